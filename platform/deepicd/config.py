@@ -1,0 +1,406 @@
+"""One experiment file → one frozen, fully typed `Experiment`. Every value has one address.
+
+In: a TOML file (sparse; defaults fill the rest) and `--set a.b=1` overrides. Out: `Experiment`, and its resolved
+form as JSON beside the results. Precedence: defaults, file, overrides. Unknown keys are refused with the nearest
+valid one. Paths in a file are relative to the working directory.
+
+verl's own settings are not mirrored here: those that we sweep are mapped in `training/verl_config.py`, everything
+else goes through the `[verl]` table as dotted keys, untouched.
+"""
+
+import difflib
+import hashlib
+import json
+import math
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from deepicd.errors import ConfigError, MissingError
+
+Scalar = float | int | str | bool
+
+
+class Part(BaseModel):
+    """Base of every part of an experiment: frozen, no unknown keys, docstrings are the descriptions."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class DataConfig(Part):
+    """Where the notes come from and how they are split."""
+
+    source: Literal["embedded", "mimic"] = "embedded"
+    """`embedded` generates the corpus that ships with the package; `mimic` reads MIMIC-IV tables."""
+    root: Path | None = None
+    """Folder that holds MIMIC-IV's `note/` and `hosp/`; required for `mimic`."""
+    num_notes: int = Field(default=6000, ge=100)
+    """Admissions to generate for `embedded`."""
+    split_shares: tuple[float, float, float, float] = (0.6, 0.1, 0.2, 0.1)
+    """Shares of patients in train, validation, test and promotion; must sum to 1."""
+    max_prompt_tokens: int = Field(default=2048, ge=16)
+    """Longest prompt in tokens, prefill included; longer notes are left out of every split and counted."""
+    num_validation: int = Field(default=0, ge=0)
+    """Validation notes used inside trials (the first ones of the split); 0 uses all."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "DataConfig":
+        if not math.isclose(sum(self.split_shares), 1.0, abs_tol=1e-6) or min(self.split_shares) <= 0:
+            raise ValueError(f"split_shares must be above 0 and sum to 1; got {self.split_shares}")
+        if self.source == "mimic" and self.root is None:
+            raise ValueError("source 'mimic' needs data.root, the folder that holds note/ and hosp/")
+        return self
+
+
+class ModelConfig(Part):
+    """The model that SFT starts from."""
+
+    path: Path | None = None
+    """Hugging Face model folder; None builds a small Qwen2-architecture model with its own tokeniser."""
+    vocab_size: int = Field(default=1536, ge=300)
+    """Vocabulary of the built model's tokeniser (built model only)."""
+    hidden_size: int = Field(default=192, ge=32)
+    """Width of the built model."""
+    num_layers: int = Field(default=4, ge=1)
+    """Transformer blocks of the built model."""
+    num_heads: int = Field(default=4, ge=1)
+    """Attention heads of the built model."""
+
+
+class SFTConfig(Part):
+    """Supervised fine-tuning on reasoning traces, before reinforcement learning."""
+
+    is_enabled: bool = True
+    """False starts GRPO from `model.path` as it is."""
+    num_traces: int = Field(default=1200, ge=1)
+    """Traces taken from the training split."""
+    epochs: int = Field(default=4, ge=1)
+    """Passes over the traces."""
+    batch_size: int = Field(default=32, ge=1)
+    """Traces per optimiser step."""
+    learning_rate: float = Field(default=1e-3, gt=0)
+    """Peak learning rate (cosine schedule)."""
+    warmup_steps: int = Field(default=10, ge=0)
+    """Linear warm-up, in optimiser steps."""
+    weight_decay: float = Field(default=0.01, ge=0)
+    """AdamW weight decay."""
+    max_trace_tokens: int = Field(default=96, ge=8)
+    """Longest answer (reasoning and code) in tokens."""
+
+
+class TrainingConfig(Part):
+    """GRPO settings that we sweep or that decide resources; the rest of verl's keys go through `[verl]`."""
+
+    train_batch_size: int = Field(default=64, ge=1)
+    """Prompts per GRPO step."""
+    ppo_mini_batch_size: int = Field(default=64, ge=1)
+    """Prompts per optimiser step; must divide `train_batch_size`."""
+    ppo_micro_batch_size_per_gpu: int = Field(default=16, ge=1)
+    """Sequences per forward pass and GPU."""
+    rollout_n: int = Field(default=8, ge=2)
+    """Answers sampled per prompt; GRPO normalises rewards within this group."""
+    temperature: float = Field(default=0.9, gt=0)
+    """Sampling temperature of rollouts."""
+    learning_rate: float = Field(default=1e-6, gt=0)
+    """Actor learning rate."""
+    lr_warmup_steps: int = Field(default=0, ge=0)
+    """Linear warm-up, in GRPO steps."""
+    entropy_coeff: float = Field(default=0.0, ge=0)
+    """Entropy bonus in the actor's loss."""
+    use_kl_in_reward: bool = False
+    """Subtract the KL controller's penalty from the reward (needs the reference model)."""
+    kl_coef: float = Field(default=0.001, ge=0)
+    """KL controller coefficient, used when `use_kl_in_reward`."""
+    use_kl_loss: bool = False
+    """Add a KL term to the actor's loss (needs the reference model)."""
+    kl_loss_coef: float = Field(default=0.001, ge=0)
+    """Coefficient of that term."""
+    clip_ratio: float = Field(default=0.2, gt=0, lt=1)
+    """PPO clip range."""
+    max_response_tokens: int = Field(default=1024, ge=8)
+    """Longest answer in tokens."""
+    total_steps: int = Field(default=40, ge=1)
+    """GRPO steps of a trial that is not stopped early."""
+    total_epochs: int = Field(default=1000, ge=1)
+    """Upper limit of passes over the training split; training ends at whichever limit comes first."""
+    validate_every: int = Field(default=10, ge=1)
+    """Steps between validations; each one is a rung that the scheduler sees, and saves a checkpoint."""
+    num_gpus: int = Field(default=1, ge=1)
+    """GPUs (logical slots on the CPU profile) per node of one trial."""
+    num_nodes: int = Field(default=1, ge=1)
+    """Nodes of one trial."""
+    min_probs_pearson: float = Field(default=0.99, ge=-1, le=1)
+    """A trial fails when actor and rollout probabilities correlate below this (CPU float32 only)."""
+
+
+class RewardConfig(Part):
+    """Reward weights. They travel to verl as values, never through the environment."""
+
+    preset: str = "default"
+    """Named reward preset (see docs/rewards.md); `weights` replace the preset's own, name by name."""
+    weights: dict[str, float] = {}
+    """Name of reward → weight ≥ 0; a weight of 0 keeps the part in the metrics and out of the total."""
+    hierarchy_curve: float = Field(default=1.0, gt=0)
+    """Exponent of the hierarchical credit: share of the gold path that is right, to this power."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "RewardConfig":
+        for name, weight in self.weights.items():
+            if not math.isfinite(weight) or weight < 0:
+                raise ValueError(f"rewards.weights.{name} must be a finite number >= 0; got {weight}")
+        if self.weights and sum(self.weights.values()) <= 0:
+            raise ValueError("rewards.weights must sum to more than 0; set at least one weight above 0")
+        return self
+
+
+class FloatRange(Part):
+    """A continuous parameter."""
+
+    type: Literal["uniform", "loguniform"]
+    low: float
+    high: float
+
+    @model_validator(mode="after")
+    def _check(self) -> "FloatRange":
+        if not self.low < self.high or (self.type == "loguniform" and self.low <= 0):
+            raise ValueError(f"{self.type} needs low < high (and low > 0 for loguniform); got {self.low}, {self.high}")
+        return self
+
+
+class IntRange(Part):
+    """An integer parameter, both ends included."""
+
+    type: Literal["int"]
+    low: int
+    high: int
+
+    @model_validator(mode="after")
+    def _check(self) -> "IntRange":
+        if self.low > self.high:
+            raise ValueError(f"int needs low <= high; got {self.low}, {self.high}")
+        return self
+
+
+class Choice(Part):
+    """A categorical parameter."""
+
+    type: Literal["choice"]
+    values: tuple[Scalar, ...] = Field(min_length=1)
+
+
+Domain = Annotated[FloatRange | IntRange | Choice, Field(discriminator="type")]
+
+
+class SweepConfig(Part):
+    """How many trials, and how they are stopped early."""
+
+    num_trials: int = Field(default=4, ge=1)
+    """Trials to run."""
+    max_concurrent: int = Field(default=1, ge=1)
+    """Trials at the same time; more than 1 is refused while verl's TransferQueue is one per cluster."""
+    metric: Literal["hierarchical_f1", "macro_f1_full", "macro_f1_category", "macro_f1_chapter"] = "hierarchical_f1"
+    """Validation score to maximise."""
+    scheduler: Literal["asha", "none"] = "asha"
+    """`asha` stops a trial at a rung when it is below the best 1/reduction_factor of those seen there."""
+    grace_steps: int = Field(default=10, ge=1)
+    """GRPO steps before a trial may be stopped."""
+    reduction_factor: int = Field(default=2, ge=2)
+    """ASHA's halving rate."""
+    max_failures: int = Field(default=0, ge=0)
+    """Restarts of a crashed trial from its last checkpoint."""
+    search: dict[str, Domain] = {}
+    """Dotted experiment address (`rewards.weights.hierarchy`) → domain."""
+
+
+class PromotionConfig(Part):
+    """The gate between a sweep's winner and the champion."""
+
+    min_difference: float = 0.0
+    """Smallest gain in hierarchical F1 on the promotion split that is accepted."""
+    confidence: float = Field(default=0.95, gt=0.5, lt=1)
+    """Confidence of the paired bootstrap interval (by patient)."""
+    require_significance: bool = False
+    """True also asks the interval's lower end to exceed `min_difference`."""
+    max_unparsable: float = Field(default=0.1, ge=0, le=1)
+    """Largest share of unparsable answers that is accepted."""
+    num_bootstrap: int = Field(default=1000, ge=100)
+    """Bootstrap replicates."""
+
+
+class ServingConfig(Part):
+    """The endpoint."""
+
+    host: str = "127.0.0.1"
+    """Interface; anything but loopback needs a token (environment variable DEEPICD_TOKEN)."""
+    port: int = Field(default=8000, ge=1, le=65535)
+    """TCP port."""
+    max_concurrent: int = Field(default=32, ge=1)
+    """Requests in flight before the endpoint answers 429."""
+    max_note_bytes: int = Field(default=1_000_000, ge=1)
+    """Longest request body in bytes."""
+    window: int = Field(default=500, ge=1)
+    """Labelled predictions in one monitoring window."""
+
+
+class Experiment(Part):
+    """Everything one run needs."""
+
+    name: str = Field(default="experiment", pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")
+    """Short name; results lie under runs/NAME unless told otherwise."""
+    question: str = ""
+    """What the experiment is to answer, in words."""
+    profile: Literal["cpu", "gpu"] = "cpu"
+    """Hardware profile: composes verl, vLLM and Ray settings; nothing else differs."""
+    seed: int = Field(default=1, ge=0)
+    """Seed of corpus, splits, model, sampler, training and bootstrap."""
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    sft: SFTConfig = SFTConfig()
+    training: TrainingConfig = TrainingConfig()
+    rewards: RewardConfig = RewardConfig()
+    sweep: SweepConfig = SweepConfig()
+    promotion: PromotionConfig = PromotionConfig()
+    serving: ServingConfig = ServingConfig()
+    verl: dict[str, Scalar] = {}
+    """Dotted verl key → value, applied last; keys that the installed verl lacks are refused (`+key` adds one)."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "Experiment":
+        check_batches(self.training)
+        return self
+
+
+def check_batches(training: TrainingConfig) -> None:
+    """Raise ValueError with the way out when batch sizes do not divide as verl needs."""
+    if training.train_batch_size % training.ppo_mini_batch_size:
+        raise ValueError(
+            f"training.train_batch_size ({training.train_batch_size}) must be a multiple of "
+            f"training.ppo_mini_batch_size ({training.ppo_mini_batch_size}); change either"
+        )
+    num_gpus = training.num_gpus * training.num_nodes
+    per_gpu, rest = divmod(training.ppo_mini_batch_size * training.rollout_n, num_gpus)
+    if rest or per_gpu % training.ppo_micro_batch_size_per_gpu:
+        raise ValueError(
+            f"ppo_mini_batch_size x rollout_n ({training.ppo_mini_batch_size} x {training.rollout_n}) must be a "
+            f"multiple of GPUs x ppo_micro_batch_size_per_gpu ({num_gpus} x {training.ppo_micro_batch_size_per_gpu}); "
+            "choose a micro-batch that divides it"
+        )
+
+
+def load_experiment(path: str | Path, overrides: Sequence[str] = ()) -> Experiment:
+    """Read one experiment file and apply `a.b=value` overrides (values in TOML syntax, bare words are strings).
+
+    Raises:
+        MissingError: the file does not exist.
+        ConfigError: broken TOML, an unknown key, or a value out of range; names the nearest valid key.
+    """
+    path = Path(path)
+    if not path.is_file():
+        known = sorted(str(p) for p in Path("experiments").glob("*.toml"))
+        raise MissingError(f"no experiment file at {path}; known here: {', '.join(known) or 'none'}")
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}") from error
+    for override in overrides:
+        _set_override(table, override)
+    return parse_experiment(table, str(path))
+
+
+def parse_experiment(table: Mapping[str, Any], place: str) -> Experiment:
+    """Validate a nested table; `place` names its origin in errors. Also checks every search address."""
+    try:
+        experiment = Experiment.model_validate(table)
+    except ValidationError as error:
+        raise ConfigError(_explain(error, place)) from None
+    for address, domain in experiment.sweep.search.items():
+        for value in _probes(domain):
+            with_values(experiment, {address: value}, place=f"{place} [sweep.search]")
+    return experiment
+
+
+def with_values(experiment: Experiment, values: Mapping[str, Scalar], *, place: str = "trial") -> Experiment:
+    """Experiment with some dotted addresses replaced, validated anew."""
+    table = experiment.model_dump(mode="json")
+    for address, value in values.items():
+        _set_address(table, address, value)
+    table_search, table["sweep"]["search"] = table["sweep"]["search"], {}
+    try:
+        changed = Experiment.model_validate(table)
+    except ValidationError as error:
+        raise ConfigError(_explain(error, place)) from None
+    table["sweep"]["search"] = table_search
+    return changed
+
+
+def dump_experiment(experiment: Experiment, path: Path) -> None:
+    """Write the resolved experiment as JSON beside its results."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(experiment.model_dump(mode="json"), indent=2, sort_keys=True) + "\n")
+
+
+def fingerprint(part: BaseModel) -> str:
+    """First 16 hex digits of the SHA-256 of a part's resolved values; equal values give equal fingerprints."""
+    text = json.dumps(part.model_dump(mode="json"), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def nearest(name: str, known: Sequence[str]) -> str:
+    """` (nearest: X)` for an error message, or nothing when no known name is close."""
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+    return f" (nearest: {close[0]})" if close else ""
+
+
+def _probes(domain: FloatRange | IntRange | Choice) -> Sequence[Scalar]:
+    return domain.values if isinstance(domain, Choice) else (domain.low, domain.high)
+
+
+def _set_override(table: dict[str, Any], override: str) -> None:
+    address, sign, text = override.partition("=")
+    if not sign or not address.strip():
+        raise ConfigError(f"an override is ADDRESS=VALUE, for example training.total_steps=20; got {override!r}")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    _set_address(table, address.strip(), value)
+
+
+def _set_address(table: dict[str, Any], address: str, value: Any) -> None:
+    if address.startswith("verl."):
+        table.setdefault("verl", {})[address.removeprefix("verl.")] = value
+        return
+    *parents, last = address.split(".")
+    for parent in parents:
+        table = table.setdefault(parent, {})
+        if not isinstance(table, dict):
+            raise ConfigError(f"{address}: {parent} is a value, not a table")
+    table[last] = value
+
+
+def _explain(error: ValidationError, place: str) -> str:
+    return "; ".join(_explain_one(item, place) for item in error.errors())
+
+
+def _explain_one(item: Mapping[str, Any], place: str) -> str:
+    location = [str(part) for part in item["loc"] if part not in ("uniform", "loguniform", "int", "choice")]
+    address = ".".join(location) or "experiment"
+    if item["type"] != "extra_forbidden":
+        given = "" if isinstance(item["input"], dict | BaseModel) else f"; got {item['input']!r}"
+        return f"{place}: {address}: {item['msg'].removeprefix('Value error, ')}{given}"
+    return f"{place}: unknown key {address}{nearest(address, known_addresses())}"
+
+
+def known_addresses(part: type[BaseModel] = Experiment, prefix: str = "") -> list[str]:
+    """Every dotted address of an experiment, in order."""
+    addresses: list[str] = []
+    for name, info in part.model_fields.items():
+        kind = info.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            addresses += known_addresses(kind, f"{prefix}{name}.")
+        else:
+            addresses.append(f"{prefix}{name}")
+    return addresses

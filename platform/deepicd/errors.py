@@ -1,0 +1,83 @@
+"""The exception tree. Every class is picklable, so that Ray can carry it between workers.
+
+    DeepICDError
+    ├── ConfigError        (ValueError)    an experiment, an override or an option that cannot work
+    ├── DataError          (ValueError)    input tables, notes, labels or prediction files
+    ├── CodeError          (ValueError)    text that is not an ICD-10-CM code where one is required
+    ├── MissingError       (FileNotFoundError)  a path, version or name that does not exist
+    ├── CapacityError      (RuntimeError)  the machine or cluster cannot hold what was asked for
+    ├── TrainingError      (RuntimeError)  a trial or SFT run failed
+    ├── CheckpointError    (RuntimeError)  a checkpoint or version fails verification
+    ├── SweepError         (RuntimeError)  a sweep as a whole failed
+    ├── ServingError       (RuntimeError)  the deployment or a query to it failed
+    └── MonitoringError    (RuntimeError)  the prediction or label log cannot be read or written
+
+A message says rule, value, place and way out. A malformed model answer is data (`records.Answer.reason`),
+never an exception.
+"""
+
+
+class DeepICDError(Exception):
+    """Root of everything this package raises on purpose."""
+
+    exit_code = 1
+
+
+class ConfigError(DeepICDError, ValueError):
+    """An experiment, override or option is wrong."""
+
+    exit_code = 2
+
+
+class DataError(DeepICDError, ValueError):
+    """Input tables, notes, labels or prediction files are wrong."""
+
+    exit_code = 3
+
+
+class CodeError(DeepICDError, ValueError):
+    """Text is not an ICD-10-CM code where one is required."""
+
+    exit_code = 3
+
+
+class MissingError(DeepICDError, FileNotFoundError):
+    """A path, version or name does not exist."""
+
+    exit_code = 4
+
+
+class CapacityError(DeepICDError, RuntimeError):
+    """The machine or cluster cannot hold what was asked for."""
+
+    exit_code = 5
+
+
+class TrainingError(DeepICDError, RuntimeError):
+    """A trial or an SFT run failed."""
+
+    exit_code = 6
+
+
+class CheckpointError(DeepICDError, RuntimeError):
+    """A checkpoint or registry version fails verification."""
+
+    exit_code = 7
+
+
+class SweepError(DeepICDError, RuntimeError):
+    """A sweep as a whole failed."""
+
+    exit_code = 6
+
+
+class ServingError(DeepICDError, RuntimeError):
+    """The deployment, or a query to it, failed."""
+
+    exit_code = 8
+
+
+class MonitoringError(DeepICDError, RuntimeError):
+    """The prediction or label log cannot be read or written."""
+
+    exit_code = 9

@@ -1,0 +1,77 @@
+"""Where things lie in a run directory. One place decides; every room asks here."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+SPLITS = ("train", "validation", "test", "promotion")
+
+
+@dataclass(frozen=True)
+class RunPaths:
+    """Layout of `runs/NAME`."""
+
+    root: Path
+
+    @property
+    def experiment(self) -> Path:
+        """Resolved experiment (JSON)."""
+        return self.root / "experiment.json"
+
+    @property
+    def tables(self) -> Path:
+        """Generated corpus in the MIMIC-IV table layout (`note/`, `hosp/`)."""
+        return self.root / "tables"
+
+    @property
+    def notes(self) -> Path:
+        """Split notes: `{train,validation,test,promotion}.parquet` and `report.json`."""
+        return self.root / "notes"
+
+    def split(self, name: str) -> Path:
+        """Parquet file of one split of notes."""
+        return self.notes / f"{name}.parquet"
+
+    @property
+    def traces(self) -> Path:
+        """Supervised reasoning traces (Parquet)."""
+        return self.root / "traces.parquet"
+
+    @property
+    def model(self) -> Path:
+        """The base model as built (Hugging Face layout)."""
+        return self.root / "model"
+
+    @property
+    def sft(self) -> Path:
+        """The SFT start: Hugging Face layout."""
+        return self.root / "sft"
+
+    @property
+    def sweep(self) -> Path:
+        """Ray Tune's results, one folder a trial."""
+        return self.root / "sweep"
+
+    @property
+    def evaluation(self) -> Path:
+        """Predictions and scores, one folder a model."""
+        return self.root / "evaluation"
+
+    @property
+    def registry(self) -> Path:
+        """Model versions and aliases."""
+        return self.root / "registry"
+
+    @property
+    def monitor(self) -> Path:
+        """Prediction and label log of the endpoint."""
+        return self.root / "monitor"
+
+    @property
+    def summary(self) -> Path:
+        """What a run found, as JSON."""
+        return self.root / "summary.json"
+
+    @property
+    def report(self) -> Path:
+        """What a run found, as one HTML file."""
+        return self.root / "report.html"

@@ -1,0 +1,122 @@
+"""What crosses a wall between two rooms: frozen dataclasses of plain values, no behaviour.
+
+Codes are ICD-10-CM codes in canonical form everywhere: upper case, no dot, no blanks (`I2510`).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Note:
+    """One admission note with its gold label."""
+
+    note_id: str
+    patient_id: str
+    admission_id: str
+    text: str
+    code: str
+    """Gold principal diagnosis, canonical."""
+    age_band: str | None = None
+    sex: str | None = None
+    race: str | None = None
+    insurance: str | None = None
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One rendered and tokenised note, ready for a trainer, an evaluator or a server."""
+
+    note_id: str
+    patient_id: str
+    code: str
+    token_ids: tuple[int, ...]
+    """Prompt token ids, the `<think>` prefill included."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model's text says. `code` is None exactly when `reason` is not None."""
+
+    code: str | None
+    """Canonical billable code that exists, else None."""
+    reason: str | None
+    """Name of the first fault that made the answer unusable (see `answers.FAULTS`), else None."""
+    think: str
+    """Text of the reasoning block, without its tags; empty if missing."""
+    faults: tuple[str, ...] = ()
+    """Every fault seen, in order of severity; format faults may stand beside a usable code."""
+    raw_code: str | None = None
+    """Text inside the diagnosis tags, canonicalised but not validated; None without such a block."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """A reward: weighted total and its unweighted parts."""
+
+    total: float
+    parts: Mapping[str, float]
+    """Name of reward → value in [0, 1] (penalties in [-1, 0]); absent parts are left out."""
+    weights: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One model answer to one note of an evaluated split."""
+
+    note_id: str
+    patient_id: str
+    gold: str
+    prediction: str | None
+    """Canonical code, or None where the answer was unusable."""
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A training checkpoint on storage."""
+
+    path: str
+    step: int
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One trial of a sweep."""
+
+    id: str
+    params: Mapping[str, float | int | str | bool]
+    status: str
+    """pending, running, finished, stopped (early) or failed."""
+    steps: int
+    validation: Mapping[str, float]
+    """Validation score set at the best step (objective included)."""
+    checkpoint: Checkpoint | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Outcome of a promotion gate. A rejection is a report, not an error."""
+
+    accepted: bool
+    reasons: Sequence[str]
+    numbers: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Window:
+    """Hierarchical F1 over the labelled predictions of one window."""
+
+    version: str
+    """Model version that made the predictions."""
+    start: float
+    """Unix time in seconds of the oldest prediction in the window."""
+    end: float
+    num_predictions: int
+    num_labelled: int
+    hierarchical_f1: float | None
+    """None while nothing is labelled."""
+    low: float | None
+    high: float | None
