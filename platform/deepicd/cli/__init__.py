@@ -1,0 +1,107 @@
+"""The `deepicd` command: arguments in; a room's work, its printed outcome and an exit code out.
+
+Decided here: which nouns exist, and the wall at which errors become messages. A noun's module is imported only when
+that noun is called, so `deepicd --help` needs neither Ray nor torch and stays under a second. Each module
+`deepicd.cli.NOUN` exposes either `app` (a typer app with verbs) or `command` (a plain function).
+
+Exit codes: 0 done, 2 wrong usage or configuration, other numbers as in `deepicd.errors`, 130 interrupted.
+"""
+
+import os
+import sys
+from importlib import import_module
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from deepicd import __version__
+from deepicd.errors import DeepICDError
+
+NOUNS = {
+    "demo": "Run the whole loop here: notes, SFT, sweep, promotion, serving, monitoring.",
+    "notes": "Build and inspect the split admission notes.",
+    "sweep": "Run, watch and report a hyperparameter sweep.",
+    "evaluate": "Score a model on a split of notes.",
+    "promote": "Compare a candidate with the champion; make it champion if it wins.",
+    "rollback": "Give the champion's alias back to the version before.",
+    "registry": "List and verify model versions and their aliases.",
+    "serve": "Put the champion behind an OpenAI-compatible endpoint.",
+    "query": "Send one admission note to the endpoint.",
+    "monitor": "Take in late labels; show windowed hierarchical F1.",
+    "score": "Score a file of predictions.",
+    "reward": "Show what a reward makes of one answer.",
+    "codes": "Look up ICD-10-CM codes.",
+    "cluster": "Check and show descriptions of clusters.",
+}
+
+
+class NounGroup(TyperGroup):
+    """A group that knows its nouns by name and imports one only when it is called."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Names of all nouns, in the order of the flow."""
+        return list(NOUNS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> TyperCommand | None:
+        """A stand-in that carries the noun's help line; enough for `--help` and completion."""
+        return TyperCommand(cmd_name, help=NOUNS[cmd_name]) if cmd_name in NOUNS else None
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        """The real command: the noun's module is imported here."""
+        self.commands.update((noun, TyperCommand(noun)) for noun in NOUNS)  # for "did you mean"
+        noun, command, rest = super().resolve_command(ctx, args)
+        return noun, command if noun is None else _load(noun), rest
+
+
+def _load(noun: str) -> Any:
+    module = import_module(f"deepicd.cli.{noun}")
+    if hasattr(module, "app"):
+        group = typer.main.get_group(module.app)
+        group.name = noun
+        return group
+    single = typer.Typer(add_completion=False)
+    single.command(noun)(module.command)
+    return typer.main.get_command(single)
+
+
+app = typer.Typer(
+    cls=NounGroup,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Sweep, train, promote, serve and watch models that code admission notes in ICD-10-CM.",
+    epilog="Example: deepicd sweep run experiments/demo.toml",
+)
+
+
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
+        typer.echo(f"deepicd {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show tracebacks (or set DEEPICD_DEBUG=1).")
+    ] = False,
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    if debug:
+        os.environ["DEEPICD_DEBUG"] = "1"
+
+
+def main() -> None:
+    """Entry point of the console script; a deliberate error is one line on stderr, not a traceback."""
+    try:
+        app(prog_name="deepicd")
+    except DeepICDError as error:
+        if os.environ.get("DEEPICD_DEBUG", "0") not in ("", "0"):
+            raise
+        typer.echo(f"deepicd: {error}", err=True)
+        sys.exit(error.exit_code)
