@@ -1,11 +1,11 @@
 """One experiment file → one frozen, fully typed `Experiment`. Every value has one address.
 
-In: a TOML file (sparse; defaults fill the rest) and `--set a.b=1` overrides. Out: `Experiment`, and its resolved
-form as JSON beside the results. Precedence: defaults, file, overrides. Unknown keys are refused with the nearest
-valid one. Paths in a file are relative to the working directory.
+In: a TOML file (sparse; defaults fill the rest) and `--set a.b=1` overrides. Out: `Experiment`, and
+its resolved form as JSON beside the results. Precedence: defaults, file, overrides. Unknown keys
+are refused with the nearest valid one. Paths in a file are relative to the working directory.
 
-verl's own settings are not mirrored here: those that we sweep are mapped in `training/verl_config.py`, everything
-else goes through the `[verl]` table as dotted keys, untouched.
+verl's own settings are not mirrored here: those that we sweep are mapped in
+`training/verl_config.py`, everything else goes through the `[verl]` table as dotted keys.
 """
 
 import difflib
@@ -25,7 +25,7 @@ Scalar = float | int | str | bool
 
 
 class Part(BaseModel):
-    """Base of every part of an experiment: frozen, no unknown keys, docstrings are the descriptions."""
+    """Base of every part: frozen, no unknown keys, docstrings are the descriptions."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
@@ -34,7 +34,7 @@ class DataConfig(Part):
     """Where the notes come from and how they are split."""
 
     source: Literal["embedded", "mimic"] = "embedded"
-    """`embedded` generates the corpus that ships with the package; `mimic` reads MIMIC-IV tables."""
+    """`embedded` generates the package's own corpus; `mimic` reads MIMIC-IV tables."""
     root: Path | None = None
     """Folder that holds MIMIC-IV's `note/` and `hosp/`; required for `mimic`."""
     num_notes: int = Field(default=6000, ge=100)
@@ -42,16 +42,21 @@ class DataConfig(Part):
     split_shares: tuple[float, float, float, float] = (0.6, 0.1, 0.2, 0.1)
     """Shares of patients in train, validation, test and promotion; must sum to 1."""
     max_prompt_tokens: int = Field(default=2048, ge=16)
-    """Longest prompt in tokens, prefill included; longer notes are left out of every split and counted."""
+    """Longest prompt in tokens, prefill included; longer notes leave every split and are counted."""
     num_validation: int = Field(default=0, ge=0)
     """Validation notes used inside trials (the first ones of the split); 0 uses all."""
 
     @model_validator(mode="after")
     def _check(self) -> "DataConfig":
-        if not math.isclose(sum(self.split_shares), 1.0, abs_tol=1e-6) or min(self.split_shares) <= 0:
+        if (
+            not math.isclose(sum(self.split_shares), 1.0, abs_tol=1e-6)
+            or min(self.split_shares) <= 0
+        ):
             raise ValueError(f"split_shares must be above 0 and sum to 1; got {self.split_shares}")
         if self.source == "mimic" and self.root is None:
-            raise ValueError("source 'mimic' needs data.root, the folder that holds note/ and hosp/")
+            raise ValueError(
+                "source 'mimic' needs data.root, the folder that holds note/ and hosp/"
+            )
         return self
 
 
@@ -59,7 +64,7 @@ class ModelConfig(Part):
     """The model that SFT starts from."""
 
     path: Path | None = None
-    """Hugging Face model folder; None builds a small Qwen2-architecture model with its own tokeniser."""
+    """Hugging Face model folder; None builds a small Qwen2 with its own tokeniser."""
     vocab_size: int = Field(default=1536, ge=300)
     """Vocabulary of the built model's tokeniser (built model only)."""
     hidden_size: int = Field(default=192, ge=32)
@@ -92,7 +97,7 @@ class SFTConfig(Part):
 
 
 class TrainingConfig(Part):
-    """GRPO settings that we sweep or that decide resources; the rest of verl's keys go through `[verl]`."""
+    """GRPO settings that we sweep or that decide resources; verl's other keys go in `[verl]`."""
 
     train_batch_size: int = Field(default=64, ge=1)
     """Prompts per GRPO step."""
@@ -125,24 +130,25 @@ class TrainingConfig(Part):
     total_steps: int = Field(default=40, ge=1)
     """GRPO steps of a trial that is not stopped early."""
     total_epochs: int = Field(default=1000, ge=1)
-    """Upper limit of passes over the training split; training ends at whichever limit comes first."""
+    """Upper limit of passes over the training split; the limit reached first ends training."""
     validate_every: int = Field(default=10, ge=1)
-    """Steps between validations; each one is a rung that the scheduler sees, and saves a checkpoint."""
+    """Steps between validations; each one is a rung that the scheduler sees, and saves a
+    checkpoint."""
     num_gpus: int = Field(default=1, ge=1)
     """GPUs (logical slots on the CPU profile) per node of one trial."""
     num_nodes: int = Field(default=1, ge=1)
     """Nodes of one trial."""
     min_probs_pearson: float = Field(default=0.99, ge=-1, le=1)
-    """A trial fails when actor and rollout probabilities correlate below this (CPU float32 only)."""
+    """A trial fails when actor and rollout probabilities correlate less (CPU float32 only)."""
 
 
 class RewardConfig(Part):
     """Reward weights. They travel to verl as values, never through the environment."""
 
     preset: str = "default"
-    """Named reward preset (see docs/rewards.md); `weights` replace the preset's own, name by name."""
+    """Named preset (see docs/rewards.md); `weights` replace the preset's own, name by name."""
     weights: dict[str, float] = {}
-    """Name of reward → weight ≥ 0; a weight of 0 keeps the part in the metrics and out of the total."""
+    """Name of reward → weight ≥ 0; with 0 the part is in the metrics and not in the total."""
     hierarchy_curve: float = Field(default=1.0, gt=0)
     """Exponent of the hierarchical credit: share of the gold path that is right, to this power."""
 
@@ -150,9 +156,13 @@ class RewardConfig(Part):
     def _check(self) -> "RewardConfig":
         for name, weight in self.weights.items():
             if not math.isfinite(weight) or weight < 0:
-                raise ValueError(f"rewards.weights.{name} must be a finite number >= 0; got {weight}")
+                raise ValueError(
+                    f"rewards.weights.{name} must be a finite number >= 0; got {weight}"
+                )
         if self.weights and sum(self.weights.values()) <= 0:
-            raise ValueError("rewards.weights must sum to more than 0; set at least one weight above 0")
+            raise ValueError(
+                "rewards.weights must sum to more than 0; set at least one weight above 0"
+            )
         return self
 
 
@@ -166,7 +176,10 @@ class FloatRange(Part):
     @model_validator(mode="after")
     def _check(self) -> "FloatRange":
         if not self.low < self.high or (self.type == "loguniform" and self.low <= 0):
-            raise ValueError(f"{self.type} needs low < high (and low > 0 for loguniform); got {self.low}, {self.high}")
+            raise ValueError(
+                f"{self.type} needs low < high (and low > 0 for loguniform); "
+                f"got {self.low}, {self.high}"
+            )
         return self
 
 
@@ -200,11 +213,13 @@ class SweepConfig(Part):
     num_trials: int = Field(default=4, ge=1)
     """Trials to run."""
     max_concurrent: int = Field(default=1, ge=1)
-    """Trials at the same time; more than 1 is refused while verl's TransferQueue is one per cluster."""
-    metric: Literal["hierarchical_f1", "macro_f1_full", "macro_f1_category", "macro_f1_chapter"] = "hierarchical_f1"
+    """Trials at once; more than 1 is refused while verl's TransferQueue is one per cluster."""
+    metric: Literal["hierarchical_f1", "macro_f1_full", "macro_f1_category", "macro_f1_chapter"] = (
+        "hierarchical_f1"
+    )
     """Validation score to maximise."""
     scheduler: Literal["asha", "none"] = "asha"
-    """`asha` stops a trial at a rung when it is below the best 1/reduction_factor of those seen there."""
+    """`asha` stops a trial at a rung unless it is among the best 1/reduction_factor there."""
     grace_steps: int = Field(default=10, ge=1)
     """GRPO steps before a trial may be stopped."""
     reduction_factor: int = Field(default=2, ge=2)
@@ -265,7 +280,8 @@ class Experiment(Part):
     promotion: PromotionConfig = PromotionConfig()
     serving: ServingConfig = ServingConfig()
     verl: dict[str, Scalar] = {}
-    """Dotted verl key → value, applied last; keys that the installed verl lacks are refused (`+key` adds one)."""
+    """Dotted verl key → value, applied last; keys that the installed verl lacks are refused
+    (`+key` adds one)."""
 
     @model_validator(mode="after")
     def _check(self) -> "Experiment":
@@ -284,23 +300,29 @@ def check_batches(training: TrainingConfig) -> None:
     per_gpu, rest = divmod(training.ppo_mini_batch_size * training.rollout_n, num_gpus)
     if rest or per_gpu % training.ppo_micro_batch_size_per_gpu:
         raise ValueError(
-            f"ppo_mini_batch_size x rollout_n ({training.ppo_mini_batch_size} x {training.rollout_n}) must be a "
-            f"multiple of GPUs x ppo_micro_batch_size_per_gpu ({num_gpus} x {training.ppo_micro_batch_size_per_gpu}); "
+            f"ppo_mini_batch_size x rollout_n ({training.ppo_mini_batch_size} x "
+            f"{training.rollout_n}) must be a multiple of GPUs x ppo_micro_batch_size_per_gpu "
+            f"({num_gpus} x {training.ppo_micro_batch_size_per_gpu}); "
             "choose a micro-batch that divides it"
         )
 
 
 def load_experiment(path: str | Path, overrides: Sequence[str] = ()) -> Experiment:
-    """Read one experiment file and apply `a.b=value` overrides (values in TOML syntax, bare words are strings).
+    """Read one experiment file and apply `a.b=value` overrides.
+
+    Values are in TOML syntax; bare words are strings.
 
     Raises:
         MissingError: the file does not exist.
-        ConfigError: broken TOML, an unknown key, or a value out of range; names the nearest valid key.
+        ConfigError: broken TOML, an unknown key, or a value out of range; names the nearest valid
+            key.
     """
     path = Path(path)
     if not path.is_file():
         known = sorted(str(p) for p in Path("experiments").glob("*.toml"))
-        raise MissingError(f"no experiment file at {path}; known here: {', '.join(known) or 'none'}")
+        raise MissingError(
+            f"no experiment file at {path}; known here: {', '.join(known) or 'none'}"
+        )
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -311,7 +333,8 @@ def load_experiment(path: str | Path, overrides: Sequence[str] = ()) -> Experime
 
 
 def parse_experiment(table: Mapping[str, Any], place: str) -> Experiment:
-    """Validate a nested table; `place` names its origin in errors. Also checks every search address."""
+    """Validate a nested table; `place` names its origin in errors. Also checks every search
+    address."""
     try:
         experiment = Experiment.model_validate(table)
     except ValidationError as error:
@@ -322,7 +345,9 @@ def parse_experiment(table: Mapping[str, Any], place: str) -> Experiment:
     return experiment
 
 
-def with_values(experiment: Experiment, values: Mapping[str, Scalar], *, place: str = "trial") -> Experiment:
+def with_values(
+    experiment: Experiment, values: Mapping[str, Scalar], *, place: str = "trial"
+) -> Experiment:
     """Experiment with some dotted addresses replaced, validated anew."""
     table = experiment.model_dump(mode="json")
     for address, value in values.items():
@@ -343,7 +368,8 @@ def dump_experiment(experiment: Experiment, path: Path) -> None:
 
 
 def fingerprint(part: BaseModel) -> str:
-    """First 16 hex digits of the SHA-256 of a part's resolved values; equal values give equal fingerprints."""
+    """First 16 hex digits of the SHA-256 of a part's resolved values; equal values give equal
+    fingerprints."""
     text = json.dumps(part.model_dump(mode="json"), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -361,7 +387,9 @@ def _probes(domain: FloatRange | IntRange | Choice) -> Sequence[Scalar]:
 def _set_override(table: dict[str, Any], override: str) -> None:
     address, sign, text = override.partition("=")
     if not sign or not address.strip():
-        raise ConfigError(f"an override is ADDRESS=VALUE, for example training.total_steps=20; got {override!r}")
+        raise ConfigError(
+            f"an override is ADDRESS=VALUE, for example training.total_steps=20; got {override!r}"
+        )
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
@@ -386,7 +414,9 @@ def _explain(error: ValidationError, place: str) -> str:
 
 
 def _explain_one(item: Mapping[str, Any], place: str) -> str:
-    location = [str(part) for part in item["loc"] if part not in ("uniform", "loguniform", "int", "choice")]
+    location = [
+        str(part) for part in item["loc"] if part not in ("uniform", "loguniform", "int", "choice")
+    ]
     address = ".".join(location) or "experiment"
     if item["type"] != "extra_forbidden":
         given = "" if isinstance(item["input"], dict | BaseModel) else f"; got {item['input']!r}"

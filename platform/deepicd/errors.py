@@ -9,11 +9,12 @@
     ├── TrainingError      (RuntimeError)  a trial or SFT run failed
     ├── CheckpointError    (RuntimeError)  a checkpoint or version fails verification
     ├── SweepError         (RuntimeError)  a sweep as a whole failed
+    ├── PromotionError     (RuntimeError)  the registry cannot do what was asked for
     ├── ServingError       (RuntimeError)  the deployment or a query to it failed
     └── MonitoringError    (RuntimeError)  the prediction or label log cannot be read or written
 
-A message says rule, value, place and way out. A malformed model answer is data (`records.Answer.reason`),
-never an exception.
+A message says rule, value, place and way out. A malformed model answer is data
+(`records.Answer.reason`), never an exception.
 """
 
 
@@ -69,6 +70,12 @@ class SweepError(DeepICDError, RuntimeError):
     """A sweep as a whole failed."""
 
     exit_code = 6
+
+
+class PromotionError(DeepICDError, RuntimeError):
+    """The registry cannot do what was asked for."""
+
+    exit_code = 10
 
 
 class ServingError(DeepICDError, RuntimeError):

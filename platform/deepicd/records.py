@@ -47,7 +47,7 @@ class Answer:
     faults: tuple[str, ...] = ()
     """Every fault seen, in order of severity; format faults may stand beside a usable code."""
     raw_code: str | None = None
-    """Text inside the diagnosis tags, canonicalised but not validated; None without such a block."""
+    """Text inside the diagnosis tags, canonical but not validated; None without such a block."""
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,12 @@
 """The `deepicd` command: arguments in; a room's work, its printed outcome and an exit code out.
 
-Decided here: which nouns exist, and the wall at which errors become messages. A noun's module is imported only when
-that noun is called, so `deepicd --help` needs neither Ray nor torch and stays under a second. Each module
-`deepicd.cli.NOUN` exposes either `app` (a typer app with verbs) or `command` (a plain function).
+Decided here: which nouns exist, and the wall at which errors become messages. A noun's module is
+imported only when that noun is called, so `deepicd --help` needs neither Ray nor torch and stays
+under a second. Each module `deepicd.cli.NOUN` exposes either `app` (a typer app with verbs) or
+`command` (a plain function).
 
-Exit codes: 0 done, 2 wrong usage or configuration, other numbers as in `deepicd.errors`, 130 interrupted.
+Exit codes: 0 done, 2 wrong usage or configuration, other numbers as in `deepicd.errors`,
+130 interrupted.
 """
 
 import os
@@ -89,7 +91,9 @@ def _root(
     ] = False,
     version: Annotated[
         bool,
-        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version."),
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
     ] = False,
 ) -> None:
     if debug:
@@ -97,7 +101,7 @@ def _root(
 
 
 def main() -> None:
-    """Entry point of the console script; a deliberate error is one line on stderr, not a traceback."""
+    """Entry point of the console script; a deliberate error is one line on stderr."""
     try:
         app(prog_name="deepicd")
     except DeepICDError as error:
