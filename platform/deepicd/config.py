@@ -42,7 +42,7 @@ class DataConfig(Part):
     split_shares: tuple[float, float, float, float] = (0.6, 0.1, 0.2, 0.1)
     """Shares of patients in train, validation, test and promotion; must sum to 1."""
     max_prompt_tokens: int = Field(default=2048, ge=16)
-    """Longest prompt in tokens, prefill included; longer notes leave every split and are counted."""
+    """Longest prompt in tokens, prefill included; longer notes are left out and counted."""
     num_validation: int = Field(default=0, ge=0)
     """Validation notes used inside trials (the first ones of the split); 0 uses all."""
 
