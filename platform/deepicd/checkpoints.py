@@ -1,0 +1,325 @@
+"""Model folders that can be trusted: hashed, free of code, and checked by loading.
+
+In: a Hugging Face folder as a trainer left it. Out: a copy whose `manifest.json` names the SHA-256
+of every file. Decided here: a folder without a manifest is unfinished (it is written last, so a
+killed writer leaves none); only file kinds that cannot hold code are let in (an allow-list; a
+pickle under another name fails its header check); an export counts only after transformers has
+loaded it, found every weight in it and computed finite logits. A copy is made beside the target and
+renamed.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import struct
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from deepicd.errors import CheckpointError, ConfigError, MissingError
+
+MANIFEST = "manifest.json"
+ALLOWED_SUFFIXES = (".safetensors", ".json", ".jinja", ".txt", ".model", ".md")
+"""File kinds of a model folder; none of them is executed or unpickled by anything that loads it."""
+PROBE_TOKENS = 32
+"""Length of the token sequence on which logits are computed and compared."""
+
+_CHUNK = 1 << 20
+
+
+def write_manifest(folder: Path, facts: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Hash every file of `folder` and write its manifest, last and atomically.
+
+    Returns the manifest: `files` (relative name → `sha256`, `bytes`) and `facts` (as given).
+
+    Raises:
+        CheckpointError: the folder holds a file of a kind that is refused.
+    """
+    refuse_unsafe_files(folder)
+    files = {name: _describe(folder / name) for name in _file_names(folder)}
+    manifest = {"format": 1, "files": files, "facts": dict(facts or {})}
+    write_atomically(folder / MANIFEST, json.dumps(manifest, indent=2, sort_keys=True) + "\n")
+    return manifest
+
+
+def verify(folder: Path) -> dict[str, Any]:
+    """Manifest of `folder`, after every file has been hashed again.
+
+    Raises:
+        MissingError: there is no such folder.
+        CheckpointError: no manifest (unfinished write), a missing, added, changed or refused file.
+    """
+    manifest = read_manifest(folder)
+    refuse_unsafe_files(folder)
+    expected, present = set(manifest["files"]), set(_file_names(folder))
+    if expected != present:
+        raise CheckpointError(
+            f"{folder} is not what its manifest lists: missing {sorted(expected - present)}, "
+            f"added {sorted(present - expected)}. Restore the folder or export it again."
+        )
+    for name, described in manifest["files"].items():
+        found = _describe(folder / name)
+        if found != described:
+            raise CheckpointError(
+                f"{folder / name} differs from its manifest: SHA-256 {found['sha256'][:12]}… "
+                f"({found['bytes']} bytes) "
+                f"instead of {described['sha256'][:12]}… ({described['bytes']}). Restore it or "
+                "export it again."
+            )
+    return manifest
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Manifest of `folder` as written, nothing hashed.
+
+    Raises:
+        MissingError: there is no such folder.
+        CheckpointError: no manifest, or one that cannot be read.
+    """
+    if not folder.is_dir():
+        raise MissingError(f"no model folder at {folder}. Give the folder that holds config.json.")
+    try:
+        manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        files = manifest["files"]
+        if not all(set(entry) == {"sha256", "bytes"} for entry in files.values()):
+            raise KeyError("files")
+    except FileNotFoundError:
+        raise CheckpointError(
+            f"{folder} has no {MANIFEST}: its writer did not finish. Export the checkpoint again."
+        ) from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(
+            f"{folder / MANIFEST} is broken ({error!r}). Export the checkpoint again."
+        ) from error
+    return manifest
+
+
+def content_digest(manifest: Mapping[str, Any]) -> str:
+    """SHA-256 over names and hashes of a manifest's files: equal exactly when the contents are
+    equal.
+    """
+    lines = (f"{name} {entry['sha256']}\n" for name, entry in sorted(manifest["files"].items()))
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def refuse_unsafe_files(folder: Path) -> None:
+    """Raise CheckpointError for a file that could run code when loaded (pickles, scripts), a link
+    or a fake weight.
+    """
+    for name in _file_names(folder):
+        path = folder / name
+        if path.is_symlink():
+            raise CheckpointError(
+                f"{path} is a link; a model folder holds its own files. Copy the target in its "
+                "place."
+            )
+        if path.suffix not in ALLOWED_SUFFIXES:
+            raise CheckpointError(
+                f"{path} is refused: only {', '.join(ALLOWED_SUFFIXES)} are let in, because a "
+                "pickle or script can run "
+                "code when loaded. Save the weights with save_pretrained(safe_serialization=True)."
+            )
+        if path.suffix == ".safetensors":
+            _check_safetensors(path)
+
+
+def export(source: Path, target: Path, *, facts: Mapping[str, Any] | None = None) -> Path:
+    """Copy a Hugging Face folder to `target` (replaced if it is there), with its manifest; returns
+    `target`.
+
+    Raises:
+        MissingError: `source` is not a Hugging Face folder.
+        CheckpointError: it holds a refused file, or no safetensors weights or tokeniser.
+    """
+    check_layout(source)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    aside = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
+    replaced = aside.with_name(f"{aside.name}.replaced")
+    try:
+        copy_files(source, aside)
+        write_manifest(aside, facts)
+        if target.exists():
+            target.replace(replaced)
+        aside.replace(target)
+        sync_folder(target.parent)
+    finally:
+        for leftover in (aside, replaced):
+            shutil.rmtree(leftover, ignore_errors=True)
+    return target
+
+
+def check_layout(folder: Path) -> None:
+    """Raise unless `folder` is a Hugging Face model: configuration, tokeniser, safetensors weights,
+    nothing unsafe.
+    """
+    if not (folder / "config.json").is_file():
+        raise MissingError(f"{folder} has no config.json. Give a Hugging Face model folder.")
+    refuse_unsafe_files(folder)
+    for kind, pattern in (("weights", "*.safetensors"), ("tokeniser", "tokenizer*.json")):
+        if not any(folder.glob(pattern)):
+            raise CheckpointError(
+                f"{folder} has no {kind} ({pattern}). Save model and tokeniser in one folder."
+            )
+
+
+def copy_files(source: Path, target: Path) -> None:
+    """Copy every file but the manifest into `target`, each flushed to disk."""
+    for name in _file_names(source):
+        place = target / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with (source / name).open("rb") as reader, place.open("wb") as writer:
+            shutil.copyfileobj(reader, writer, _CHUNK)
+            writer.flush()
+            os.fsync(writer.fileno())
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replace `path` by `text`: written aside, flushed, renamed. A killed writer leaves the old
+    file.
+    """
+    aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        with aside.open("w", encoding="utf-8") as writer:
+            writer.write(text)
+            writer.flush()
+            os.fsync(writer.fileno())
+        aside.replace(path)
+        sync_folder(path.parent)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Flush a folder's entries, so that a rename in it survives a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def verify_by_loading(
+    folder: Path, *, reference: Path | None = None, tolerance: float = 1e-4, dtype: str = "float32"
+) -> dict[str, float]:
+    """Load the export as every later user will, and compute logits on a fixed probe of token ids.
+
+    Returns `num_parameters`, `vocab_size` and, with a `reference` folder, `max_logit_difference`
+    against it.
+
+    Raises:
+        CheckpointError: unsafe or missing files, weights missing from the file (transformers would
+        fill them with
+            random numbers), a vocabulary smaller than the tokeniser's, logits that are not finite,
+            or logits that differ from the reference's by more than `tolerance`.
+    """
+    import torch
+
+    model, num_tokens = _load(folder, dtype)
+    vocab_size = int(model.config.vocab_size)
+    if vocab_size < num_tokens:
+        raise CheckpointError(
+            f"{folder}: the tokeniser has {num_tokens} tokens and the model only {vocab_size}. "
+            "Export both from one run."
+        )
+    probe = torch.arange(PROBE_TOKENS).remainder(num_tokens).unsqueeze(0)
+    with torch.inference_mode():
+        logits = model(input_ids=probe).logits
+    if not bool(torch.isfinite(logits).all()):
+        raise CheckpointError(
+            f"{folder}: logits are not finite; the weights hold NaN or infinity. Use an earlier "
+            "step."
+        )
+    found = {
+        "num_parameters": float(sum(p.numel() for p in model.parameters())),
+        "vocab_size": float(vocab_size),
+    }
+    if reference is not None:
+        other, _ = _load(reference, dtype)
+        with torch.inference_mode():
+            found["max_logit_difference"] = float(
+                (other(input_ids=probe).logits - logits).abs().max()
+            )
+        if not found["max_logit_difference"] <= tolerance:
+            raise CheckpointError(
+                f"{folder}: logits differ from {reference} by "
+                f"{found['max_logit_difference']:.3g}, more than "
+                f"{tolerance:g}. The export changed the weights (precision, tied layers): export "
+                f"again in {dtype}."
+            )
+    return found
+
+
+def _load(folder: Path, dtype: str) -> tuple[Any, int]:
+    """Model in evaluation mode and number of tokens; anything wrong is a CheckpointError."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    if not hasattr(torch, dtype):
+        raise ConfigError(f"dtype must be a torch type such as float32 or bfloat16; got {dtype!r}")
+    check_layout(folder)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        model, info = AutoModelForCausalLM.from_pretrained(
+            folder,
+            local_files_only=True,
+            use_safetensors=True,
+            dtype=getattr(torch, dtype),
+            output_loading_info=True,
+        )
+    except Exception as error:  # whatever the library raises: the folder cannot be used
+        raise CheckpointError(
+            f"{folder} cannot be loaded by transformers: {type(error).__name__}: {error}. Export "
+            "the checkpoint again."
+        ) from error
+    wrong = {
+        kind: sorted(map(str, info.get(kind) or ())) for kind in ("missing_keys", "mismatched_keys")
+    }
+    if any(wrong.values()):
+        raise CheckpointError(
+            f"{folder}: weights do not fit the configuration ({wrong}). Export the checkpoint "
+            "again."
+        )
+    return model.eval(), len(tokenizer)
+
+
+def _file_names(folder: Path) -> list[str]:
+    """Relative names of the files to hash, sorted; the manifest itself is left out."""
+    names = (
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*")
+        if path.is_file() or path.is_symlink()
+    )
+    return sorted(name for name in names if name != MANIFEST)
+
+
+def _describe(path: Path) -> dict[str, Any]:
+    digest = hashlib.sha256()
+    with path.open("rb") as reader:
+        while chunk := reader.read(_CHUNK):
+            digest.update(chunk)
+    return {"sha256": digest.hexdigest(), "bytes": path.stat().st_size}
+
+
+def _check_safetensors(path: Path) -> None:
+    """Raise unless the file starts with a safetensors header (JSON) whose tensors end where the
+    file ends.
+    """
+    try:
+        with path.open("rb") as reader:
+            (length,) = struct.unpack("<Q", reader.read(8))
+            if length > path.stat().st_size:
+                raise ValueError("header longer than the file")
+            header = json.loads(reader.read(length))
+        end = max(
+            (entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"),
+            default=0,
+        )
+        if 8 + length + end != path.stat().st_size:
+            raise ValueError("length of the file does not fit its header")
+    except (struct.error, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(
+            f"{path} is not a whole safetensors file ({error}). It is cut off or something else: "
+            "export it again."
+        ) from error
