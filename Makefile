@@ -1,0 +1,91 @@
+# Every entry point of the project. CI runs these targets and nothing else; `make help` lists them.
+
+PYTHON ?= python3
+UV_VERSION := 0.13.9
+EXPERIMENT ?= experiments/demo.toml
+ARGS ?=
+KEEP ?=
+
+BIN := .venv/bin
+UV := $(BIN)/uv
+STAMP := .venv/.stamp
+LOCKED := pyproject.toml requirements/cpu.lock requirements/vllm-alias/pyproject.toml
+
+# The CPU build of torch is not on PyPI. A folder or page of wheels named by the environment (uv's variable, pip's, or
+# pip's configuration) wins; without one uv takes it from PyTorch's own CPU index. pip separates entries by blanks,
+# uv by commas.
+define find_torch
+links="$${UV_FIND_LINKS:-$${PIP_FIND_LINKS:-$$($(BIN)/python -m pip config get global.find-links 2>/dev/null || true)}}"; \
+links="$$(printf '%s' "$$links" | tr -s '[:space:]' ',')"; links="$${links#,}"; links="$${links%,}"; \
+if [ -n "$$links" ]; then export UV_FIND_LINKS="$$links"; else unset UV_FIND_LINKS; backend='--torch-backend cpu'; fi
+endef
+
+.DEFAULT_GOAL := help
+.PHONY: help setup lint format test test-unit test-ray test-e2e demo bench lock clean distclean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## build .venv from the CPU lock (again only after the lock or pyproject.toml changed)
+
+$(STAMP): $(LOCKED)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null || { \
+	  echo "deepicd is locked for Python 3.11 and '$(PYTHON)' is another one or missing: make setup PYTHON=/path/to/python3.11" \
+	       "('uv python install 3.11' fetches one)" >&2; exit 1; }
+	@[ "$$(uname -sm)" = "Linux x86_64" ] || { echo "the CPU lock holds wheels for Linux x86_64 only; this is $$(uname -sm)" >&2; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	@$(find_torch); set -x; \
+	  $(UV) pip install --python $(BIN)/python --no-deps --require-hashes $$backend -r requirements/cpu.lock
+	$(UV) pip install --python $(BIN)/python --no-deps ./requirements/vllm-alias -e .
+	@# Byte code cuts an import of verl to a third; some environments forbid writing it later. A few files of the
+	@# packages are templates that do not compile, hence the dash.
+	-@$(BIN)/python -m compileall -q -j 0 $(BIN)/../lib/python3.11/site-packages > .venv/compileall.log 2>&1
+	@touch $@
+
+lint: setup ## ruff, mypy --strict and the import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: setup ## rewrite the code in the house's format
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+test: test-unit test-ray test-e2e ## every test: unit, then real Ray and vLLM, then end to end
+
+test-unit: setup ## tests without Ray or network, under a minute
+	$(BIN)/python -m pytest tests/unit
+
+test-ray: setup ## tests on a local Ray cluster with real verl and vLLM
+	$(BIN)/python -m pytest tests/ray
+
+test-e2e: setup ## whole ways through the system
+	$(BIN)/python -m pytest tests/e2e
+
+demo: setup ## the whole loop on this machine, about 15 minutes (KEEP=1 leaves the endpoint up)
+	$(BIN)/deepicd demo $(EXPERIMENT) $(if $(KEEP),--keep) $(ARGS)
+
+bench: setup ## start-up and throughput of the light rooms, as JSON
+	$(BIN)/python tests/bench.py
+
+lock: $(BIN)/uv ## resolve both locks anew
+	@$(find_torch); set -x; \
+	  $(UV) pip compile pyproject.toml --extra cpu --extra dev --overrides requirements/cpu-overrides.txt $$backend \
+	    $(COMPILE) -o requirements/cpu.lock
+	env -u UV_FIND_LINKS $(UV) pip compile pyproject.toml --extra gpu $(COMPILE) -o requirements/gpu.lock
+
+COMPILE := --quiet --python-version 3.11 --python-platform x86_64-manylinux_2_28 --generate-hashes --no-annotate \
+	--no-emit-find-links --no-emit-index-url --custom-compile-command "make lock"
+
+$(BIN)/uv:
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+
+clean: ## remove caches and results of tools, keep .venv and runs/
+	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find platform tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+distclean: clean ## also remove .venv
+	rm -rf .venv
