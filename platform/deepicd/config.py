@@ -159,10 +159,6 @@ class RewardConfig(Part):
                 raise ValueError(
                     f"rewards.weights.{name} must be a finite number >= 0; got {weight}"
                 )
-        if self.weights and sum(self.weights.values()) <= 0:
-            raise ValueError(
-                "rewards.weights must sum to more than 0; set at least one weight above 0"
-            )
         return self
 
 

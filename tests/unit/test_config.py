@@ -1,0 +1,302 @@
+"""Experiment files: what is refused, with which words, and what a value's one address is."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deepicd.config import (
+    Experiment,
+    dump_experiment,
+    fingerprint,
+    known_addresses,
+    load_experiment,
+    nearest,
+    parse_experiment,
+    with_values,
+)
+from deepicd.errors import ConfigError, MissingError
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "experiment.toml"
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("table", "unknown", "close"),
+    [
+        ({"training": {"learning_rat": 1.0}}, "training.learning_rat", "training.learning_rate"),
+        ({"trainig": {"learning_rate": 1.0}}, "trainig", "training"),
+        ({"data": {"num_note": 500}}, "data.num_note", "data.num_notes"),
+        ({"sweep": {"num_trial": 3}}, "sweep.num_trial", "sweep.num_trials"),
+        ({"sed": 3}, "sed", "seed"),
+    ],
+)
+def test_an_unknown_key_is_refused_and_names_the_nearest(table, unknown, close):
+    with pytest.raises(ConfigError, match=rf"^here: unknown key {unknown} \(nearest: {close}"):
+        parse_experiment(table, "here")
+
+
+def test_every_fault_of_a_file_is_reported_at_once():
+    table = {"seed": -1, "training": {"temperature": 0, "nonsense_xyzzy": 1}}
+    with pytest.raises(ConfigError) as caught:
+        parse_experiment(table, "here")
+    for part in ("seed", "training.temperature", "training.nonsense_xyzzy"):
+        assert part in str(caught.value)
+
+
+def test_a_missing_file_names_the_known_ones(tmp_path, monkeypatch):
+    (tmp_path / "experiments").mkdir()
+    (tmp_path / "experiments" / "demo.toml").write_text("")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(MissingError, match=r"no experiment file at nope\.toml.*demo\.toml"):
+        load_experiment("nope.toml")
+
+
+@pytest.mark.parametrize("content", [b"seed = ", b"seed = 1\nseed = 2\n", b"\xff\xfe"])
+def test_broken_toml_is_a_config_error_that_names_the_file(tmp_path, content):
+    path = tmp_path / "broken.toml"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match=r"broken\.toml is not valid TOML"):
+        load_experiment(path)
+
+
+def test_an_override_wins_over_the_file_and_the_file_over_the_default(tmp_path):
+    path = write(tmp_path, "[training]\ntotal_steps = 7\nrollout_n = 4\n")
+    experiment = load_experiment(path, ["training.total_steps=9"])
+    assert experiment.training.total_steps == 9
+    assert experiment.training.rollout_n == 4
+    assert experiment.training.temperature == Experiment().training.temperature
+
+
+@pytest.mark.parametrize(
+    ("override", "address", "value"),
+    [
+        ("name=night", "name", "night"),
+        ('name="night"', "name", "night"),
+        ("data.max_prompt_tokens=512", "data.max_prompt_tokens", 512),
+        ("rewards.weights.outcome=0.5", "rewards.weights", {"outcome": 0.5}),
+        ("training.use_kl_loss=true", "training.use_kl_loss", True),
+        ("data.split_shares=[0.7, 0.1, 0.1, 0.1]", "data.split_shares", (0.7, 0.1, 0.1, 0.1)),
+        ("verl.trainer.x.y=1", "verl", {"trainer.x.y": 1}),
+        ("training.learning_rate=3e-5", "training.learning_rate", 3e-5),
+    ],
+)
+def test_an_override_is_read_in_toml_syntax(tmp_path, override, address, value):
+    found = load_experiment(write(tmp_path, ""), [override])
+    for part in address.split("."):
+        found = getattr(found, part)
+    assert found == value
+
+
+@pytest.mark.parametrize("override", ["training.total_steps", "=3", " =3"])
+def test_an_override_without_address_or_value_says_its_form(tmp_path, override):
+    with pytest.raises(ConfigError, match="an override is ADDRESS=VALUE"):
+        load_experiment(write(tmp_path, ""), [override])
+
+
+def test_an_override_cannot_go_below_a_value(tmp_path):
+    with pytest.raises(ConfigError, match=r"seed\.deep: seed is a value, not a table"):
+        load_experiment(write(tmp_path, "seed = 3\n"), ["seed.deep=3"])
+
+
+@pytest.mark.parametrize(
+    ("training", "words"),
+    [
+        ({"train_batch_size": 64, "ppo_mini_batch_size": 48}, "must be a multiple of"),
+        (
+            {
+                "train_batch_size": 8,
+                "ppo_mini_batch_size": 8,
+                "rollout_n": 3,
+                "ppo_micro_batch_size_per_gpu": 7,
+            },
+            r"8 x 3\) must be a multiple of .*1 x 7\).*micro-batch",
+        ),
+        (
+            {
+                "train_batch_size": 6,
+                "ppo_mini_batch_size": 6,
+                "rollout_n": 3,
+                "num_gpus": 4,
+                "ppo_micro_batch_size_per_gpu": 1,
+            },
+            r"6 x 3\) must be a multiple of .*4 x 1\)",
+        ),
+    ],
+)
+def test_batches_that_do_not_divide_are_refused(training, words):
+    with pytest.raises(ConfigError, match=words):
+        parse_experiment({"training": training}, "here")
+
+
+@given(
+    micro=st.integers(1, 8),
+    gpus=st.integers(1, 4),
+    per_gpu=st.integers(1, 6),
+    rollouts=st.integers(2, 8),
+    minis=st.integers(1, 4),
+    stray=st.integers(0, 3),
+)
+def test_batches_pass_exactly_when_verl_can_split_them(
+    micro, gpus, per_gpu, rollouts, minis, stray
+):
+    mini = per_gpu * micro * gpus + stray
+    training = {
+        "train_batch_size": mini * minis,
+        "ppo_mini_batch_size": mini,
+        "rollout_n": rollouts,
+        "num_gpus": gpus,
+        "ppo_micro_batch_size_per_gpu": micro,
+    }
+    if (mini * rollouts) % (gpus * micro) == 0:
+        assert parse_experiment({"training": training}, "here").training.rollout_n == rollouts
+    else:
+        with pytest.raises(ConfigError, match="must be a multiple of GPUs"):
+            parse_experiment({"training": training}, "here")
+
+
+@pytest.mark.parametrize(
+    ("weights", "words"),
+    [
+        ({"outcome": -0.1}, r"rewards\.weights\.outcome must be a finite number >= 0; got -0\.1"),
+        ({"outcome": float("nan")}, "finite number"),
+        ({"outcome": float("inf")}, "finite number"),
+    ],
+)
+def test_reward_weights_that_cannot_steer_are_refused(weights, words):
+    with pytest.raises(ConfigError, match=words):
+        parse_experiment({"rewards": {"weights": weights}}, "here")
+
+
+@pytest.mark.parametrize("shares", [(0.5, 0.2, 0.2, 0.2), (1.0, 0.0, 0.0, 0.0), (1.2, -0.2, 0, 0)])
+def test_split_shares_leave_every_split_something(shares):
+    with pytest.raises(ConfigError, match="split_shares must be above 0 and sum to 1"):
+        parse_experiment({"data": {"split_shares": shares}}, "here")
+
+
+def test_mimic_needs_its_folder():
+    with pytest.raises(ConfigError, match=r"source 'mimic' needs data\.root"):
+        parse_experiment({"data": {"source": "mimic"}}, "here")
+
+
+@pytest.mark.parametrize(
+    ("search", "words"),
+    [
+        ({"training.learning_rte": {"type": "uniform", "low": 0.1, "high": 1}}, "learning_rate"),
+        ({"training.rollout_n": {"type": "int", "low": 0, "high": 8}}, r"training\.rollout_n"),
+        ({"training.train_batch_size": {"type": "choice", "values": [64, 96]}}, "multiple of"),
+        ({"training.learning_rate": {"type": "loguniform", "low": 0, "high": 1}}, "low > 0"),
+        ({"training.learning_rate": {"type": "uniform", "low": 2, "high": 1}}, "low < high"),
+        ({"training.rollout_n": {"type": "int", "low": 8, "high": 2}}, "low <= high"),
+        ({"training.rollout_n": {"type": "choice", "values": []}}, r"search\.training\.rollout_n"),
+        ({"training.learning_rate": {"type": "gauss", "low": 2, "high": 1}}, "loguniform"),
+        ({"training": {"type": "choice", "values": [1]}}, "training"),
+    ],
+)
+def test_a_search_address_that_no_trial_could_use_is_refused_before_any_trial(search, words):
+    with pytest.raises(ConfigError, match=words):
+        parse_experiment({"sweep": {"search": search}}, "here")
+
+
+def test_a_search_over_reward_weights_and_verl_keys_is_accepted():
+    search = {
+        "rewards.weights.hierarchy": {"type": "uniform", "low": 0.0, "high": 2.0},
+        "training.learning_rate": {"type": "loguniform", "low": 1e-6, "high": 1e-4},
+        "training.rollout_n": {"type": "choice", "values": [4, 8]},
+        "verl.actor_rollout_ref.actor.clip_ratio_high": {
+            "type": "uniform",
+            "low": 0.2,
+            "high": 0.3,
+        },
+    }
+    table = {"rewards": {"weights": {"outcome": 1.0}}, "sweep": {"search": search}}
+    assert set(parse_experiment(table, "here").sweep.search) == set(search)
+
+
+@given(rate=st.floats(1e-7, 1e-1), rollouts=st.sampled_from([2, 4, 8]), weight=st.floats(0.01, 10))
+def test_a_trial_differs_from_its_experiment_in_the_given_values_only(rate, rollouts, weight):
+    experiment = Experiment()
+    values = {
+        "training.learning_rate": rate,
+        "training.rollout_n": rollouts,
+        "rewards.weights.hierarchy": weight,
+    }
+    trial = with_values(experiment, values)
+    assert trial.training.learning_rate == rate and trial.training.rollout_n == rollouts
+    assert trial.rewards.weights == {"hierarchy": weight}
+    undone = with_values(
+        trial,
+        {
+            "training.learning_rate": experiment.training.learning_rate,
+            "training.rollout_n": experiment.training.rollout_n,
+        },
+    )
+    assert undone.training == experiment.training
+    assert trial.data == experiment.data and trial.sft == experiment.sft
+
+
+@given(
+    seed=st.integers(0, 2**31),
+    steps=st.integers(1, 500),
+    name=st.from_regex("[a-z0-9]{1,8}", fullmatch=True),
+)
+def test_a_dumped_experiment_reads_back_equal(tmp_path_factory, seed, steps, name):
+    path = tmp_path_factory.mktemp("dump") / "experiment.json"
+    given_experiment = with_values(
+        Experiment(), {"seed": seed, "training.total_steps": steps, "name": name}
+    )
+    dump_experiment(given_experiment, path)
+    assert Experiment.model_validate_json(path.read_text()) == given_experiment
+
+
+@given(first=st.floats(0.1, 5), second=st.floats(0.1, 5))
+def test_a_fingerprint_is_equal_exactly_when_the_values_are(first, second):
+    one, other = (
+        with_values(Experiment(), {"rewards.weights.outcome": value}).rewards
+        for value in (first, second)
+    )
+    assert (fingerprint(one) == fingerprint(other)) == (first == second)
+
+
+def test_every_address_of_the_defaults_can_be_set_to_its_own_value():
+    experiment = Experiment()
+    table = experiment.model_dump(mode="json")
+    for address in known_addresses():
+        value = table
+        for part in address.split("."):
+            value = value[part]
+        assert with_values(experiment, {address: value}) == experiment
+
+
+@given(st.sampled_from(known_addresses()), st.data())
+def test_the_nearest_name_survives_one_lost_letter(address, data):
+    place = data.draw(st.integers(0, len(address) - 1))
+    lost = address[:place] + address[place + 1 :]
+    found = nearest(lost, known_addresses())
+    assert found.startswith(" (nearest: ")
+    assert lost in known_addresses() or len(found) - len(" (nearest: )") in range(
+        len(lost) - 1, len(lost) + 2
+    )
+
+
+def test_experiments_are_frozen():
+    with pytest.raises(ValueError, match="frozen"):
+        Experiment().seed = 3
+
+
+EXPERIMENTS = sorted(Path(__file__).parents[2].glob("experiments/*.toml"))
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.name)
+def test_every_experiment_in_the_repository_parses(path):
+    experiment = load_experiment(path)
+    assert experiment.name and experiment.question, "an experiment file asks a question"
+
+
+def test_a_weight_of_zero_alone_is_a_valid_ablation_of_the_preset():
+    rewards = parse_experiment({"rewards": {"weights": {"hierarchy": 0.0}}}, "here").rewards
+    assert rewards.weights == {"hierarchy": 0.0}
