@@ -1,0 +1,1 @@
+"""Experiment → checkpoint: the only room that imports verl."""

@@ -1,0 +1,37 @@
+"""What verl loads in every process, through the entry-point group `verl.plugins`.
+
+In: `VERL_PLATFORM` of the process. Out: on `cpu`, the CPU platform is registered and the one patch
+applied; on anything else nothing happens. It must stay light: every worker, server and driver that
+imports verl pays for it. The heavy parts (engine, vLLM replica) are in `external.py`, which the
+configuration names.
+
+verl logs a plug-in that fails at DEBUG and goes on; here the cause is logged as an error first,
+because what follows ("Unknown platform 'cpu'", "Duplicate device type") does not name it.
+"""
+
+import logging
+import os
+
+PLATFORM_VARIABLE = "VERL_PLATFORM"
+
+
+def is_cpu_platform() -> bool:
+    """True when this process was started for the CPU profile."""
+    return os.environ.get(PLATFORM_VARIABLE, "").strip().lower() == "cpu"
+
+
+def activate() -> None:
+    """Register the CPU platform and apply the patch; does nothing on other platforms."""
+    if not is_cpu_platform():
+        return
+    try:
+        from deepicd.training import cpu_platform, cpu_patch
+
+        cpu_platform.register()
+        cpu_patch.apply()
+    except Exception:
+        logging.getLogger(__name__).exception("verl's CPU platform could not be set up")
+        raise
+
+
+activate()

@@ -1,0 +1,448 @@
+"""The one file that knows verl's configuration keys.
+
+In: an `Experiment` and the paths of one run. Out: the configuration that verl 0.9.1 trains from,
+checked by verl's own `validate_config`. Decided here:
+
+- Both hardware profiles are composed by the same code from tables below; nothing else in the
+project asks which it is.
+- Only what we sweep, what decides resources and what wires our classes into verl is mapped. The
+  rest of verl's settings keep its defaults and are open to the experiment's `[verl]` table, which
+  is applied last: keys that the installed verl lacks, that have another address in the experiment,
+  or that would have no effect are refused.
+- Reward weights are values in this configuration, never environment variables.
+"""
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from functools import reduce
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from deepicd.config import Experiment, nearest
+from deepicd.errors import ConfigError, DataError
+from deepicd.training.plugin import PLATFORM_VARIABLE
+
+Settings = dict[str, Any]
+"""Dotted verl key → value."""
+
+_ACTOR = "actor_rollout_ref.actor"
+_REF = "actor_rollout_ref.ref"
+_ROLLOUT = "actor_rollout_ref.rollout"
+_MODEL = "actor_rollout_ref.model"
+_EXTERNAL = "deepicd.training.external"
+_FP32 = {"param_dtype": "fp32", "reduce_dtype": "fp32", "buffer_dtype": "fp32"}
+_BF16 = {"param_dtype": "bf16", "reduce_dtype": "fp32", "buffer_dtype": "fp32"}
+
+MAPPED: Mapping[str, str] = {
+    "data.train_batch_size": "training.train_batch_size",
+    "data.max_prompt_length": "data.max_prompt_tokens",
+    "data.max_response_length": "training.max_response_tokens",
+    "data.seed": "seed",
+    "algorithm.use_kl_in_reward": "training.use_kl_in_reward",
+    "algorithm.kl_ctrl.kl_coef": "training.kl_coef",
+    f"{_ACTOR}.ppo_mini_batch_size": "training.ppo_mini_batch_size",
+    f"{_ACTOR}.ppo_micro_batch_size_per_gpu": "training.ppo_micro_batch_size_per_gpu",
+    f"{_ACTOR}.entropy_coeff": "training.entropy_coeff",
+    f"{_ACTOR}.use_kl_loss": "training.use_kl_loss",
+    f"{_ACTOR}.kl_loss_coef": "training.kl_loss_coef",
+    f"{_ACTOR}.clip_ratio": "training.clip_ratio",
+    f"{_ACTOR}.clip_ratio_low": "training.clip_ratio",
+    f"{_ACTOR}.clip_ratio_high": "training.clip_ratio",
+    f"{_ACTOR}.data_loader_seed": "seed",
+    f"{_ACTOR}.optim.lr": "training.learning_rate",
+    f"{_ACTOR}.optim.lr_warmup_steps": "training.lr_warmup_steps",
+    f"{_ACTOR}.fsdp_config.seed": "seed",
+    f"{_REF}.log_prob_micro_batch_size_per_gpu": "training.ppo_micro_batch_size_per_gpu",
+    f"{_REF}.fsdp_config.seed": "seed",
+    f"{_ROLLOUT}.n": "training.rollout_n",
+    f"{_ROLLOUT}.temperature": "training.temperature",
+    f"{_ROLLOUT}.log_prob_micro_batch_size_per_gpu": "training.ppo_micro_batch_size_per_gpu",
+    f"{_ROLLOUT}.seed": "seed",
+    "trainer.total_epochs": "training.total_epochs",
+    "trainer.total_training_steps": "training.total_steps",
+    "trainer.test_freq": "training.validate_every",
+    "trainer.save_freq": "training.validate_every",
+    "trainer.n_gpus_per_node": "training.num_gpus",
+    "trainer.nnodes": "training.num_nodes",
+}
+"""verl key → the address in the experiment that sets it."""
+
+_INEFFECTIVE: Mapping[str, str] = {
+    "critic": "GRPO has no critic",
+    "data.gen_batch_size": "the sampler is fed whole training batches",
+    "data.val_batch_size": "verl ignores it",
+    "data.shuffle": "row order is fixed when the notes are built, by the experiment's seed",
+    "data.filter_overlong_prompts_workers": "prompts are filtered by Ray Data",
+    "reward_model": "verl's old address of `reward.reward_model`",
+    "reward_manager": "verl's old address of `reward.reward_manager`",
+    "custom_reward_function": "verl's old address of `reward.custom_reward_function`",
+    "sandbox_fusion": "no reward runs code",
+    "ray_kwargs": "Ray is started before verl",
+    "algorithm.filter_groups.max_num_gen_batches": "verl's V1 trainer ignores it",
+    f"{_ACTOR}.ppo_micro_batch_size": "deprecated in verl",
+    f"{_REF}.log_prob_micro_batch_size": "deprecated in verl",
+    f"{_ROLLOUT}.log_prob_micro_batch_size": "deprecated in verl",
+}
+
+_BOTH: Settings = {
+    "algorithm.adv_estimator": "grpo",
+    "algorithm.kl_penalty": "kl",
+    "critic.enable": False,
+    "data.dataloader_num_workers": 0,
+    "data.filter_overlong_prompts": True,
+    "data.truncation": "error",
+    f"{_ACTOR}.checkpoint.save_contents": ["model", "optimizer", "extra", "hf_model"],
+    f"{_ACTOR}.checkpoint.load_contents": ["model", "optimizer", "extra"],
+    f"{_ROLLOUT}.name": "vllm",
+    f"{_ROLLOUT}.tensor_model_parallel_size": 1,
+    f"{_ROLLOUT}.top_k": -1,
+    f"{_ROLLOUT}.top_p": 1,
+    f"{_ROLLOUT}.val_kwargs.do_sample": False,
+    f"{_ROLLOUT}.val_kwargs.temperature": 0,
+    f"{_ROLLOUT}.val_kwargs.n": 1,
+    "trainer.logger": ["console"],
+    "trainer.project_name": "deepicd",
+    "trainer.max_actor_ckpt_to_keep": 1,
+    "trainer.val_before_train": False,
+}
+
+_CPU: Settings = {
+    f"{_MODEL}.override_config": {"attn_implementation": "sdpa"},
+    f"{_MODEL}.use_remove_padding": False,
+    f"{_MODEL}.enable_gradient_checkpointing": False,
+    f"{_ACTOR}.strategy": "fsdp2",
+    f"{_ACTOR}.use_torch_compile": False,
+    f"{_ACTOR}.fsdp_config.use_torch_compile": False,
+    f"{_ACTOR}.fsdp_config.mixed_precision": _FP32,
+    f"{_REF}.strategy": "fsdp2",
+    f"{_REF}.use_torch_compile": False,
+    f"{_REF}.fsdp_config.use_torch_compile": False,
+    f"{_REF}.fsdp_config.mixed_precision": _FP32,
+    f"{_ROLLOUT}.dtype": "float32",
+    f"{_ROLLOUT}.enforce_eager": True,
+    f"{_ROLLOUT}.free_cache_engine": False,
+    f"{_ROLLOUT}.enable_sleep_mode": False,
+    f"{_ROLLOUT}.gpu_memory_utilization": 0.1,
+    f"{_ROLLOUT}.agent.num_workers": 1,
+    f"{_ROLLOUT}.checkpoint_engine.update_weights_bucket_megabytes": 64,
+    f"{_ROLLOUT}.engine_kwargs.vllm.kv_cache_memory_bytes": 2**29,
+    f"{_ROLLOUT}.engine_kwargs.vllm.distributed_executor_backend": "uni",
+    "reward.num_workers": 1,
+    "transfer_queue.backend.SimpleStorage.num_data_storage_units": 1,
+    "trainer.device": "cpu",
+}
+"""float32 throughout, nothing that needs an accelerator's kernels, few processes."""
+
+_GPU: Settings = {
+    f"{_MODEL}.use_remove_padding": True,
+    f"{_MODEL}.enable_gradient_checkpointing": True,
+    f"{_ACTOR}.strategy": "fsdp",
+    f"{_ACTOR}.use_torch_compile": True,
+    f"{_ACTOR}.fsdp_config.use_torch_compile": True,
+    f"{_ACTOR}.fsdp_config.param_offload": False,
+    f"{_ACTOR}.fsdp_config.optimizer_offload": False,
+    f"{_ACTOR}.fsdp_config.mixed_precision": _BF16,
+    f"{_REF}.fsdp_config.param_offload": False,
+    f"{_REF}.fsdp_config.mixed_precision": _BF16,
+    f"{_ROLLOUT}.dtype": "bfloat16",
+    f"{_ROLLOUT}.enforce_eager": False,
+    f"{_ROLLOUT}.free_cache_engine": True,
+    f"{_ROLLOUT}.gpu_memory_utilization": 0.4,
+    "trainer.device": "cuda",
+}
+
+_PROFILES: Mapping[str, Settings] = {"cpu": _CPU, "gpu": _GPU}
+
+_SFT_PROFILES: Mapping[str, Settings] = {
+    "cpu": {
+        "model.override_config": {"attn_implementation": "sdpa"},
+        "model.use_remove_padding": False,
+        "model.enable_gradient_checkpointing": False,
+        "engine.strategy": "fsdp2",
+        "engine.use_torch_compile": False,
+        "engine.mixed_precision": _FP32,
+        "trainer.device": "cpu",
+    },
+    "gpu": {
+        "model.use_remove_padding": True,
+        "model.enable_gradient_checkpointing": True,
+        "engine.strategy": "fsdp",
+        "engine.mixed_precision": _BF16,
+        "trainer.device": "cuda",
+    },
+}
+
+
+def compose_grpo(
+    experiment: Experiment,
+    *,
+    model: Path,
+    train: Path,
+    validation: Path,
+    out: Path,
+    resume: Path | None = None,
+) -> DictConfig:
+    """Configuration of one GRPO run, validated by verl.
+
+    Args:
+        experiment: the trial's values.
+        model: Hugging Face folder to start from.
+        train: Parquet file of training notes; when it exists, steps are limited to its epochs.
+        validation: Parquet file of validation notes.
+        out: folder for `global_step_N` checkpoints.
+        resume: one of these folders to go on from; None resumes from the last one in `out`, if any.
+
+    Raises:
+        ConfigError: a `[verl]` key that verl lacks or that cannot work, or settings verl refuses.
+        DataError: fewer training notes than one batch.
+    """
+    with _platform(experiment):
+        wiring = _grpo_wiring(experiment, model=model, train=train, validation=validation, out=out)
+        if resume is not None:
+            wiring |= {
+                "trainer.resume_mode": "resume_path",
+                "trainer.resume_from_path": str(resume),
+            }
+        settings = _BOTH | _PROFILES[experiment.profile] | _mapped(experiment) | wiring
+        settings["trainer.total_training_steps"] = _total_steps(experiment, train)
+        config = _compose("ppo_trainer")
+        _set(config, settings)
+        _pass_through(config, experiment.verl, fixed=wiring)
+        _validate(config)
+    return config
+
+
+def compose_sft(experiment: Experiment, *, model: Path, traces: Path, out: Path) -> DictConfig:
+    """Configuration of the SFT run before GRPO.
+
+    Args:
+        experiment: its `sft`, `data`, `training` (GPUs, nodes) and `profile` parts are read.
+        model: Hugging Face folder to start from.
+        traces: Parquet file with columns `text` (note) and `response`.
+        out: folder for the checkpoint of the last step.
+    """
+    sft = experiment.sft
+    num_gpus = experiment.training.num_gpus * experiment.training.num_nodes
+    settings: Settings = _SFT_PROFILES[experiment.profile] | {
+        "model.path": str(model),
+        "model.external_lib": _EXTERNAL,
+        "data.train_files": str(traces),
+        "data.val_files": None,
+        "data.custom_cls.path": "pkg://deepicd.training.sft_dataset",
+        "data.custom_cls.name": "TraceDataset",
+        "data.train_batch_size": sft.batch_size,
+        "data.micro_batch_size_per_gpu": _micro_batch(sft.batch_size, num_gpus, experiment),
+        "data.use_dynamic_bsz": False,
+        "data.max_length": experiment.data.max_prompt_tokens + sft.max_trace_tokens,
+        "data.truncation": "error",
+        "data.num_workers": 0,
+        "engine.seed": experiment.seed,
+        "optim.lr": sft.learning_rate,
+        "optim.lr_scheduler_type": "cosine",
+        "optim.lr_warmup_steps": sft.warmup_steps,
+        "optim.weight_decay": sft.weight_decay,
+        "checkpoint.save_contents": ["model", "hf_model"],
+        "checkpoint.load_contents": ["model"],
+        "trainer.default_local_dir": str(out),
+        "trainer.project_name": "deepicd",
+        "trainer.experiment_name": experiment.name,
+        "trainer.total_epochs": sft.epochs,
+        "trainer.seed": experiment.seed,
+        "trainer.logger": ["console"],
+        "trainer.resume_mode": "disable",
+        "trainer.nnodes": experiment.training.num_nodes,
+        "trainer.n_gpus_per_node": experiment.training.num_gpus,
+    }
+    with _platform(experiment):
+        config = _compose("sft_trainer_engine")
+        _set(config, settings)
+    return config
+
+
+def worker_env(experiment: Experiment) -> dict[str, str]:
+    """Environment of every process of a verl run; never holds a value that we sweep."""
+    env = {
+        "HF_HUB_OFFLINE": "1",
+        "NCCL_DEBUG": "WARN",
+        "TOKENIZERS_PARALLELISM": "true",
+        "TRANSFER_QUEUE_ENABLE": "1",
+        "VLLM_DISABLE_COMPILE_CACHE": "1",
+        "VLLM_LOGGING_LEVEL": "WARNING",
+        "VLLM_NO_USAGE_STATS": "1",
+    }
+    if experiment.profile == "cpu":
+        num_threads = max(1, (os.cpu_count() or 1) // experiment.training.num_gpus)
+        env |= {
+            PLATFORM_VARIABLE: "cpu",
+            "OMP_NUM_THREADS": str(num_threads),
+            "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # else vLLM replaces the uni executor
+        }
+    return env
+
+
+def _grpo_wiring(
+    experiment: Experiment, *, model: Path, train: Path, validation: Path, out: Path
+) -> Settings:
+    """Settings that hold the platform's own classes and paths; not open to `[verl]`."""
+    length = experiment.data.max_prompt_tokens + experiment.training.max_response_tokens
+    rewards = experiment.rewards
+    return {
+        f"{_MODEL}.path": str(model),
+        f"{_MODEL}.external_lib": _EXTERNAL,
+        f"{_ROLLOUT}.agent.default_agent_loop": "deepicd_single_turn",
+        f"{_ROLLOUT}.calculate_log_probs": True,
+        f"{_ROLLOUT}.max_model_len": length,
+        "data.custom_cls.path": "pkg://deepicd.training.dataset",
+        "data.custom_cls.name": "NotesDataset",
+        "data.shuffle": False,
+        "data.train_files": str(train),
+        "data.val_files": str(validation),
+        "data.val_max_samples": experiment.data.num_validation or -1,
+        "reward.custom_reward_function.path": "pkg://deepicd.rewards.verl_entry",
+        "reward.custom_reward_function.name": "compute_score",
+        "reward.custom_reward_function.reward_kwargs": {
+            "preset": rewards.preset,
+            "weights": dict(rewards.weights),
+            "hierarchy_curve": rewards.hierarchy_curve,
+        },
+        "trainer.use_v1": True,
+        "trainer.v1.trainer_mode": "deepicd",
+        "trainer.experiment_name": experiment.name,
+        "trainer.default_local_dir": str(out),
+        "trainer.resume_mode": "auto",
+    }
+
+
+def _mapped(experiment: Experiment) -> Settings:
+    return {key: reduce(getattr, address.split("."), experiment) for key, address in MAPPED.items()}
+
+
+def _total_steps(experiment: Experiment, train: Path) -> int:
+    """The earlier of both limits: verl must know the last step to validate and save there."""
+    training = experiment.training
+    if not train.is_file():
+        return training.total_steps
+    num_notes: int = pq.read_metadata(train).num_rows
+    steps_per_epoch = num_notes // training.train_batch_size
+    if steps_per_epoch == 0:
+        raise DataError(
+            f"{train} holds {num_notes} notes, fewer than training.train_batch_size = "
+            f"{training.train_batch_size}. Lower the batch or add notes."
+        )
+    return min(training.total_steps, steps_per_epoch * training.total_epochs)
+
+
+def _micro_batch(batch_size: int, num_gpus: int, experiment: Experiment) -> int:
+    """Largest divisor of a GPU's share of the batch up to the experiment's micro-batch."""
+    share, rest = divmod(batch_size, num_gpus)
+    if rest or not share:
+        raise ConfigError(
+            f"sft.batch_size ({batch_size}) must be a multiple of the number of GPUs ({num_gpus}); "
+            "change either"
+        )
+    limit = min(share, experiment.training.ppo_micro_batch_size_per_gpu)
+    return max(size for size in range(1, limit + 1) if share % size == 0)
+
+
+@contextlib.contextmanager
+def _platform(experiment: Experiment) -> Iterator[None]:
+    """Tell verl the platform before it is imported; it looks once a process."""
+    if experiment.profile == "cpu":
+        os.environ.setdefault(PLATFORM_VARIABLE, "cpu")
+    yield
+
+
+def _compose(name: str) -> DictConfig:
+    """verl's own defaults, as installed."""
+    from hydra import compose, initialize_config_module
+
+    with initialize_config_module("verl.trainer.config", version_base=None):
+        return compose(name)
+
+
+def _set(config: DictConfig, settings: Mapping[str, Any]) -> None:
+    with open_dict(config):
+        for key, value in settings.items():
+            OmegaConf.update(config, key, value, merge=False)
+
+
+def known_keys(config: DictConfig) -> list[str]:
+    """Every dotted key of a configuration that holds a value."""
+    return list(_leaves(OmegaConf.to_container(config, resolve=False), ""))
+
+
+def _leaves(node: Any, prefix: str) -> Iterator[str]:
+    if not isinstance(node, dict) or not node:
+        yield prefix.rstrip(".")
+        return
+    for name, child in node.items():
+        yield from _leaves(child, f"{prefix}{name}.")
+
+
+def _pass_through(config: DictConfig, given: Mapping[str, Any], *, fixed: Settings) -> None:
+    """Apply the experiment's `[verl]` table."""
+    known = known_keys(config)
+    for key, value in given.items():
+        name = key.removeprefix("+")
+        _check_address(name, fixed)
+        _check_key(key, known)
+        _check_kind(name, value, OmegaConf.select(config, name))
+        _set(config, {name: value})
+
+
+def _check_address(name: str, fixed: Settings) -> None:
+    if name in MAPPED:
+        raise ConfigError(f"[verl] {name} is set by {MAPPED[name]}; change that instead")
+    if name in fixed:
+        raise ConfigError(f"[verl] {name} is decided by the platform; remove it")
+    for prefix, reason in _INEFFECTIVE.items():
+        if name == prefix or name.startswith(f"{prefix}."):
+            raise ConfigError(f"[verl] {name} would have no effect: {reason}. Remove it.")
+
+
+def _check_key(key: str, known: Sequence[str]) -> None:
+    name = key.removeprefix("+")
+    if any(other.startswith(f"{name}.") for other in known):
+        raise ConfigError(f"[verl] {name} is a table; set one of its keys")
+    if key.startswith("+"):
+        if name in known:
+            raise ConfigError(f"[verl] {name} exists in the installed verl; write it without the +")
+        return
+    if name not in known:
+        raise ConfigError(
+            f"[verl] unknown key {name}{nearest(name, known)}. "
+            f"To add a key that verl does not list, write +{name}."
+        )
+
+
+def _check_kind(name: str, value: Any, present: Any) -> None:
+    """Refuse a value of another kind than verl's default has."""
+    if present is None or not isinstance(present, bool | int | float | str):
+        return
+    is_number = isinstance(present, int | float) and not isinstance(present, bool)
+    wanted: tuple[type, ...] = (int, float) if is_number else (type(present),)
+    if not isinstance(value, wanted) or isinstance(value, bool) != isinstance(present, bool):
+        raise ConfigError(
+            f"[verl] {name} must be of the kind of its default {present!r}; got {value!r}"
+        )
+
+
+def _validate(config: DictConfig) -> None:
+    """Run verl's own checks, in our words."""
+    from verl.trainer.ppo.utils import need_critic, need_reference_policy
+    from verl.utils.config import validate_config
+
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            validate_config(
+                config=config,
+                use_reference_policy=need_reference_policy(config),
+                use_critic=need_critic(config),
+            )
+    except (AssertionError, ValueError) as error:
+        raise ConfigError(f"verl refuses the configuration: {error}") from error
