@@ -1,0 +1,1 @@
+"""Candidate x champion → Decision; the registry of model versions and its aliases."""

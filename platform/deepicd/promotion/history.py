@@ -1,0 +1,128 @@
+"""The registry's history: one append-only JSONL file that is at once audit log and only truth.
+
+In: events (a version registered, a gate's decision, an alias moved). Out: the state that they add
+up to. Decided here: aliases are never stored beside the log; they are folded from it, so log and
+aliases cannot disagree. An event is added by writing the longer file aside and renaming it: that
+rename is the one moment at which anything changes. Every line carries the SHA-256 of the line
+before it, so a line changed or removed later is found.
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from deepicd.checkpoints import write_atomically
+from deepicd.errors import PromotionError
+
+REGISTERED, GATED, CHALLENGER, PROMOTED, ROLLED_BACK = (
+    "registered",
+    "gated",
+    "challenger",
+    "promoted",
+    "rolled_back",
+)
+
+
+@dataclass(frozen=True)
+class Event:
+    """One line of the log."""
+
+    number: int
+    """1, 2, 3, … without gaps."""
+    time: float
+    """Unix time in seconds."""
+    kind: str
+    """registered, gated, challenger, promoted or rolled_back."""
+    version: str
+    """The version that the event is about; for a roll-back the version that is champion again."""
+    details: Mapping[str, Any]
+    """`reason` in words, and what the kind needs: `manifest`, `champion`, `accepted`, `numbers`."""
+    previous: str
+    """SHA-256 of the line before; empty in the first."""
+
+
+@dataclass
+class State:
+    """What the events add up to."""
+
+    manifests: dict[str, str] = field(default_factory=dict)
+    """Version → SHA-256 of its manifest, in order of registration."""
+    aliases: dict[str, str] = field(default_factory=dict)
+    """`champion`, `challenger` → version; absent where nobody holds the title."""
+    former: list[str] = field(default_factory=list)
+    """Champions before the present one, the latest last; a roll-back takes from the end."""
+
+
+def read_events(path: Path) -> tuple[Event, ...]:
+    """Every event of the log, oldest first; none where there is no log.
+
+    Raises:
+        PromotionError: a line was changed, removed or cut off.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return ()
+    previous = ""
+    events = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            event = Event(**json.loads(line))
+        except (ValueError, TypeError):
+            event = None
+        if event is None or (event.number, event.previous) != (number, previous):
+            raise PromotionError(
+                f"line {number} of {path} does not follow from the one before: the log was edited "
+                "or damaged. "
+                "Restore the file from a copy; the versions beside it are unharmed."
+            )
+        events.append(event)
+        previous = _digest(line)
+    return tuple(events)
+
+
+def append_event(path: Path, kind: str, *, version: str, details: Mapping[str, Any]) -> Event:
+    """Add one event and return it. The caller holds the registry's lock."""
+    events = read_events(path)
+    lines = path.read_text(encoding="utf-8").splitlines() if events else []
+    event = Event(
+        number=len(lines) + 1,
+        time=round(time.time(), 3),
+        kind=kind,
+        version=version,
+        details=dict(details),
+        previous=_digest(lines[-1]) if lines else "",
+    )
+    write_atomically(path, "\n".join([*lines, json.dumps(vars(event), sort_keys=True)]) + "\n")
+    return event
+
+
+def fold(events: Sequence[Event]) -> State:
+    """State after all events."""
+    state = State()
+    for event in events:
+        _apply(state, event)
+    return state
+
+
+def _apply(state: State, event: Event) -> None:
+    if event.kind == REGISTERED:
+        state.manifests[event.version] = event.details["manifest"]
+    elif event.kind == CHALLENGER:
+        state.aliases["challenger"] = event.version
+    elif event.kind in {PROMOTED, ROLLED_BACK}:
+        if event.kind == ROLLED_BACK:
+            state.former.pop()
+        elif "champion" in state.aliases:
+            state.former.append(state.aliases["champion"])
+        state.aliases["champion"] = event.version
+        if state.aliases.get("challenger") == event.version:
+            del state.aliases["challenger"]
+
+
+def _digest(line: str) -> str:
+    return hashlib.sha256(line.encode()).hexdigest()

@@ -1,0 +1,313 @@
+"""The registry: immutable model versions in a folder, and the aliases champion and challenger.
+
+    registry/history.jsonl       what happened, and the only truth about what exists (`history`)
+    registry/versions/v0001/     model files, README.md, manifest.json registry/.lock
+    held while the history grows; freed by the system when its holder dies
+
+In: a verified Hugging Face folder with lineage and scores, or a wish to move an alias. Out:
+`Version`s. Decided here: a version is copied into a reserved folder, hashed, renamed, and exists
+once the history says so. A process killed at any instruction leaves the state before or after; what
+it left half-written is unseen and removed by the next writer (it can tell by the folder's lock
+whether the writer lives). Nothing moves to a version whose hashes have not just been checked. The
+history is one small object and a version is written once: both fit an object store.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from deepicd import checkpoints
+from deepicd.config import nearest
+from deepicd.errors import CheckpointError, MissingError, PromotionError
+from deepicd.promotion import history
+from deepicd.promotion.card import model_card
+from deepicd.promotion.history import Event, State
+from deepicd.records import Decision
+
+CHAMPION, CHALLENGER = "champion", "challenger"
+ANY = "*"
+"""`expected` of a move that does not care who is champion now."""
+CARD = "README.md"
+
+_RESERVED = ".incoming-"
+
+
+@dataclass(frozen=True)
+class Version:
+    """One registered model; its folder never changes."""
+
+    name: str
+    """v0001, v0002, …"""
+    path: Path
+    """Hugging Face folder, ready for transformers and vLLM."""
+    content: str
+    """SHA-256 over the model files."""
+    created: str
+    """UTC, ISO 8601."""
+    lineage: Mapping[str, Any]
+    """Sweep, trial, step, data identity, code commit: whatever the registrant knew."""
+    scores: Mapping[str, float]
+
+
+class Registry:
+    """Versions and aliases under one folder. Safe to use from several processes at once."""
+
+    def __init__(self, root: Path | str) -> None:
+        self.root = Path(root)
+
+    @property
+    def _history(self) -> Path:
+        return self.root / "history.jsonl"
+
+    @property
+    def _versions(self) -> Path:
+        return self.root / "versions"
+
+    def events(self) -> tuple[Event, ...]:
+        """The audit log, oldest first."""
+        return history.read_events(self._history)
+
+    def aliases(self) -> dict[str, str]:
+        """`champion` and `challenger` → version name, read in one go; titles that nobody holds are
+        left out.
+        """
+        return self._state().aliases
+
+    def versions(self) -> list[Version]:
+        """Every version, oldest first; hashes are not checked (see `verify`)."""
+        return [self._describe(name) for name in self._state().manifests]
+
+    def get(self, name: str) -> Version:
+        """The version of that name or alias; hashes are not checked.
+
+        Raises:
+            MissingError: nothing is called that; names the nearest, or says that no version holds
+            the title yet.
+        """
+        return self._describe(_resolve(self._state(), name, self.root))
+
+    def verify(self, name: str) -> Version:
+        """The version of that name or alias, after every byte of it has been hashed again.
+
+        Raises:
+            MissingError: nothing is called that.
+            CheckpointError: a file is missing, added or changed, or the manifest is not the
+            registered one.
+        """
+        state = self._state()
+        version = self._describe(_resolve(state, name, self.root))
+        checkpoints.verify(version.path)
+        if _digest(version.path / checkpoints.MANIFEST) != state.manifests[version.name]:
+            raise CheckpointError(
+                f"{version.path / checkpoints.MANIFEST} is not the manifest that was registered. "
+                "Restore the folder "
+                "from a copy, or promote another version."
+            )
+        return version
+
+    def register(
+        self, model: Path, *, lineage: Mapping[str, Any], scores: Mapping[str, float] | None = None
+    ) -> Version:
+        """Copy a Hugging Face folder in as the next version. The same model with the same lineage
+        is not copied twice.
+
+        Raises:
+            MissingError: `model` is not a Hugging Face folder.
+            CheckpointError: it holds pickles or scripts, or lacks weights or tokeniser.
+        """
+        checkpoints.check_layout(model)
+        with self._reserve() as (name, folder):
+            checkpoints.copy_files(model, folder)
+            facts = _facts(lineage, scores or {})
+            (folder / CARD).write_text(model_card(name, facts), encoding="utf-8")
+            content = _content(checkpoints.write_manifest(folder, facts))
+            with self._lock():
+                for known in self.versions():
+                    if (known.content, known.lineage) == (content, facts["lineage"]):
+                        return known
+                folder.rename(self._versions / name)
+                checkpoints.sync_folder(self._versions)
+                manifest = _digest(self._versions / name / checkpoints.MANIFEST)
+                self._append(history.REGISTERED, name, {"manifest": manifest})
+        return self.get(name)
+
+    def challenge(self, name: str, *, reason: str) -> Event:
+        """Make a version the challenger: the one that is tried next."""
+        version = self.verify(name).name
+        with self._lock():
+            return self._append(history.CHALLENGER, version, {"reason": reason})
+
+    def record_decision(self, name: str, champion: str | None, decision: Decision) -> Event:
+        """Note what the gate said about a version against the champion of that moment."""
+        version = self.get(name).name
+        details = {
+            "champion": champion,
+            "accepted": decision.accepted,
+            "reasons": list(decision.reasons),
+            "numbers": dict(decision.numbers),
+        }
+        with self._lock():
+            return self._append(history.GATED, version, details)
+
+    def decision(self, name: str) -> Decision | None:
+        """The latest decision about a version against the present champion, if there is one."""
+        state = self._state()
+        version = _resolve(state, name, self.root)
+        for event in reversed(self.events()):
+            against = event.details.get("champion")
+            if event.kind == history.GATED and (event.version, against) == (
+                version,
+                state.aliases.get(CHAMPION),
+            ):
+                return Decision(
+                    event.details["accepted"], event.details["reasons"], event.details["numbers"]
+                )
+        return None
+
+    def promote(self, name: str, *, reason: str, expected: str | None = ANY) -> Event:
+        """Make a version champion, after checking its hashes.
+
+        `expected` is the champion that the decision was made against (None: there was none): if
+        another process has moved the title since, nothing changes.
+
+        Raises:
+            MissingError: nothing is called that.
+            CheckpointError: the version is damaged.
+            PromotionError: it is champion already, or the champion is no longer `expected`.
+        """
+        version = self.verify(name).name
+        with self._lock():
+            champion = self._state().aliases.get(CHAMPION)
+            if version == champion:
+                raise PromotionError(
+                    f"{version} is champion already in {self.root}; nothing to do."
+                )
+            if expected not in {ANY, champion}:
+                raise PromotionError(
+                    f"{version} was judged against {expected or 'no champion'}, but "
+                    f"{champion or 'nobody'} is champion "
+                    f"of {self.root} now. Judge it again."
+                )
+            return self._append(history.PROMOTED, version, {"reason": reason, "champion": champion})
+
+    def rollback(self, *, reason: str) -> Event:
+        """Give the title back to the champion before the present one; again, to the one before
+        that.
+
+        Raises:
+            PromotionError: there is no earlier champion.
+            CheckpointError: the earlier champion is damaged; the present one keeps the title.
+        """
+        with self._lock():
+            state = self._state()
+            if not state.former:
+                raise PromotionError(
+                    f"{self.root} has no earlier champion to go back to; promote a version instead "
+                    f"({', '.join(state.manifests) or 'none is registered'})."
+                )
+            version = self.verify(state.former[-1]).name
+            details = {"reason": reason, "champion": state.aliases[CHAMPION]}
+            return self._append(history.ROLLED_BACK, version, details)
+
+    def _state(self) -> State:
+        return history.fold(self.events())
+
+    def _append(self, kind: str, version: str, details: Mapping[str, Any]) -> Event:
+        return history.append_event(self._history, kind, version=version, details=details)
+
+    def _describe(self, name: str) -> Version:
+        path = self._versions / name
+        manifest = checkpoints.read_manifest(path)
+        facts = manifest["facts"]
+        return Version(
+            name, path, _content(manifest), facts["created"], facts["lineage"], facts["scores"]
+        )
+
+    @contextmanager
+    def _lock(self) -> Iterator[None]:
+        self.root.mkdir(parents=True, exist_ok=True)
+        with (self.root / ".lock").open("a") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    @contextmanager
+    def _reserve(self) -> Iterator[tuple[str, Path]]:
+        """The next name and an empty folder for it, held by a lock while this process lives."""
+        with self._lock():
+            self._versions.mkdir(exist_ok=True)
+            self._tidy()
+            taken = [
+                int(path.name.removeprefix(_RESERVED)[1:]) for path in self._versions.iterdir()
+            ]
+            name = f"v{max(taken, default=0) + 1:04d}"
+            folder = self._versions / f"{_RESERVED}{name}"
+            folder.mkdir()
+            descriptor = os.open(folder, os.O_RDONLY)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        try:
+            yield name, folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+            os.close(descriptor)
+
+    def _tidy(self) -> None:
+        """Remove what killed writers left: folders that the history does not know and that nobody
+        holds.
+        """
+        known = self._state().manifests
+        for folder in self._versions.iterdir():
+            if folder.name not in known and not _is_held(folder):
+                shutil.rmtree(folder)
+
+
+def _resolve(state: State, name: str, root: Path) -> str:
+    if name in {CHAMPION, CHALLENGER}:
+        if name not in state.aliases:
+            raise MissingError(f"no version is {name} in {root}. Register one and promote it.")
+        return state.aliases[name]
+    if name not in state.manifests:
+        known = [*state.manifests, *state.aliases]
+        raise MissingError(
+            f"no version {name!r} in {root}{nearest(name, known)}; known: "
+            f"{', '.join(known) or 'none'}."
+        )
+    return name
+
+
+def _facts(lineage: Mapping[str, Any], scores: Mapping[str, float]) -> dict[str, Any]:
+    """What the manifest says besides hashes, as it will be read back from JSON."""
+    facts = {
+        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "lineage": dict(lineage),
+        "scores": dict(scores),
+    }
+    return dict(json.loads(json.dumps(facts, default=str)))
+
+
+def _content(manifest: Mapping[str, Any]) -> str:
+    """Digest of the model itself: the card, which names the version, is left out."""
+    files = {name: entry for name, entry in manifest["files"].items() if name != CARD}
+    return checkpoints.content_digest({"files": files})
+
+
+def _is_held(folder: Path) -> bool:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
