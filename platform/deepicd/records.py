@@ -48,6 +48,8 @@ class Answer:
     """Every fault seen, in order of severity; format faults may stand beside a usable code."""
     raw_code: str | None = None
     """Text inside the diagnosis tags, canonical but not validated; None without such a block."""
+    text: str = field(default="", repr=False, compare=False)
+    """The whole text that was read, the `<think>` of the prompt included."""
 
 
 @dataclass(frozen=True)
