@@ -1,0 +1,40 @@
+"""Hierarchy: how far down the true ICD-10-CM tree is the answer right?
+
+The gold path runs from chapter over block, category and subcategories to the code: n nodes. A code that shares the
+first k of them earns (k / n) ** curve. The exact code earns 1 and only it does: a code below the gold one (a gold label
+that a later release split) shares all n nodes and counts as k = n - 0.5. No usable code, or one from another chapter,
+earns 0. Bounded in [0, 1], independent of the length of the gold code, strictly monotone in depth for any curve > 0.
+"""
+
+import math
+from collections.abc import Callable
+
+from deepicd import codes
+from deepicd.records import Answer
+
+ALMOST = 0.5
+"""What a code below the gold code lacks to an exact one, in nodes."""
+
+
+def build_hierarchy(curve: float) -> Callable[[Answer, str, str | None], float]:
+    """Reward with a fixed exponent `curve` > 0: above 1 favours deep matches, below 1 shallow ones."""
+
+    def reward_hierarchy(answer: Answer, gold: str, note: str | None = None) -> float:
+        return math.pow(hierarchy_credit(answer.code, gold), curve)
+
+    return reward_hierarchy
+
+
+def hierarchy_credit(code: str | None, gold: str) -> float:
+    """Share of the gold path that `code` has right, in [0, 1]; both canonical and in the table.
+
+    Raises:
+        CodeError: the gold code does not exist.
+    """
+    if code is None:
+        return 0.0
+    if code == gold:
+        return 1.0
+    gold_path = codes.path(gold)
+    depth = codes.shared_depth(codes.path(code), gold_path)
+    return min(float(depth), len(gold_path) - ALMOST) / len(gold_path)
