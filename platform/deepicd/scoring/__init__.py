@@ -1,0 +1,24 @@
+"""The one definition of our metrics: accuracy, macro- and micro-F1, hierarchical precision, recall and F1, intervals.
+
+In: `records.Prediction` rows. Out: flat dicts of numbers. Formulas are in `scores.py`, intervals in `bootstrap.py`,
+tables in `tables.py`, prediction files in `files.py`.
+"""
+
+from deepicd.scoring.bootstrap import paired_bootstrap
+from deepicd.scoring.files import read_predictions
+from deepicd.scoring.levels import LEVELS, gold_labels, labels_of
+from deepicd.scoring.scores import hierarchical_f1, score_predictions
+from deepicd.scoring.tables import score_chapters, score_groups, score_thirds
+
+__all__ = [
+    "LEVELS",
+    "gold_labels",
+    "hierarchical_f1",
+    "labels_of",
+    "paired_bootstrap",
+    "read_predictions",
+    "score_chapters",
+    "score_groups",
+    "score_predictions",
+    "score_thirds",
+]

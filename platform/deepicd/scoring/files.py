@@ -1,0 +1,55 @@
+"""Prediction files: JSON lines `{"patient_id", "gold", "prediction"}`, optionally `note_id` and `reason`.
+
+`prediction` is a code, null or anything: what is not a usable code is NIL. A broken line is refused with file, line and
+what was read; a gold label that is not one code is refused too, and never taken apart into characters.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from deepicd import codes
+from deepicd.errors import DataError, MissingError
+from deepicd.records import Prediction
+
+
+def read_predictions(path: Path) -> list[Prediction]:
+    """Read one file; blank lines are skipped, a row without `note_id` takes its line number.
+
+    Raises:
+        MissingError: no such file.
+        DataError: a line that is not such a row, or a file without rows.
+    """
+    if not path.is_file():
+        raise MissingError(f"no predictions file at {path}")
+    rows = []
+    with path.open(encoding="utf-8", errors="replace") as lines:
+        for number, line in enumerate(lines, start=1):
+            if line.strip():
+                rows.append(_parse_line(line, number, f"{path}:{number}"))
+    if not rows:
+        raise DataError(f"{path} holds no predictions; expected one JSON object a line")
+    return rows
+
+
+def _parse_line(line: str, number: int, place: str) -> Prediction:
+    try:
+        row = json.loads(line)
+    except ValueError:
+        raise DataError(f"{place}: not a JSON object: {line.strip()[:60]!r}") from None
+    if not isinstance(row, dict) or "gold" not in row or "patient_id" not in row or "prediction" not in row:
+        raise DataError(f"{place}: a row needs patient_id, gold and prediction; got {line.strip()[:60]!r}")
+    gold, prediction, reason = row["gold"], row["prediction"], row.get("reason")
+    if not isinstance(gold, str) or not codes.is_billable(gold[:64]):
+        raise DataError(f"{place}: gold must be one billable ICD-10-CM code as text; got {gold!r:.60}")
+    return Prediction(
+        note_id=_text(row.get("note_id", number)),
+        patient_id=_text(row["patient_id"]),
+        gold=codes.normalise(gold),
+        prediction=codes.normalise(prediction) if isinstance(prediction, str) else None,
+        reason=reason if isinstance(reason, str) else None,
+    )
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)

@@ -1,0 +1,125 @@
+"""Predictions → integer arrays at three levels: chapter, category, full code.
+
+Decided here: a prediction that is missing, does not exist in any release, or is a header that is billable in none is
+NIL (-1): never a class, always a miss. A gold label that is not a billable code is an error of the data, not a miss.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepicd import codes
+from deepicd.errors import DataError
+from deepicd.records import Prediction
+
+LEVELS = ("chapter", "category", "full")
+"""Levels of scoring, top first; each is one node of the hierarchical metrics."""
+
+NIL = -1
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Level:
+    """One level of an encoded set of n predictions."""
+
+    classes: tuple[str, ...]
+    gold: Ints
+    """Shape (n,): index into `classes`."""
+    predicted: Ints
+    """Shape (n,): index into `classes`, NIL for no class."""
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """n predictions as arrays."""
+
+    levels: Mapping[str, Level]
+    patient: Ints
+    """Shape (n,): patients numbered from 0."""
+    num_patients: int
+
+    @property
+    def num_notes(self) -> int:
+        """Number of predictions."""
+        return len(self.patient)
+
+    @property
+    def is_valid(self) -> NDArray[np.bool_]:
+        """Shape (n,): whether a prediction is a code."""
+        return self.levels["full"].predicted != NIL
+
+
+def encode(predictions: Sequence[Prediction]) -> Encoded:
+    """Encode predictions.
+
+    Raises:
+        DataError: no predictions, or a gold label that is not a billable code.
+    """
+    if not predictions:
+        raise DataError("there is nothing to score: 0 predictions")
+    known: dict[str, tuple[str, str, str] | None] = {}
+    gold = [_levels(p.gold, known) for p in predictions]
+    for prediction, names in zip(predictions, gold, strict=True):
+        if names is None:
+            raise DataError(
+                f"gold label of note {prediction.note_id} is not a billable ICD-10-CM code of any"
+                f" release: {prediction.gold!r:.40}"
+            )
+    predicted = [_levels(p.prediction, known) for p in predictions]
+    levels = {
+        level: _encode_level([n[i] if n else None for n in gold], [n[i] if n else None for n in predicted])
+        for i, level in enumerate(LEVELS)
+    }
+    numbers: dict[str, int] = {}
+    patient = np.array([numbers.setdefault(p.patient_id, len(numbers)) for p in predictions])
+    return Encoded(levels=levels, patient=patient, num_patients=len(numbers))
+
+
+def gold_labels(predictions: Sequence[Prediction]) -> dict[str, list[str]]:
+    """Label list of each level as it is in the gold of a split, sorted: freeze it beside the scores."""
+    return labels_of(prediction.gold for prediction in predictions)
+
+
+def labels_of(labels: Iterable[str]) -> dict[str, list[str]]:
+    """Label list of each level for any codes (a training vocabulary, gold and predicted together), sorted.
+
+    Raises:
+        DataError: one of them is not a billable code.
+    """
+    known: dict[str, tuple[str, str, str] | None] = {}
+    found: tuple[set[str], ...] = tuple(set() for _ in LEVELS)
+    for label in labels:
+        names = _levels(label, known)
+        if names is None:
+            raise DataError(f"label {label!r:.40} is not a billable ICD-10-CM code of any release")
+        for level, name in zip(found, names, strict=True):
+            level.add(name)
+    return {level: sorted(names) for level, names in zip(LEVELS, found, strict=True)}
+
+
+def _levels(
+    code: str | None, known: dict[str, tuple[str, str, str] | None]
+) -> tuple[str, str, str] | None:
+    if not isinstance(code, str):
+        return None
+    if code not in known:
+        full = codes.normalise(code[:64])
+        is_usable = codes.is_billable(full)
+        known[code] = (codes.chapter(full), codes.category(full), full) if is_usable else None
+    return known[code]
+
+
+def _encode_level(gold: Sequence[str | None], predicted: Sequence[str | None]) -> Level:
+    classes = sorted({name for name in (*gold, *predicted) if name is not None})
+    index: dict[str | None, int] = {name: i for i, name in enumerate(classes)}
+    index[None] = NIL
+    return Level(
+        classes=tuple(classes),
+        gold=np.array([index[name] for name in gold], dtype=np.int64),
+        predicted=np.array([index[name] for name in predicted], dtype=np.int64),
+    )
