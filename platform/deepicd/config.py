@@ -237,6 +237,10 @@ class PromotionConfig(Part):
     """True also asks the interval's lower end to exceed `min_difference`."""
     max_unparsable: float = Field(default=0.1, ge=0, le=1)
     """Largest share of unparsable answers that is accepted."""
+    max_chapter_loss: float = Field(default=0.25, ge=0)
+    """Loss in hierarchical F1 in one chapter that is refused once its interval lies wholly beyond."""
+    min_chapter_notes: int = Field(default=30, ge=1)
+    """Chapters with fewer notes in the promotion split are not compared on their own."""
     num_bootstrap: int = Field(default=1000, ge=100)
     """Bootstrap replicates."""
 
@@ -253,7 +257,7 @@ class ServingConfig(Part):
     max_note_bytes: int = Field(default=1_000_000, ge=1)
     """Longest request body in bytes."""
     window: int = Field(default=500, ge=1)
-    """Labelled predictions in one monitoring window."""
+    """Predictions of one model version in one monitoring window."""
 
 
 class Experiment(Part):

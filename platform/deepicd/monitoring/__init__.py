@@ -1,0 +1,1 @@
+"""Predictions x late labels → windows of hierarchical F1."""
