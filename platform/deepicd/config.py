@@ -23,6 +23,9 @@ from deepicd.errors import ConfigError, MissingError
 
 Scalar = float | int | str | bool
 
+HEAD_WIDTHS = (32, 64, 80, 96, 112, 128)
+"""Widths of an attention head that vLLM's CPU backend computes."""
+
 
 class Part(BaseModel):
     """Base of every part: frozen, no unknown keys, docstrings are the descriptions."""
@@ -71,8 +74,18 @@ class ModelConfig(Part):
     """Width of the built model."""
     num_layers: int = Field(default=4, ge=1)
     """Transformer blocks of the built model."""
-    num_heads: int = Field(default=4, ge=1)
-    """Attention heads of the built model."""
+    num_heads: int = Field(default=6, ge=1)
+    """Attention heads of the built model; `hidden_size / num_heads` must be in HEAD_WIDTHS."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "ModelConfig":
+        width, rest = divmod(self.hidden_size, self.num_heads)
+        if self.path is None and (rest or width not in HEAD_WIDTHS):
+            raise ValueError(
+                f"model.hidden_size / model.num_heads must be one of {HEAD_WIDTHS} (vLLM's CPU "
+                f"attention); got {self.hidden_size} / {self.num_heads}"
+            )
+        return self
 
 
 class SFTConfig(Part):
