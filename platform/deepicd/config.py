@@ -42,6 +42,8 @@ class DataConfig(Part):
     """Folder that holds MIMIC-IV's `note/` and `hosp/`; required for `mimic`."""
     num_notes: int = Field(default=6000, ge=100)
     """Admissions to generate for `embedded`."""
+    num_codes: int = Field(default=51, ge=0)
+    """Principal diagnoses of `embedded`: the first ones in authored order; 0 takes all."""
     split_shares: tuple[float, float, float, float] = (0.6, 0.1, 0.2, 0.1)
     """Shares of patients in train, validation, test and promotion; must sum to 1."""
     max_prompt_tokens: int = Field(default=2048, ge=16)

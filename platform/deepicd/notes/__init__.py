@@ -1,0 +1,11 @@
+"""Sources of admission notes → split `Note` rows on disk.
+
+MIMIC-IV tables and the embedded corpus (written in the same layout) go through one reader: sections
+in `sections.py`, splits in `splits.py`, the reader in `mimic.py`, the corpus in `profiles.py`,
+`draws.py`, `wording.py` and `tables.py`, and the build in `build.py`.
+"""
+
+from deepicd.notes.build import build_notes, read_split
+from deepicd.notes.report import read_report
+
+__all__ = ["build_notes", "read_report", "read_split"]
