@@ -1,5 +1,13 @@
-"""Answer → Score: one pure reward a file, the table of names and presets, the entry point for verl."""
+"""Answer → Score: one pure reward a file, the table of names and presets, the entry point for
+verl."""
 
-from deepicd.rewards.table import PRESETS, REWARDS, Reward, build_reward, check_gold, resolve_weights
+from deepicd.rewards.table import (
+    PRESETS,
+    REWARDS,
+    Reward,
+    build_reward,
+    check_gold,
+    resolve_weights,
+)
 
 __all__ = ["PRESETS", "REWARDS", "Reward", "build_reward", "check_gold", "resolve_weights"]

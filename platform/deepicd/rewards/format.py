@@ -1,8 +1,8 @@
 """Format: is the answer `<think>reasoning</think><diagnosis>CODE</diagnosis>` and nothing else?
 
-1 for an answer without any fault; 0.5 for a usable code beside faults of form (text outside the tags, no reasoning);
-0.25 for right blocks around something that is not a usable code, so that a code that does not exist never earns as
-much as a wrong one that does; 0 for everything else.
+1 for an answer without any fault; 0.5 for a usable code beside faults of form (text outside the
+tags, no reasoning); 0.25 for right blocks around something that is not a usable code, so that a
+code that does not exist never earns as much as a wrong one that does; 0 for everything else.
 """
 
 from deepicd.answers import CODE_FAULTS

@@ -1,12 +1,15 @@
-"""verl's custom reward function: `reward.custom_reward_function.path = pkg://deepicd.rewards.verl_entry`.
+"""verl's custom reward function: `reward.custom_reward_function.path =
+pkg://deepicd.rewards.verl_entry`.
 
-In: verl's arguments, and `preset`, `weights`, `hierarchy_curve` from its `reward_kwargs`. Out: one flat dict with the
-same keys for every answer, since verl turns the keys of a batch into columns: `score` (total), `parsable` (0 or 1),
-`prediction` (canonical code or empty), `gold`, `note_id` and `patient_id` (for the scoring of validation answers), and
-`reward_<name>` and `weighted_<name>` for every part.
+In: verl's arguments, and `preset`, `weights`, `hierarchy_curve` from its `reward_kwargs`. Out: one
+flat dict with the same keys for every answer, since verl turns the keys of a batch into columns:
+`score` (total), `parsable` (0 or 1), `prediction` (canonical code or empty), `gold`, `note_id` and
+`patient_id` (for the scoring of validation answers), and `reward_<name>` and `weighted_<name>` for
+every part.
 
-Called once per rollout inside verl's reward worker: the built reward is kept per configuration. Any text a model can
-write gives a number. Wrong configuration or a wrong gold label raises: it is ours, and never a score of 0.
+Called once per rollout inside verl's reward worker: the built reward is kept per configuration. Any
+text a model can write gives a number. Wrong configuration or a wrong gold label raises: it is ours,
+and never a score of 0.
 """
 
 import json
@@ -18,7 +21,7 @@ from deepicd.answers import parse_answer
 from deepicd.rewards.table import Reward, build_reward
 
 
-def compute_score(
+def compute_score(  # noqa: PLR0913, PLR0917 - verl calls it with these names
     data_source: str,
     solution_str: str,
     ground_truth: str,

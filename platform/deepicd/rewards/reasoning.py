@@ -1,0 +1,107 @@
+"""Reasoning: does the text between the think tags look like reasoning about this note?
+
+The product of cheap, deterministic checks, each in [0, 1], so that failing one of them is enough to
+lose the part:
+
+- length: at least `MIN_WORDS` words, falling to 0 between `MAX_WORDS` and twice as many;
+- repetition: share of distinct word triples, from 0 at `LOW_DISTINCT` to 1 at `HIGH_DISTINCT`;
+- order: 0 if the diagnosed code is named in the first half, before the reasoning;
+- with a note, grounding: distinct words of the reasoning that the note holds too, 1 from
+  `NUM_FINDINGS` on, common words not counted;
+- with a note, copying: share of runs of `RUN_WORDS` words taken word for word from the note, 1 up
+  to `LOW_COPIED`, 0 from `HIGH_COPIED` on.
+
+These checks catch hacks; they do not judge medicine. Keep the weight small: what is checked by rule
+is learnt as a rule. At most `MAX_CHARACTERS` of the reasoning are read.
+"""
+
+import re
+from functools import lru_cache
+
+from deepicd import codes
+from deepicd.records import Answer
+
+MIN_WORDS = 5
+MAX_WORDS = 400
+LOW_DISTINCT = 0.3
+HIGH_DISTINCT = 0.7
+NUM_FINDINGS = 3
+MIN_LETTERS = 3
+RUN_WORDS = 8
+LOW_COPIED = 0.2
+HIGH_COPIED = 0.8
+MAX_CHARACTERS = 16_000
+
+_COMMON = """
+about admission admitted after ago also and are been before being but code could diagnosis due for
+from given had has have having her his history hospital into likely main most not note old patient
+points presented presents principal she shows suggest suggests than that the their them then there
+therefore these they this those was who with without would year years
+"""
+COMMON_WORDS = frozenset(_COMMON.split())
+"""Words of three letters and more that any note shares with any reasoning."""
+
+_WORD = re.compile(r"[^\W_]+")
+
+
+def reward_reasoning(answer: Answer, gold: str, note: str | None = None) -> float:
+    """Product of the checks, in [0, 1]; without a note only those that need none."""
+    text = answer.think[:MAX_CHARACTERS]
+    words = _WORD.findall(text.lower())
+    value = _length_check(len(words)) if len(answer.think) <= MAX_CHARACTERS else 0.0
+    if value:
+        value *= _repetition_check(words) * _order_check(text, answer.raw_code)
+    if value and note:
+        value *= _grounding_check(words, note) * _copying_check(words, note)
+    return value
+
+
+def _length_check(num_words: int) -> float:
+    if num_words <= MAX_WORDS:
+        return min(1.0, num_words / MIN_WORDS)
+    return max(0.0, 2.0 - num_words / MAX_WORDS)
+
+
+def _repetition_check(words: list[str]) -> float:
+    triples = list(zip(words, words[1:], words[2:], strict=False))
+    if not triples:
+        return 1.0
+    return _ramp(len(set(triples)) / len(triples), LOW_DISTINCT, HIGH_DISTINCT)
+
+
+def _order_check(text: str, code: str | None) -> float:
+    if not code:
+        return 1.0
+    first_half = text[: len(text) // 2].upper()
+    return 0.0 if code in first_half or codes.dotted(code) in first_half else 1.0
+
+
+def _grounding_check(words: list[str], note: str) -> float:
+    findings = {word for word in words if len(word) >= MIN_LETTERS} - COMMON_WORDS
+    return min(1.0, len(findings & _note_words(note)) / NUM_FINDINGS)
+
+
+def _copying_check(words: list[str], note: str) -> float:
+    runs = _runs(words)
+    copied = sum(run in _note_runs(note) for run in runs)
+    return 1.0 - _ramp(copied / len(runs), LOW_COPIED, HIGH_COPIED) if runs else 1.0
+
+
+def _runs(words: list[str]) -> list[str]:
+    joined = range(len(words) - RUN_WORDS + 1)
+    return [" ".join(words[i : i + RUN_WORDS]) for i in joined]
+
+
+@lru_cache(maxsize=32)
+def _note_words(note: str) -> frozenset[str]:
+    return frozenset(_WORD.findall(note.lower()))
+
+
+@lru_cache(maxsize=32)
+def _note_runs(note: str) -> frozenset[str]:
+    return frozenset(_runs(_WORD.findall(note.lower())))
+
+
+def _ramp(value: float, low: float, high: float) -> float:
+    """0 up to `low`, 1 from `high` on, linear between."""
+    return min(1.0, max(0.0, (value - low) / (high - low)))
