@@ -1,13 +1,14 @@
 """Model text → code, or why not. One parser for rewards, evaluation and serving.
 
 In: the text that a model generated, hostile or not. Out: `records.Answer`. Wanted is exactly
-`<think>reasoning</think><diagnosis>CODE</diagnosis>`, blanks between the blocks allowed; tags are matched as written,
-in lower case.
+`<think>reasoning</think><diagnosis>CODE</diagnosis>`, blanks between the blocks allowed; tags are
+matched as written, in lower case.
 
-Decided here: an answer is usable when, after the reasoning has ended, it gives exactly one complete diagnosis block
-that holds one billable code and nothing else. Case, dots and blanks in the code do not matter. Faults of form beside a
-usable code (no or empty reasoning, text outside the tags) are recorded and leave the code usable.
-Linear time: tags are found by plain search, at most `MAX_TAGS` of each kind are looked at.
+Decided here: an answer is usable when, after the reasoning has ended, it gives exactly one complete
+diagnosis block that holds one billable code and nothing else. Case, dots and blanks in the code do
+not matter. Faults of form beside a usable code (no or empty reasoning, text outside the tags) are
+recorded and leave the code usable. Linear time: tags are found by plain search, at most `MAX_TAGS`
+of each kind are looked at.
 """
 
 from dataclasses import dataclass, field
@@ -32,7 +33,8 @@ FAULTS = (
     "empty_think",
     "text_outside",
 )
-"""Every fault by name, most severe first. `empty` to `not_billable` make an answer unusable (`FATAL_FAULTS`)."""
+"""Every fault by name, most severe first. `empty` to `not_billable` make an answer unusable
+(`FATAL_FAULTS`)."""
 
 FATAL_FAULTS = frozenset(FAULTS[: FAULTS.index("not_billable") + 1])
 """Faults without a usable code; the first one of them is the answer's `reason`."""
@@ -71,7 +73,8 @@ def parse_answer(text: str, *, is_prefilled: bool = True, release: int | None = 
     Args:
         text: the generated text; special tokens already removed.
         is_prefilled: `<think>` was the end of the prompt, so the text starts inside the reasoning.
-        release: fiscal year whose code table decides what exists and is billable; None takes all releases together.
+        release: fiscal year whose code table decides what exists and is billable; None takes all
+        releases together.
 
     Raises:
         CodeError: `release` is not in the table.
@@ -109,9 +112,9 @@ def _walk(text: str) -> _Scan:
     for position, tag in _find_tags(text):
         kind = tag.strip("</>")
         if tag.startswith("</"):
-            _close(scan, kind, position, position + len(tag))
+            _close(scan, kind, start=position, end=position + len(tag))
         else:
-            _open(scan, kind, position, position + len(tag))
+            _open(scan, kind, start=position, end=position + len(tag))
     if scan.inside:
         scan.faults.add("truncated")
     else:
@@ -119,7 +122,7 @@ def _walk(text: str) -> _Scan:
     return scan
 
 
-def _open(scan: _Scan, kind: str, start: int, end: int) -> None:
+def _open(scan: _Scan, kind: str, *, start: int, end: int) -> None:
     if not scan.inside:
         scan.gaps.append((scan.outside, start))
         scan.inside, scan.start = kind, end
@@ -129,7 +132,7 @@ def _open(scan: _Scan, kind: str, start: int, end: int) -> None:
         scan.faults.add("nested_diagnosis" if kind == "diagnosis" else "nested_think")
 
 
-def _close(scan: _Scan, kind: str, start: int, end: int) -> None:
+def _close(scan: _Scan, kind: str, *, start: int, end: int) -> None:
     if scan.inside != kind:
         scan.faults.add("stray_tag")
         return
@@ -173,4 +176,9 @@ def _code_faults(code: str, release: int | None) -> set[str]:
 
 
 def _looks_like_code(code: str) -> bool:
-    return 3 <= len(code) <= codes.MAX_LENGTH and code.isascii() and code.isalnum() and code[0].isalpha()
+    return (
+        3 <= len(code) <= codes.MAX_LENGTH
+        and code.isascii()
+        and code.isalnum()
+        and code[0].isalpha()
+    )

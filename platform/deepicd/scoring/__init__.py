@@ -1,7 +1,8 @@
-"""The one definition of our metrics: accuracy, macro- and micro-F1, hierarchical precision, recall and F1, intervals.
+"""The one definition of our metrics: accuracy, macro- and micro-F1, hierarchical precision, recall
+and F1, intervals.
 
-In: `records.Prediction` rows. Out: flat dicts of numbers. Formulas are in `scores.py`, intervals in `bootstrap.py`,
-tables in `tables.py`, prediction files in `files.py`.
+In: `records.Prediction` rows. Out: flat dicts of numbers. Formulas are in `scores.py`, intervals in
+`bootstrap.py`, tables in `tables.py`, prediction files in `files.py`.
 """
 
 from deepicd.scoring.bootstrap import paired_bootstrap

@@ -1,7 +1,7 @@
 """Percentile intervals by patient, and the paired comparison of two models on the same notes.
 
-A replicate draws patients with replacement, as many as there are; all notes of a patient come together. The two models
-of a pair see the same draws.
+A replicate draws patients with replacement, as many as there are; all notes of a patient come
+together. The two models of a pair see the same draws.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,7 +20,9 @@ def draw(patient: Ints, num_patients: int, num_bootstrap: int, *, seed: int) -> 
         ConfigError: `num_bootstrap` below 1.
     """
     if num_bootstrap < 1:
-        raise ConfigError(f"num_bootstrap must be at least 1, or 0 for no interval; got {num_bootstrap}")
+        raise ConfigError(
+            f"num_bootstrap must be at least 1, or 0 for no interval; got {num_bootstrap}"
+        )
     generator = np.random.default_rng(seed)
     for _ in range(num_bootstrap):
         drawn = generator.integers(num_patients, size=num_patients)
@@ -52,12 +54,13 @@ def paired_bootstrap(
     """Difference of hierarchical F1, candidate minus champion, on the same notes.
 
     Returns:
-        `difference`, `low`, `high` (percentile interval by patient) and `p`, two-sided: twice the smaller share of
-        replicates on one side of 0, ties on both, one added for the observed sample; at most 1.
+        `difference`, `low`, `high` (percentile interval by patient) and `p`, two-sided: twice the
+        smaller share of replicates on one side of 0, ties on both, one added for the observed
+        sample; at most 1.
 
     Raises:
-        DataError: the two do not hold the same notes with the same gold labels and patients, or a note twice.
-        ConfigError: `num_bootstrap` below 1, or `confidence` outside (0, 1).
+        DataError: the two do not hold the same notes with the same gold labels and patients, or a
+        note twice. ConfigError: `num_bootstrap` below 1, or `confidence` outside (0, 1).
     """
     rows = match_notes(candidate, champion)
     first, second = encode([one for one, _ in rows]), encode([other for _, other in rows])
@@ -88,17 +91,24 @@ def match_notes(
     for row in candidate:
         other = others.get(row.note_id)
         if other is None or (other.gold, other.patient_id) != (row.gold, row.patient_id):
-            raise DataError(f"note {row.note_id} is missing or has another gold label or patient on the other side")
+            raise DataError(
+                f"note {row.note_id} is missing on the other side, or has another gold label or"
+                " patient there"
+            )
         pairs.append((row, other))
     if len(pairs) != len(others):
-        raise DataError(f"a comparison needs the same notes; got {len(candidate)} and {len(champion)}")
+        raise DataError(
+            f"a comparison needs the same notes; got {len(candidate)} and {len(champion)}"
+        )
     return pairs
 
 
 def _patient_sums(encoded: Encoded) -> Floats:
     """Shape (2, patients): shared nodes, and predicted plus gold nodes."""
     depth = len(encoded.levels)
-    shared = sum((level.gold == level.predicted).astype(np.float64) for level in encoded.levels.values())
+    shared = sum(
+        (level.gold == level.predicted).astype(np.float64) for level in encoded.levels.values()
+    )
     nodes = depth * (1.0 + encoded.is_valid)
     size = encoded.num_patients
     return np.stack([np.bincount(encoded.patient, values, size) for values in (shared, nodes)])

@@ -1,7 +1,9 @@
-"""Prediction files: JSON lines `{"patient_id", "gold", "prediction"}`, optionally `note_id` and `reason`.
+"""Prediction files: JSON lines `{"patient_id", "gold", "prediction"}`, optionally `note_id` and
+`reason`.
 
-`prediction` is a code, null or anything: what is not a usable code is NIL. A broken line is refused with file, line and
-what was read; a gold label that is not one code is refused too, and never taken apart into characters.
+`prediction` is a code, null or anything: what is not a usable code is NIL. A broken line is refused
+with file, line and what was read; a gold label that is not one code is refused too, and never taken
+apart into characters.
 """
 
 import json
@@ -37,11 +39,20 @@ def _parse_line(line: str, number: int, place: str) -> Prediction:
         row = json.loads(line)
     except ValueError:
         raise DataError(f"{place}: not a JSON object: {line.strip()[:60]!r}") from None
-    if not isinstance(row, dict) or "gold" not in row or "patient_id" not in row or "prediction" not in row:
-        raise DataError(f"{place}: a row needs patient_id, gold and prediction; got {line.strip()[:60]!r}")
+    if (
+        not isinstance(row, dict)
+        or "gold" not in row
+        or "patient_id" not in row
+        or "prediction" not in row
+    ):
+        raise DataError(
+            f"{place}: a row needs patient_id, gold and prediction; got {line.strip()[:60]!r}"
+        )
     gold, prediction, reason = row["gold"], row["prediction"], row.get("reason")
     if not isinstance(gold, str) or not codes.is_billable(gold[:64]):
-        raise DataError(f"{place}: gold must be one billable ICD-10-CM code as text; got {gold!r:.60}")
+        raise DataError(
+            f"{place}: gold must be one billable ICD-10-CM code as text; got {gold!r:.60}"
+        )
     return Prediction(
         note_id=_text(row.get("note_id", number)),
         patient_id=_text(row["patient_id"]),

@@ -1,7 +1,8 @@
 """Predictions → integer arrays at three levels: chapter, category, full code.
 
-Decided here: a prediction that is missing, does not exist in any release, or is a header that is billable in none is
-NIL (-1): never a class, always a miss. A gold label that is not a billable code is an error of the data, not a miss.
+Decided here: a prediction that is missing, does not exist in any release, or is a header that is
+billable in none is NIL (-1): never a class, always a miss. A gold label that is not a billable code
+is an error of the data, not a miss.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -51,7 +52,7 @@ class Encoded:
     @property
     def is_valid(self) -> NDArray[np.bool_]:
         """Shape (n,): whether a prediction is a code."""
-        return self.levels["full"].predicted != NIL
+        return np.not_equal(self.levels["full"].predicted, NIL)
 
 
 def encode(predictions: Sequence[Prediction]) -> Encoded:
@@ -72,7 +73,9 @@ def encode(predictions: Sequence[Prediction]) -> Encoded:
             )
     predicted = [_levels(p.prediction, known) for p in predictions]
     levels = {
-        level: _encode_level([n[i] if n else None for n in gold], [n[i] if n else None for n in predicted])
+        level: _encode_level(
+            [n[i] if n else None for n in gold], [n[i] if n else None for n in predicted]
+        )
         for i, level in enumerate(LEVELS)
     }
     numbers: dict[str, int] = {}
@@ -81,12 +84,14 @@ def encode(predictions: Sequence[Prediction]) -> Encoded:
 
 
 def gold_labels(predictions: Sequence[Prediction]) -> dict[str, list[str]]:
-    """Label list of each level as it is in the gold of a split, sorted: freeze it beside the scores."""
+    """Label list of each level as it is in the gold of a split, sorted: freeze it beside the
+    scores."""
     return labels_of(prediction.gold for prediction in predictions)
 
 
 def labels_of(labels: Iterable[str]) -> dict[str, list[str]]:
-    """Label list of each level for any codes (a training vocabulary, gold and predicted together), sorted.
+    """Label list of each level for any codes (a training vocabulary, gold and predicted together),
+    sorted.
 
     Raises:
         DataError: one of them is not a billable code.

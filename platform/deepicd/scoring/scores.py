@@ -1,12 +1,16 @@
-"""The formulas, for n predictions with weights (1 each, or how often a bootstrap replicate drew them).
+"""The formulas, for n predictions with weights (1 each, or how often a bootstrap replicate drew
+them).
 
 - accuracy of a level: share of notes whose class at that level is right;
-- micro-F1 of a level: 2 TP / (predicted + gold), NIL counted in gold only; equal to accuracy without NIL;
-- macro-F1 of a level: mean over a label list of 2 TP / (predicted + gold) per class, 0 where a class was never right.
-  The list is the labels in the gold of the scored split unless given (scikit-learn's `f1_score(labels=...)`);
-- hierarchical precision, recall, F1 (Kiritchenko et al., 2006): gold and prediction are extended with their ancestors,
-  the nodes tagged by level (chapter, category, full code), root left out; intersections over predicted nodes, over gold
-  nodes, and their harmonic mean. A NIL prediction extends to nothing.
+- micro-F1 of a level: 2 TP / (predicted + gold), NIL counted in gold only; equal to accuracy
+  without NIL;
+- macro-F1 of a level: mean over a label list of 2 TP / (predicted + gold) per class, 0 where a
+  class was never right. The list is the labels in the gold of the scored split unless given
+  (scikit-learn's `f1_score(labels=...)`);
+- hierarchical precision, recall, F1 (Kiritchenko et al., 2006): gold and prediction are extended
+  with their ancestors, the nodes tagged by level (chapter, category, full code), root left out;
+  intersections over predicted nodes, over gold nodes, and their harmonic mean. A NIL prediction
+  extends to nothing.
 """
 
 from collections.abc import Mapping, Sequence
@@ -33,19 +37,20 @@ def score_predictions(
 
     Args:
         predictions: n rows; several notes of one patient are resampled together.
-        labels: level (`chapter`, `category`, `full`) → label list of its macro-F1; a level left out, or None, takes the
-            labels in the gold. A label that never occurs counts with F1 0.
+        labels: level (`chapter`, `category`, `full`) → label list of its macro-F1; a level left
+            out, or None, takes the labels in the gold. A label that never occurs counts with F1 0.
         num_bootstrap: replicates by patient for `*_low` and `*_high`; 0 gives none.
         seed: of the replicates.
         confidence: share in (0, 1) that an interval covers (percentile bootstrap).
 
     Returns:
-        `accuracy_L`, `micro_f1_L`, `macro_f1_L` for each level L, `hierarchical_{precision,recall,f1}`,
-        `share_unparsable` (all in [0, 1]), `num_notes`, `num_patients`; with replicates each score's `_low` and `_high`.
+        `accuracy_L`, `micro_f1_L`, `macro_f1_L` for each level L,
+        `hierarchical_{precision,recall,f1}`, `share_unparsable` (all in [0, 1]), `num_notes`,
+        `num_patients`; with replicates each score's `_low` and `_high`.
 
     Raises:
-        DataError: no predictions, a gold label that is no billable code, an unknown level, or an empty label list.
-        ConfigError: `num_bootstrap` or `confidence` out of range.
+        DataError: no predictions, a gold label that is no billable code, an unknown level, or an
+        empty label list. ConfigError: `num_bootstrap` or `confidence` out of range.
     """
     encoded = encode(predictions)
     chosen = {name: choose_labels(encoded, name, labels or {}) for name in LEVELS}
@@ -78,19 +83,20 @@ class Labels:
     is_listed: NDArray[np.bool_]
     """Shape (classes,): whether a class that occurs is on the list."""
     num_absent: int
-    """Labels on the list that are in no gold label of the split: they stay in the mean of every replicate."""
+    """Labels on the list that are in no gold label of the split: they stay in the mean of every
+    replicate."""
 
 
-def choose_labels(
-    encoded: Encoded, level: str, labels: Mapping[str, Sequence[str]]
-) -> Labels:
+def choose_labels(encoded: Encoded, level: str, labels: Mapping[str, Sequence[str]]) -> Labels:
     """Label list of one level: the given one, or the labels in the gold."""
     classes, gold = encoded.levels[level].classes, set(encoded.levels[level].gold.tolist())
     if level not in labels:
         return Labels(np.array([i in gold for i in range(len(classes))]), 0)
     listed = set(labels[level])
     if not listed:
-        raise DataError(f"the label list of level {level!r} is empty; leave it out to take the gold's")
+        raise DataError(
+            f"the label list of level {level!r} is empty; leave it out to take the gold's"
+        )
     seen = {classes[i] for i in gold}
     return Labels(np.array([name in listed for name in classes]), len(listed - seen))
 
@@ -118,13 +124,14 @@ def class_f1(level: Level, weights: Floats) -> tuple[Floats, Floats]:
     right = level.gold == level.predicted
     valid = level.predicted != NIL
     hits = np.bincount(level.gold[right], weights[right], size)
-    support = np.bincount(level.gold, weights, size)
+    support = np.bincount(level.gold, weights, size).astype(np.float64)
     predicted = np.bincount(level.predicted[valid], weights[valid], size)
     return 2 * hits / np.maximum(support + predicted, 1e-12), support
 
 
 def macro_f1(level: Level, labels: Labels, weights: Floats) -> float:
-    """Mean F1 over the label list. A label of the gold that a replicate did not draw is left out of that mean."""
+    """Mean F1 over the label list. A label of the gold that a replicate did not draw is left out of
+    that mean."""
     f1, support = class_f1(level, weights)
     drawn = labels.is_listed & (support > 0)
     count = int(drawn.sum()) + labels.num_absent
@@ -134,7 +141,9 @@ def macro_f1(level: Level, labels: Labels, weights: Floats) -> float:
 def weigh_hierarchy(encoded: Encoded, weights: Floats) -> dict[str, float]:
     """Hierarchical precision, recall and F1 of weighted predictions."""
     depth = len(encoded.levels)
-    shared = sum(float(weights[level.gold == level.predicted].sum()) for level in encoded.levels.values())
+    shared = sum(
+        float(weights[level.gold == level.predicted].sum()) for level in encoded.levels.values()
+    )
     predicted = depth * float(weights[encoded.is_valid].sum())
     gold = depth * float(weights.sum())
     return {

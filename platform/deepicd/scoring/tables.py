@@ -14,7 +14,8 @@ THIRDS = ("head", "middle", "tail")
 
 
 def score_chapters(predictions: Sequence[Prediction]) -> list[dict[str, float | str]]:
-    """One row a chapter of the gold: `chapter`, `title`, `num_notes`, `accuracy_category`, `accuracy_full`, `f1`.
+    """One row a chapter of the gold: `chapter`, `title`, `num_notes`, `accuracy_category`,
+    `accuracy_full`, `f1`.
 
     `f1` is the chapter's own F1 as a class, over the whole split.
 
@@ -25,9 +26,14 @@ def score_chapters(predictions: Sequence[Prediction]) -> list[dict[str, float | 
     level = encoded.levels["chapter"]
     f1, support = class_f1(level, np.ones(encoded.num_notes))
     rows: list[dict[str, float | str]] = []
-    for index in sorted(set(level.gold.tolist()), key=lambda i: codes.CHAPTERS.index(level.classes[i])):
+    for index in sorted(
+        set(level.gold.tolist()), key=lambda i: codes.CHAPTERS.index(level.classes[i])
+    ):
         here = level.gold == index
-        row: dict[str, float | str] = {"chapter": level.classes[index], "title": codes.title(level.classes[index])}
+        row: dict[str, float | str] = {
+            "chapter": level.classes[index],
+            "title": codes.title(level.classes[index]),
+        }
         row |= {"num_notes": int(support[index]), "f1": float(f1[index])}
         for name in ("category", "full"):
             right = encoded.levels[name].gold == encoded.levels[name].predicted
@@ -39,11 +45,12 @@ def score_chapters(predictions: Sequence[Prediction]) -> list[dict[str, float | 
 def score_thirds(
     predictions: Sequence[Prediction], training_codes: Iterable[str]
 ) -> dict[str, dict[str, float]]:
-    """Head, middle and tail: the gold's full codes in three equal parts by frequency in training, most frequent first.
+    """Head, middle and tail: the gold's full codes in three equal parts by frequency in training,
+    most frequent first.
 
     Returns:
-        Third → `num_labels`, `num_notes`, `macro_f1_full`, `accuracy_full`; ties in frequency go by code. A third
-        without labels (fewer than three codes) is left out.
+        Third → `num_labels`, `num_notes`, `macro_f1_full`, `accuracy_full`; ties in frequency go by
+        code. A third without labels (fewer than three codes) is left out.
 
     Raises:
         DataError: as in `score_predictions`.
@@ -77,7 +84,8 @@ def score_groups(
     Args:
         predictions: rows of one split.
         groups: note id → subgroup; notes without one (absent or None) are left out.
-        min_notes: subgroups with fewer notes are left out: their numbers say little and may identify people.
+        min_notes: subgroups with fewer notes are left out: their numbers say little and may
+        identify people.
 
     Returns:
         Subgroup, sorted → `score_predictions` of its notes.
