@@ -69,9 +69,7 @@ def build_notes(config: DataConfig, *, tables: Path, out: Path, seed: int) -> di
     return report
 
 
-def split_notes(
-    notes: Sequence[Note], shares: Sequence[float], seed: int
-) -> dict[str, list[Note]]:
+def split_notes(notes: Sequence[Note], shares: Sequence[float], seed: int) -> dict[str, list[Note]]:
     """Notes by split, each shuffled by the seed. Raises DataError when a split is empty."""
     splits: dict[str, list[Note]] = {name: [] for name in SPLITS}
     for note in sorted(notes, key=lambda note: note.note_id):

@@ -140,9 +140,7 @@ def _denied(profile: Profile, name: str, noise: float) -> float:
     return DENY_OTHER if noise >= COMMON_NOISE else 0.0
 
 
-def _codes_given_sex(
-    model: Model, female: NDArray[np.bool_], rng: np.random.Generator
-) -> Integers:
+def _codes_given_sex(model: Model, female: NDArray[np.bool_], rng: np.random.Generator) -> Integers:
     """A code for each admission from P(code | sex), so that the prior over all admissions stays."""
     by_sex = np.stack([model.prior * (1.0 - model.female), model.prior * model.female])
     by_sex /= by_sex.sum(axis=1, keepdims=True)

@@ -94,7 +94,9 @@ def check_columns(path: Path, columns: tuple[str, ...]) -> None:
         with opened as file:
             header = [name.strip().strip('"') for name in file.readline().rstrip("\r\n").split(",")]
     except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read ({type(error).__name__}); download it again.") from None
+        raise DataError(
+            f"{path} cannot be read ({type(error).__name__}); download it again."
+        ) from None
     missing = [name for name in columns if name not in header]
     if missing:
         raise DataError(
@@ -127,7 +129,9 @@ class _Known:
     def __init__(self, labels: pa.Table, admissions: pa.Table, patients: pa.Table) -> None:
         self.labels, self.admissions, self.patients = labels, admissions, patients
         distinct = pc.unique(labels["icd_code"]).to_pylist()
-        self.billable = pa.array([code for code in distinct if codes.is_billable(code)], pa.string())
+        self.billable = pa.array(
+            [code for code in distinct if codes.is_billable(code)], pa.string()
+        )
 
     def to_rows(self, notes: pa.Table) -> pa.Table:
         """One block of the notes table as rows of `_OUT`."""
@@ -139,7 +143,10 @@ class _Known:
             _note_text(text) if not why else ""
             for text, why in zip(notes["text"].to_pylist(), reason, strict=True)
         ]
-        reason = [why or ("" if text else "no_core_section") for why, text in zip(reason, texts, strict=True)]
+        reason = [
+            why or ("" if text else "no_core_section")
+            for why, text in zip(reason, texts, strict=True)
+        ]
         age = _look_up(patient, self.patients, "subject_id", "anchor_age")
         columns = {
             "note_id": notes["note_id"],

@@ -45,7 +45,15 @@ FIRST_PATIENT, FIRST_ADMISSION = 90_000_001, 80_000_001
 CEILING = "ceiling.json"
 """Scores of the Bayes-optimal reader by split, beside the tables."""
 
-_RACES = ("WHITE", "WHITE", "WHITE", "BLACK/AFRICAN AMERICAN", "HISPANIC/LATINO", "ASIAN", "UNKNOWN")
+_RACES = (
+    "WHITE",
+    "WHITE",
+    "WHITE",
+    "BLACK/AFRICAN AMERICAN",
+    "HISPANIC/LATINO",
+    "ASIAN",
+    "UNKNOWN",
+)
 _INSURANCES = ("Medicare", "Medicare", "Other", "Medicaid")
 
 Row = Sequence[str | int]

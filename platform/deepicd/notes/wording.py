@@ -13,10 +13,13 @@ from random import Random
 
 from deepicd.notes.profiles import Condition, Finding
 
-SHARE_HELD = 0.5
+SHARE_HELD = 0.2
 """Probability that a phrase outside the training split is taken from the held-out wordings."""
 
-_WHO = {True: ("___ yo F", "___ year old woman", "___F"), False: ("___ yo M", "___ year old man", "___M")}
+_WHO = {
+    True: ("___ yo F", "___ year old woman", "___F"),
+    False: ("___ yo M", "___ year old man", "___M"),
+}
 _WHO_HELD = {True: ("This is a ___ y.o. female",), False: ("This is a ___ y.o. male",)}
 _VERBS, _VERBS_HELD = ("p/w", "presents with", "admitted with"), ("who comes in for",)
 _DETAILS, _DETAILS_HELD = ("In ED:", "OSH:", "Workup:"), ("On arrival,",)
