@@ -146,15 +146,16 @@ class PredictionLog:
         `waiting` (no such prediction yet: it is joined when that arrives). `time` is its arrival.
 
         Raises:
-            CodeError: not an ICD-10-CM code of any release.
+            CodeError: not a billable ICD-10-CM code of any release.
             DataError: the id cannot be a prediction id.
             MonitoringError: the file cannot be written.
         """
         _check(prediction_id, _IDENTIFIER, "prediction id")
         gold = codes.normalise(code)
-        if not codes.exists(gold):
+        if not codes.is_billable(gold):
             raise CodeError(
-                f"label of {prediction_id} is not an ICD-10-CM code. Send one like I25.10."
+                f"label of {prediction_id} is not a billable ICD-10-CM code of any release. "
+                "Send one like I25.10."
             )
         with self._session(is_writing=True) as session:
             before = session.execute(

@@ -17,6 +17,7 @@ from deepicd import codes, scoring
 from deepicd.config import PromotionConfig
 from deepicd.errors import DataError
 from deepicd.records import Decision, Prediction
+from deepicd.scoring.bootstrap import match_notes
 
 
 @dataclass
@@ -57,7 +58,7 @@ def gate(
     if champion is None:
         report.reasons.append("nobody is champion yet: there is nothing to beat")
     else:
-        champion = _align(candidate, champion)
+        champion = [row for _, row in match_notes(candidate, champion)]
         pair = _Pair(candidate, champion, config, seed, num_candidates)
         _check_gain(report, pair)
         _check_chapters(report, pair)
@@ -158,17 +159,3 @@ def _check_chapters(report: _Report, pair: _Pair) -> None:
         f"{len(lost)} lost more than {pair.config.max_chapter_loss:.2f} beyond doubt"
         + (f": {', '.join(lost)}" if lost else ""),
     )
-
-
-def _align(candidate: Sequence[Prediction], champion: Sequence[Prediction]) -> Sequence[Prediction]:
-    """The champion's predictions in the candidate's order."""
-    by_note = {prediction.note_id: prediction for prediction in champion}
-    golds = {prediction.note_id: prediction.gold for prediction in candidate}
-    if golds != {note_id: prediction.gold for note_id, prediction in by_note.items()}:
-        raise DataError(
-            f"candidate ({len(golds)} notes) and champion ({len(by_note)} notes) were not "
-            "predicted on "
-            "the same notes and gold codes. Predict both on the promotion split with the same "
-            "limits."
-        )
-    return [by_note[prediction.note_id] for prediction in candidate]

@@ -1,0 +1,401 @@
+"""The registry under kills, races and damage; the gate on numbers worked by hand."""
+
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from deepicd.config import PromotionConfig
+from deepicd.errors import CheckpointError, DataError, MissingError, PromotionError
+from deepicd.promotion.gate import gate
+from deepicd.promotion.promote import promote_candidate
+from deepicd.promotion.registry import Registry
+from deepicd.records import Decision, Prediction
+
+QUICK = PromotionConfig(num_bootstrap=100)
+
+
+def build_model(folder: Path, seed: int) -> Path:
+    folder.mkdir(parents=True)
+    weights = np.random.default_rng(seed).normal(size=(4, 3)).astype(np.float32)
+    save_file({"embed.weight": weights}, folder / "model.safetensors")
+    (folder / "config.json").write_text('{"model_type": "qwen2"}')
+    (folder / "tokenizer.json").write_text("{}")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _no_flushing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Flushing guards against power cuts, which no test makes; a killed process loses nothing."""
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> list[Path]:
+    return [build_model(tmp_path / f"model{seed}", seed) for seed in range(3)]
+
+
+@pytest.fixture
+def registry(tmp_path: Path, models: list[Path]) -> Registry:
+    """v0001 was champion, v0002 is."""
+    registry = Registry(tmp_path / "registry")
+    for index, model in enumerate(models[:2], start=1):
+        registry.register(model, lineage={"trial": f"t{index}"}, scores={"hierarchical_f1": 0.5})
+        registry.promote(f"v000{index}", reason="test")
+    return registry
+
+
+def rows(*pairs: tuple[str, str | None], patients: int = 0) -> list[Prediction]:
+    """Predictions of (gold, prediction) pairs; `patients` > 0 spreads them over that many."""
+    return [
+        Prediction(f"n{i}", f"p{i % patients if patients else i}", gold, code)
+        for i, (gold, code) in enumerate(pairs)
+    ]
+
+
+# Registry
+
+
+def test_a_version_is_an_immutable_verified_copy(registry: Registry, models: list[Path]) -> None:
+    shutil.rmtree(models[0])
+    version = registry.verify("v0001")
+    assert version.lineage == {"trial": "t1"} and version.scores == {"hierarchical_f1": 0.5}
+    assert {path.name for path in version.path.iterdir()} == {
+        "config.json", "tokenizer.json", "model.safetensors", "README.md", "manifest.json",
+    }  # fmt: skip
+    card = (version.path / "README.md").read_text()
+    assert "# v0001" in card and "| trial | t1 |" in card and "0.5000" in card
+
+
+def test_aliases_follow_promotion_challenge_and_rollback(
+    registry: Registry, models: list[Path]
+) -> None:
+    third = registry.register(models[2], lineage={"trial": "t3"})
+    registry.challenge("v0003", reason="shadow it")
+    assert registry.aliases() == {"champion": "v0002", "challenger": "v0003"}
+    registry.promote("challenger", reason="won")
+    assert registry.aliases() == {"champion": third.name}
+    assert registry.rollback(reason="slow").version == "v0002"
+    assert registry.rollback(reason="worse").version == "v0001"
+    assert registry.get("champion").name == "v0001"
+    with pytest.raises(PromotionError, match="no earlier champion"):
+        registry.rollback(reason="once too often")
+    assert [event.kind for event in registry.events()] == [
+        "registered", "promoted", "registered", "promoted", "registered",
+        "challenger", "promoted", "rolled_back", "rolled_back",
+    ]  # fmt: skip
+
+
+def test_the_same_model_with_the_same_lineage_is_one_version(
+    registry: Registry, models: list[Path]
+) -> None:
+    assert registry.register(models[1], lineage={"trial": "t2"}).name == "v0002"
+    assert registry.register(models[1], lineage={"trial": "t9"}).name == "v0003"
+    assert [version.name for version in registry.versions()] == ["v0001", "v0002", "v0003"]
+
+
+def test_unknown_names_are_refused_with_the_nearest(registry: Registry, tmp_path: Path) -> None:
+    with pytest.raises(MissingError, match=r"no version 'v002' in .*nearest: v0002"):
+        registry.get("v002")
+    with pytest.raises(MissingError, match="no version is challenger"):
+        registry.get("challenger")
+    with pytest.raises(MissingError, match="no version is champion"):
+        Registry(tmp_path / "empty").get("champion")
+
+
+def test_promoting_the_champion_or_against_an_outdated_one_changes_nothing(
+    registry: Registry,
+) -> None:
+    before = registry.events()
+    with pytest.raises(PromotionError, match="is champion already"):
+        registry.promote("v0002", reason="again")
+    with pytest.raises(PromotionError, match="judged against no champion, but v0002"):
+        registry.promote("v0001", reason="late", expected=None)
+    assert registry.events() == before
+
+
+def test_a_flipped_bit_is_refused_and_the_champion_keeps_its_title(
+    registry: Registry, models: list[Path]
+) -> None:
+    path = registry.register(models[2], lineage={}).path / "model.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    for action in (registry.verify, lambda name: registry.promote(name, reason="x")):
+        with pytest.raises(CheckpointError, match="differs from its manifest"):
+            action("v0003")
+    assert registry.aliases() == {"champion": "v0002"}
+
+
+def test_a_rewritten_manifest_is_found_by_the_history(registry: Registry) -> None:
+    manifest = registry.get("v0001").path / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"t1"', '"t7"'))
+    with pytest.raises(CheckpointError, match="not the manifest that was registered"):
+        registry.verify("v0001")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda lines: lines[1:],
+        lambda lines: [lines[0], *lines[2:]],
+        lambda lines: [lines[0].replace("v0001", "v0009"), *lines[1:]],
+        lambda lines: [*lines[:-1], lines[-1][:-5]],
+    ],
+    ids=["first line gone", "line gone", "line changed", "cut off"],
+)
+def test_an_edited_history_is_refused(
+    registry: Registry, damage: Callable[[list[str]], list[str]]
+) -> None:
+    path = registry.root / "history.jsonl"
+    path.write_text("\n".join(damage(path.read_text().splitlines())) + "\n")
+    with pytest.raises(PromotionError, match=r"line \d of .*history.jsonl does not follow"):
+        registry.aliases()
+
+
+def test_a_folder_with_a_pickle_is_not_registered(registry: Registry, models: list[Path]) -> None:
+    (models[2] / "optim.pt").write_bytes(b"x")
+    with pytest.raises(CheckpointError, match="is refused"):
+        registry.register(models[2], lineage={})
+    assert len(registry.versions()) == 2
+
+
+def test_many_writers_at_once_lose_nothing(tmp_path: Path) -> None:
+    models = [build_model(tmp_path / f"m{seed}", seed) for seed in range(8)]
+
+    def run(model: Path) -> str:
+        registry = Registry(tmp_path / "registry")
+        name = registry.register(model, lineage={"model": model.name}).name
+        registry.promote(name, reason="race")
+        return name
+
+    with ThreadPoolExecutor(8) as pool:
+        names = list(pool.map(run, models))
+    registry = Registry(tmp_path / "registry")
+    assert sorted(names) == [f"v{i:04d}" for i in range(1, 9)]
+    promoted = [e for e in registry.events() if e.kind == "promoted"]
+    assert [e.number for e in registry.events()] == list(range(1, 17)) and len(promoted) == 8
+    assert registry.aliases() == {"champion": promoted[-1].version}
+    assert all(registry.verify(name).path.is_dir() for name in names)
+    assert sorted(path.name for path in (registry.root / "versions").iterdir()) == sorted(names)
+
+
+def test_of_two_promoters_that_judged_against_one_champion_one_wins(
+    registry: Registry, models: list[Path]
+) -> None:
+    registry.register(models[2], lineage={})
+    predictions = {
+        "v0001": rows(("I2510", "I2510")), "v0002": rows(("I2510", None)),
+        "v0003": rows(("I2510", "I2510")),
+    }  # fmt: skip
+
+    def run(name: str) -> bool:
+        try:
+            return promote_candidate(
+                registry, name, predictions=predictions, config=QUICK, seed=0
+            ).accepted
+        except PromotionError:
+            return False
+
+    with ThreadPoolExecutor(2) as pool:
+        won = list(pool.map(run, ("v0001", "v0003")))
+    assert sum(won) == 1
+    assert registry.aliases()["champion"] == ("v0001" if won[0] else "v0003")
+
+
+WRITES = {"os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.truncate", "shutil.rmtree"}
+
+
+def run_killed(action: Callable[[], Any], step: int) -> bool:
+    """Run in a child that is killed (SIGKILL) before its n-th change to the disk; False when it got
+    through. Between two such changes every instruction sees the same files."""
+    pid = os.fork()
+    if pid == 0:
+        left = step
+
+        def count(event: str, arguments: tuple[Any, ...]) -> None:
+            nonlocal left
+            is_writing = event == "open" and arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
+            if is_writing or event in WRITES:
+                left -= 1
+                if left == 0:
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+        sys.addaudithook(count)
+        try:
+            action()
+        finally:
+            os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
+
+
+def snapshot(registry: Registry) -> tuple[list[str], dict[str, str]]:
+    """What a reader sees; every version must verify."""
+    names = [registry.verify(version.name).name for version in registry.versions()]
+    return names, registry.aliases()
+
+
+@pytest.mark.parametrize("verb", ["register", "promote", "rollback", "challenge"])
+def test_a_kill_at_any_step_leaves_the_old_or_the_new_state(
+    registry: Registry, models: list[Path], tmp_path: Path, verb: str
+) -> None:
+    actions: dict[str, Callable[[Registry], Any]] = {
+        "register": lambda r: r.register(models[2], lineage={"trial": "t3"}),
+        "promote": lambda r: r.promote("v0001", reason="back"),
+        "rollback": lambda r: r.rollback(reason="worse"),
+        "challenge": lambda r: r.challenge("v0001", reason="try"),
+    }
+    old = snapshot(registry)
+    seen = []
+    was_killed = True
+    while was_killed:
+        copy = Registry(tmp_path / f"copy{len(seen)}")
+        shutil.copytree(registry.root, copy.root)
+        was_killed = run_killed(lambda copy=copy: actions[verb](copy), len(seen) + 1)
+        seen.append(snapshot(copy))
+        after = copy.register(models[2], lineage={"trial": "later"})  # the next writer gets through
+        held = {path.name for path in (copy.root / "versions").iterdir()}
+        assert held == {version.name for version in copy.versions()} and after.name in held
+    new = seen[-1]
+    assert new != old and len(seen) > 3
+    changed = seen.index(new)  # old up to one step, new from there on, nothing between
+    assert seen == [old] * changed + [new] * (len(seen) - changed)
+
+
+# Gate
+
+
+def test_the_gate_accepts_a_gain_and_says_so_in_numbers() -> None:
+    champion = rows(("I2510", "I259"), ("J189", "J189"))  # 5 of 6 nodes: I259 shares 2 of 3
+    candidate = rows(("I2510", "I2510"), ("J189", "J189"))
+    decision = gate(candidate, champion, config=QUICK, seed=0)
+    assert decision.accepted
+    assert decision.numbers["champion_hierarchical_f1"] == pytest.approx(5 / 6)
+    assert decision.numbers["candidate_hierarchical_f1"] == pytest.approx(1.0)
+    assert decision.numbers["difference"] == pytest.approx(1 / 6)
+    assert decision.numbers["num_notes"] == 2
+    assert all(reason.startswith("met: ") for reason in decision.reasons)
+
+
+@pytest.mark.parametrize(
+    ("config", "is_accepted"),
+    [
+        ({}, False),
+        ({"min_difference": -0.01}, True),
+    ],
+)
+def test_a_tie_changes_nothing_unless_a_loss_is_allowed(
+    config: dict[str, float], is_accepted: bool
+) -> None:
+    same = rows(("I2510", "I259"), ("J189", "J189"))
+    decision = gate(same, same, config=QUICK.model_copy(update=config), seed=0)
+    assert decision.accepted is is_accepted
+    assert decision.numbers["difference"] == 0
+
+
+def test_a_gain_that_is_too_small_or_in_doubt_is_rejected_with_the_reason() -> None:
+    pairs = [("I2510", "I2510"), ("J189", "J189")] * 20
+    champion = rows(*pairs[:-1], ("J189", "J188"))
+    candidate = rows(*pairs)
+    small = gate(candidate, champion, config=PromotionConfig(min_difference=0.02), seed=0)
+    assert not small.accepted  # 1 of 120 nodes
+    assert small.numbers["difference"] == pytest.approx(1 / 120)
+    assert any(r.startswith("NOT met: hierarchical F1 1.0000") for r in small.reasons)
+    doubt = gate(candidate, champion, config=PromotionConfig(require_significance=True), seed=0)
+    assert not doubt.accepted and doubt.numbers["low"] == 0
+    assert any("NOT met: the interval's lower end +0.0000" in r for r in doubt.reasons)
+
+
+def test_unparsable_answers_reject_a_candidate_that_gains() -> None:
+    champion = rows(*[("I2510", "J189")] * 10)
+    candidate = rows(*[("I2510", "I2510")] * 8, *[("I2510", None)] * 2)
+    decision = gate(candidate, champion, config=QUICK, seed=0)
+    assert not decision.accepted and decision.numbers["difference"] > 0.5
+    assert (
+        decision.reasons[0] == "NOT met: 20.0% of the answers hold no usable code (at most 10.0%)"
+    )
+
+
+def test_a_chapter_that_is_clearly_lost_rejects_an_overall_gain() -> None:
+    golds = ["I2510"] * 40 + ["J189"] * 160
+    champion = rows(*[(g, g if g == "I2510" else "N179") for g in golds])
+    candidate = rows(*[(g, g if g == "J189" else "N179") for g in golds])
+    decision = gate(candidate, champion, config=QUICK, seed=0)
+    assert not decision.accepted and decision.numbers["difference"] == pytest.approx(0.6)
+    assert decision.numbers["chapter_IX_difference"] == pytest.approx(-1.0)
+    assert any("of 2 chapters" in r and "1 lost more than 0.25" in r for r in decision.reasons)
+    few = gate(candidate[30:], champion[30:], config=QUICK, seed=0)
+    assert few.accepted and "chapter_IX_low" not in few.numbers  # 10 notes are too few to say
+
+
+def test_intervals_widen_with_the_number_of_candidates() -> None:
+    random = np.random.default_rng(0)
+    golds = ["I2510", "J189", "N179"]
+    pairs = [golds[i] for i in random.integers(3, size=120)]
+    champion = rows(*[(g, golds[random.integers(3)]) for g in pairs])
+    candidate = rows(*[(g, g if random.random() < 0.7 else "N179") for g in pairs])
+    config = PromotionConfig(num_bootstrap=2000)
+    one, ten = (gate(candidate, champion, config=config, seed=0, num_candidates=n) for n in (1, 10))
+    assert ten.numbers["low"] < one.numbers["low"] <= one.numbers["difference"]
+    assert one.numbers["high"] < ten.numbers["high"]
+    assert any("99.50% interval" in reason for reason in ten.reasons)
+
+
+def test_without_a_champion_only_the_answers_themselves_count() -> None:
+    assert gate(rows(("I2510", "J189")), None, config=QUICK, seed=0).accepted
+    assert not gate(rows(("I2510", None)), None, config=QUICK, seed=0).accepted
+
+
+def test_predictions_of_other_notes_or_golds_are_refused() -> None:
+    two = rows(("I2510", "I2510"), ("J189", "J189"))
+    with pytest.raises(DataError, match="same notes"):
+        gate(two[:1], two, config=QUICK, seed=0)
+    with pytest.raises(DataError, match="another gold"):
+        gate(two, rows(("I2510", "I2510"), ("N179", "J189")), config=QUICK, seed=0)
+    with pytest.raises(DataError, match="no predictions"):
+        gate([], two, config=QUICK, seed=0)
+
+
+# Promotion
+
+
+def test_a_rejected_candidate_changes_nothing_and_its_reasons_are_kept(
+    registry: Registry, models: list[Path]
+) -> None:
+    registry.register(models[2], lineage={})
+    predictions = {"v0003": rows(("I2510", "J189")), "v0002": rows(("I2510", "I2510"))}
+    decision = promote_candidate(registry, "v0003", predictions=predictions, config=QUICK, seed=0)
+    assert not decision.accepted
+    assert registry.aliases() == {"champion": "v0002"}
+    assert registry.decision("v0003") == Decision(False, list(decision.reasons), decision.numbers)
+    assert registry.events()[-1].kind == "gated"
+
+
+def test_an_accepted_candidate_becomes_champion_and_its_decision_counts_against_that_one_only(
+    registry: Registry, models: list[Path]
+) -> None:
+    registry.register(models[2], lineage={})
+    predictions = {"v0003": rows(("I2510", "I2510")), "v0002": rows(("I2510", "J189"))}
+    assert promote_candidate(
+        registry, "v0003", predictions=predictions, config=QUICK, seed=0
+    ).accepted
+    assert registry.aliases() == {"champion": "v0003"}
+    assert registry.decision("v0003") is None  # it was made against v0002, and v0003 is champion
+    registry.rollback(reason="test")
+    kept = registry.decision("v0003")
+    assert kept is not None and kept.accepted
+
+
+def test_promotion_asks_for_predictions_of_both(registry: Registry) -> None:
+    with pytest.raises(DataError, match="no predictions of v0002 among v0001"):
+        promote_candidate(
+            registry, "v0001", predictions={"v0001": rows(("I2510", "I2510"))}, config=QUICK, seed=0
+        )
