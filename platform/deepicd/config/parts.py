@@ -1,25 +1,14 @@
-"""One experiment file → one frozen, fully typed `Experiment`. Every value has one address.
-
-In: a TOML file (sparse; defaults fill the rest) and `--set a.b=1` overrides. Out: `Experiment`, and
-its resolved form as JSON beside the results. Precedence: defaults, file, overrides. Unknown keys
-are refused with the nearest valid one. Paths in a file are relative to the working directory.
+"""The parts of an experiment and what each value may be: unit, range, default.
 
 verl's own settings are not mirrored here: those that we sweep are mapped in
 `training/verl_config.py`, everything else goes through the `[verl]` table as dotted keys.
 """
 
-import difflib
-import hashlib
-import json
 import math
-import tomllib
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-
-from deepicd.errors import ConfigError, MissingError
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Scalar = float | int | str | bool
 
@@ -320,132 +309,3 @@ def check_batches(training: TrainingConfig) -> None:
             f"({num_gpus} x {training.ppo_micro_batch_size_per_gpu}); "
             "choose a micro-batch that divides it"
         )
-
-
-def load_experiment(path: str | Path, overrides: Sequence[str] = ()) -> Experiment:
-    """Read one experiment file and apply `a.b=value` overrides.
-
-    Values are in TOML syntax; bare words are strings.
-
-    Raises:
-        MissingError: the file does not exist.
-        ConfigError: broken TOML, an unknown key, or a value out of range; names the nearest valid
-            key.
-    """
-    path = Path(path)
-    if not path.is_file():
-        known = sorted(str(p) for p in Path("experiments").glob("*.toml"))
-        raise MissingError(
-            f"no experiment file at {path}; known here: {', '.join(known) or 'none'}"
-        )
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not valid TOML: {error}") from error
-    for override in overrides:
-        _set_override(table, override)
-    return parse_experiment(table, str(path))
-
-
-def parse_experiment(table: Mapping[str, Any], place: str) -> Experiment:
-    """Validate a nested table; `place` names its origin in errors. Also checks every search
-    address."""
-    try:
-        experiment = Experiment.model_validate(table)
-    except ValidationError as error:
-        raise ConfigError(_explain(error, place)) from None
-    for address, domain in experiment.sweep.search.items():
-        for value in _probes(domain):
-            with_values(experiment, {address: value}, place=f"{place} [sweep.search]")
-    return experiment
-
-
-def with_values(
-    experiment: Experiment, values: Mapping[str, Scalar], *, place: str = "trial"
-) -> Experiment:
-    """Experiment with some dotted addresses replaced, validated anew."""
-    table = experiment.model_dump(mode="json")
-    for address, value in values.items():
-        _set_address(table, address, value)
-    table_search, table["sweep"]["search"] = table["sweep"]["search"], {}
-    try:
-        changed = Experiment.model_validate(table)
-    except ValidationError as error:
-        raise ConfigError(_explain(error, place)) from None
-    table["sweep"]["search"] = table_search
-    return changed
-
-
-def dump_experiment(experiment: Experiment, path: Path) -> None:
-    """Write the resolved experiment as JSON beside its results."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(experiment.model_dump(mode="json"), indent=2, sort_keys=True) + "\n")
-
-
-def fingerprint(part: BaseModel) -> str:
-    """First 16 hex digits of the SHA-256 of a part's resolved values; equal values give equal
-    fingerprints."""
-    text = json.dumps(part.model_dump(mode="json"), sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def nearest(name: str, known: Sequence[str]) -> str:
-    """` (nearest: X)` for an error message, or nothing when no known name is close."""
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
-    return f" (nearest: {close[0]})" if close else ""
-
-
-def _probes(domain: FloatRange | IntRange | Choice) -> Sequence[Scalar]:
-    return domain.values if isinstance(domain, Choice) else (domain.low, domain.high)
-
-
-def _set_override(table: dict[str, Any], override: str) -> None:
-    address, sign, text = override.partition("=")
-    if not sign or not address.strip():
-        raise ConfigError(
-            f"an override is ADDRESS=VALUE, for example training.total_steps=20; got {override!r}"
-        )
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text
-    _set_address(table, address.strip(), value)
-
-
-def _set_address(table: dict[str, Any], address: str, value: Any) -> None:
-    if address.startswith("verl."):
-        table.setdefault("verl", {})[address.removeprefix("verl.")] = value
-        return
-    *parents, last = address.split(".")
-    for parent in parents:
-        table = table.setdefault(parent, {})
-        if not isinstance(table, dict):
-            raise ConfigError(f"{address}: {parent} is a value, not a table")
-    table[last] = value
-
-
-def _explain(error: ValidationError, place: str) -> str:
-    return "; ".join(_explain_one(item, place) for item in error.errors())
-
-
-def _explain_one(item: Mapping[str, Any], place: str) -> str:
-    location = [
-        str(part) for part in item["loc"] if part not in ("uniform", "loguniform", "int", "choice")
-    ]
-    address = ".".join(location) or "experiment"
-    if item["type"] != "extra_forbidden":
-        given = "" if isinstance(item["input"], dict | BaseModel) else f"; got {item['input']!r}"
-        return f"{place}: {address}: {item['msg'].removeprefix('Value error, ')}{given}"
-    return f"{place}: unknown key {address}{nearest(address, known_addresses())}"
-
-
-def known_addresses(part: type[BaseModel] = Experiment, prefix: str = "") -> list[str]:
-    """Every dotted address of an experiment, in order."""
-    addresses: list[str] = []
-    for name, info in part.model_fields.items():
-        kind = info.annotation
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
-            addresses += known_addresses(kind, f"{prefix}{name}.")
-        else:
-            addresses.append(f"{prefix}{name}")
-    return addresses

@@ -1,0 +1,61 @@
+"""One experiment file → one frozen, fully typed `Experiment`. Every value has one address.
+
+In: a TOML file (sparse; defaults fill the rest) and `--set a.b=1` overrides. Out: `Experiment`, and
+its resolved form as JSON beside the results. Precedence: defaults, file, overrides. Unknown keys
+are refused with the nearest valid one. Paths in a file are relative to the working directory.
+"""
+
+from deepicd.config.addresses import known_addresses, nearest
+from deepicd.config.files import (
+    dump_experiment,
+    fingerprint,
+    load_experiment,
+    parse_experiment,
+    with_values,
+)
+from deepicd.config.parts import (
+    HEAD_WIDTHS,
+    Choice,
+    DataConfig,
+    Domain,
+    Experiment,
+    FloatRange,
+    IntRange,
+    ModelConfig,
+    Part,
+    PromotionConfig,
+    RewardConfig,
+    Scalar,
+    ServingConfig,
+    SFTConfig,
+    SweepConfig,
+    TrainingConfig,
+    check_batches,
+)
+
+__all__ = [
+    "HEAD_WIDTHS",
+    "Choice",
+    "DataConfig",
+    "Domain",
+    "Experiment",
+    "FloatRange",
+    "IntRange",
+    "ModelConfig",
+    "Part",
+    "PromotionConfig",
+    "RewardConfig",
+    "SFTConfig",
+    "Scalar",
+    "ServingConfig",
+    "SweepConfig",
+    "TrainingConfig",
+    "check_batches",
+    "dump_experiment",
+    "fingerprint",
+    "known_addresses",
+    "load_experiment",
+    "nearest",
+    "parse_experiment",
+    "with_values",
+]

@@ -1,0 +1,56 @@
+"""A value's one address: `training.rollout_n`. Known ones, the nearest to a wrong one, setting one."""
+
+import difflib
+import tomllib
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import BaseModel
+
+from deepicd.config.parts import Experiment
+from deepicd.errors import ConfigError
+
+
+def nearest(name: str, known: Sequence[str]) -> str:
+    """` (nearest: X)` for an error message, or nothing when no known name is close."""
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+    return f" (nearest: {close[0]})" if close else ""
+
+
+def known_addresses(part: type[BaseModel] = Experiment, prefix: str = "") -> list[str]:
+    """Every dotted address of an experiment, in order."""
+    addresses: list[str] = []
+    for name, info in part.model_fields.items():
+        kind = info.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            addresses += known_addresses(kind, f"{prefix}{name}.")
+        else:
+            addresses.append(f"{prefix}{name}")
+    return addresses
+
+
+def set_override(table: dict[str, Any], override: str) -> None:
+    """Apply one `ADDRESS=VALUE`; the value is in TOML syntax, a bare word is a string."""
+    address, sign, text = override.partition("=")
+    if not sign or not address.strip():
+        raise ConfigError(
+            f"an override is ADDRESS=VALUE, for example training.total_steps=20; got {override!r}"
+        )
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    set_address(table, address.strip(), value)
+
+
+def set_address(table: dict[str, Any], address: str, value: Any) -> None:
+    """Set one dotted address of a nested table; everything after `verl.` is one key."""
+    if address.startswith("verl."):
+        table.setdefault("verl", {})[address.removeprefix("verl.")] = value
+        return
+    *parents, last = address.split(".")
+    for parent in parents:
+        table = table.setdefault(parent, {})
+        if not isinstance(table, dict):
+            raise ConfigError(f"{address}: {parent} is a value, not a table")
+    table[last] = value

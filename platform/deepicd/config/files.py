@@ -1,0 +1,100 @@
+"""Experiment files: read, override, validate with errors that name the place, and write resolved."""
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from deepicd.config.addresses import known_addresses, nearest, set_address, set_override
+from deepicd.config.parts import Choice, Experiment, FloatRange, IntRange, Scalar
+from deepicd.errors import ConfigError, MissingError
+
+
+def load_experiment(path: str | Path, overrides: Sequence[str] = ()) -> Experiment:
+    """Read one experiment file and apply `a.b=value` overrides.
+
+    Values are in TOML syntax; bare words are strings.
+
+    Raises:
+        MissingError: the file does not exist.
+        ConfigError: broken TOML, an unknown key, or a value out of range; names the nearest valid
+            key.
+    """
+    path = Path(path)
+    if not path.is_file():
+        known = sorted(str(p) for p in Path("experiments").glob("*.toml"))
+        raise MissingError(
+            f"no experiment file at {path}; known here: {', '.join(known) or 'none'}"
+        )
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}") from error
+    for override in overrides:
+        set_override(table, override)
+    return parse_experiment(table, str(path))
+
+
+def parse_experiment(table: Mapping[str, Any], place: str) -> Experiment:
+    """Validate a nested table; `place` names its origin in errors. Also checks every search
+    address."""
+    try:
+        experiment = Experiment.model_validate(table)
+    except ValidationError as error:
+        raise ConfigError(_explain(error, place)) from None
+    for address, domain in experiment.sweep.search.items():
+        for value in _probes(domain):
+            with_values(experiment, {address: value}, place=f"{place} [sweep.search]")
+    return experiment
+
+
+def with_values(
+    experiment: Experiment, values: Mapping[str, Scalar], *, place: str = "trial"
+) -> Experiment:
+    """Experiment with some dotted addresses replaced, validated anew."""
+    table = experiment.model_dump(mode="json")
+    for address, value in values.items():
+        set_address(table, address, value)
+    table_search, table["sweep"]["search"] = table["sweep"]["search"], {}
+    try:
+        changed = Experiment.model_validate(table)
+    except ValidationError as error:
+        raise ConfigError(_explain(error, place)) from None
+    table["sweep"]["search"] = table_search
+    return changed
+
+
+def dump_experiment(experiment: Experiment, path: Path) -> None:
+    """Write the resolved experiment as JSON beside its results."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(experiment.model_dump(mode="json"), indent=2, sort_keys=True) + "\n")
+
+
+def fingerprint(part: BaseModel) -> str:
+    """First 16 hex digits of the SHA-256 of a part's resolved values; equal values give equal
+    fingerprints."""
+    text = json.dumps(part.model_dump(mode="json"), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _probes(domain: FloatRange | IntRange | Choice) -> Sequence[Scalar]:
+    return domain.values if isinstance(domain, Choice) else (domain.low, domain.high)
+
+
+def _explain(error: ValidationError, place: str) -> str:
+    return "; ".join(_explain_one(item, place) for item in error.errors())
+
+
+def _explain_one(item: Mapping[str, Any], place: str) -> str:
+    location = [
+        str(part) for part in item["loc"] if part not in ("uniform", "loguniform", "int", "choice")
+    ]
+    address = ".".join(location) or "experiment"
+    if item["type"] != "extra_forbidden":
+        given = "" if isinstance(item["input"], dict | BaseModel) else f"; got {item['input']!r}"
+        return f"{place}: {address}: {item['msg'].removeprefix('Value error, ')}{given}"
+    return f"{place}: unknown key {address}{nearest(address, known_addresses())}"
