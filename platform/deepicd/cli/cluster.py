@@ -1,0 +1,30 @@
+"""`deepicd cluster`: descriptions of clusters."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="Descriptions of clusters.", no_args_is_help=True)
+
+
+@app.callback()
+def _group() -> None:
+    pass
+
+
+@app.command(epilog="Example: deepicd cluster check cluster/local.yaml")
+def check(
+    path: Annotated[Path, typer.Argument(help="Description for `ray up` (YAML).")],
+    is_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Check a description against Ray's schema and this platform's rules."""
+    import json
+
+    from deepicd.clusters.description import check_description, read_description
+
+    table = read_description(path)
+    check_description(table, place=str(path))
+    found = {"cluster": table["cluster_name"], "provider": table["provider"]["type"]}
+    line = f"{path}: {found['cluster']} ({found['provider']}) can be launched"
+    typer.echo(json.dumps(found) if is_json else line)

@@ -1,0 +1,1 @@
+"""Cluster descriptions, checked before launch, and the Ray session a command works in."""

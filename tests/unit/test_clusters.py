@@ -1,0 +1,109 @@
+"""Cluster descriptions: each file in cluster/ passes, and each rule can fail."""
+
+import copy
+import re
+import stat
+import sys
+from pathlib import Path
+
+import pytest
+
+from deepicd.clusters.description import check_description, read_description, schema_path
+from deepicd.clusters.session import LOGICAL_CPUS, embedded_env, write_token
+from deepicd.errors import ConfigError, MissingError
+
+DESCRIPTIONS = sorted((Path(__file__).parents[2] / "cluster").glob("*.yaml"))
+
+
+@pytest.fixture
+def local(root):
+    return read_description(root / "cluster" / "local.yaml")
+
+
+def changed(table, address, value):
+    """A deep copy with one dotted address set; None removes it."""
+    table = copy.deepcopy(table)
+    *parents, last = address.split(".")
+    part = table
+    for parent in parents:
+        part = part[parent]
+    if value is None:
+        del part[last]
+    else:
+        part[last] = value
+    return table
+
+
+def test_there_is_a_description_of_this_machine():
+    assert "local.yaml" in [path.name for path in DESCRIPTIONS]
+
+
+@pytest.mark.parametrize("path", DESCRIPTIONS, ids=lambda path: path.name)
+def test_every_description_in_the_repository_can_be_launched(path):
+    check_description(read_description(path), place=str(path))
+
+
+def test_the_schema_is_read_without_importing_ray():
+    assert schema_path().is_file()
+    assert "ray.autoscaler" not in sys.modules
+
+
+@pytest.mark.parametrize(
+    ("address", "value", "words"),
+    [
+        ("cluster_nam", "x", r"'cluster_nam' was unexpected"),
+        ("cluster_name", None, "'cluster_name' is a required property"),
+        ("max_workers", -1, r"max_workers: -1 is less than the minimum"),
+        ("auth.ssh_usr", "x", r"auth: .*'ssh_usr' was unexpected"),
+        ("provider.type", None, "'type' is a required property"),
+        ("setup_commands", "make", r"setup_commands: 'make' is not of type 'array'"),
+        ("auth.ssh_user", "", r"auth\.ssh_user: Ray logs in over ssh"),
+        ("provider.head_ip", None, r"provider\.head_ip: a local provider lists its machines"),
+        ("provider.worker_ips", ["10.0.0.2"], "workers cannot reach a loopback address"),
+        ("head_start_ray_commands", ["ray stop"], "no command runs `ray start`"),
+        ("worker_start_ray_commands", None, "worker_start_ray_commands: no command runs"),
+        (
+            "head_start_ray_commands",
+            ["RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=t ray start --head"],
+            "set RAY_enable_autoscaler_v2=0",
+        ),
+        (
+            "worker_start_ray_commands",
+            ["RAY_AUTH_MODE=token ray start --address=$RAY_HEAD_IP:6379"],
+            "`ray start` without RAY_AUTH_TOKEN_PATH=",
+        ),
+    ],
+)
+def test_a_description_that_cannot_work_is_refused_with_the_place(local, address, value, words):
+    with pytest.raises(ConfigError, match=rf"(?s)^here cannot be launched:.*{words}"):
+        check_description(changed(local, address, value), place="here")
+
+
+def test_a_file_that_is_missing_or_not_a_mapping_is_refused(tmp_path):
+    with pytest.raises(MissingError, match="no cluster description at"):
+        read_description(tmp_path / "none.yaml")
+    path = tmp_path / "bad.yaml"
+    for text, words in (("a: [", "not valid YAML"), ("- a", "must hold a mapping; got list")):
+        path.write_text(text)
+        with pytest.raises(ConfigError, match=words):
+            read_description(path)
+
+
+def test_the_local_cluster_has_the_slots_of_the_embedded_one(local):
+    (start,) = [line for line in local["head_start_ray_commands"] if "ray start" in line]
+    assert re.search(r"--num-cpus=(\d+)", start).group(1) == str(LOGICAL_CPUS)
+    assert re.search(r"--num-gpus=(\d+)", start).group(1) == "1"
+
+
+def test_a_token_is_private_long_and_kept(tmp_path):
+    path = write_token(tmp_path / "deep" / "token")
+    first = path.read_text()
+    assert len(first) == 64 and stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert write_token(path).read_text() == first
+    assert write_token(tmp_path / "other").read_text() != first
+
+
+def test_the_embedded_cluster_carries_its_own_token(tmp_path):
+    env = embedded_env(tmp_path)
+    assert Path(env["RAY_AUTH_TOKEN_PATH"]).parent == tmp_path.resolve()
+    assert env["RAY_USAGE_STATS_ENABLED"] == "0"
