@@ -1,0 +1,107 @@
+"""The command's outer wall: start-up stays light, errors become one line and an exit code."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from deepicd.cli import NOUNS
+from deepicd.errors import CapacityError, DeepICDError
+
+HEAVY = ("ray", "torch", "transformers", "verl", "vllm", "optuna", "plotly", "pandas")
+
+RUN = """
+import json, sys
+from deepicd.cli import main
+sys.argv = ["deepicd", *{arguments!r}]
+try:
+    main()
+except SystemExit as done:
+    code = done.code
+print(json.dumps({{"code": code, "heavy": sorted(set({heavy!r}) & set(sys.modules))}}))
+"""
+
+NOUN = """
+import sys, types
+import deepicd.cli
+from deepicd import errors
+def command(text: str = "") -> None:
+    {body}
+deepicd.cli.NOUNS["trial-noun"] = "Only in this test."
+sys.modules["deepicd.cli.trial-noun"] = types.SimpleNamespace(command=command)
+sys.argv = ["deepicd", *{arguments!r}]
+deepicd.cli.main()
+"""
+
+
+def python(source, **env):
+    return subprocess.run(
+        [sys.executable, "-c", source], capture_output=True, text=True, check=False, env=env or None
+    )
+
+
+def run(*arguments):
+    done = python(RUN.format(arguments=arguments, heavy=HEAVY))
+    assert done.stdout, done.stderr
+    *shown, last = done.stdout.splitlines()
+    return "\n".join(shown), json.loads(last)
+
+
+def test_help_lists_every_noun_and_imports_nothing_heavy():
+    shown, found = run("--help")
+    assert found == {"code": 0, "heavy": []}
+    for noun in NOUNS:
+        assert noun in shown
+
+
+@pytest.mark.parametrize("noun", NOUNS)
+def test_the_help_of_a_noun_imports_nothing_heavy(noun):
+    shown, found = run(noun, "--help")
+    assert found == {"code": 0, "heavy": []}
+    assert "Usage: deepicd" in shown
+
+
+def test_an_unknown_noun_names_the_nearest_and_exits_2():
+    done = subprocess.run(
+        [sys.executable, "-m", "deepicd", "sweeep"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "'sweep'" in done.stderr
+
+
+def run_noun(body, *arguments, **env):
+    return python(NOUN.format(body=body, arguments=[*arguments, "trial-noun"]), **env)
+
+
+def test_a_deliberate_error_is_one_line_on_stderr_and_its_exit_code():
+    done = run_noun("raise errors.CapacityError('2 slots are too few; give 4')")
+    assert done.returncode == CapacityError.exit_code
+    assert done.stderr == "deepicd: 2 slots are too few; give 4\n"
+    assert done.stdout == ""
+
+
+def test_debug_shows_the_traceback():
+    body = "raise errors.CapacityError('2 slots are too few; give 4')"
+    for done in (run_noun(body, "--debug"), run_noun(body, DEEPICD_DEBUG="1")):
+        assert "Traceback" in done.stderr and "CapacityError: 2 slots" in done.stderr
+
+
+def test_a_fault_of_ours_keeps_its_traceback():
+    done = run_noun("raise RuntimeError('a bug')")
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+
+
+def test_an_interrupt_exits_130_without_traceback():
+    done = run_noun("raise KeyboardInterrupt")
+    assert done.returncode == 130
+    assert "Traceback" not in done.stderr
+
+
+def children(kind):
+    return [kind, *(found for child in kind.__subclasses__() for found in children(child))]
+
+
+def test_no_error_shares_the_exit_codes_of_success_or_interruption():
+    assert {kind.exit_code for kind in children(DeepICDError)}.isdisjoint({0, 130})

