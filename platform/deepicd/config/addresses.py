@@ -1,4 +1,4 @@
-"""A value's one address: `training.rollout_n`. Known ones, the nearest to a wrong one, setting one."""
+"""A value's one address, `training.rollout_n`: which exist, the nearest to a wrong one, setting."""
 
 import difflib
 import tomllib

@@ -1,4 +1,4 @@
-"""Experiment files: read, override, validate with errors that name the place, and write resolved."""
+"""Experiment files: read, override, validate with errors that name the place, write resolved."""
 
 import hashlib
 import json

@@ -242,7 +242,7 @@ class PromotionConfig(Part):
     max_unparsable: float = Field(default=0.1, ge=0, le=1)
     """Largest share of unparsable answers that is accepted."""
     max_chapter_loss: float = Field(default=0.25, ge=0)
-    """Loss in hierarchical F1 in one chapter that is refused once its interval lies wholly beyond."""
+    """Loss in hierarchical F1 in one chapter that is refused once the interval lies beyond it."""
     min_chapter_notes: int = Field(default=30, ge=1)
     """Chapters with fewer notes in the promotion split are not compared on their own."""
     num_bootstrap: int = Field(default=1000, ge=100)
