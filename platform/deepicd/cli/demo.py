@@ -1,0 +1,34 @@
+"""`deepicd demo`: the whole loop."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+EXAMPLE = "Example: deepicd demo experiments/demo.toml --set sweep.num_trials=4 --keep"
+
+
+def command(
+    file: Annotated[Path, typer.Argument(help="Experiment file.")] = Path("experiments/demo.toml"),
+    runs: Annotated[Path, typer.Option(help="Folder of the runs.")] = Path("runs"),
+    name: Annotated[str, typer.Option(help="Name of the run; the experiment's if empty.")] = "",
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", help="ADDRESS=VALUE, may be repeated.")
+    ] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the endpoint up until Ctrl-C.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+) -> None:
+    """Notes, SFT, sweep, evaluation, promotion, endpoint, monitoring: all of it, here.
+
+    Example: deepicd demo experiments/demo.toml --set sweep.num_trials=4 --keep
+    """
+    from deepicd.cli.screen import Screen, wait_for_interrupt
+    from deepicd.config import load_experiment
+    from deepicd.pipeline import run_pipeline
+
+    experiment = load_experiment(file, overrides or [])
+    screen = Screen(as_json=as_json)
+    root = runs / (name or experiment.name)
+    serve_on = wait_for_interrupt(screen) if keep else None
+    summary = run_pipeline(experiment, root, say=screen.say, serve_on=serve_on)
+    screen.show_run(summary, root)

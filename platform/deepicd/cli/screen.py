@@ -1,0 +1,63 @@
+"""What long commands print: progress on standard error, the outcome on standard output."""
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+_LEVELS = ("hierarchical_f1", "macro_f1_chapter", "macro_f1_category", "macro_f1_full")
+
+
+class Screen:
+    """Progress lines with the time since the start, and the closing tables."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        self._progress = Console(stderr=True, highlight=False, soft_wrap=True)
+        self._output = Console(highlight=False)
+        self._as_json = as_json
+        self._started = time.monotonic()
+
+    def say(self, line: str) -> None:
+        """One line of progress."""
+        minutes, seconds = divmod(int(time.monotonic() - self._started), 60)
+        self._progress.print(f"{minutes:3d}:{seconds:02d} {line}", markup=False)
+
+    def show_run(self, summary: Mapping[str, Any], root: Path) -> None:
+        """The closing table of a whole run, or its summary as JSON."""
+        if self._as_json:
+            print(json.dumps(summary, indent=2, sort_keys=True))
+            return
+        self._output.print(score_table(summary))
+        champion = summary["champion"]["trial"]
+        who = f"trial {champion}" if champion else "the SFT start (no trial won the gate)"
+        self._output.print(f"champion: {summary['version']}, {who}")
+        self._output.print(f"monitoring: hierarchical F1 {summary['monitor']['hierarchical_f1']:.3f} over {summary['monitor']['labelled']} labels")
+        self._output.print(f"report: {(root / 'report.html').resolve().as_uri()}", soft_wrap=True)
+
+
+def score_table(summary: Mapping[str, Any]) -> Table:
+    """Baselines and best trial on the test split."""
+    table = Table("test split", *_LEVELS, "unparsable", title=summary["experiment"])
+    rows = {**summary["baselines"], "best trial": summary["best"]["test"]}
+    for name, scores in rows.items():
+        cells = (f"{scores[level]:.3f}" for level in _LEVELS)
+        table.add_row(name, *cells, f"{scores['share_unparsable']:.1%}")
+    return table
+
+
+def wait_for_interrupt(screen: Screen) -> Callable[[Any], None]:
+    """A function that keeps an endpoint up until Ctrl-C."""
+
+    def wait(endpoint: Any) -> None:
+        screen.say(f"{endpoint.url} stays up; Ctrl-C ends it")
+        try:
+            while True:
+                time.sleep(1)
+        except KeyboardInterrupt:
+            screen.say("stopping the endpoint")
+
+    return wait

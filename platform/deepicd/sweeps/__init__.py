@@ -1,0 +1,1 @@
+"""Experiment + search space → ranked trials: the only room that imports Ray Tune."""

@@ -1,0 +1,69 @@
+"""A trial that ends frees what it held.
+
+Ray Train makes a placement group for its worker from inside the sweep's Ray job. When Tune stops a trial early, the
+Train controller dies and the group stays, with the worker's CPU and the verl process in it (ray issue 54305). Each trial
+therefore reports its group; this callback removes it, which kills the worker, whose death kills verl's process and with
+it verl's Ray job.
+"""
+
+import time
+from collections.abc import Iterable
+from typing import Any
+
+import ray
+from ray import tune
+from ray._raylet import PlacementGroupID
+from ray.util.placement_group import PlacementGroup, placement_group_table, remove_placement_group
+
+GROUP_KEY = "placement_group"
+_POLL_S = 0.1
+
+
+class FreeTrial(tune.Callback):  # type: ignore[misc]
+    """Remove a trial's placement group when the trial is over."""
+
+    def __init__(self) -> None:
+        self._groups: dict[str, set[str]] = {}
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any
+    ) -> None:
+        """Remember the group; a restarted worker reports a new one."""
+        if group := result.get(GROUP_KEY):
+            self._groups.setdefault(trial.trial_id, set()).add(group)
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        """Free a trial that finished or was stopped."""
+        remove_groups(self._groups.pop(trial.trial_id, ()))
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        """Free a trial that failed."""
+        remove_groups(self._groups.pop(trial.trial_id, ()))
+
+
+def remove_groups(groups: Iterable[str]) -> None:
+    """Remove placement groups by id (hex); removed ones are passed over."""
+    for group in groups:
+        remove_placement_group(PlacementGroup(PlacementGroupID.from_hex(group)))
+
+
+def live_groups() -> list[str]:
+    """Ids of the cluster's placement groups that hold or wait for resources."""
+    table = placement_group_table()
+    return [group for group, info in table.items() if info["state"] != "REMOVED"]
+
+
+def wait_until_free(before: Iterable[str], *, timeout_s: float) -> list[str]:
+    """Wait until only the groups in `before` are alive; returns those that were still alive at the end."""
+    known, deadline = set(before), time.monotonic() + timeout_s
+    while True:
+        left = [group for group in live_groups() if group not in known]
+        if not left or time.monotonic() > deadline:
+            return left
+        time.sleep(_POLL_S)
+
+
+def free_resources() -> dict[str, float]:
+    """CPUs and GPUs (logical slots) that nobody holds right now."""
+    available = ray.available_resources()
+    return {name: available.get(name, 0.0) for name in ("CPU", "GPU")}

@@ -1,0 +1,160 @@
+"""Experiment + search space → ranked trials. Ray Tune samples with Optuna and stops early with ASHA.
+
+Each trial is a Tune function that fits one Ray Train run (`training.trial`). Trials run one at a time: verl's
+TransferQueue is one per cluster (see `training.driver`), so more than one is refused before anything starts.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import optuna
+import ray
+from ray import tune
+from ray.tune.integration.ray_train import TuneReportCallback
+from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
+from ray.tune.search.optuna import OptunaSearch
+
+from deepicd.config import Experiment, Scalar
+from deepicd.errors import CapacityError, ConfigError, MissingError, SweepError
+from deepicd.records import Trial
+from deepicd.sweeps.cleanup import FreeTrial, live_groups, wait_until_free
+from deepicd.sweeps.progress import Say, TrialProgress
+from deepicd.sweeps.results import read_trials
+from deepicd.sweeps.space import build_space, trial_experiment
+from deepicd.training.trial import OBJECTIVE, TrialInput, fit_trial
+
+_FREE_TIMEOUT_S = 60.0
+
+
+def run_sweep(
+    experiment: Experiment, given: TrialInput, *, storage: Path, say: Say = print
+) -> list[Trial]:
+    """Run every trial; Ray must be initialised. Returns the trials in the order they were started.
+
+    Raises:
+        ConfigError, MissingError, CapacityError: it cannot run; nothing was started.
+        SweepError: every trial failed.
+    """
+    check_sweep(experiment, given)
+    before = live_groups()
+    results = build_tuner(experiment, given, storage=storage, say=say).fit()
+    left = wait_until_free(before, timeout_s=_FREE_TIMEOUT_S)
+    if left:
+        raise SweepError(
+            f"{len(left)} placement groups are still alive {_FREE_TIMEOUT_S:.0f} s after the sweep; "
+            "`ray list placement-groups` shows them"
+        )
+    trials = read_trials(results, experiment)
+    if all(trial.status == "failed" for trial in trials):
+        causes = "; ".join(sorted({str(trial.error) for trial in trials}))
+        raise SweepError(f"all {len(trials)} trials of {experiment.name} failed: {causes}")
+    return trials
+
+
+def check_sweep(experiment: Experiment, given: TrialInput) -> None:
+    """Refuse what cannot run, before anything starts; Ray must be initialised."""
+    check_settings(experiment)
+    for path in vars(given).values():
+        if not Path(path).exists():
+            raise MissingError(f"the sweep needs {path}, which does not exist; run the stage that writes it first")
+    needed = experiment.training.num_gpus * experiment.training.num_nodes
+    total = ray.cluster_resources().get("GPU", 0.0)
+    if total < needed:
+        raise CapacityError(
+            f"a trial needs {needed} GPUs (training.num_gpus x training.num_nodes), the Ray cluster has {total:g}; "
+            "lower training.num_gpus, or start Ray with more (on the CPU profile: ray.init(num_gpus=N) logical slots)"
+        )
+
+
+def check_settings(experiment: Experiment) -> None:
+    """The part of `check_sweep` that needs neither data nor Ray."""
+    build_space(experiment)
+    if experiment.sweep.max_concurrent > 1:
+        raise ConfigError(
+            f"sweep.max_concurrent is {experiment.sweep.max_concurrent}, but verl's TransferQueue is one per Ray "
+            "cluster and two trials would share it silently; set it to 1, or run a second sweep on its own cluster"
+        )
+    grace, every = experiment.sweep.grace_steps, experiment.training.validate_every
+    if experiment.sweep.scheduler == "asha" and grace % every:
+        raise ConfigError(
+            f"sweep.grace_steps ({grace}) must be a multiple of training.validate_every ({every}): ASHA compares "
+            "trials at a validation; change either"
+        )
+
+
+def build_tuner(
+    experiment: Experiment, given: TrialInput, *, storage: Path, say: Say
+) -> tune.Tuner:
+    """Tune's side of the sweep."""
+    trainable = tune.with_resources(
+        partial(run_trial, experiment=experiment, given=given, storage=storage), {"CPU": 1}
+    )
+    sweep = experiment.sweep
+    progress = TrialProgress(
+        say, total_steps=experiment.training.total_steps, metric=f"validation/{sweep.metric}"
+    )
+    return tune.Tuner(
+        trainable,
+        param_space=build_space(experiment),
+        tune_config=tune.TuneConfig(
+            num_samples=sweep.num_trials,
+            max_concurrent_trials=sweep.max_concurrent,
+            search_alg=build_searcher(experiment),
+            scheduler=build_scheduler(experiment),
+            trial_dirname_creator=lambda trial: trial.trial_id,
+        ),
+        run_config=tune.RunConfig(
+            name="tune",
+            storage_path=str(storage.resolve()),
+            callbacks=[FreeTrial(), progress],
+            verbose=0,
+        ),
+    )
+
+
+def run_trial(
+    params: Mapping[str, Scalar], *, experiment: Experiment, given: TrialInput, storage: Path
+) -> None:
+    """Body of a Tune trial: fit one Ray Train run that reports to Tune."""
+    fit_trial(
+        trial_experiment(experiment, params),
+        given,
+        name=tune.get_context().get_trial_id(),
+        storage=storage / "trials",
+        callbacks=[TuneReportCallback()],
+    )
+
+
+def build_searcher(experiment: Experiment) -> OptunaSearch:
+    """Optuna's TPE, seeded; needs one objective because pruning is a scalar decision."""
+    sampler = optuna.samplers.TPESampler(seed=experiment.seed, n_startup_trials=5)
+    return OptunaSearch(metric=OBJECTIVE, mode="max", sampler=sampler)
+
+
+def build_scheduler(experiment: Experiment) -> TrialScheduler:
+    """ASHA on GRPO steps, or none. A trial that reaches its last step ends by itself, not by the scheduler."""
+    sweep = experiment.sweep
+    if sweep.scheduler == "none":
+        return FIFOScheduler()
+    return ASHAScheduler(
+        time_attr="step",
+        metric=OBJECTIVE,
+        mode="max",
+        grace_period=sweep.grace_steps,
+        max_t=experiment.training.total_steps + 1,
+        reduction_factor=sweep.reduction_factor,
+    )
+
+
+def best_trial(trials: Sequence[Trial], metric: str) -> Trial:
+    """The trial with the best validation score that has a checkpoint.
+
+    Raises:
+        SweepError: no trial reached a validation.
+    """
+    usable = [trial for trial in trials if trial.checkpoint is not None]
+    if not usable:
+        raise SweepError("no trial reached a validation, so there is no checkpoint to promote")
+    return max(usable, key=lambda trial: trial.validation[metric])

@@ -1,0 +1,51 @@
+"""Single-turn rollouts from ready token ids.
+
+In: a row of `training.dataset.NotesDataset`, whose `raw_prompt` holds the token ids that `prompts` rendered. Out:
+verl's `AgentLoopOutput`. verl's own loop renders messages again and drops a `<think>` prefill (verl issue 656); this
+one hands the ids on untouched, so training sees exactly what evaluation and serving see.
+"""
+
+from typing import Any
+from uuid import uuid4
+
+from verl.experimental.agent_loop.agent_loop import AgentLoopBase, AgentLoopOutput, register
+from verl.utils.profiler import simple_timer
+
+NAME = "deepicd_single_turn"
+
+
+@register(NAME)
+class ReadyTokensAgentLoop(AgentLoopBase):  # type: ignore[misc]
+    """Generate one answer to one ready prompt."""
+
+    async def run(
+        self, sampling_params: dict[str, Any], priority: int = 0, **row: Any
+    ) -> AgentLoopOutput:
+        """Ask the rollout server for one answer.
+
+        Args:
+            sampling_params: vLLM sampling parameters chosen by verl.
+            priority: verl's scheduling priority.
+            row: columns of the dataset row; only `raw_prompt` (token ids) is read.
+        """
+        prompt_ids = [int(token) for token in row["raw_prompt"]]
+        metrics: dict[str, Any] = {}
+        with simple_timer("generate_sequences", metrics):
+            output = await self.server_manager.generate(
+                request_id=uuid4().hex,
+                prompt_ids=prompt_ids,
+                sampling_params=sampling_params,
+                priority=int(priority),
+            )
+        preempted = output.num_preempted
+        metrics.setdefault("num_preempted", -1 if preempted is None else preempted)
+        length = self.rollout_config.response_length
+        return AgentLoopOutput(
+            prompt_ids=prompt_ids,
+            response_ids=output.token_ids[:length],
+            response_mask=[1] * min(len(output.token_ids), length),
+            response_logprobs=output.log_probs[:length] if output.log_probs else None,
+            num_turns=2,
+            metrics=metrics,
+            extra_fields={**output.extra_fields, "turn_scores": [], "tool_rewards": []},
+        )

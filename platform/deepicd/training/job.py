@@ -1,0 +1,39 @@
+"""The wire between a Train worker and the process that drives verl: one JSON file, values only."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Job:
+    """One verl run."""
+
+    name: str
+    """Trial id."""
+    verl_config: str
+    """Path of the resolved verl configuration (YAML)."""
+    address: str
+    """GCS address of the Ray cluster to join."""
+    namespace: str
+    """Ray namespace of the run; the trial's own."""
+    env: Mapping[str, str]
+    """Environment of the run's Ray workers (profile and paths; never a reward weight)."""
+    num_gpus: int
+    """GPUs (logical slots) the run needs over all nodes."""
+    min_probs_pearson: float | None
+    """Guard on actor/rollout agreement; None switches it off."""
+    start_timeout_s: float = 120.0
+    """Seconds to wait for the previous run to leave."""
+
+
+def write_job(job: Job, path: Path) -> None:
+    """Write the job file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(asdict(job), indent=2) + "\n", encoding="utf-8")
+
+
+def read_job(path: Path) -> Job:
+    """Read it back."""
+    return Job(**json.loads(path.read_text(encoding="utf-8")))

@@ -1,0 +1,150 @@
+"""verl's synchronous PPO trainer with what it leaves out, through its own hooks.
+
+Added: every reward part in the training metrics (verl logs them in validation only), validation scored by the one
+definition in `scoring`, a guard on actor/rollout agreement, and a stream of metrics to whoever drives the trial.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import transfer_queue as tq
+from verl.trainer.ppo.v1 import PPOTrainerSync, register_trainer
+
+from deepicd.errors import TrainingError
+from deepicd.records import Prediction
+from deepicd.scoring import score_predictions
+
+NAME = "deepicd"
+PEARSON_KEY = "training/rollout_actor_probs_pearson_corr"
+_POLL_INTERVAL_S = 0.1
+"""verl polls its replay buffer every 2 s, which is most of a small step."""
+
+Report = Callable[[int, Mapping[str, float], Path | None], None]
+
+
+class _ReportBackend:
+    """A verl tracking backend: forwards numbers, never text."""
+
+    def __init__(self, trainer: "ReportingTrainer") -> None:
+        self._trainer = trainer
+
+    def log(self, data: Mapping[str, Any], step: int) -> None:
+        metrics = {key: float(value) for key, value in data.items() if _is_number(value)}
+        self._trainer.report_step(step, metrics)
+
+    def finish(self, **_: Any) -> None:
+        return
+
+
+@register_trainer(NAME)
+class ReportingTrainer(PPOTrainerSync):  # type: ignore[misc]
+    """`PPOTrainerSync` that reports; `report` and `min_probs_pearson` are set by the driver of the trial."""
+
+    report: Report | None = None
+    min_probs_pearson: float | None = None
+    """None switches the guard off (other precisions than float32)."""
+
+    _saved: Path | None = None
+    _validation_scores: Mapping[str, float] = {}
+
+    def _build_replay_buffer(self) -> Any:
+        self.trainer_mode = "sync"  # verl chooses buffers and checkpoints by this name
+        buffer = super()._build_replay_buffer()
+        buffer.poll_interval = _POLL_INTERVAL_S
+        return buffer
+
+    @property
+    def logger(self) -> Any:
+        """verl's tracking, with our backend added when verl sets it."""
+        return self._tracking
+
+    @logger.setter
+    def logger(self, tracking: Any) -> None:
+        tracking.logger["report"] = _ReportBackend(self)
+        self._tracking = tracking
+
+    def report_step(self, step: int, metrics: dict[str, float]) -> None:
+        """Hand one step's metrics and, if one was saved at this step, its checkpoint folder on."""
+        saved, self._saved = self._saved, None
+        if type(self).report is not None:
+            type(self).report(step, metrics, saved)
+
+    def _save_checkpoint(self) -> None:
+        super()._save_checkpoint()
+        self._saved = Path(self.config.trainer.default_local_dir) / f"global_step_{self.global_steps}"
+
+    def _compute_metrics(
+        self, batch: Any, metrics: dict[str, Any], timing_raw: Any, global_steps: int, epoch: int
+    ) -> None:
+        super()._compute_metrics(batch, metrics, timing_raw, global_steps=global_steps, epoch=epoch)
+        extra = tq.kv_batch_get(
+            keys=batch.keys, partition_id=batch.partition_id, select_fields=["extra_fields"]
+        )
+        metrics.update(mean_parts(_reward_infos(extra["extra_fields"])))
+        check_agreement(metrics, self.min_probs_pearson, step=global_steps)
+
+    def _val_metrics_update(
+        self, data_sources: Any, sample_uids: Any, reward_infos: Mapping[str, list[Any]], *args: Any, **kw: Any
+    ) -> dict[str, float]:
+        metrics = super()._val_metrics_update(data_sources, sample_uids, reward_infos, *args, **kw)
+        scores = score_predictions(predictions_of(reward_infos))
+        return {**metrics, **{f"validation/{name}": value for name, value in scores.items()}}
+
+
+def mean_parts(infos: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+    """Mean and standard deviation of every numeric reward part over a batch of rollouts."""
+    values: dict[str, list[float]] = defaultdict(list)
+    for info in infos:
+        for name, value in info.items():
+            if _is_number(value):
+                values[name].append(float(value))
+    return {
+        f"reward/{name}/{statistic}": float(function(column))
+        for name, column in values.items()
+        for statistic, function in (("mean", np.mean), ("std", np.std))
+    }
+
+
+def predictions_of(reward_infos: Mapping[str, list[Any]]) -> list[Prediction]:
+    """Validation answers from the columns that `rewards.verl_entry` returned.
+
+    Raises:
+        TrainingError: an answer was not scored; an infrastructure failure is never a score.
+    """
+    columns = [reward_infos.get(name, []) for name in ("note_id", "patient_id", "gold", "prediction")]
+    rows = list(zip(*columns, strict=True))
+    if not rows or any(gold is None for _, _, gold, _ in rows):
+        missing = sum(1 for row in rows if row[2] is None)
+        raise TrainingError(
+            f"{missing} of {len(rows)} validation answers carry no score; see the trial's log for the failed rollout"
+        )
+    return [
+        Prediction(note_id=note, patient_id=patient, gold=gold, prediction=code or None)
+        for note, patient, gold, code in rows
+    ]
+
+
+def check_agreement(metrics: Mapping[str, Any], minimum: float | None, *, step: int) -> None:
+    """Refuse to go on when vLLM and the actor disagree: the rollout then samples from other weights."""
+    if minimum is None:
+        return
+    correlation = metrics.get(PEARSON_KEY)
+    if correlation is None or not float(correlation) >= minimum:
+        raise TrainingError(
+            f"actor and rollout probabilities correlate at {correlation} in step {step}, below "
+            f"training.min_probs_pearson = {minimum}: vLLM does not hold the actor's weights. "
+            "Check the weight load of the rollout (docs/training.md) before trusting this run."
+        )
+
+
+def _reward_infos(extra_fields: Any) -> Iterable[Mapping[str, Any]]:
+    for item in list(extra_fields):
+        fields = getattr(item, "data", item) or {}
+        yield fields.get("reward_extra_info") or {}
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float | np.number) and not isinstance(value, bool)
