@@ -36,7 +36,7 @@ CHAT_TEMPLATE = (
     "{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n<think>\\n' }}{% endif %}"
 )
-"""Jinja source of the chat template; an assistant turn renders as prefill + response + `<|im_end|>`."""
+"""Jinja source of the template; an assistant turn is prefill + response + `<|im_end|>`."""
 
 END_OF_TURN = "<|im_end|>"
 """Ends every turn; the model's end-of-sequence token."""
@@ -59,7 +59,7 @@ def render_messages(note_text: str) -> list[dict[str, str]]:
 
 
 def render_prompt(note_text: str) -> str:
-    """Full prompt as text, prefill included; equal to `CHAT_TEMPLATE` with its generation prompt."""
+    """Full prompt as text, prefill included; what `CHAT_TEMPLATE` gives with generation prompt."""
     turns = "".join(_render_turn(turn) for turn in render_messages(note_text))
     return f"{turns}<|im_start|>assistant\n{THINK_PREFILL}"
 
@@ -78,7 +78,7 @@ def response_text(think: str, code: str) -> str:
     think = think.strip()
     if not think or "<" in think:
         raise ConfigError(
-            f"reasoning must be non-empty text without tags; got {len(think)} characters. Rewrite it."
+            f"reasoning must be text without tags, not empty; got {len(think)} characters. Rewrite."
         )
     return f"{think}</think>\n<diagnosis>{code}</diagnosis>"
 

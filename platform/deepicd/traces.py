@@ -3,8 +3,8 @@
 In: notes of the embedded corpus and their codes. Out: rows with the response a model is to give
 after the `<think>` prefill. Decided here: a trace names up to `MAX_FINDINGS` findings that the note
 itself states, in the note's words and order, chosen by how much each speaks for the gold code; then
-the disease; then the code with its dot. Every trace is parsed by `answers.parse_answer` before it is
-given out. Notes that state nothing in favour of their code get a trace that says so.
+the disease; then the code with its dot. Every trace is parsed by `answers.parse_answer` before it
+is given out. Notes that state nothing in favour of their code get a trace that says so.
 
 MIMIC-IV notes have no authored profiles: their traces come from a generator model, as Parquet with
 the columns of `COLUMNS`, and are checked here in the same way.
@@ -91,7 +91,7 @@ def read_traces(path: Path) -> list[dict[str, str]]:
         ) from None
 
 
-def trace_text(note: Note, profile: Profile, knowledge: Knowledge, rng: Random) -> str:
+def trace_text(note: Note, profile: Profile, *, knowledge: Knowledge, rng: Random) -> str:
     """Reasoning about one note: what it states, what that suggests."""
     named = _key_mentions(find_mentions(note.text), profile, knowledge)
     if not named:
@@ -109,7 +109,7 @@ def _trace(note: Note, knowledge: Knowledge, rng: Random) -> dict[str, str]:
             f"traces are written for the embedded corpus only; {note.code} has no profile. For "
             f"other notes set sft.traces to a Parquet file with {_columns()}."
         )
-    text = trace_text(note, profile, knowledge, rng)
+    text = trace_text(note, profile, knowledge=knowledge, rng=rng)
     response = prompts.response_text(text, codes.dotted(note.code))
     row = dict(zip(COLUMNS, (note.note_id, note.patient_id, note.code, response), strict=True))
     check_traces([row], [note])
@@ -120,7 +120,8 @@ def _key_mentions(
     mentions: Sequence[Mention], profile: Profile, knowledge: Knowledge
 ) -> list[Mention]:
     """The mentions that speak most for the profile, in the order of the note."""
-    noise = {entry.name: entry.noise for entry in (*knowledge.findings, *knowledge.conditions)}
+    noise = {finding.name: finding.noise for finding in knowledge.findings}
+    noise |= {condition.name: condition.noise for condition in knowledge.conditions}
     shares = {**profile.findings, **profile.conditions}
     weights = {
         name: math.log(share / noise.get(name, NOISE))

@@ -1,10 +1,10 @@
 """Profiles → drawn admissions, as arrays, and the best answer anyone could give to them.
 
-In: `Knowledge`, a number of admissions, a seed. Out: `Draws`: principal code, sex, onset, and for every
-finding whether it is present, denied or not mentioned. Decided here: given the code all of these are
-independent (naive Bayes), so the posterior of the code is exact and its accuracy is the ceiling of
-every model that reads the notes: wordings, order, negation style, distractors and everything else in
-the text are drawn without looking at the code.
+In: `Knowledge`, a number of admissions, a seed. Out: `Draws`: principal code, sex, onset, and for
+every finding whether it is present, denied or not mentioned. Decided here: given the code all of
+these are independent (naive Bayes), so the posterior of the code is exact and its accuracy is the
+ceiling of every model that reads the notes: wordings, order, style of negation and everything else
+in the text are drawn without looking at the code.
 """
 
 from dataclasses import dataclass
@@ -22,9 +22,9 @@ NO_ONSET = len(ONSETS)
 
 SHARE_NO_ONSET = 0.15
 DENY_PERTINENT, DENY_OTHER = 0.3, 0.012
-"""Probability that an absent finding is denied: pertinent to the group, or common enough to be asked."""
+"""Probability that an absent finding is denied: pertinent to the group, or commonly asked."""
 DOCUMENTED = {"hpi": 0.88, "detail": 0.62, "exam": 0.8, "social": 0.8}
-"""Probability that a present finding is written down, by place; what a note leaves out cannot be read."""
+"""Probability that a present finding is written down, by place."""
 COMMON_NOISE = 0.015
 """Findings at least this common are asked of anyone."""
 ADMISSIONS = (0.6, 0.3, 0.1)

@@ -29,7 +29,7 @@ class Mention:
 
 
 def find_mentions(text: str) -> list[Mention]:
-    """What a note states, each name once, in the order of the text; denied findings are left out."""
+    """What a note states, each name once, in the order of the text; what it denies is left out."""
     names, pattern = _wordings()
     found: dict[str, Mention] = {}
     for line in text.splitlines():

@@ -90,13 +90,13 @@ def find_table(root: Path, name: str) -> Path:
 def check_columns(path: Path, columns: tuple[str, ...]) -> None:
     """Raise DataError unless the table's header has every column."""
     try:
-        opened = gzip.open(path, "rt") if path.suffix == ".gz" else path.open()
-        with opened as file:
-            header = [name.strip().strip('"') for name in file.readline().rstrip("\r\n").split(",")]
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            line = file.readline().decode("utf-8-sig")
     except (OSError, EOFError, UnicodeDecodeError) as error:
         raise DataError(
             f"{path} cannot be read ({type(error).__name__}); download it again."
         ) from None
+    header = [name.strip().strip('"') for name in line.strip().split(",")]
     missing = [name for name in columns if name not in header]
     if missing:
         raise DataError(
@@ -137,8 +137,8 @@ class _Known:
         """One block of the notes table as rows of `_OUT`."""
         admission = pc.utf8_trim_whitespace(notes["hadm_id"].cast(pa.string()))
         patient = pc.utf8_trim_whitespace(notes["subject_id"].cast(pa.string()))
-        code = _look_up(admission, self.labels, "hadm_id", "icd_code")
-        reason = _reasons(notes["note_type"], admission, code, self.billable)
+        code = _look_up(admission, self.labels, key="hadm_id", value="icd_code")
+        reason = _reasons(notes["note_type"], admission, code, billable=self.billable)
         texts = [
             _note_text(text) if not why else ""
             for text, why in zip(notes["text"].to_pylist(), reason, strict=True)
@@ -147,7 +147,7 @@ class _Known:
             why or ("" if text else "no_core_section")
             for why, text in zip(reason, texts, strict=True)
         ]
-        age = _look_up(patient, self.patients, "subject_id", "anchor_age")
+        age = _look_up(patient, self.patients, key="subject_id", value="anchor_age")
         columns = {
             "note_id": notes["note_id"],
             "patient_id": patient,
@@ -155,9 +155,9 @@ class _Known:
             "text": pa.array(texts, pa.string()),
             "code": code,
             "age_band": pa.array([_age_band(years) for years in age.to_pylist()], pa.string()),
-            "sex": _look_up(patient, self.patients, "subject_id", "gender"),
-            "race": _look_up(admission, self.admissions, "hadm_id", "race"),
-            "insurance": _look_up(admission, self.admissions, "hadm_id", "insurance"),
+            "sex": _look_up(patient, self.patients, key="subject_id", value="gender"),
+            "race": _look_up(admission, self.admissions, key="hadm_id", value="race"),
+            "insurance": _look_up(admission, self.admissions, key="hadm_id", value="insurance"),
             "note_seq": pc.utf8_lpad(notes["note_seq"].cast(pa.string()), 6, "0"),
             "reason": pa.array(reason, pa.string()),
         }
@@ -165,8 +165,9 @@ class _Known:
 
 
 def _stream_notes(path: Path, known: _Known) -> pa.Table:
-    import ray
     from ray.data import DataContext, read_csv
+
+    import ray
 
     context = DataContext.get_current()
     context.enable_progress_bars = False
@@ -242,12 +243,12 @@ def _principal_diagnoses(table: pa.Table, path: Path) -> pa.Table:
     return pa.table({"hadm_id": named["hadm_id"], "icd_code": pa.array(code, pa.string())})
 
 
-def _look_up(keys: Any, table: pa.Table, key: str, value: str) -> Any:
+def _look_up(keys: Any, table: pa.Table, *, key: str, value: str) -> Any:
     """Value of each key, null where the table does not hold it."""
     return pc.take(table[value], pc.index_in(keys, table[key]))
 
 
-def _reasons(kinds: Any, admission: Any, code: Any, billable: pa.Array) -> list[str]:
+def _reasons(kinds: Any, admission: Any, code: Any, *, billable: pa.Array) -> list[str]:
     """First reason of each note to leave it out, empty where none is known yet."""
     known = pc.is_in(code, billable).to_pylist()
     return [

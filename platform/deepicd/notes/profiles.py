@@ -1,9 +1,9 @@
 """Hand-authored clinical profiles → a probability model of admissions.
 
-In: `corpus/{findings,conditions,profiles}.toml`. Out: `Knowledge`: findings and conditions with their
-wordings, profiles with the probability of each. Decided here: a finding that a profile does not list
-has the finding's `noise` as its probability, so every profile gives every finding a probability and
-the Bayes-optimal answer can be computed (`draws.posterior`).
+In: `corpus/{findings,conditions,profiles}.toml`. Out: `Knowledge`: findings and conditions with
+their wordings, profiles with the probability of each. Decided here: a finding that a profile does
+not list has the finding's `noise` as its probability, so every profile gives every finding a
+probability and the Bayes-optimal answer can be computed (`draws.posterior`).
 """
 
 import tomllib
@@ -22,7 +22,7 @@ NOISE = 0.002
 """Probability of a finding in patients whose profile does not list it, unless the finding says."""
 
 SIBLING_NOISE = 0.012
-"""The same for a finding that a profile of the same group lists: siblings are told apart with errors."""
+"""The same for a finding that a profile of the same group lists: siblings are confused at times."""
 
 
 @dataclass(frozen=True)

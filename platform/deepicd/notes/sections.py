@@ -30,25 +30,33 @@ _KEPT = {
     "PRESENT ILLNESS": r"(?:history of (?:the )?)?present(?:ing)? illness|hpi",
     "MEDICAL HISTORY": r"past (?:medical|surgical)(?: (?:and|&) surgical)? history|medical history"
     r"|past medical/surgical history|pmhx?|psh|pmh/psh",
-    "MEDICATION ON ADMISSION": r"(?:home |admission |preadmission )?med(?:ication)?s? (?:on|prior to|upon)"
-    r" admission|home med(?:ication)?s|admission med(?:ication)?s|meds on admission",
+    "MEDICATION ON ADMISSION": r"(?:home |admission |preadmission )?med(?:ication)?s?"
+    r" (?:on|prior to|upon) admission|(?:home|admission) med(?:ication)?s",
     "ALLERGIES": r"allerg(?:y|ies)(?:/adverse drug reactions)?",
-    "PHYSICAL EXAM": r"(?:admission |initial )?physical exam(?:ination)?(?: on admission| upon admission)?"
-    r"|admission exam(?:ination)?|exam on admission|(?:on|at) admission",
+    "PHYSICAL EXAM": r"(?:admission |initial )?physical exam(?:ination)?"
+    r"(?: on admission| upon admission)?|admission exam(?:ination)?|exam on admission"
+    r"|(?:on|at) admission",
     "FAMILY HISTORY": r"family (?:medical )?history|fhx?|fh",
     "SOCIAL HISTORY": r"social history|shx?|sh",
 }
 _ENDS = (
-    r"(?:name|unit no|admission date|date of birth|service|attending)",
+    r"name|unit no|admission date|discharge date|date of birth|sex|service|attending",
     r"(?:major )?(?:surgical|invasive)(?: or invasive)? procedures?|procedures?",
-    r"(?:pertinent |relevant |laboratory |lab |imaging )?(?:results|labs|studies|imaging|data)",
-    r"(?:brief |summary of )?hospital course|brief summary|assessment(?: (?:and|&) plan)?|impression|plan",
-    r"(?:discharge|transfer|follow-?up|followup|transitional)\b[a-z /()-]{0,40}",
-    r"(?:physical )?exam(?:ination)? (?:on|at|upon) discharge|(?:on|at|upon) discharge",
-    r"(?:final|primary|secondary|principal|active|admission|admitting) (?:diagnos[ie]s|problems?|issues)"
-    r"|diagnos[ie]s",
-    r"microbiology|radiology|pathology|ekg|ecg|echo|cxr|ct head|mri|vitals on discharge",
+    r"(?:(?:pertinent|relevant|lab(?:oratory)?|admission) )?(?:results|labs|studies|imaging)",
+    r"impression|plan|assessment(?: (?:and|&) plan)?|ed course|course in ed",
+    r"microbiology|radiology|pathology|ekg|ecg|echo|cxr|ct head|mri",
+    r"(?:active|admission|admitting|principal|primary|secondary) (?:diagnos[ie]s|problems?|issues)",
 )
+"""Headers that end a section."""
+_LATE = (
+    r"(?:brief |summary of )?hospital course(?: by (?:problem|system|issue)s?)?|brief summary",
+    r"discharge (?:medications?|meds|diagnos[ie]s|condition|disposition|instructions|labs?|summary"
+    r"|plan|vitals?|weight|status|(?:physical )?exam(?:ination)?)(?: \(?[a-z]{1,20}\)?)?",
+    r"(?:physical )?exam(?:ination)? (?:on|at|upon) discharge|(?:on|at|upon) discharge",
+    r"(?:final|transfer) (?:diagnos[ie]s|medications?|exam)|diagnos[ie]s",
+    r"follow-?up instructions?|transitional issues|facility",
+)
+"""Headers after which only the medication on admission is read: what follows was known later."""
 _LATER = re.compile(
     r"course|result|lab|imag|diagnos|discharge|procedure|hospital|disposition|instruction|assess"
     r"|plan|impression|radiolog|microbio|patholog|stud(?:y|ies)|transition|problem",
@@ -56,28 +64,29 @@ _LATER = re.compile(
 )
 _HEADER_LINE = re.compile(r"[A-Za-z][A-Za-z /&,()-]{2,58}:\s*")
 
+_READ_LATE = "MEDICATION ON ADMISSION"
+_GROUPS = (*SECTIONS, "END", "LATE")
 _NAMED = "|".join(f"(?P<{name.replace(' ', '_')}>{variants})" for name, variants in _KEPT.items())
 _HEADER = re.compile(
-    rf"[ \t#*=_-]*(?:{_NAMED}|(?P<END>{'|'.join(_ENDS)}))[ \t*=_-]*(?P<sign>:|$)(?P<rest>.*)",
+    rf"[ \t#*=_-]*(?:{_NAMED}|(?P<END>{'|'.join(_ENDS)})"
+    rf"|(?P<LATE>{'|'.join(_LATE)}))[ \t*=_-]*(?P<sign>:|$)(?P<rest>.*)",
     re.IGNORECASE,
 )
 
 
 def cut_sections(text: str) -> dict[str, str]:
-    """Kept sections of a summary, blanks collapsed; a header seen twice adds to its first text.
-
-    Exception: after a discharge exam has begun, a second physical exam is not read.
-    """
+    """Kept sections of a summary, blanks collapsed; a header seen twice adds to its first text."""
     parts: dict[str, list[str]] = {}
     current: str | None = None
+    is_late = False
     for line in text.splitlines():
-        found = _match_header(line)
-        if found is not None:
-            current, line = found
-        elif current is not None and _ends_section(line):
-            current = None
-        if current is not None and line.strip():
-            parts.setdefault(current, []).append(line)
+        header, rest = _match_header(line)
+        is_late = is_late or header == "LATE"
+        if header:
+            is_read = header in SECTIONS and (not is_late or header == _READ_LATE)
+            current = header if is_read else None
+        if current is not None and rest.strip():
+            parts.setdefault(current, []).append(rest)
     joined = {name: " ".join(" ".join(parts.get(name, ())).split()) for name in SECTIONS}
     return {name: value for name, value in joined.items() if value}
 
@@ -92,16 +101,11 @@ def render_note(sections: Mapping[str, str]) -> str:
     return "\n".join(f"{name}: {sections[name]}" for name in SECTIONS if sections.get(name))
 
 
-def _match_header(line: str) -> tuple[str | None, str] | None:
-    """Section that a line opens (None: one that is not kept) and the text after the header."""
+def _match_header(line: str) -> tuple[str, str]:
+    """Header that a line opens and the text after it: a name of `SECTIONS`, END, LATE, or empty."""
     match = _HEADER.match(line)
     if match is None:
-        return None
-    for name in SECTIONS:
-        if match[name.replace(" ", "_")] is not None:
-            return name, match["rest"]
-    return None, ""
-
-
-def _ends_section(line: str) -> bool:
-    return bool(_HEADER_LINE.fullmatch(line) and _LATER.search(line))
+        is_other = bool(_HEADER_LINE.fullmatch(line) and _LATER.search(line))
+        return ("END" if is_other else ""), line
+    name = next(name for name in _GROUPS if match[name.replace(" ", "_")] is not None)
+    return name, match["rest"]

@@ -1,4 +1,4 @@
-"""Patients → splits. A patient's split is a function of the patient and the seed, and of nothing else.
+"""Patients → splits. A patient's split is a function of patient, seed and shares, of nothing else.
 
 Decided here: a hash of seed and patient gives a number in [0, 1) that falls into one of the shares;
 so a split never changes when other patients come or go, every worker finds it alone, and the

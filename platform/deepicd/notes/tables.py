@@ -1,10 +1,10 @@
 """The embedded corpus, written as MIMIC-IV tables.
 
-In: knowledge, number of labelled admissions, shares of the splits, seed. Out: `note/discharge.csv.gz`
-and `hosp/{diagnoses_icd,admissions,patients,d_icd_diagnoses}.csv.gz` with MIMIC-IV's headers, and the
-score that a perfect reader would reach. Decided here: ids lie outside MIMIC's ranges; beside the
-labelled admissions stand some that the reader must leave out (ICD-9 era, addenda, notes without a
-core section); codes are padded with blanks as in some releases.
+In: knowledge, number of labelled admissions, shares of the splits, seed. Out:
+`note/discharge.csv.gz` and `hosp/{diagnoses_icd,admissions,patients,d_icd_diagnoses}.csv.gz` with
+MIMIC-IV's headers, and the score that a perfect reader would reach. Decided here: ids lie outside
+MIMIC's ranges; beside the labelled admissions stand some that the reader must leave out (ICD-9 era,
+addenda, notes without a core section); codes are padded with blanks as in some releases.
 """
 
 import csv
@@ -78,17 +78,18 @@ def write_tables(
     model = drawing.build_model(knowledge)
     drawn = drawing.draw_admissions(model, num_notes, seed)
     splits = [assign_split(_patient_id(index), shares, seed) for index in drawn.patient.tolist()]
-    admissions = list(_word_admissions(knowledge, drawn, splits, seed))
+    admissions = list(_word_admissions(knowledge, drawn, splits=splits, seed=seed))
     extras = _spoil(admissions[: max(1, num_notes // 100)])
-    for name, rows in _tables(knowledge, admissions, extras, seed).items():
+    for name, rows in _tables(admissions, extras, seed).items():
         _write_csv(root / f"{name}.csv.gz", HEADERS[name], rows)
-    ceiling = _score_ceiling(knowledge, model, drawn, splits)
+    best = drawing.posterior(model, drawn).argmax(axis=1).tolist()
+    ceiling = _score_ceiling(knowledge, drawn, best, splits=splits)
     (root / CEILING).write_text(json.dumps(ceiling, indent=2, sort_keys=True) + "\n")
     return ceiling
 
 
 def _word_admissions(
-    knowledge: Knowledge, drawn: drawing.Draws, splits: Sequence[str], seed: int
+    knowledge: Knowledge, drawn: drawing.Draws, *, splits: Sequence[str], seed: int
 ) -> Iterator[Admission]:
     for index, split in enumerate(splits):
         profile = knowledge.profiles[drawn.code[index]]
@@ -134,10 +135,7 @@ def _spoil(admissions: Sequence[Admission]) -> list[tuple[str, Admission]]:
 
 
 def _tables(
-    knowledge: Knowledge,
-    admissions: Sequence[Admission],
-    extras: Sequence[tuple[str, Admission]],
-    seed: int,
+    admissions: Sequence[Admission], extras: Sequence[tuple[str, Admission]], seed: int
 ) -> dict[str, list[Row]]:
     rng = Random(seed)
     icd9 = {new.admission_id for fault, new in extras if fault == "icd9"}
@@ -193,9 +191,8 @@ def _patient_rows(everyone: Iterable[Admission], rng: Random) -> list[Row]:
 
 
 def _score_ceiling(
-    knowledge: Knowledge, model: drawing.Model, drawn: drawing.Draws, splits: Sequence[str]
+    knowledge: Knowledge, drawn: drawing.Draws, best: Sequence[int], *, splits: Sequence[str]
 ) -> dict[str, dict[str, float]]:
-    best = drawing.posterior(model, drawn).argmax(axis=1)
     by_split: dict[str, list[Prediction]] = {}
     for index, split in enumerate(splits):
         answer = Prediction(

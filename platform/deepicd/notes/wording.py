@@ -169,7 +169,10 @@ class Writer:
         if style == 0:
             return f"Physical Exam:\n{admission}\n \nDISCHARGE EXAM:\n{discharge}\n"
         if style == 1:
-            return f"Physical Exam:\nADMISSION PHYSICAL EXAM:\n{admission}\n\nDISCHARGE PHYSICAL EXAM:\n{discharge}\n"
+            return (
+                f"Physical Exam:\nADMISSION PHYSICAL EXAM:\n{admission}\n\n"
+                f"DISCHARGE PHYSICAL EXAM:\n{discharge}\n"
+            )
         return f"Physical Exam:\nOn admission: {admission}\nOn discharge: {discharge}\n"
 
 
