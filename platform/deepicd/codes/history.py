@@ -1,0 +1,121 @@
+"""How codes changed: what followed a retired code, and what to advise for one that is refused."""
+
+from typing import Any
+
+from deepicd.codes.table import (
+    MAX_LENGTH,
+    RELEASES,
+    billable_releases,
+    dotted,
+    exists,
+    is_billable,
+    load_table,
+    normalise,
+    releases,
+    require,
+    require_node,
+    title,
+)
+from deepicd.codes.tree import ancestors, children, codes_below, parent, path, siblings
+from deepicd.errors import CodeError
+
+
+def parse(text: str, release: int | None = None) -> str:
+    """Canonical form of a billable code, checked.
+
+    Raises:
+        CodeError: no such billable code in the release (in any release when None), or an unknown
+            release; names the code's last release and successors where it was retired.
+    """
+    code = normalise(text)
+    if is_billable(code, release):
+        return code
+    place = "any release" if release is None else f"FY{release}"
+    raise CodeError(f"not a billable ICD-10-CM code of {place}: {text[:32]!r}{_advise(code)}")
+
+
+def successors(code: str) -> tuple[str, ...]:
+    """Codes that took the place of a retired code, sorted; empty for a code that is billable in the
+    newest release.
+
+    The sources hold no conversion table, so this is derived, first rule that finds something:
+    billable codes below it (`M5136` → `M51360` ...); codes that fill its placeholders and keep its
+    seventh character (`T814XXA` → `T8140XA` ...); the nearest ancestor that became billable
+    (`H8141` → `H814`); codes that began under the same parent in the first release without it.
+
+    Raises:
+        CodeError: the code does not exist, or is a header that never was billable.
+    """
+    code = require(code)
+    years = billable_releases(code)
+    if not years:
+        raise CodeError(
+            f"only codes that were billable have successors; {dotted(code)} is a header in every"
+            " release"
+        )
+    if years[-1] == RELEASES[-1]:
+        return ()
+    gone = RELEASES[RELEASES.index(years[-1]) + 1]
+    below = tuple(c for c in codes_below(code) if is_billable(c, gone))
+    rules = (_fill_placeholders, _merged_ancestor, _new_siblings)
+    return below or next(filter(None, (rule(code, gone) for rule in rules)), ())
+
+
+def describe(node: str) -> dict[str, Any]:
+    """Everything known about a code, block or chapter, as plain values ready for JSON.
+
+    Raises:
+        CodeError: no such node.
+    """
+    node = require_node(node)
+    if node not in load_table().masks:
+        above = parent(node)
+        path_titles = {name: title(name) for name in filter(None, (above, node))}
+        return {"node": node, "title": title(node), "path": path_titles} | {
+            "children": [dotted(c) if exists(c) else c for c in children(node)]
+        }
+    years = billable_releases(node)
+    return {
+        "code": dotted(node),
+        "title": title(node),
+        "billable": is_billable(node, RELEASES[-1]),
+        "path": {dotted(n) if exists(n) else n: title(n) for n in path(node)},
+        "releases": list(releases(node)),
+        "billable_in": list(years),
+        "siblings": list(map(dotted, siblings(node))),
+        "children": list(map(dotted, children(node))),
+        "successors": list(map(dotted, successors(node))) if years else [],
+    }
+
+
+def _fill_placeholders(code: str, release: int) -> tuple[str, ...]:
+    stem = code[:-1].rstrip("X")
+    if len(code) < MAX_LENGTH or stem == code[:-1]:
+        return ()
+    return tuple(
+        c for c in codes_below(stem) if c[-1] == code[-1] and c != code and is_billable(c, release)
+    )
+
+
+def _merged_ancestor(code: str, release: int) -> tuple[str, ...]:
+    above = (node for node in ancestors(code) if is_billable(node, release))
+    return tuple(above)[:1]
+
+
+def _new_siblings(code: str, release: int) -> tuple[str, ...]:
+    before = RELEASES[RELEASES.index(release) - 1]
+    above = path(code)[-2]
+    candidates = codes_below(above) if above in load_table().masks else ()
+    return tuple(c for c in candidates if is_billable(c, release) and not is_billable(c, before))
+
+
+def _advise(code: str) -> str:
+    """Way out for a code that is not billable where it was asked for."""
+    years = billable_releases(code)
+    if years:
+        following = ", ".join(map(dotted, successors(code)[:4]))
+        return f" (billable in FY{years[0]} to FY{years[-1]}" + (
+            f"; now {following})" if following else ")"
+        )
+    below = [dotted(c) for c in codes_below(code) if is_billable(c)][:3] if exists(code) else []
+    return f"; it is a header, use a code below it such as {', '.join(below)}" if below else ""
