@@ -63,10 +63,11 @@ def _length_check(num_words: int) -> float:
 
 
 def _repetition_check(words: list[str]) -> float:
-    triples = list(zip(words, words[1:], words[2:], strict=False))
-    if not triples:
+    num_triples = len(words) - 2
+    if num_triples < 1:
         return 1.0
-    return _ramp(len(set(triples)) / len(triples), LOW_DISTINCT, HIGH_DISTINCT)
+    num_distinct = len(set(zip(words, words[1:], words[2:], strict=False)))
+    return _ramp(num_distinct / num_triples, LOW_DISTINCT, HIGH_DISTINCT)
 
 
 def _order_check(text: str, code: str | None) -> float:

@@ -6,7 +6,7 @@ In: `records.Prediction` rows. Out: flat dicts of numbers. Formulas are in `scor
 """
 
 from deepicd.scoring.bootstrap import paired_bootstrap
-from deepicd.scoring.files import read_predictions
+from deepicd.scoring.files import read_predictions, score_files
 from deepicd.scoring.levels import LEVELS, gold_labels, labels_of
 from deepicd.scoring.scores import hierarchical_f1, score_predictions
 from deepicd.scoring.tables import score_chapters, score_groups, score_thirds
@@ -19,6 +19,7 @@ __all__ = [
     "paired_bootstrap",
     "read_predictions",
     "score_chapters",
+    "score_files",
     "score_groups",
     "score_predictions",
     "score_thirds",

@@ -13,6 +13,8 @@ from typing import Any
 from deepicd import codes
 from deepicd.errors import DataError, MissingError
 from deepicd.records import Prediction
+from deepicd.scoring.bootstrap import match_notes, paired_bootstrap
+from deepicd.scoring.scores import score_predictions
 
 
 def read_predictions(path: Path) -> list[Prediction]:
@@ -32,6 +34,31 @@ def read_predictions(path: Path) -> list[Prediction]:
     if not rows:
         raise DataError(f"{path} holds no predictions; expected one JSON object a line")
     return rows
+
+
+def score_files(
+    file: Path, against: Path | None = None, *, num_bootstrap: int, seed: int, confidence: float
+) -> dict[str, Any]:
+    """Scores of one file; with another model's file also `against` (its scores) and `paired`.
+
+    Rows of the two files are matched by `note_id`, or by line where there is none.
+
+    Raises:
+        MissingError: a file does not exist.
+        DataError: a broken file, or files that do not hold the same notes.
+        ConfigError: `num_bootstrap` or `confidence` out of range.
+    """
+    options: dict[str, Any] = {"seed": seed, "confidence": confidence}
+    rows = read_predictions(file)
+    others = read_predictions(against) if against else []
+    result: dict[str, Any] = {}
+    if others:
+        match_notes(rows, others)
+        result["against"] = score_predictions(others, num_bootstrap=num_bootstrap, **options)
+        if num_bootstrap:
+            paired = paired_bootstrap(rows, others, num_bootstrap=num_bootstrap, **options)
+            result["paired"] = paired
+    return score_predictions(rows, num_bootstrap=num_bootstrap, **options) | result
 
 
 def _parse_line(line: str, number: int, place: str) -> Prediction:
