@@ -1,0 +1,135 @@
+"""Files, folders or standard input → replies of a running endpoint.
+
+In: paths and the endpoint's address. Out: one reply a note, in the order of the paths, as the typed
+route gives it, with its `source`. Decided here: a note that is refused becomes a row with `error`
+and the rest goes on; a busy endpoint (429, 503) is asked again after the time it names.
+"""
+
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from deepicd.errors import DataError, MissingError, ServingError
+
+SUFFIXES = (".txt", ".md", ".note")
+"""Files that are taken from a folder; a file that is named is taken whatever its name."""
+STDIN = "-"
+MAX_ATTEMPTS = 20
+BUSY = (429, 503)
+
+
+@dataclass(frozen=True)
+class Client:
+    """Address of an endpoint, and how to ask it."""
+
+    url: str
+    token: str | None = None
+    timeout_s: float = 120.0
+    num_concurrent: int = 4
+
+    def diagnose(self, note: str, **options: Any) -> dict[str, Any]:
+        """Typed reply to one note; `options` are further fields of the body.
+
+        Raises:
+            ServingError: the endpoint cannot be reached, or refuses the note.
+        """
+        with self._open() as http:
+            return self._ask(http, {"note": note, **options})
+
+    def diagnose_files(self, paths: Sequence[Path], **options: Any) -> Iterator[dict[str, Any]]:
+        """One row a note, in order. Raises ServingError when the endpoint cannot be reached."""
+        with self._open() as http, ThreadPoolExecutor(self.num_concurrent) as threads:
+            yield from threads.map(lambda path: self._ask_file(http, path, options), paths)
+
+    def _open(self) -> httpx.Client:
+        headers = {"authorization": f"Bearer {self.token}"} if self.token else {}
+        return httpx.Client(
+            base_url=self.url, headers=headers, timeout=self.timeout_s, trust_env=False
+        )
+
+    def _ask_file(self, http: httpx.Client, path: Path, options: Any) -> dict[str, Any]:
+        source = str(path)
+        try:
+            body = {"note": read_note(path), **options}
+        except DataError as error:
+            return {"source": source, "error": str(error)}
+        reply = self._send(http, body)
+        if reply.is_error:
+            return {"source": source, "error": explain(reply)}
+        return {"source": source, **reply.json()}
+
+    def _ask(self, http: httpx.Client, body: dict[str, Any]) -> dict[str, Any]:
+        reply = self._send(http, body)
+        if reply.is_error:
+            raise ServingError(explain(reply))
+        answer: dict[str, Any] = reply.json()
+        return answer
+
+    def _send(self, http: httpx.Client, body: dict[str, Any]) -> httpx.Response:
+        for _ in range(MAX_ATTEMPTS):
+            try:
+                reply = http.post("/v1/diagnoses", json=body)
+            except httpx.TransportError as error:
+                raise ServingError(
+                    f"no endpoint answers at {self.url} ({type(error).__name__}). Start one with "
+                    "deepicd serve, or name another with --url."
+                ) from error
+            if reply.status_code not in BUSY:
+                break
+            time.sleep(float(reply.headers.get("retry-after", "1")))
+        return reply
+
+
+def explain(reply: httpx.Response) -> str:
+    """What a refusal says, whatever its form."""
+    try:
+        body = reply.json()
+    except ValueError:
+        return f"status {reply.status_code}"
+    detail = body.get("detail") or body.get("error", {}).get("message") or body
+    return f"{reply.status_code}: {detail}"
+
+
+def find_notes(paths: Sequence[str]) -> list[Path]:
+    """Files to send: files as named, folders by their text files (sorted), `-` or nothing as stdin.
+
+    Raises:
+        MissingError: a path does not exist, or a folder holds no text file.
+    """
+    found: list[Path] = []
+    for name in paths or (STDIN,):
+        path = Path(name)
+        if path.is_dir():
+            inside = sorted(p for p in path.rglob("*") if p.suffix in SUFFIXES and p.is_file())
+            if not inside:
+                raise MissingError(f"no {', '.join(SUFFIXES)} file in {path}. Name the files.")
+            found += inside
+        elif name == STDIN or path.is_file():
+            found.append(path)
+        else:
+            raise MissingError(f"no file or folder at {path}. Give a text file, a folder or '-'.")
+    return found
+
+
+def read_note(path: Path) -> str:
+    """Text of one note. Raises DataError when it is not UTF-8 text or empty."""
+    data = sys.stdin.buffer.read() if str(path) == STDIN else path.read_bytes()
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8 text (byte {error.start}). Convert it.") from None
+    if not text.strip():
+        raise DataError(f"{path} is empty. Give a file that holds an admission note.")
+    return text
+
+
+def read_token() -> str | None:
+    """Token to send, from DEEPICD_TOKEN."""
+    return os.environ.get("DEEPICD_TOKEN", "").strip() or None

@@ -1,0 +1,183 @@
+"""The routes: an ASGI application over a `Switch` (which engine answers now) and a prediction log.
+
+In: HTTP requests. Out: typed replies, or vLLM's own for the OpenAI routes. No Ray and no vLLM here,
+so the whole front runs in a test.
+
+Decided here: a request keeps the engine that was current when it began; the name of the version is
+in the header `x-model-version` of every generated reply; a prediction log that cannot be written is
+said in `/v1/monitor` and `/healthz`, and never costs a reply.
+"""
+
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, StreamingResponse
+from starlette.exceptions import HTTPException
+
+from deepicd import codes
+from deepicd.serving.guard import Guard, internal_error
+from deepicd.serving.keeper import LogKeeper
+from deepicd.serving.problems import OPENAI_PATHS, RefusedError, explain_validation
+from deepicd.serving.protocols import Head, Switch, TooLong
+from deepicd.serving.replies import (
+    Diagnosis,
+    DiagnosisRequest,
+    LabelReply,
+    LabelRequest,
+    build_diagnosis,
+)
+from deepicd.serving.settings import ServingSettings
+
+VERSION_HEADER = "x-model-version"
+
+
+class Gateway:
+    """Handlers of the routes."""
+
+    def __init__(self, switch: Switch, keeper: LogKeeper, settings: ServingSettings) -> None:
+        self._switch = switch
+        self._keeper = keeper
+        self._settings = settings
+
+    async def diagnose(self, request: DiagnosisRequest, response: Response) -> Diagnosis:
+        """Code one admission note."""
+        engine = self._switch.current()
+        wanted = request.num_samples
+        num_samples = self._settings.num_samples if wanted is None else wanted
+        generation = await engine.generate(request.note, num_samples)
+        if isinstance(generation, TooLong):
+            raise refuse_too_long(generation)
+        prediction_id = uuid.uuid4().hex
+        reply = build_diagnosis(
+            generation, request, version=engine.version, prediction_id=prediction_id
+        )
+        await self._keeper.record(
+            prediction_id, engine.version, code=reply.code, reason=reply.reason
+        )
+        response.headers[VERSION_HEADER] = engine.version
+        return reply
+
+    async def label(self, request: LabelRequest) -> LabelReply:
+        """Keep the code that turned out to be right."""
+        code = codes.normalise(request.code)
+        if not codes.is_billable(code):
+            raise RefusedError(
+                "code: is not a billable ICD-10-CM code. Send one like I25.10, with or without "
+                "its dot.",
+                status=422,
+            )
+        outcome = await self._keeper.label(request.prediction_id, code)
+        return LabelReply(prediction_id=request.prediction_id, code=code, outcome=outcome)
+
+    async def monitor(self) -> dict[str, Any]:
+        """Hierarchical F1 by window and version, and whether predictions are being kept."""
+        return {"status": self._keeper.status, "windows": await self._keeper.windows()}
+
+    async def health(self) -> dict[str, str]:
+        """200 while the current version can answer."""
+        engine = self._switch.current()
+        await engine.check_health()
+        return {"status": "ok", "model_version": engine.version, "monitor": self._keeper.status}
+
+    async def forward(self, request: Request) -> Response:
+        """Hand an OpenAI request to vLLM and its reply back, piece by piece."""
+        engine = self._switch.current()
+        pieces = engine.forward(request.method, request.url.path, await request.body())
+        head = await anext(pieces, None)
+        if not isinstance(head, Head):
+            raise RefusedError("the engine gave no reply; try again", status=502)
+        kept = {k: v for k, v in head.headers if k.lower() in ("content-type", "content-length")}
+        return StreamingResponse(
+            _bodies(pieces), head.status, headers={**kept, VERSION_HEADER: engine.version}
+        )
+
+
+def refuse_too_long(note: TooLong) -> RefusedError:
+    """The training rule, said to the client."""
+    return RefusedError(
+        f"note: its prompt has {note.num_prompt_tokens} tokens; at most {note.max_prompt_tokens} "
+        "are accepted, as in training, where longer notes are left out (max_prompt_tokens). Send "
+        "the sections up to the physical exam only, or shorten the history.",
+        status=400,
+    )
+
+
+def build_app(
+    switch: Switch, keeper: LogKeeper, settings: ServingSettings, *, token_hash: str | None = None
+) -> Guard:
+    """The whole front as one ASGI application."""
+    gateway = Gateway(switch, keeper, settings)
+    app = FastAPI(title="DeepICD Platform", docs_url=None, redoc_url=None)
+    app.add_api_route("/healthz", gateway.health, methods=["GET"])
+    app.add_api_route("/v1/diagnoses", gateway.diagnose, methods=["POST"])
+    app.add_api_route("/v1/labels", gateway.label, methods=["POST"], status_code=202)
+    app.add_api_route("/v1/monitor", gateway.monitor, methods=["GET"])
+    for path in OPENAI_PATHS:
+        method = "GET" if path == "/v1/models" else "POST"
+        app.add_api_route(path, gateway.forward, methods=[method], response_model=None)
+    app.add_exception_handler(RefusedError, _answer_problem)
+    app.add_exception_handler(RequestValidationError, _answer_invalid)
+    app.add_exception_handler(HTTPException, _answer_http)
+    app.add_exception_handler(Exception, _answer_bug)
+    return Guard(
+        app,
+        max_concurrent=settings.max_concurrent,
+        max_body_bytes=settings.max_body_bytes,
+        token_hash=token_hash,
+    )
+
+
+async def _bodies(pieces: AsyncIterator[Head | bytes]) -> AsyncIterator[bytes]:
+    async with aclosing(pieces) as open_pieces:  # type: ignore[type-var]
+        async for piece in open_pieces:
+            if isinstance(piece, bytes):
+                yield piece
+
+
+async def _answer_problem(request: Request, problem: Any) -> Response:
+    path = request.url.path
+    return JSONResponse(
+        problem.body(path),
+        problem.status,
+        headers=problem.headers,
+        media_type=problem.media_type(path),
+    )
+
+
+async def _answer_invalid(request: Request, error: Any) -> Response:
+    errors = error.errors()
+    status = 400 if any(e["type"] == "json_invalid" for e in errors) else 422
+    return await _answer_problem(request, RefusedError(explain_validation(errors), status=status))
+
+
+async def _answer_http(request: Request, error: Any) -> Response:
+    known = "/v1/diagnoses, /v1/labels, /v1/monitor, /healthz, " + ", ".join(OPENAI_PATHS)
+    detail = f"{error.detail}. Routes: {known}."
+    return await _answer_problem(request, RefusedError(detail, status=error.status_code))
+
+
+async def _answer_bug(request: Request, _: Exception) -> Response:
+    return await _answer_problem(request, internal_error())
+
+
+def unavailable(version: str) -> RefusedError:
+    """The engine cannot answer now; Serve is restarting it."""
+    return RefusedError(
+        f"version {version} cannot answer at the moment; its engine is being restarted. Try again "
+        "in a few seconds.",
+        status=503,
+        headers={"retry-after": "5"},
+    )
+
+
+def not_ready() -> RefusedError:
+    """No version has been deployed yet."""
+    return RefusedError(
+        "no version answers yet; the first one is being loaded. Try again in a few seconds.",
+        status=503,
+        headers={"retry-after": "5"},
+    )

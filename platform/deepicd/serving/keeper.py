@@ -1,0 +1,101 @@
+"""Keeps the prediction log off the event loop, and keeps serving when the log fails.
+
+In: answers and labels. Out: windows. Decided here: one thread does all reading and writing, so a
+log needs no locks; a failed write makes the keeper `blind` (said in `/healthz` and `/v1/monitor`)
+until one succeeds, and is logged once, without its message.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from deepicd.errors import CodeError, DataError
+from deepicd.records import Window
+from deepicd.serving.problems import RefusedError
+from deepicd.serving.protocols import PredictionLog
+
+T = TypeVar("T")
+
+logger = logging.getLogger("deepicd.serving")
+
+
+class LogKeeper:
+    """Asynchronous front of a `PredictionLog`, or of none."""
+
+    def __init__(self, log: PredictionLog | None) -> None:
+        self._log = log
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="prediction-log")
+        self._is_blind = False
+
+    @property
+    def status(self) -> str:
+        """`on`; `off` (no log is configured); or `blind` (the last write failed)."""
+        if self._log is None:
+            return "off"
+        return "blind" if self._is_blind else "on"
+
+    async def record(
+        self, prediction_id: str, version: str, *, code: str | None, reason: str | None
+    ) -> None:
+        """Keep one answer; never raises."""
+        log = self._log
+        if log is None:
+            return
+        now = time.time()
+        try:
+            await self._run(
+                lambda: log.record(prediction_id, version, code=code, reason=reason, time=now)
+            )
+        except Exception as error:  # the wall of monitoring: serving goes on
+            if not self._is_blind:
+                logger.error("predictions are not being kept: %s", type(error).__name__)
+            self._is_blind = True
+        else:
+            self._is_blind = False
+
+    async def label(self, prediction_id: str, code: str) -> str:
+        """Keep one label; returns what became of it in a word.
+
+        Raises:
+            RefusedError: no log is configured, it cannot take this label, or it cannot be written.
+        """
+        log = self._require_log()
+        now = time.time()
+        try:
+            return await self._run(lambda: log.label(prediction_id, code, time=now))
+        except (CodeError, DataError):
+            raise RefusedError(
+                "the label is not accepted: send the prediction_id of a reply and a billable "
+                "ICD-10-CM code.",
+                status=422,
+            ) from None
+        except Exception as error:
+            logger.error("a label was not kept: %s", type(error).__name__)
+            raise RefusedError(
+                "the label could not be kept: the prediction log cannot be written. Check the disk "
+                "of the endpoint, then send it again.",
+                status=503,
+                headers={"retry-after": "30"},
+            ) from None
+
+    async def windows(self) -> Sequence[Window]:
+        """Windows of the log; none without a log."""
+        log = self._log
+        if log is None:
+            return []
+        return await self._run(log.windows)
+
+    async def _run(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    def _require_log(self) -> PredictionLog:
+        if self._log is None:
+            raise RefusedError(
+                "this endpoint keeps no predictions, so it takes no labels. Start it with a "
+                "prediction log (deepicd serve does).",
+                status=503,
+            )
+        return self._log

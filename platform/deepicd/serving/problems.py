@@ -1,0 +1,65 @@
+"""Refusals: one `RefusedError`, told as problem detail (RFC 9457) or in OpenAI's shape.
+
+In: status, rule and way out. Out: bodies and headers. Decided here: the OpenAI routes answer in
+OpenAI's error shape, every other route with `application/problem+json`; no refusal repeats what was
+sent.
+"""
+
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+from deepicd.errors import ServingError
+
+OPENAI_PATHS = ("/v1/models", "/v1/completions", "/v1/chat/completions")
+
+
+class RefusedError(ServingError):
+    """A request that is refused, with its HTTP status and what to do about it."""
+
+    def __init__(
+        self, detail: str, *, status: int = 400, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.status = status
+        self.headers = dict(headers or {})
+
+    def body(self, path: str) -> dict[str, Any]:
+        """JSON body in the form that fits the route."""
+        if path.startswith(OPENAI_PATHS):
+            return openai_error(self.status, self.detail)
+        title = HTTPStatus(self.status).phrase
+        return {"type": "about:blank", "title": title, "status": self.status, "detail": self.detail}
+
+    def media_type(self, path: str) -> str:
+        """Content type of `body`."""
+        return "application/json" if path.startswith(OPENAI_PATHS) else "application/problem+json"
+
+
+def openai_error(status: int, message: str) -> dict[str, Any]:
+    """Error body as the OpenAI API has it."""
+    kind = "invalid_request_error" if status < HTTPStatus.INTERNAL_SERVER_ERROR else "server_error"
+    return {"error": {"message": message, "type": kind, "param": None, "code": status}}
+
+
+def explain_validation(errors: Sequence[Mapping[str, Any]]) -> str:
+    """Fields and rules of pydantic's errors; values are left out, they may be a note."""
+    known = (_explain_one(error) for error in errors)
+    return "; ".join(dict.fromkeys(known)) or "the body breaks the route's schema"
+
+
+def _explain_one(error: Mapping[str, Any]) -> str:
+    place = ".".join(str(part) for part in error.get("loc", ()) if part != "body") or "body"
+    if error["type"] == "json_invalid":
+        return "the body is not valid JSON"
+    if error["type"] == "value_error":  # our own validators; their text names no value
+        return f"{place}: {error.get('ctx', {}).get('error', 'not accepted')}"
+    rules = {
+        "missing": "is required",
+        "extra_forbidden": "is not a known field",
+        "string_type": "must be a string",
+        "list_type": "must be a list",
+        "model_attributes_type": "must be a JSON object",
+    }
+    return f"{place}: {rules.get(error['type'], error['type'].replace('_', ' '))}"

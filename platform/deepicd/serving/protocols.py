@@ -1,0 +1,111 @@
+"""The seams: what the gateway needs of an engine and of a prediction log, and what passes between.
+
+The gateway is written against these, so that its routes run and are tested without Ray and vLLM,
+and so that the monitoring room stays unknown here: its log comes in as an import path.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Protocol
+
+from deepicd.errors import ConfigError
+from deepicd.records import Window
+from deepicd.serving.settings import LogSettings
+
+
+@dataclass(frozen=True)
+class Generation:
+    """What an engine made of one note."""
+
+    text: str
+    """Greedy answer, after the `<think>` prefill."""
+    samples: tuple[str, ...]
+    """Sampled answers."""
+    prompt_token_ids: tuple[int, ...]
+    """What the model was shown, prefill included."""
+    num_completion_tokens: int
+    """Tokens generated, samples included."""
+    is_truncated: bool
+    """True when the greedy answer hit `max_response_tokens`."""
+
+
+@dataclass(frozen=True)
+class TooLong:
+    """A note whose prompt does not fit; nothing was generated."""
+
+    num_prompt_tokens: int
+    max_prompt_tokens: int
+
+
+@dataclass(frozen=True)
+class Head:
+    """Status and headers of a forwarded reply; its body follows in pieces."""
+
+    status: int
+    headers: tuple[tuple[str, str], ...]
+
+
+class Engine(Protocol):
+    """One version of the model."""
+
+    version: str
+
+    async def generate(self, note: str, num_samples: int) -> Generation | TooLong:
+        """Answer one note greedily, and `num_samples` times by sampling."""
+
+    def forward(self, method: str, path: str, body: bytes) -> AsyncIterator[Head | bytes]:
+        """Reply of vLLM's own OpenAI server: a `Head`, then the body in pieces."""
+
+    async def check_health(self) -> None:
+        """Return when the engine can answer; raise otherwise."""
+
+
+class Switch(Protocol):
+    """Says which engine answers now."""
+
+    def current(self) -> Engine:
+        """The engine for a request that begins now. Raises ServingError before the first one."""
+
+
+class PredictionLog(Protocol):
+    """Where predictions and their late labels are kept; no note text ever reaches it."""
+
+    def record(
+        self,
+        prediction_id: str,
+        version: str,
+        *,
+        code: str | None,
+        reason: str | None,
+        time: float,
+    ) -> None:
+        """Keep one answer; `time` is Unix time in seconds."""
+
+    def label(self, prediction_id: str, code: str, *, time: float) -> str:
+        """Keep one late label, also of an unknown id; returns what became of it in a word.
+
+        Raises DataError or CodeError for an id or a code that it cannot take.
+        """
+
+    def windows(self) -> Sequence[Window]:
+        """Hierarchical F1 by window and version."""
+
+
+def open_log(settings: LogSettings | None) -> PredictionLog | None:
+    """The log that the settings name.
+
+    Raises:
+        ConfigError: the factory's module or name does not exist.
+    """
+    if settings is None:
+        return None
+    module, _, name = settings.factory.partition(":")
+    try:
+        factory = getattr(import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(
+            f"no prediction log at {settings.factory}: {error}. Give an importable module:Name."
+        ) from error
+    log: PredictionLog = factory(**settings.arguments)
+    return log

@@ -1,0 +1,174 @@
+"""Bodies of the typed routes, and how a model's answers become one reply.
+
+In: a `Generation`. Out: `Diagnosis`. Decided here: the greedy answer is the reply; confidence is
+self-consistency, the share of all answers (greedy and sampled) that name the same code, and is not
+calibrated; `top_k` are the codes those answers name, most frequent first. A malformed or
+non-existent answer is a reply with `code` null and its reason, never an error.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Annotated
+
+from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field
+
+from deepicd import codes
+from deepicd.answers import parse_answer
+from deepicd.records import Answer
+from deepicd.serving.protocols import Generation
+
+NUM_TOP = 5
+"""Codes in `top_k`."""
+
+
+def _require_text(note: str) -> str:
+    if not note.strip():
+        raise ValueError("must hold text; send the admission note")
+    if "\x00" in note:
+        raise ValueError("must be text; it holds a null character, so it looks like a binary file")
+    return note
+
+
+class Body(BaseModel):
+    """Base of the bodies: unknown fields are refused."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+
+class DiagnosisRequest(Body):
+    """One admission note."""
+
+    note: Annotated[str, AfterValidator(_require_text)]
+    """Text of the note."""
+    include_reasoning: bool = Field(
+        default=True, validation_alias=AliasChoices("include_reasoning", "reasoning")
+    )
+    """False leaves `reasoning` out of the reply."""
+    include_token_ids: bool = False
+    """True adds the ids of the prompt that the model was shown."""
+    num_samples: int | None = Field(default=None, ge=0, le=64)
+    """Answers sampled beside the greedy one; 0 gives no confidence; None takes the server's."""
+
+
+class LabelRequest(Body):
+    """A late label."""
+
+    prediction_id: str = Field(min_length=1, max_length=100)
+    """As the reply gave it."""
+    code: str = Field(min_length=1, max_length=16)
+    """ICD-10-CM code, with or without its dot."""
+
+
+class LabelReply(Body):
+    """What was kept."""
+
+    prediction_id: str
+    code: str
+    """Canonical."""
+    outcome: str
+    """stored, unchanged, corrected, or waiting (for a prediction of that id)."""
+
+
+class Candidate(Body):
+    """A code that some of the answers name."""
+
+    code: str
+    title: str
+    share: float
+    """Share of all answers, in [0, 1]."""
+
+
+class Usage(Body):
+    """Tokens of one reply, samples included."""
+
+    prompt_tokens: int
+    completion_tokens: int
+
+
+class Diagnosis(Body):
+    """Typed reply to one note."""
+
+    prediction_id: str
+    """Send it with the label, when that is known."""
+    model_version: str
+    parsable: bool
+    """True when the answer holds a usable code."""
+    reason: str | None
+    """Why there is no code (`answers.FAULTS`); null when there is one."""
+    code: str | None
+    """Canonical billable code; null when the answer is unusable."""
+    code_dotted: str | None
+    title: str | None
+    category: str | None
+    """Three characters."""
+    block: str | None
+    chapter: str | None
+    """Roman numeral."""
+    chapter_title: str | None
+    exists: bool
+    """Whether the code that the model named is in ICD-10-CM."""
+    raw_code: str | None
+    """What the model wrote as code, canonicalised, not validated."""
+    confidence: float | None
+    """Share of all answers that name this code; null without samples or without a code."""
+    top_k: list[Candidate]
+    reasoning: str | None
+    is_truncated: bool
+    """True when the answer ran into the token limit."""
+    usage: Usage
+    prompt_token_ids: list[int] | None = None
+
+
+def build_diagnosis(
+    generation: Generation, request: DiagnosisRequest, *, version: str, prediction_id: str
+) -> Diagnosis:
+    """Reply to one note from the model's answers to it."""
+    answer = parse_answer(generation.text, is_prefilled=True)
+    sampled = [parse_answer(text, is_prefilled=True).code for text in generation.samples]
+    shares = count_shares([answer.code, *sampled])
+    has_confidence = bool(sampled) and answer.code is not None
+    return Diagnosis(
+        prediction_id=prediction_id,
+        model_version=version,
+        parsable=answer.code is not None,
+        reason=answer.reason,
+        **_describe(answer),
+        confidence=shares[answer.code] if has_confidence and answer.code else None,
+        top_k=[
+            Candidate(code=code, title=codes.title(code), share=share)
+            for code, share in list(shares.items())[:NUM_TOP]
+        ],
+        reasoning=answer.think if request.include_reasoning else None,
+        is_truncated=generation.is_truncated,
+        usage=Usage(
+            prompt_tokens=len(generation.prompt_token_ids),
+            completion_tokens=generation.num_completion_tokens,
+        ),
+        prompt_token_ids=list(generation.prompt_token_ids) if request.include_token_ids else None,
+    )
+
+
+def count_shares(named: Sequence[str | None]) -> dict[str, float]:
+    """Code → share of all answers, most frequent first, ties by code; None counts in the total."""
+    counts = Counter(code for code in named if code is not None)
+    ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return {code: count / len(named) for code, count in ranked}
+
+
+def _describe(answer: Answer) -> dict[str, str | bool | None]:
+    code = answer.code
+    raw = answer.raw_code
+    facts: dict[str, str | bool | None] = {
+        "code": code,
+        "raw_code": raw,
+        "exists": raw is not None and codes.exists(raw),
+    }
+    named = {
+        "code_dotted": codes.dotted,
+        "title": codes.title,
+        "category": codes.category,
+        "block": codes.block,
+        "chapter": codes.chapter,
+        "chapter_title": codes.chapter_title,
+    }
+    return facts | {name: None if code is None else find(code) for name, find in named.items()}

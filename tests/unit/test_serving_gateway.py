@@ -1,0 +1,300 @@
+"""The routes, run for real in one process over an engine scripted at the protocol's seam."""
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+
+from deepicd.records import Window
+from deepicd.serving.gateway import build_app
+from deepicd.serving.guard import hash_token
+from deepicd.serving.keeper import LogKeeper
+from deepicd.serving.protocols import Generation, Head, TooLong
+from deepicd.serving.settings import ServingSettings
+
+RIGHT = "Chest pain on effort.</think>\n<diagnosis>I25.10</diagnosis>"
+OTHER = "Pressure.</think>\n<diagnosis>I10</diagnosis>"
+PLANTED = "zebrafinch-sonata"
+
+
+class ScriptedEngine:
+    """Answers with what it was given; keeps what it was asked."""
+
+    def __init__(self, text: str = RIGHT, samples: tuple[str, ...] = (RIGHT, OTHER, "no code")):
+        self.version = "v1"
+        self.text = text
+        self.samples = samples
+        self.asked: list[tuple[str, int]] = []
+        self.gate: asyncio.Event | None = None
+        self.error: Exception | None = None
+
+    async def generate(self, note: str, num_samples: int) -> Generation | TooLong:
+        self.asked.append((note, num_samples))
+        if self.error is not None:
+            raise self.error
+        if self.gate is not None:
+            await self.gate.wait()
+        if len(note) > 1000:
+            return TooLong(999, 64)
+        samples = self.samples[:num_samples]
+        return Generation(self.text, samples, (1, 2, 3), 5 * (1 + len(samples)), False)
+
+    async def forward(self, method: str, path: str, body: bytes) -> AsyncIterator[Head | bytes]:
+        yield Head(200, (("content-type", "text/event-stream"), ("server", "inner")))
+        for piece in (method, path, json.loads(body)["model"]):
+            yield f"data: {piece}\n\n".encode()
+
+    async def check_health(self) -> None:
+        if self.error is not None:
+            raise self.error
+
+    def current(self) -> "ScriptedEngine":
+        return self
+
+
+class MemoryLog:
+    """A prediction log that may fail."""
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[str, str, str | None, str | None]] = []
+        self.labels: dict[str, str] = {}
+        self.is_full = False
+
+    def record(self, prediction_id, version, *, code, reason, time) -> None:
+        if self.is_full:
+            raise OSError(28, "no space left")
+        self.rows.append((prediction_id, version, code, reason))
+
+    def label(self, prediction_id, code, *, time) -> str:
+        self.labels[prediction_id] = code
+        return "stored"
+
+    def windows(self) -> list[Window]:
+        return [Window("v1", 1.0, 2.0, len(self.rows), len(self.labels), 0.5, 0.25, 0.75)]
+
+
+class Front:
+    """Client of a gateway over a scripted engine and a log."""
+
+    def __init__(self, *, token: str | None = None, **settings) -> None:
+        self.engine = ScriptedEngine()
+        self.log = MemoryLog()
+        app = build_app(
+            self.engine,
+            LogKeeper(self.log),
+            ServingSettings(**settings),
+            token_hash=hash_token(token) if token else None,
+        )
+        self.http = httpx.AsyncClient(
+            transport=httpx.ASGITransport(app), base_url="http://test", trust_env=False
+        )
+
+    def post(self, path: str, body: object, **options) -> httpx.Response:
+        return asyncio.run(self.http.post(path, json=body, **options))
+
+    def get(self, path: str, **options) -> httpx.Response:
+        return asyncio.run(self.http.get(path, **options))
+
+
+def test_a_note_gets_the_facts_of_its_code_and_is_logged_by_id():
+    front = Front()
+    reply = front.post("/v1/diagnoses", {"note": "Chest pain."})
+    assert reply.status_code == 200 and reply.headers["x-model-version"] == "v1"
+    body = reply.json()
+    assert body["code"] == "I2510" and body["code_dotted"] == "I25.10" and body["exists"]
+    assert (body["chapter"], body["block"], body["category"]) == ("IX", "I20-I25", "I25")
+    assert "atherosclerotic" in body["title"].lower() and "circulatory" in body["chapter_title"]
+    assert body["reasoning"] == "Chest pain on effort." and body["parsable"]
+    assert body["reason"] is None and body["model_version"] == "v1"
+    assert body["usage"] == {"prompt_tokens": 3, "completion_tokens": 20}
+    assert front.log.rows == [(body["prediction_id"], "v1", "I2510", None)]
+
+
+def test_confidence_is_the_share_of_all_answers_that_name_the_code():
+    body = Front().post("/v1/diagnoses", {"note": "Pain."}).json()
+    assert body["confidence"] == 0.5  # greedy and one of three samples
+    assert [(c["code"], c["share"]) for c in body["top_k"]] == [("I2510", 0.5), ("I10", 0.25)]
+
+
+def test_without_samples_there_is_no_confidence_but_the_code():
+    front = Front()
+    body = front.post("/v1/diagnoses", {"note": "Pain.", "num_samples": 0}).json()
+    assert body["confidence"] is None and [c["code"] for c in body["top_k"]] == ["I2510"]
+    assert front.engine.asked == [("Pain.", 0)]
+
+
+def test_the_reasoning_is_left_out_and_the_token_ids_put_in_on_request():
+    body = {"note": "Pain.", "include_reasoning": False, "include_token_ids": True}
+    reply = Front().post("/v1/diagnoses", body).json()
+    assert reply["reasoning"] is None and reply["prompt_token_ids"] == [1, 2, 3]
+
+
+def test_an_unusable_answer_is_a_reply_with_its_reason():
+    front = Front()
+    front.engine.text = "Hm.</think>\n<diagnosis>I25.99</diagnosis>"
+    body = front.post("/v1/diagnoses", {"note": "Pain."}).json()
+    assert body["code"] is None and body["title"] is None and not body["parsable"]
+    assert body["reason"] == "unknown_code" and body["raw_code"] == "I2599" and not body["exists"]
+    assert body["confidence"] is None
+    assert front.log.rows == [(body["prediction_id"], "v1", None, "unknown_code")]
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "rule"),
+    [
+        ({"note": ""}, 422, "note: must hold text"),
+        ({"note": "  \n"}, 422, "note: must hold text"),
+        ({"note": "a\x00b"}, 422, "looks like a binary file"),
+        ({"note": 7}, 422, "note: must be a string"),
+        ({}, 422, "note: is required"),
+        ({"note": "x", "noet": PLANTED}, 422, "noet: is not a known field"),
+        ({"note": "x", "num_samples": 1000}, 422, "num_samples: less than equal"),
+        ([PLANTED], 422, "body: must be a JSON object"),
+        ({"note": PLANTED * 100}, 400, "999 tokens; at most 64"),
+    ],
+)
+def test_a_bad_body_is_refused_by_rule_without_repeating_it(body, status, rule):
+    reply = Front().post("/v1/diagnoses", body)
+    assert reply.status_code == status and rule in reply.json()["detail"]
+    assert reply.headers["content-type"] == "application/problem+json"
+    assert reply.json()["status"] == status and PLANTED not in reply.text
+
+
+def test_broken_json_is_refused_with_400():
+    front = Front()
+    reply = asyncio.run(
+        front.http.post(
+            "/v1/diagnoses",
+            content=b'{"note": ' + PLANTED.encode(),
+            headers={"content-type": "application/json"},
+        )
+    )
+    assert reply.status_code == 400 and "not valid JSON" in reply.json()["detail"]
+    assert PLANTED not in reply.text
+
+
+@pytest.mark.parametrize("is_chunked", [False, True])
+def test_a_body_over_the_limit_is_refused_before_it_is_parsed(is_chunked):
+    async def pieces() -> AsyncIterator[bytes]:
+        for _ in range(20):
+            yield b"x" * 10
+
+    front = Front(max_body_bytes=100)
+    content = pieces() if is_chunked else b"x" * 200
+    reply = asyncio.run(front.http.post("/v1/diagnoses", content=content))
+    assert reply.status_code == 413 and "at most 100 bytes" in reply.json()["detail"]
+    assert not front.engine.asked
+
+
+def test_an_unknown_route_names_the_known_ones_and_a_wrong_method_is_405():
+    front = Front()
+    reply = front.post("/v1/diagnosis", {"note": "x"})
+    assert reply.status_code == 404 and "/v1/diagnoses" in reply.json()["detail"]
+    assert front.get("/v1/diagnoses").status_code == 405
+
+
+def test_openai_routes_pass_through_piece_by_piece():
+    reply = Front().post("/v1/chat/completions", {"model": "m"})
+    assert reply.text == "data: POST\n\ndata: /v1/chat/completions\n\ndata: m\n\n"
+    assert reply.headers["x-model-version"] == "v1" and "server" not in reply.headers
+    assert reply.headers["content-type"] == "text/event-stream"
+
+
+def test_refusals_of_openai_routes_have_openais_shape():
+    reply = Front(max_body_bytes=10).post("/v1/completions", {"prompt": "x" * 50})
+    assert reply.status_code == 413
+    assert reply.json()["error"]["code"] == 413 and "at most 10 bytes" in reply.text
+
+
+def test_a_token_is_asked_for_everywhere_but_on_healthz():
+    front = Front(token="s3cret")
+    assert front.get("/healthz").status_code == 200
+    for headers in ({}, {"authorization": "Bearer wrong"}, {"authorization": "Basic s3cret"}):
+        reply = front.post("/v1/diagnoses", {"note": "x"}, headers=headers)
+        assert reply.status_code == 401 and reply.headers["www-authenticate"] == "Bearer"
+    good = {"authorization": "Bearer s3cret"}
+    assert front.post("/v1/diagnoses", {"note": "x"}, headers=good).status_code == 200
+
+
+def test_too_many_in_flight_get_429_and_a_place_is_given_back():
+    front = Front(max_concurrent=2)
+
+    async def run() -> list[int]:
+        front.engine.gate = asyncio.Event()
+        body = {"note": "x"}
+        held = [asyncio.create_task(front.http.post("/v1/diagnoses", json=body)) for _ in range(2)]
+        while len(front.engine.asked) < 2:
+            await asyncio.sleep(0)
+        refused = await front.http.post("/v1/diagnoses", json=body)
+        healthy = await front.http.get("/healthz")
+        assert refused.headers["retry-after"] == "1" and "max_concurrent" in refused.text
+        front.engine.gate.set()
+        done = [reply.status_code for reply in await asyncio.gather(*held)]
+        after = await front.http.post("/v1/diagnoses", json=body)
+        return [refused.status_code, healthy.status_code, *done, after.status_code]
+
+    assert asyncio.run(run()) == [429, 200, 200, 200, 200]
+
+
+def test_a_bug_is_logged_by_type_and_place_only(caplog):
+    front = Front()
+    front.engine.error = ValueError(f"could not handle {PLANTED}")
+    with caplog.at_level(logging.DEBUG):
+        reply = front.post("/v1/diagnoses", {"note": PLANTED})
+    assert reply.status_code == 500 and PLANTED not in reply.text
+    assert "ValueError in /v1/diagnoses at" in caplog.text and PLANTED not in caplog.text
+
+
+def test_labels_are_kept_in_canonical_form():
+    front = Front()
+    reply = front.post("/v1/labels", {"prediction_id": "abc", "code": "i25.10"})
+    assert reply.status_code == 202 and front.log.labels == {"abc": "I2510"}
+    assert reply.json() == {"prediction_id": "abc", "code": "I2510", "outcome": "stored"}
+
+
+@pytest.mark.parametrize("code", ["I25", "I25.99", "pain", " "])
+def test_a_label_must_be_a_billable_code(code):
+    front = Front()
+    reply = front.post("/v1/labels", {"prediction_id": "abc", "code": code})
+    assert reply.status_code == 422 and "billable" in reply.json()["detail"]
+    assert not front.log.labels
+
+
+def test_monitor_gives_the_windows():
+    front = Front()
+    front.post("/v1/diagnoses", {"note": "x"})
+    body = front.get("/v1/monitor").json()
+    assert body["status"] == "on"
+    assert body["windows"][0]["hierarchical_f1"] == 0.5 and body["windows"][0]["version"] == "v1"
+
+
+def test_a_full_disk_costs_no_reply_and_is_said():
+    front = Front()
+    front.log.is_full = True
+    assert front.post("/v1/diagnoses", {"note": "x"}).status_code == 200
+    assert front.get("/v1/monitor").json()["status"] == "blind"
+    assert front.get("/healthz").json()["monitor"] == "blind"
+    front.log.is_full = False
+    front.post("/v1/diagnoses", {"note": "x"})
+    assert front.get("/healthz").json() == {
+        "status": "ok", "model_version": "v1", "monitor": "on",
+    }  # fmt: skip
+
+
+def test_without_a_log_labels_are_refused_and_monitor_says_off():
+    engine = ScriptedEngine()
+    app = build_app(engine, LogKeeper(None), ServingSettings())
+
+    async def ask() -> tuple[httpx.Response, httpx.Response]:
+        async with httpx.AsyncClient(
+            transport=httpx.ASGITransport(app), base_url="http://test"
+        ) as http:
+            label = {"prediction_id": "a", "code": "I10"}
+            return await http.post("/v1/labels", json=label), await http.get("/v1/monitor")
+
+    label, monitor = asyncio.run(ask())
+    assert label.status_code == 503 and "prediction log" in label.json()["detail"]
+    assert monitor.json() == {"status": "off", "windows": []}

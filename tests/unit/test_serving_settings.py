@@ -1,0 +1,165 @@
+"""What may be chosen, and what the engine is told from it; no Ray, no vLLM."""
+
+import asyncio
+import json
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from starlette.applications import Starlette
+from starlette.responses import StreamingResponse
+from starlette.routing import Route
+
+from deepicd.config import Experiment
+from deepicd.errors import CapacityError, ConfigError, MissingError, ServingError
+from deepicd.serving import EngineSettings, LogSettings, ServedModel, ServingSettings, endpoint
+from deepicd.serving.engine import (
+    call_asgi,
+    check_gpus,
+    check_model,
+    engine_arguments,
+    max_prompt_tokens,
+)
+from deepicd.serving.protocols import Head, open_log
+
+
+def write_model(folder: Path, context: int = 2048) -> ServedModel:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(json.dumps({"max_position_embeddings": context}))
+    (folder / "tokenizer.json").write_text("{}")
+    return ServedModel(path=folder, version="v0001")
+
+
+def test_limits_come_from_the_experiment():
+    experiment = Experiment.model_validate(
+        {"profile": "gpu", "data": {"max_prompt_tokens": 100}, "serving": {"port": 8123}}
+    )
+    settings = ServingSettings.of_experiment(experiment)
+    assert (settings.max_prompt_tokens, settings.max_response_tokens) == (100, 1024)
+    assert settings.port == 8123 and settings.engine.device == "cuda"
+    assert ServingSettings.of_experiment(experiment, port=9000).port == 9000
+
+
+def test_profiles_differ_in_values_only():
+    cpu, gpu = EngineSettings.of_profile("cpu"), EngineSettings.of_profile("gpu")
+    assert (cpu.num_gpus, cpu.dtype, cpu.enforce_eager) == (0, "float32", True)
+    assert (gpu.num_gpus, gpu.dtype, gpu.enforce_eager) == (1, "bfloat16", False)
+
+
+def test_engine_arguments_follow_the_profile(tmp_path):
+    model = write_model(tmp_path)
+    cpu = engine_arguments(model, ServingSettings(max_prompt_tokens=256, max_response_tokens=64))
+    assert cpu["served_model_name"] == ["v0001", "deepicd"] and cpu["max_model_len"] == 320
+    assert cpu["kv_cache_memory_bytes"] == 512 << 20 and not cpu["enable_log_requests"]
+    settings = ServingSettings(engine=EngineSettings.of_profile("gpu"))
+    gpu = engine_arguments(model, settings)
+    assert gpu["gpu_memory_utilization"] == 0.85 and "kv_cache_memory_bytes" not in gpu
+    assert gpu["max_model_len"] == 2048 and "distributed_executor_backend" not in gpu
+
+
+@pytest.mark.parametrize(("context", "expected"), [(4096, 256), (300, 236)])
+def test_the_longest_prompt_leaves_room_for_an_answer(tmp_path, context, expected):
+    settings = ServingSettings(max_prompt_tokens=256, max_response_tokens=64)
+    assert max_prompt_tokens(write_model(tmp_path, context), settings) == expected
+
+
+def test_a_context_without_room_for_an_answer_is_refused(tmp_path):
+    settings = ServingSettings(max_prompt_tokens=256, max_response_tokens=64)
+    with pytest.raises(ConfigError, match="context of 64 tokens"):
+        max_prompt_tokens(write_model(tmp_path, 64), settings)
+
+
+def test_a_folder_without_a_model_is_named(tmp_path):
+    with pytest.raises(MissingError, match=r"no config\.json"):
+        check_model(ServedModel(path=tmp_path, version="v9"))
+
+
+def test_more_gpus_than_there_are_is_refused():
+    with pytest.raises(CapacityError, match="needs 2 GPUs"):
+        check_gpus(EngineSettings(device="cuda", tensor_parallel_size=2), 1)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost", "127.9.9.9"])
+def test_loopback_needs_no_token(monkeypatch, host):
+    monkeypatch.delenv("DEEPICD_TOKEN", raising=False)
+    assert endpoint.read_token(ServingSettings(host=host)) is None
+
+
+def test_any_other_interface_needs_one(monkeypatch):
+    monkeypatch.delenv("DEEPICD_TOKEN", raising=False)
+    with pytest.raises(ConfigError, match="DEEPICD_TOKEN is not set"):
+        endpoint.read_token(ServingSettings(host="0.0.0.0"))
+    monkeypatch.setenv("DEEPICD_TOKEN", "abc")
+    hashed = endpoint.read_token(ServingSettings(host="0.0.0.0"))
+    assert hashed and "abc" not in hashed
+
+
+def test_a_taken_port_is_refused_before_anything_starts():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        settings = ServingSettings(port=taken.getsockname()[1])
+        with pytest.raises(ServingError, match="choose another port"):
+            endpoint.check_port(settings)
+
+
+def test_a_log_that_does_not_exist_is_refused():
+    with pytest.raises(ConfigError, match="no prediction log at deepicd"):
+        open_log(LogSettings(factory="deepicd.nowhere:Log"))
+    assert open_log(None) is None
+
+
+def test_importing_the_room_is_light():
+    code = "import deepicd.serving, sys; print({'ray', 'vllm', 'torch'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+def asgi_scope(path: str) -> dict:
+    return {
+        "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "POST",
+        "scheme": "http", "path": path, "raw_path": path.encode(), "root_path": "",
+        "query_string": b"", "headers": [], "client": None, "server": None,
+    }  # fmt: skip
+
+
+def test_a_forwarded_stream_arrives_piece_by_piece_and_stops_when_it_is_dropped():
+    produced: list[int] = []
+
+    async def numbers(request):
+        body = await request.body()
+
+        async def stream():
+            for number in range(100):
+                produced.append(number)
+                yield f"{body.decode()}{number} ".encode()
+                await asyncio.sleep(0)
+
+        return StreamingResponse(stream(), 201, media_type="text/plain")
+
+    app = Starlette(routes=[Route("/n", numbers, methods=["POST"])])
+
+    async def take(count: int) -> list:
+        pieces = call_asgi(app, asgi_scope("/n"), b"x")
+        found = [await anext(pieces) for _ in range(count)]
+        await pieces.aclose()
+        await asyncio.sleep(0.01)
+        return found
+
+    head, *rest = asyncio.run(take(3))
+    assert isinstance(head, Head) and head.status == 201
+    assert rest == [b"x0 ", b"x1 "] and len(produced) < 100
+
+
+def test_an_application_that_breaks_is_not_swallowed():
+    async def broken(scope, receive, send):
+        raise KeyError("bug")
+
+    async def run() -> None:
+        async for _ in call_asgi(broken, asgi_scope("/"), b""):
+            pass
+
+    with pytest.raises(KeyError, match="bug"):
+        asyncio.run(run())
