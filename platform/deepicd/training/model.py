@@ -132,6 +132,17 @@ def init_model(config: ModelConfig, tokenizer: Any, *, seed: int) -> Any:
     return model
 
 
+def set_dtype(folder: Path, dtype: str) -> None:
+    """State the weights' type in `config.json`.
+
+    verl writes weights as they are and "bfloat16" beside them, by which transformers and vLLM would
+    round them when loading.
+    """
+    path = folder / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    checkpoints.write_atomically(path, json.dumps({**config, "dtype": dtype}, indent=2) + "\n")
+
+
 def _as_prompted(texts: Iterable[str]) -> Iterator[str]:
     """Each text without its tags, and the turns that every sample carries around it."""
     num_texts = 0

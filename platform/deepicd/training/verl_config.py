@@ -217,13 +217,16 @@ def compose_grpo(
     return config
 
 
-def compose_sft(experiment: Experiment, *, model: Path, traces: Path, out: Path) -> DictConfig:
+def compose_sft(
+    experiment: Experiment, *, model: Path, traces: Path, notes: Path, out: Path
+) -> DictConfig:
     """Configuration of the SFT run before GRPO.
 
     Args:
         experiment: its `sft`, `data`, `training` (GPUs, nodes) and `profile` parts are read.
         model: Hugging Face folder to start from.
-        traces: Parquet file with columns `text` (note) and `response`.
+        traces: Parquet file with columns `note_id` and `response`.
+        notes: Parquet file of the notes they belong to.
         out: folder for the checkpoint of the last step.
     """
     sft = experiment.sft
@@ -232,6 +235,9 @@ def compose_sft(experiment: Experiment, *, model: Path, traces: Path, out: Path)
         "model.path": str(model),
         "model.external_lib": _EXTERNAL,
         "data.train_files": str(traces),
+        "data.notes_file": str(notes),
+        "data.max_prompt_tokens": experiment.data.max_prompt_tokens,
+        "data.max_trace_tokens": sft.max_trace_tokens,
         "data.val_files": None,
         "data.custom_cls.path": "pkg://deepicd.training.sft_dataset",
         "data.custom_cls.name": "TraceDataset",
@@ -246,14 +252,14 @@ def compose_sft(experiment: Experiment, *, model: Path, traces: Path, out: Path)
         "optim.lr_scheduler_type": "cosine",
         "optim.lr_warmup_steps": sft.warmup_steps,
         "optim.weight_decay": sft.weight_decay,
-        "checkpoint.save_contents": ["model", "hf_model"],
-        "checkpoint.load_contents": ["model"],
+        "checkpoint.save_contents": ["hf_model"],
+        "checkpoint.load_contents": [],
         "trainer.default_local_dir": str(out),
         "trainer.project_name": "deepicd",
         "trainer.experiment_name": experiment.name,
         "trainer.total_epochs": sft.epochs,
         "trainer.seed": experiment.seed,
-        "trainer.logger": ["console"],
+        "trainer.logger": [],
         "trainer.resume_mode": "disable",
         "trainer.nnodes": experiment.training.num_nodes,
         "trainer.n_gpus_per_node": experiment.training.num_gpus,

@@ -1,0 +1,123 @@
+"""Supervised fine-tuning before GRPO: verl's SFT trainer, run by Ray Train.
+
+In: a Hugging Face model, traces and the notes they belong to. Out: the SFT start, a Hugging Face
+folder with manifest that transformers and vLLM load. One Ray Train worker per GPU (per logical slot
+on the CPU profile) joins the process group that Ray Train makes; the same code runs on a cluster,
+which differs by configuration alone.
+"""
+
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+from ray.train import Result, RunConfig, ScalingConfig
+from ray.train.torch import TorchConfig, TorchTrainer
+
+from deepicd import checkpoints
+from deepicd.config import Experiment
+from deepicd.errors import MissingError, TrainingError
+from deepicd.training import verl_config
+from deepicd.training.model import set_dtype
+
+_GROUP_BACKENDS = {"cpu": "gloo", "gpu": "cpu:gloo,cuda:nccl"}
+
+
+@dataclass(frozen=True)
+class SFTRun:
+    """What SFT left."""
+
+    path: Path
+    """Hugging Face folder."""
+    num_traces: int
+    """Traces that fitted into the token limits."""
+    num_steps: int
+    """Optimiser steps."""
+    losses: tuple[float, ...]
+    """Mean negative log-likelihood per answer token, over ten equal parts of the run."""
+
+
+def train_sft(
+    experiment: Experiment, *, model: Path, traces: Path, notes: Path, out: Path
+) -> SFTRun:
+    """Fine-tune `model` on `traces` and write the result to `out` (replaced if it is there).
+
+    Blocks. Ray must be running; takes one CPU per worker, and a GPU on the GPU profile.
+
+    Args:
+        experiment: `sft`, `data`, `training.num_gpus`, `training.num_nodes`, `profile` and `seed`
+            are read.
+        model: Hugging Face folder.
+        traces: Parquet file with `note_id` and `response`.
+        notes: Parquet file of the training split.
+        out: folder to write, on storage that every node sees.
+
+    Raises:
+        MissingError: an input does not exist.
+        TrainingError: the run failed.
+    """
+    for path in (model, traces, notes):
+        if not path.exists():
+            raise MissingError(f"SFT needs {path}, which does not exist. Run the stage before it.")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    storage = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent.resolve()))
+    try:
+        config = verl_config.compose_sft(
+            experiment, model=model, traces=traces, notes=notes, out=storage / "verl"
+        )
+        result = _fit(experiment, OmegaConf.to_container(config, resolve=True), storage)
+        return _export(result, experiment, out)
+    finally:
+        shutil.rmtree(storage, ignore_errors=True)
+
+
+def _fit(experiment: Experiment, config: Any, storage: Path) -> Result:
+    is_gpu = experiment.profile == "gpu"
+    trainer = TorchTrainer(
+        train_on_worker,
+        train_loop_config={"config": config},
+        torch_config=TorchConfig(backend=_GROUP_BACKENDS[experiment.profile]),
+        scaling_config=ScalingConfig(
+            num_workers=experiment.training.num_gpus * experiment.training.num_nodes,
+            use_gpu=is_gpu,
+        ),
+        run_config=RunConfig(
+            name="sft",
+            storage_path=str(storage),
+            worker_runtime_env={"env_vars": verl_config.worker_env(experiment)},
+        ),
+    )
+    try:
+        return trainer.fit()
+    except Exception as error:
+        raise TrainingError(f"SFT failed: {error}") from error
+
+
+def train_on_worker(loop: Mapping[str, Any]) -> None:
+    """Body of a Ray Train worker."""
+    from deepicd.training.sft_trainer import run_sft
+
+    run_sft(OmegaConf.create(loop["config"]))
+
+
+def _export(result: Result, experiment: Experiment, out: Path) -> SFTRun:
+    if result.checkpoint is None or result.metrics_dataframe is None:
+        raise TrainingError("SFT ended without a model; see the log of the Ray Train worker")
+    steps = result.metrics_dataframe
+    with result.checkpoint.as_directory() as folder:
+        copy = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+        try:
+            checkpoints.copy_files(Path(folder), copy)
+            set_dtype(copy, "float32")
+            checkpoints.export(copy, out, facts={"stage": "sft", "seed": experiment.seed})
+        finally:
+            shutil.rmtree(copy, ignore_errors=True)
+    return SFTRun(
+        path=out,
+        num_traces=int(steps["num_traces"].dropna().iloc[-1]),
+        num_steps=int(steps["step"].max()),
+        losses=tuple(float(loss) for loss in steps["train/loss"].dropna()),
+    )
