@@ -7,8 +7,9 @@ the server.
 
 from typing import Any
 
-import ray
 from verl.workers.rollout.vllm_rollout.vllm_async_server import vLLMHttpServer, vLLMReplica
+
+import ray
 
 
 class CPUServer(vLLMHttpServer):

@@ -61,8 +61,9 @@ class WeightReload:
         missing = sorted(self._expected - self._loaded)
         if missing:
             raise TrainingError(
-                f"{len(missing)} of {len(self._expected)} parameters of vLLM's model got no new weight, first "
-                f"{missing[0]}; rollouts would come from a mixture. Check that actor and rollout load the same model."
+                f"{len(missing)} of {len(self._expected)} parameters of vLLM's model got no new "
+                f"weight, first {missing[0]}; rollouts would come from a mixture. Check that actor "
+                "and rollout load the same model."
             )
 
 

@@ -25,7 +25,7 @@ def activate() -> None:
     if not is_cpu_platform():
         return
     try:
-        from deepicd.training import cpu_platform, cpu_patch
+        from deepicd.training import cpu_patch, cpu_platform
 
         cpu_platform.register()
         cpu_patch.apply()

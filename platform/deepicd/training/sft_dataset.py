@@ -27,6 +27,7 @@ class TraceDataset(Dataset):
 
     def __init__(
         self,
+        *,
         parquet_files: str | Sequence[str],
         tokenizer: Any,
         config: Any,

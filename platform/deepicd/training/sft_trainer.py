@@ -57,9 +57,8 @@ class ReportingSFTTrainer(SFTTrainer):
 
     def _init_engine(self) -> None:
         super()._init_engine()
-        self.training_client = ReportingClient(
-            self.training_client, num_steps=self.total_training_steps
-        )
+        client: Any = self.__dict__["training_client"]
+        self.training_client = ReportingClient(client, num_steps=self.total_training_steps)
 
 
 def run_sft(config: DictConfig) -> None:

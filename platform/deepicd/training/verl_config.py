@@ -15,16 +15,17 @@ project asks which it is.
 import contextlib
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from functools import reduce
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig
 
-from deepicd.config import Experiment, nearest
+from deepicd.config import Experiment
 from deepicd.errors import ConfigError, DataError
+from deepicd.training.pass_through import pass_through, set_values
 from deepicd.training.plugin import PLATFORM_VARIABLE
 
 Settings = dict[str, Any]
@@ -72,7 +73,7 @@ MAPPED: Mapping[str, str] = {
 }
 """verl key → the address in the experiment that sets it."""
 
-_INEFFECTIVE: Mapping[str, str] = {
+INEFFECTIVE: Mapping[str, str] = {
     "critic": "GRPO has no critic",
     "data.gen_batch_size": "the sampler is fed whole training batches",
     "data.val_batch_size": "verl ignores it",
@@ -88,6 +89,7 @@ _INEFFECTIVE: Mapping[str, str] = {
     f"{_REF}.log_prob_micro_batch_size": "deprecated in verl",
     f"{_ROLLOUT}.log_prob_micro_batch_size": "deprecated in verl",
 }
+"""verl key, or the table it begins, → why setting it does nothing in a GRPO run of ours."""
 
 _BOTH: Settings = {
     "algorithm.adv_estimator": "grpo",
@@ -211,8 +213,8 @@ def compose_grpo(
         settings = _BOTH | _PROFILES[experiment.profile] | _mapped(experiment) | wiring
         settings["trainer.total_training_steps"] = _total_steps(experiment, train)
         config = _compose("ppo_trainer")
-        _set(config, settings)
-        _pass_through(config, experiment.verl, fixed=wiring)
+        set_values(config, settings)
+        pass_through(config, experiment.verl, refused=_refused(wiring))
         _validate(config)
     return config
 
@@ -266,7 +268,7 @@ def compose_sft(
     }
     with _platform(experiment):
         config = _compose("sft_trainer_engine")
-        _set(config, settings)
+        set_values(config, settings)
     return config
 
 
@@ -328,6 +330,16 @@ def _mapped(experiment: Experiment) -> Settings:
     return {key: reduce(getattr, address.split("."), experiment) for key, address in MAPPED.items()}
 
 
+def _refused(wiring: Settings) -> dict[str, str]:
+    """Key or table → why the `[verl]` table may not set it."""
+    taken = {key: f"is set by {address}; change that instead" for key, address in MAPPED.items()}
+    fixed = dict.fromkeys(wiring, "is decided by the platform; remove it")
+    idle = {
+        key: f"would have no effect: {reason}. Remove it" for key, reason in INEFFECTIVE.items()
+    }
+    return idle | fixed | taken
+
+
 def _total_steps(experiment: Experiment, train: Path) -> int:
     """The earlier of both limits: verl must know the last step to validate and save there."""
     training = experiment.training
@@ -369,73 +381,6 @@ def _compose(name: str) -> DictConfig:
 
     with initialize_config_module("verl.trainer.config", version_base=None):
         return compose(name)
-
-
-def _set(config: DictConfig, settings: Mapping[str, Any]) -> None:
-    with open_dict(config):
-        for key, value in settings.items():
-            OmegaConf.update(config, key, value, merge=False)
-
-
-def known_keys(config: DictConfig) -> list[str]:
-    """Every dotted key of a configuration that holds a value."""
-    return list(_leaves(OmegaConf.to_container(config, resolve=False), ""))
-
-
-def _leaves(node: Any, prefix: str) -> Iterator[str]:
-    if not isinstance(node, dict) or not node:
-        yield prefix.rstrip(".")
-        return
-    for name, child in node.items():
-        yield from _leaves(child, f"{prefix}{name}.")
-
-
-def _pass_through(config: DictConfig, given: Mapping[str, Any], *, fixed: Settings) -> None:
-    """Apply the experiment's `[verl]` table."""
-    known = known_keys(config)
-    for key, value in given.items():
-        name = key.removeprefix("+")
-        _check_address(name, fixed)
-        _check_key(key, known)
-        _check_kind(name, value, OmegaConf.select(config, name))
-        _set(config, {name: value})
-
-
-def _check_address(name: str, fixed: Settings) -> None:
-    if name in MAPPED:
-        raise ConfigError(f"[verl] {name} is set by {MAPPED[name]}; change that instead")
-    if name in fixed:
-        raise ConfigError(f"[verl] {name} is decided by the platform; remove it")
-    for prefix, reason in _INEFFECTIVE.items():
-        if name == prefix or name.startswith(f"{prefix}."):
-            raise ConfigError(f"[verl] {name} would have no effect: {reason}. Remove it.")
-
-
-def _check_key(key: str, known: Sequence[str]) -> None:
-    name = key.removeprefix("+")
-    if any(other.startswith(f"{name}.") for other in known):
-        raise ConfigError(f"[verl] {name} is a table; set one of its keys")
-    if key.startswith("+"):
-        if name in known:
-            raise ConfigError(f"[verl] {name} exists in the installed verl; write it without the +")
-        return
-    if name not in known:
-        raise ConfigError(
-            f"[verl] unknown key {name}{nearest(name, known)}. "
-            f"To add a key that verl does not list, write +{name}."
-        )
-
-
-def _check_kind(name: str, value: Any, present: Any) -> None:
-    """Refuse a value of another kind than verl's default has."""
-    if present is None or not isinstance(present, bool | int | float | str):
-        return
-    is_number = isinstance(present, int | float) and not isinstance(present, bool)
-    wanted: tuple[type, ...] = (int, float) if is_number else (type(present),)
-    if not isinstance(value, wanted) or isinstance(value, bool) != isinstance(present, bool):
-        raise ConfigError(
-            f"[verl] {name} must be of the kind of its default {present!r}; got {value!r}"
-        )
 
 
 def _validate(config: DictConfig) -> None:
