@@ -176,9 +176,6 @@ def _code_faults(code: str, release: int | None) -> set[str]:
 
 
 def _looks_like_code(code: str) -> bool:
-    return (
-        3 <= len(code) <= codes.MAX_LENGTH
-        and code.isascii()
-        and code.isalnum()
-        and code[0].isalpha()
-    )
+    """A letter, two characters with a digit among them (`I25`, `C4A`, `QA0`), up to four more."""
+    is_plain = code.isascii() and code.isalnum() and 3 <= len(code) <= codes.MAX_LENGTH
+    return is_plain and code[0].isalpha() and (code[1].isdigit() or code[2].isdigit())
