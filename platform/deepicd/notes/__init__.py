@@ -5,7 +5,7 @@ in `sections.py`, splits in `splits.py`, the reader in `mimic.py`, the corpus in
 `draws.py`, `wording.py` and `tables.py`, and the build in `build.py`.
 """
 
-from deepicd.notes.build import build_notes, read_split
+from deepicd.notes.build import build_notes, read_note, read_split
 from deepicd.notes.report import read_report
 
-__all__ = ["build_notes", "read_report", "read_split"]
+__all__ = ["build_notes", "read_note", "read_report", "read_split"]

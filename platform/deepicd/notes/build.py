@@ -12,6 +12,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from deepicd.config import DataConfig, fingerprint
-from deepicd.errors import DataError, MissingError
+from deepicd.errors import ConfigError, DataError, MissingError
 from deepicd.notes.mimic import COLUMNS, read_admissions
 from deepicd.notes.profiles import load_knowledge
-from deepicd.notes.report import REPORT, summarise
+from deepicd.notes.report import REPORT, read_report, summarise
 from deepicd.notes.splits import assign_split
 from deepicd.notes.tables import write_tables
 from deepicd.paths import SPLITS
@@ -108,6 +109,26 @@ def read_split(path: Path) -> list[Note]:
             f"{path} is not a split of notes ({type(error).__name__}); it needs the columns "
             f"{', '.join(COLUMNS)}. Build it anew: deepicd notes build --out DIR"
         ) from None
+
+
+def read_note(folder: Path, split: str, *, row: int, is_text_shown: bool) -> dict[str, Any]:
+    """One note of a build as a dict.
+
+    Raises ConfigError for an unknown split or row, and where the text of a credentialed source
+    would be shown without `is_text_shown`.
+    """
+    if split not in SPLITS:
+        raise ConfigError(f"unknown split {split!r}; choose one of {', '.join(SPLITS)}")
+    source = read_report(folder)["source"]
+    if source != "embedded" and not is_text_shown:
+        raise ConfigError(
+            f"notes of source {source!r} are credentialed and not printed; add --show-text where "
+            "nobody reads over your shoulder and nothing is logged."
+        )
+    notes = read_split(folder / f"{split}.parquet")
+    if not 0 <= row < len(notes):
+        raise ConfigError(f"row must be from 0 to {len(notes) - 1} in {split}; got {row}")
+    return asdict(notes[row])
 
 
 @contextmanager

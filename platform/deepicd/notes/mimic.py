@@ -63,8 +63,8 @@ def read_admissions(root: Path) -> pa.Table:
     paths = {name: find_table(root, name) for name in (_NOTES, *_SMALL)}
     check_columns(paths[_NOTES], _NOTE_COLUMNS)
     small = {name: _read_small(paths[name], columns) for name, columns in _SMALL.items()}
-    labels = _principal_diagnoses(small["hosp/diagnoses_icd"], paths["hosp/diagnoses_icd"])
-    known = _Known(labels, small["hosp/admissions"], small["hosp/patients"])
+    labels = principal_diagnoses(small["hosp/diagnoses_icd"], paths["hosp/diagnoses_icd"])
+    known = Known(labels, small["hosp/admissions"], small["hosp/patients"])
     table = _stream_notes(paths[_NOTES], known)
     if pc.count_distinct(table["note_id"]).as_py() < table.num_rows:
         repeated = table.num_rows - pc.count_distinct(table["note_id"]).as_py()
@@ -72,7 +72,7 @@ def read_admissions(root: Path) -> pa.Table:
             f"note ids must be unique; {repeated} repeat in {paths[_NOTES]}. "
             "Remove the duplicate rows, or download the table again."
         )
-    return _drop_repeats(table.sort_by("note_id"))
+    return mark_repeats(table.sort_by("note_id"))
 
 
 def find_table(root: Path, name: str) -> Path:
@@ -123,7 +123,7 @@ def ray_session() -> Iterator[None]:
         ray.shutdown()
 
 
-class _Known:
+class Known:
     """What the small tables know, laid out for joins: sorted by nothing, looked up by value."""
 
     def __init__(self, labels: pa.Table, admissions: pa.Table, patients: pa.Table) -> None:
@@ -154,7 +154,7 @@ class _Known:
             "admission_id": admission,
             "text": pa.array(texts, pa.string()),
             "code": code,
-            "age_band": pa.array([_age_band(years) for years in age.to_pylist()], pa.string()),
+            "age_band": pa.array([age_band(years) for years in age.to_pylist()], pa.string()),
             "sex": _look_up(patient, self.patients, key="subject_id", value="gender"),
             "race": _look_up(admission, self.admissions, key="hadm_id", value="race"),
             "insurance": _look_up(admission, self.admissions, key="hadm_id", value="insurance"),
@@ -164,7 +164,7 @@ class _Known:
         return pa.table(columns).cast(_OUT)
 
 
-def _stream_notes(path: Path, known: _Known) -> pa.Table:
+def _stream_notes(path: Path, known: Known) -> pa.Table:
     from ray.data import DataContext, read_csv
 
     import ray
@@ -224,7 +224,7 @@ def _trim(block: pa.Table) -> pa.Table:
     return block.filter(keep)
 
 
-def _principal_diagnoses(table: pa.Table, path: Path) -> pa.Table:
+def principal_diagnoses(table: pa.Table, path: Path) -> pa.Table:
     """hadm_id → canonical code of the principal ICD-10 diagnosis."""
     named = table.filter(pc.and_(pc.is_valid(table["hadm_id"]), pc.is_valid(table["icd_code"])))
     code = [codes.normalise(text) for text in named["icd_code"].to_pylist()]
@@ -272,14 +272,15 @@ def _note_text(text: str) -> str:
     return render_note(sections) if has_core(sections) else ""
 
 
-def _age_band(years: str | None) -> str | None:
+def age_band(years: str | None) -> str | None:
+    """Decade of an age in years, the oldest together; null where it is unknown."""
     if years is None or not years.isdigit():
         return None
     decade = min(max(int(years), 10), 89) // 10 * 10
     return "80+" if decade >= 80 else f"{decade}-{decade + 9}"
 
 
-def _drop_repeats(table: pa.Table) -> pa.Table:
+def mark_repeats(table: pa.Table) -> pa.Table:
     """Mark later summaries of an admission and texts seen before; rows are sorted by note id."""
     reasons = table["reason"].to_pylist()
     first: dict[str, int] = {}

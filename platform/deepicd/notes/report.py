@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from deepicd import codes
+from deepicd.errors import DataError, MissingError
 from deepicd.paths import SPLITS
 from deepicd.records import Note
 
@@ -33,8 +34,14 @@ def summarise(splits: Mapping[str, Sequence[Note]], reasons: Sequence[str]) -> d
 
 
 def read_report(folder: Path) -> dict[str, Any]:
-    """The report of a build."""
-    report: dict[str, Any] = json.loads((folder / REPORT).read_text(encoding="utf-8"))
+    """The report of a build. Raises MissingError without one, DataError when it is broken."""
+    path = folder / REPORT
+    if not path.is_file():
+        raise MissingError(f"no report at {path}; build first: deepicd notes build --out {folder}")
+    try:
+        report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(f"{path} is not JSON ({type(error).__name__}); build anew.") from None
     return report
 
 

@@ -78,7 +78,7 @@ def write_tables(
     model = drawing.build_model(knowledge)
     drawn = drawing.draw_admissions(model, num_notes, seed)
     splits = [assign_split(_patient_id(index), shares, seed) for index in drawn.patient.tolist()]
-    admissions = list(_word_admissions(knowledge, drawn, splits=splits, seed=seed))
+    admissions = list(word_admissions(knowledge, drawn, splits=splits, seed=seed))
     extras = _spoil(admissions[: max(1, num_notes // 100)])
     for name, rows in _tables(admissions, extras, seed).items():
         _write_csv(root / f"{name}.csv.gz", HEADERS[name], rows)
@@ -88,9 +88,10 @@ def write_tables(
     return ceiling
 
 
-def _word_admissions(
+def word_admissions(
     knowledge: Knowledge, drawn: drawing.Draws, *, splits: Sequence[str], seed: int
 ) -> Iterator[Admission]:
+    """Put drawn admissions into words; held-out wordings only where the split is not train."""
     for index, split in enumerate(splits):
         profile = knowledge.profiles[drawn.code[index]]
         states = drawn.findings[index]

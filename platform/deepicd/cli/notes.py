@@ -1,0 +1,80 @@
+"""`deepicd notes`: build the split admission notes, and look at what was built."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, help="Build and inspect the split admission notes.")
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command()
+def build(
+    out: Annotated[Path, typer.Option(help="Folder of the splits; replaced as a whole.")],
+    source: Annotated[str, typer.Option(help="embedded or mimic.")] = "embedded",
+    root: Annotated[Path | None, typer.Option(help="Folder with MIMIC-IV's note/, hosp/.")] = None,
+    tables: Annotated[
+        Path | None, typer.Option(help="Where embedded tables are written; default OUT/../tables.")
+    ] = None,
+    num_notes: Annotated[int, typer.Option(help="Admissions of the embedded corpus.")] = 6000,
+    num_codes: Annotated[int, typer.Option(help="Its principal diagnoses; 0: all.")] = 51,
+    seed: Annotated[int, typer.Option(help="Seed of corpus, splits and row order.")] = 1,
+    as_json: Json = False,
+) -> None:
+    """Write train, validation, test and promotion splits and report.json.
+
+    Example: deepicd notes build --source mimic --root /data/mimic-iv --out runs/mimic/notes
+    """
+    from deepicd.config import parse_experiment
+    from deepicd.notes import build_notes
+
+    values = {"source": source, "num_notes": num_notes, "num_codes": num_codes}
+    values |= {"root": str(root)} if root else {}
+    config = parse_experiment({"data": values}, "command line").data
+    report = build_notes(config, tables=tables or out.with_name("tables"), out=out, seed=seed)
+    typer.echo(json.dumps(report, indent=2) if as_json else "\n".join(_as_lines(report)))
+
+
+@app.command()
+def show(
+    out: Annotated[Path, typer.Argument(help="Folder that build wrote.")],
+    split: Annotated[str, typer.Option(help="Split of the note to show.")] = "train",
+    row: Annotated[int | None, typer.Option(help="Show this note, counted from 0.")] = None,
+    show_text: Annotated[
+        bool, typer.Option("--show-text", help="Print text of a credentialed source too.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Print counts by split, reason and label; or one note.
+
+    Example: deepicd notes show runs/demo/notes --split test --row 0
+    """
+    from deepicd.notes import read_note, read_report
+
+    if row is None:
+        report = read_report(out)
+        typer.echo(json.dumps(report, indent=2) if as_json else "\n".join(_as_lines(report)))
+        return
+    note = read_note(out, split, row=row, is_text_shown=show_text)
+    typer.echo(json.dumps(note, indent=2) if as_json else f"{note['code']}\n{note['text']}")
+
+
+def _as_lines(report: dict[str, Any]) -> list[str]:
+    """The report as a table."""
+    lines = [f"source {report['source']}, seed {report['seed']}, {report['num_labels']} labels"]
+    lines += [f"{'split':12}{'notes':>8}{'patients':>10}{'labels':>8}{'chapters':>10}"]
+    for name, counts in report["splits"].items():
+        numbers = f"{counts['num_notes']:8}{counts['num_patients']:10}{counts['num_labels']:8}"
+        lines.append(f"{name:12}{numbers}{counts['num_chapters']:10}")
+    lines += [f"left out: {reason} {count}" for reason, count in report["dropped"].items()]
+    common = list(report["labels"].items())
+    for code, counts in (*common[:3], *common[-3:]):
+        lines.append(f"{code:8} {counts['train']:6} in train, {counts['test']:6} in test")
+    if report.get("ceiling"):
+        scores = report["ceiling"]["test"]
+        full, path = scores["accuracy_full"], scores["hierarchical_f1"]
+        lines.append(f"best possible on test: accuracy {full:.3f}, hierarchical F1 {path:.3f}")
+    return lines
