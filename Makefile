@@ -22,7 +22,7 @@ if [ -n "$$links" ]; then export UV_FIND_LINKS="$$links"; else unset UV_FIND_LIN
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint format test test-unit test-ray test-e2e demo bench lock clean distclean
+.PHONY: help setup lint format test test-unit test-ray test-e2e demo demo-small bench lock clean distclean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -67,6 +67,12 @@ test-e2e: setup ## whole ways through the system
 
 demo: setup ## the whole loop on this machine, about 15 minutes (KEEP=1 leaves the endpoint up)
 	$(BIN)/deepicd demo $(EXPERIMENT) $(if $(KEEP),--keep) $(ARGS)
+
+demo-small: setup ## the same in a few minutes: two trials of four steps, too short to learn much
+	$(BIN)/deepicd demo $(EXPERIMENT) --name demo-small $(addprefix --set ,$(SMALL)) $(ARGS)
+
+SMALL := data.num_notes=1500 data.num_validation=64 sft.num_traces=400 sft.epochs=2 sweep.num_trials=2 \
+	sweep.grace_steps=2 training.total_steps=4 training.validate_every=2 training.train_batch_size=32
 
 bench: setup ## start-up and throughput of the light rooms, as JSON
 	$(BIN)/python tests/bench.py
