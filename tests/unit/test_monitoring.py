@@ -1,15 +1,20 @@
 """The prediction log: late, doubled, corrected and early labels; several processes; no text."""
 
+import json
 import os
 import pickle
 import signal
 import sqlite3
+import threading
 from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
-from deepicd.errors import CodeError, DataError, MissingError, MonitoringError
+from deepicd import cli
+from deepicd.errors import CodeError, DataError, DeepICDError, MissingError, MonitoringError
 from deepicd.monitoring.log import PredictionLog
 from deepicd.monitoring.status import COLUMNS, status, table_rows
 
@@ -220,3 +225,56 @@ def test_status_tells_counts_overall_and_windows(log: PredictionLog) -> None:
 def test_an_empty_log_has_an_empty_status(log: PredictionLog) -> None:
     found = status(log)
     assert (found["overall"], found["windows"], found["num_predictions"]) == ([], [], 0)
+
+
+def run(*arguments: str) -> tuple[int, str]:
+    result = CliRunner().invoke(cli.app, ["monitor", *arguments])
+    if isinstance(result.exception, DeepICDError):
+        return result.exception.exit_code, str(result.exception)
+    return result.exit_code, result.output
+
+
+def test_the_command_takes_labels_in_and_shows_the_status(log: PredictionLog) -> None:
+    fill(log, ("a", "I2510"), ("b", "J189"))
+    folder = ("--log", str(log.path))
+    assert run("label", "a", "I25.10", *folder) == (0, "stored\n")
+    assert run("label", "zz", "I25.10", *folder, "--json") == (0, '{"outcome": "waiting"}\n')
+    code, text = run("status", *folder, "--window", "1", "--json")
+    found = json.loads(text)
+    assert code == 0 and found["num_labelled"] == 1 and len(found["windows"]) == 2
+    code, text = run("status", *folder)
+    assert code == 0
+    assert "2 predictions, 1 labelled, 0 without a usable code; 1 labels wait" in text
+    code, text = run("label", "a", "nonsense", *folder)
+    assert code == 3 and "not a billable" in text
+    code, text = run("status", "--log", str(log.path / "none"))
+    assert code == 4 and "no prediction log" in text
+
+
+class Labels(BaseHTTPRequestHandler):
+    """The endpoint's label route, as far as the command sees it."""
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        is_known = (self.path, body) == ("/v1/labels", {"prediction_id": "a", "code": "I2510"})
+        self.send_response(202 if is_known else 422)
+        self.end_headers()
+        reply = {"outcome": self.headers.get("authorization", "no token")}
+        self.wfile.write(json.dumps(reply if is_known else {"detail": "not accepted"}).encode())
+
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+
+def test_a_label_can_go_through_the_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DEEPICD_TOKEN", "secret")
+    server = HTTPServer(("127.0.0.1", 0), Labels)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_port}"
+    assert run("label", "a", "I2510", "--url", url) == (0, "Bearer secret\n")
+    code, text = run("label", "a", "J189", "--url", url)
+    assert code == 8 and "refuses the label" in text and "not accepted" in text
+    server.shutdown()
+    server.server_close()
+    code, text = run("label", "a", "J189", "--url", url)
+    assert code == 8 and "no endpoint answers" in text

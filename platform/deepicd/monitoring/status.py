@@ -3,7 +3,7 @@
 In: a `PredictionLog`. Out: one JSON-ready table, and the rows of its windows for a terminal.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
@@ -39,6 +39,15 @@ def table_rows(windows: Sequence[Window]) -> list[tuple[str, ...]]:
         )
         for window in windows
     ]
+
+
+def describe_counts(counts: Mapping[str, int]) -> str:
+    """`PredictionLog.counts` in one line."""
+    return (
+        f"{counts['num_predictions']} predictions, {counts['num_labelled']} labelled, "
+        f"{counts['num_unparsable']} without a usable code; "
+        f"{counts['num_waiting']} labels wait for their prediction"
+    )
 
 
 def _time(seconds: float) -> str:

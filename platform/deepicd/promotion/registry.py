@@ -268,6 +268,16 @@ class Registry:
                 shutil.rmtree(folder)
 
 
+def compare(first: Version, second: Version) -> list[tuple[str, Any, Any]]:
+    """Rows (field, first's value, second's value) of what differs: contents, lineage, scores."""
+    pairs: list[tuple[str, Any, Any]] = [("content", first.content[:12], second.content[:12])]
+    for part in ("lineage", "scores"):
+        one, other = getattr(first, part), getattr(second, part)
+        names = sorted({*one, *other})
+        pairs += [(f"{part}.{name}", one.get(name), other.get(name)) for name in names]
+    return [pair for pair in pairs if pair[1] != pair[2]]
+
+
 def _resolve(state: State, name: str, root: Path) -> str:
     if name in {CHAMPION, CHALLENGER}:
         if name not in state.aliases:

@@ -1,0 +1,88 @@
+"""`deepicd monitor`: late labels in, windows of hierarchical F1 out.
+
+In: the folder of an endpoint's prediction log, or the address of a running endpoint. Out: a table,
+or JSON with `--json`.
+"""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from deepicd.cli.registry import JsonOption, print_table
+
+app = typer.Typer(no_args_is_help=True, help="Take in late labels; show windowed hierarchical F1.")
+
+LogOption = Annotated[Path, typer.Option("--log", metavar="DIR", help="Folder of the log.")]
+
+
+@app.command()
+def status(
+    log: LogOption = Path("runs/demo/monitor"),
+    window: Annotated[int, typer.Option(min=1, help="Predictions in one window.")] = 500,
+    as_json: JsonOption = False,
+) -> None:
+    """Hierarchical F1 of what was answered and later labelled, by version and window.
+
+    Example: deepicd monitor status --log runs/demo/monitor --window 100
+    """
+    from deepicd.monitoring.log import PredictionLog
+    from deepicd.monitoring.status import COLUMNS, describe_counts, table_rows
+    from deepicd.monitoring.status import status as read_status
+
+    store = PredictionLog.existing(log, window=window)
+    if as_json:
+        typer.echo(json.dumps(read_status(store), indent=2))
+        return
+    print_table(COLUMNS, table_rows(store.windows()))
+    typer.echo(describe_counts(store.counts()))
+
+
+@app.command()
+def label(
+    prediction_id: Annotated[str, typer.Argument(help="As in the endpoint's reply.")],
+    code: Annotated[str, typer.Argument(help="The right ICD-10-CM code, dotted or not.")],
+    log: LogOption = Path("runs/demo/monitor"),
+    url: Annotated[str | None, typer.Option(help="Send it to this endpoint instead.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what the right code was; again with another code to correct it.
+
+    Example: deepicd monitor label p-0123 I25.10 --url http://127.0.0.1:8000
+    """
+    from deepicd.monitoring.log import PredictionLog
+
+    outcome = (
+        send_label(url, prediction_id, code)
+        if url
+        else PredictionLog.existing(log).label(prediction_id, code)
+    )
+    typer.echo(json.dumps({"outcome": outcome}) if as_json else outcome)
+
+
+def send_label(url: str, prediction_id: str, code: str) -> str:
+    """Post one label to an endpoint; returns what became of it.
+
+    Raises:
+        ServingError: the endpoint cannot be reached, or refuses the label.
+    """
+    import httpx
+
+    from deepicd.errors import ServingError
+    from deepicd.serving.client import explain, read_token
+
+    token = read_token()
+    headers = {"authorization": f"Bearer {token}"} if token else {}
+    body = {"prediction_id": prediction_id, "code": code}
+    try:
+        reply = httpx.post(
+            f"{url.rstrip('/')}/v1/labels", json=body, headers=headers, trust_env=False
+        )
+    except httpx.TransportError as error:
+        raise ServingError(
+            f"no endpoint answers at {url} ({type(error).__name__}). Start one with deepicd serve."
+        ) from error
+    if reply.is_error:
+        raise ServingError(f"{url} refuses the label: {explain(reply)}")
+    return str(reply.json()["outcome"])

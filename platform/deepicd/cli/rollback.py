@@ -1,0 +1,29 @@
+"""`deepicd rollback`: give the champion's title back to the version that held it before.
+
+In: a registry. Out: the new champion; an endpoint that follows the registry changes by itself.
+"""
+
+import getpass
+import json
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from deepicd.cli.registry import JsonOption, RegistryOption
+
+
+def command(
+    registry: RegistryOption,
+    reason: Annotated[str, typer.Option(help="Why, for the audit log.")] = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Make the champion before the present one champion again.
+
+    Example: deepicd rollback --registry runs/demo/registry --reason "slow"
+    """
+    from deepicd.promotion.registry import Registry
+
+    event = Registry(registry).rollback(reason=reason or f"rolled back by {getpass.getuser()}")
+    text = f"{event.version} is champion again, in place of {event.details['champion']}"
+    typer.echo(json.dumps(asdict(event)) if as_json else text)

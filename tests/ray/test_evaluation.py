@@ -1,0 +1,195 @@
+"""Evaluation for real: a tiny model that has learnt a few notes by heart, asked by vLLM in Ray."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import ray
+from deepicd import checkpoints, evaluation
+from deepicd.config import ModelConfig
+from deepicd.errors import CheckpointError, DataError
+from deepicd.evaluation import EngineSettings, majority_predictions, predict, predict_many
+from deepicd.notes.build import write_split
+from deepicd.prompts import END_OF_TURN, prompt_token_ids, response_text
+from deepicd.records import Note, Prediction
+
+CODES = ("I25.10", "J18.9", "N17.9", "K35.80", "A41.9", "G40.909")
+TEXTS = ("chest pain", "cough and fever", "no urine", "belly ache", "rigors", "seizure")
+SIZES = ModelConfig(vocab_size=700, hidden_size=64, num_layers=2, num_heads=2)
+LIMITS = {"max_prompt_tokens": 64, "max_response_tokens": 48}
+
+
+def build_notes(codes: tuple[str, ...] = CODES, texts: tuple[str, ...] = TEXTS) -> list[Note]:
+    return [
+        Note(f"n{i}", f"p{i}", f"a{i}", text, code.replace(".", ""))
+        for i, (text, code) in enumerate(zip(texts, codes, strict=True))
+    ]
+
+
+def learn_by_heart(folder: Path) -> None:
+    """Train until every note is answered with its code, the reasoning block included."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    torch.set_num_threads(1)  # more threads wait for each other on a busy machine
+    torch.manual_seed(0)
+    tokenizer: Any = AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    samples = []
+    for text, code in zip(TEXTS, CODES, strict=True):
+        prompt = prompt_token_ids(tokenizer, text)
+        answer = tokenizer.encode(response_text("seen before", code) + END_OF_TURN)
+        samples.append((prompt + answer, len(prompt)))
+    longest = max(len(ids) for ids, _ in samples)
+    pad = tokenizer.pad_token_id
+    ids = torch.tensor([ids + [pad] * (longest - len(ids)) for ids, _ in samples])
+    labels = ids.masked_fill(ids == pad, -100)
+    for row, (_, length) in enumerate(samples):
+        labels[row, :length] = -100
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    for _ in range(300):
+        loss = model(input_ids=ids, attention_mask=(ids != pad).long(), labels=labels).loss
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        if loss.item() < 5e-3:
+            break
+    assert loss.item() < 0.05
+    model.save_pretrained(folder)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from deepicd.training.model import build_model
+
+    folder = tmp_path_factory.mktemp("model") / "tiny"
+    build_model(SIZES, [*TEXTS, *CODES] * 3, folder, seed=0)
+    learn_by_heart(folder)
+    checkpoints.write_manifest(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def _cluster() -> Iterator[None]:
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture
+def split(tmp_path: Path) -> Path:
+    path = tmp_path / "test.parquet"
+    write_split(build_notes(), path)
+    return path
+
+
+def processes_of_engines() -> set[int]:
+    """Process ids of our Ray actors that hold an engine."""
+    found = set()
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            name = (folder / "cmdline").read_bytes()
+            owner = folder.stat().st_uid
+        except OSError:
+            continue
+        if b"_GreedyEngine" in name and owner == os.getuid():
+            found.add(int(folder.name))
+    return found
+
+
+@pytest.mark.usefixtures("_cluster")
+def test_every_note_gets_its_own_answer_and_the_engines_process_is_gone_afterwards(
+    model: Path, split: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[int] = []
+    await_exit = evaluation._await_exit
+    monkeypatch.setattr(
+        evaluation, "_await_exit", lambda pid: (started.append(pid), await_exit(pid))
+    )
+    swapped = tmp_path / "swapped.parquet"
+    notes = build_notes()
+    long = Note("long", "p", "a", TEXTS[0] * 40, "I2510")
+    write_split([notes[3], long, *notes[:2]], swapped)
+
+    found = predict_many(
+        model, {"test": split, "swapped": swapped}, **LIMITS, engine=EngineSettings(batch_size=4)
+    )
+
+    expected = [Prediction(n.note_id, n.patient_id, n.code, n.code) for n in notes]
+    assert found["test"] == expected
+    assert found["swapped"] == [expected[3], expected[0], expected[1]]  # the long one is left out
+    (pid,) = started  # one engine for both splits
+    assert not Path(f"/proc/{pid}").exists()
+    assert not processes_of_engines()
+
+
+@pytest.mark.usefixtures("_cluster")
+def test_a_cut_off_answer_is_a_miss_with_its_reason(model: Path, split: Path) -> None:
+    (first, second) = predict(model, split, max_prompt_tokens=64, max_response_tokens=2, limit=2)
+    assert (first.note_id, second.note_id) == ("n0", "n1")
+    assert first.prediction is None and first.reason is not None
+
+
+@pytest.mark.usefixtures("_cluster")
+def test_a_model_that_vllm_cannot_load_is_an_error_and_never_a_score(
+    model: Path, split: Path, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken"
+    checkpoints.export(model, broken)
+    config = broken / "config.json"
+    config.write_text(config.read_text().replace('"hidden_size": 64', '"hidden_size": 96'))
+    with pytest.raises(CheckpointError, match=r"vLLM failed on .*broken"):
+        predict(broken, split, **LIMITS)
+
+
+@pytest.mark.usefixtures("_cluster")
+def test_a_split_whose_notes_are_all_too_long_is_refused(model: Path, split: Path) -> None:
+    with pytest.raises(DataError, match="has a prompt that fits"):
+        predict(model, split, max_prompt_tokens=20, max_response_tokens=8)
+
+
+def test_an_export_counts_only_after_it_was_loaded(model: Path, tmp_path: Path) -> None:
+    target = checkpoints.export(model, tmp_path / "export")
+    found = checkpoints.verify_by_loading(target, reference=model)
+    assert found["num_parameters"] > found["vocab_size"] * SIZES.hidden_size
+    assert found["max_logit_difference"] == 0.0
+
+
+def rewrite_weights(folder: Path, change: Any) -> None:
+    from safetensors.torch import load_file, save_file
+
+    path = folder / "model.safetensors"
+    tensors = load_file(path)
+    change(tensors)
+    save_file(tensors, path, metadata={"format": "pt"})
+
+
+def test_a_changed_broken_or_incomplete_export_is_refused(model: Path, tmp_path: Path) -> None:
+    def spoil(tensors: dict[str, Any]) -> None:
+        tensors["model.norm.weight"][0] = float("nan")
+
+    def nudge(tensors: dict[str, Any]) -> None:
+        tensors["model.norm.weight"] *= 1.01
+
+    def drop(tensors: dict[str, Any]) -> None:
+        del tensors["model.layers.1.mlp.up_proj.weight"]
+
+    cases = {"not finite": spoil, "logits differ": nudge, "do not fit the configuration": drop}
+    for message, change in cases.items():
+        folder = checkpoints.export(model, tmp_path / "changed")
+        rewrite_weights(folder, change)
+        with pytest.raises(CheckpointError, match=message):
+            checkpoints.verify_by_loading(folder, reference=model)
+    (folder / "model.safetensors").unlink()
+    (folder / "pytorch_model.bin").write_bytes(b"")
+    with pytest.raises(CheckpointError, match="is refused"):
+        checkpoints.verify_by_loading(folder)
+
+
+def test_the_majority_baseline_knows_training_only(split: Path, tmp_path: Path) -> None:
+    train = tmp_path / "train.parquet"
+    write_split(build_notes(("J18.9", "J18.9", "A41.9"), TEXTS[:3]), train)
+    assert {row.prediction for row in majority_predictions(train, split)} == {"J189"}
