@@ -1,0 +1,164 @@
+"""The reader on a real local Ray: the embedded corpus, hand-written MIMIC-IV tables, bad tables."""
+
+import csv
+import gzip
+import io
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from deepicd.config import DataConfig
+from deepicd.errors import DataError, MissingError
+from deepicd.notes import build_notes, read_report, read_split
+from deepicd.paths import SPLITS
+
+CONFIG = DataConfig(num_notes=300, num_codes=12)
+SECRET = "SECRETWORDS"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def local_ray() -> Iterator[None]:
+    """One Ray of our own for all tests here."""
+    import ray
+
+    ray.init(address="local", include_dashboard=False, num_cpus=2, log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The embedded corpus, built once."""
+    folder = tmp_path_factory.mktemp("built")
+    build_notes(CONFIG, tables=folder / "tables", out=folder / "notes", seed=1)
+    return folder
+
+
+def write_table(path: Path, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerows([header, *rows])
+    data = text.getvalue().encode()
+    path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
+
+
+@pytest.fixture
+def mimic(tmp_path: Path) -> Path:
+    """A small MIMIC-IV of 40 patients: other column order, plain and packed tables, bad rows."""
+    root = tmp_path / "mimic"
+    text = 'Chief Complaint:\nfall, "hard"\n\nHPI: number {}\n\nDischarge Diagnosis:\nlate'
+    notes = [[text.format(i), f"{i}-DS-1", i, 100 + i, "DS", 1, ""] for i in range(40)]
+    notes += [["addendum", "0-AD-2", 0, 100, "AD", 2, ""]]
+    notes += [[text.format(0), "0-DS-3", 0, 100, "DS", 3, ""]]
+    notes += [[text.format(99), "99-DS-1", 0, "", "DS", 1, ""]]
+    header = ["text", "note_id", "subject_id", "hadm_id", "note_type", "note_seq", "charttime"]
+    write_table(root / "note/discharge.csv.gz", header, notes)
+    labels = [[i, 100 + i, 1, "i21.4 ", 10] for i in range(38)]
+    labels += [[38, 138, 1, "41071", 9], [38, 138, 2, "I10", 10], [39, 139, 1, "I2199", 10]]
+    columns = ["subject_id", "hadm_id", "seq_num", "icd_code", "icd_version"]
+    write_table(root / "hosp/diagnoses_icd.csv", columns, labels[::-1])
+    stays = [[100 + i, i, "Medicare", "WHITE"] for i in range(40)]
+    write_table(root / "hosp/admissions.csv", ["hadm_id", "subject_id", "insurance", "race"], stays)
+    people = [[i, "F", 70] for i in range(30)]
+    write_table(root / "hosp/patients.csv", ["subject_id", "gender", "anchor_age"], people)
+    return root
+
+
+def build_from(root: Path, out: Path) -> dict[str, object]:
+    shares = (0.4, 0.2, 0.2, 0.2)
+    config = DataConfig(source="mimic", root=root, split_shares=shares)
+    return build_notes(config, tables=root, out=out, seed=1)
+
+
+def test_the_embedded_corpus_comes_back_through_the_mimic_reader(built: Path) -> None:
+    splits = {name: read_split(built / "notes" / f"{name}.parquet") for name in SPLITS}
+    notes = [note for name in SPLITS for note in splits[name]]
+    report = read_report(built / "notes")
+    assert len(notes) == 300
+    assert len({note.code for note in notes}) == 12
+    assert report["dropped"] == {"addendum": 3, "no_core_section": 3, "no_icd10_principal": 3}
+    assert report["splits"]["test"]["num_notes"] == len(splits["test"])
+    assert report["ceiling"]["test"]["num_notes"] == len(splits["test"])
+    counts = Counter(note.code for note in splits["train"])
+    assert {code: by["train"] for code, by in report["labels"].items()} == dict(counts)
+    owners = [{note.patient_id for note in splits[name]} for name in SPLITS]
+    assert sum(map(len, owners)) == len(set().union(*owners))
+    assert all(note.sex in ("F", "M") and note.age_band and note.race for note in notes)
+
+
+def test_equal_seeds_build_equal_files(built: Path, tmp_path: Path) -> None:
+    build_notes(CONFIG, tables=tmp_path / "tables", out=tmp_path / "notes", seed=1)
+    for name in SPLITS:
+        first = (built / "notes" / f"{name}.parquet").read_bytes()
+        assert (tmp_path / "notes" / f"{name}.parquet").read_bytes() == first
+
+
+def test_mimic_tables_are_read_by_header_and_joined(mimic: Path, tmp_path: Path) -> None:
+    report = build_from(mimic, tmp_path / "out")
+    splits = {name: read_split(tmp_path / "out" / f"{name}.parquet") for name in SPLITS}
+    notes = {note.note_id: note for name in SPLITS for note in splits[name]}
+    assert sorted(notes, key=lambda key: int(key.split("-")[0])) == [
+        f"{number}-DS-1" for number in range(38)
+    ]
+    assert report["dropped"] == {
+        "addendum": 1,
+        "later_summary": 1,
+        "no_admission_id": 1,
+        "no_icd10_principal": 1,
+        "unknown_code": 1,
+    }
+    one = notes["7-DS-1"]
+    assert one.text == 'CHIEF COMPLAINT: fall, "hard"\nPRESENT ILLNESS: number 7'
+    assert (one.patient_id, one.admission_id, one.code) == ("7", "107", "I214")
+    assert (one.age_band, one.sex, one.race, one.insurance) == ("70-79", "F", "WHITE", "Medicare")
+    assert notes["35-DS-1"].sex is None  # a patient that hosp/patients lacks
+
+
+def test_repeated_note_ids_are_refused(mimic: Path, tmp_path: Path) -> None:
+    header = ["note_id", "subject_id", "hadm_id", "note_type", "note_seq", "text"]
+    rows = [["1-DS-1", 1, 101, "DS", 1, f"CC: {SECRET}"]] * 2
+    write_table(mimic / "note/discharge.csv.gz", header, rows)
+    with pytest.raises(DataError, match=r"note ids must be unique; 1 repeat in .*discharge") as got:
+        build_from(mimic, tmp_path / "out")
+    assert SECRET not in str(got.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_missing_table_is_named_and_leaves_no_output(mimic: Path, tmp_path: Path) -> None:
+    (mimic / "hosp/patients.csv").unlink()
+    with pytest.raises(MissingError, match="no table hosp/patients under"):
+        build_from(mimic, tmp_path / "out")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["mimic"]
+
+
+def test_a_truncated_notes_table_is_named(mimic: Path, tmp_path: Path) -> None:
+    table = mimic / "note/discharge.csv.gz"
+    table.write_bytes(table.read_bytes()[:-40])
+    with pytest.raises(DataError, match=r"discharge\.csv\.gz cannot be read as .*gzip -t"):
+        build_from(mimic, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_broken_row_is_refused_without_its_text(
+    mimic: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    table = mimic / "note/discharge.csv.gz"
+    whole = gzip.decompress(table.read_bytes())
+    table.write_bytes(gzip.compress(whole + f"{SECRET},only,three\n".encode()))
+    with pytest.raises(DataError, match="cannot be read as a MIMIC-IV notes table") as got:
+        build_from(mimic, tmp_path / "out")
+    printed = capfd.readouterr()
+    assert SECRET not in f"{got.value!r}{got.value.__cause__!r}{printed.out}{printed.err}"
+
+
+def test_a_failing_build_keeps_the_former_one(mimic: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    before = build_from(mimic, out)
+    shutil.rmtree(mimic / "note")
+    with pytest.raises(MissingError, match="no table note/discharge"):
+        build_from(mimic, out)
+    assert read_report(out) == before
