@@ -33,8 +33,7 @@ FAULTS = (
     "empty_think",
     "text_outside",
 )
-"""Every fault by name, most severe first. `empty` to `not_billable` make an answer unusable
-(`FATAL_FAULTS`)."""
+"""Every fault by name, most severe first; up to `not_billable` they are fatal."""
 
 FATAL_FAULTS = frozenset(FAULTS[: FAULTS.index("not_billable") + 1])
 """Faults without a usable code; the first one of them is the answer's `reason`."""
@@ -74,7 +73,7 @@ def parse_answer(text: str, *, is_prefilled: bool = True, release: int | None = 
         text: the generated text; special tokens already removed.
         is_prefilled: `<think>` was the end of the prompt, so the text starts inside the reasoning.
         release: fiscal year whose code table decides what exists and is billable; None takes all
-        releases together.
+            releases together.
 
     Raises:
         CodeError: `release` is not in the table.

@@ -68,8 +68,7 @@ def load_table() -> Table:
 
 
 def normalise(text: str) -> str:
-    """Canonical spelling: ASCII letters in upper case, dots and ASCII blanks removed; nothing is
-    validated."""
+    """Canonical spelling: ASCII upper case, dots and ASCII blanks removed; nothing is checked."""
     return text.translate(_FOLD)
 
 
@@ -101,14 +100,12 @@ def is_billable(code: str, release: int | None = None) -> bool:
 
 
 def releases(code: str) -> tuple[int, ...]:
-    """Fiscal years in which a code exists (billable or header), oldest first; empty for an unknown
-    code."""
+    """Fiscal years in which a code exists (billable or header), oldest first; () for no code."""
     return _years(load_table().masks.get(normalise(code), 0))
 
 
 def billable_releases(code: str) -> tuple[int, ...]:
-    """Fiscal years in which a code is billable, oldest first; empty for a header or an unknown
-    code."""
+    """Fiscal years in which a code is billable, oldest first; () for a header or no code."""
     return _years(load_table().masks.get(normalise(code), 0) >> len(RELEASES))
 
 

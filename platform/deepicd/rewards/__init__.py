@@ -1,5 +1,4 @@
-"""Answer → Score: one pure reward a file, the table of names and presets, the entry point for
-verl."""
+"""Answer → Score: one pure reward a file, a table of names and presets, an entry point for verl."""
 
 from deepicd.rewards.table import (
     PRESETS,

@@ -2,9 +2,9 @@
 
 The gold path runs from chapter over block, category and subcategories to the code: n nodes. A code
 that shares the first k of them earns (k / n) ** curve. The exact code earns 1 and only it does: a
-code below the gold one (a gold label that a later release split) shares all n nodes and counts as k
-= n - 0.5. No usable code, or one from another chapter, earns 0. Bounded in [0, 1], independent of
-the length of the gold code, strictly monotone in depth for any curve > 0.
+code below the gold one (a gold label that a later release split) shares all n nodes and counts as
+n - 0.5. No usable code, or one from another chapter, earns 0. Bounded in [0, 1]; the exact reward
+does not depend on the length of the gold code; strictly monotone in depth.
 """
 
 import math
@@ -18,8 +18,7 @@ ALMOST = 0.5
 
 
 def build_hierarchy(curve: float) -> Callable[[Answer, str, str | None], float]:
-    """Reward with a fixed exponent `curve` > 0: above 1 favours deep matches, below 1 shallow
-    ones."""
+    """Reward with a fixed exponent > 0: above 1 favours deep matches, below 1 shallow ones."""
 
     def reward_hierarchy(answer: Answer, gold: str, note: str | None = None) -> float:
         return math.pow(hierarchy_credit(answer.code, gold), curve)

@@ -5,6 +5,7 @@ lose the part:
 
 - length: at least `MIN_WORDS` words, falling to 0 between `MAX_WORDS` and twice as many;
 - repetition: share of distinct word triples, from 0 at `LOW_DISTINCT` to 1 at `HIGH_DISTINCT`;
+- an outcome: 0 without a usable code;
 - order: 0 if the diagnosed code is named in the first half, before the reasoning;
 - with a note, grounding: distinct words of the reasoning that the note holds too, 1 from
   `NUM_FINDINGS` on, common words not counted;
@@ -45,12 +46,17 @@ _WORD = re.compile(r"[^\W_]+")
 
 
 def reward_reasoning(answer: Answer, gold: str, note: str | None = None) -> float:
-    """Product of the checks, in [0, 1]; without a note only those that need none."""
+    """Product of the checks, in [0, 1]; without a note only those that need none.
+
+    0 without a usable code: reasoning that leads nowhere must not earn more than a wrong answer.
+    """
+    if answer.code is None:
+        return 0.0
     text = answer.think[:MAX_CHARACTERS]
     words = _WORD.findall(text.lower())
     value = _length_check(len(words)) if len(answer.think) <= MAX_CHARACTERS else 0.0
     if value:
-        value *= _repetition_check(words) * _order_check(text, answer.raw_code)
+        value *= _repetition_check(words) * _order_check(text, answer.code)
     if value and note:
         value *= _grounding_check(words, note) * _copying_check(words, note)
     return value
@@ -70,9 +76,7 @@ def _repetition_check(words: list[str]) -> float:
     return _ramp(num_distinct / num_triples, LOW_DISTINCT, HIGH_DISTINCT)
 
 
-def _order_check(text: str, code: str | None) -> float:
-    if not code:
-        return 1.0
+def _order_check(text: str, code: str) -> float:
     first_half = text[: len(text) // 2].upper()
     return 0.0 if code in first_half or codes.dotted(code) in first_half else 1.0
 

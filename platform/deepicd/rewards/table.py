@@ -1,5 +1,4 @@
-"""The table of rewards and presets, and the one function that turns a choice of them into a
-callable.
+"""The table of rewards and presets, and the function that builds a reward from a choice of them.
 
 In: a preset's name, weights that replace the preset's own name by name, the exponent of the
 hierarchical credit. Out: `reward(answer, gold, note=None)` → `records.Score` (total = sum of weight
@@ -29,8 +28,12 @@ class Reward(Protocol):
     """A built reward."""
 
     def __call__(self, answer: Answer, gold: str, note: str | None = None) -> Score:
-        """Score one answer against one gold code; `note` is the admission note, where a part can
-        use it."""
+        """Score one answer against one gold code; `note` is the admission note, for parts that can
+        use it; without it they do what can be done without.
+
+        Raises:
+            CodeError: the gold label is not one billable code.
+        """
 
 
 REWARDS: Mapping[str, Callable[[float], Part]] = {
@@ -44,8 +47,7 @@ REWARDS: Mapping[str, Callable[[float], Part]] = {
     "reference_extra": lambda curve: reference.reward_reference_extra,
     "reference_empty": lambda curve: reference.reward_reference_empty,
 }
-"""Name → builder that takes the hierarchy curve and gives a part: values in [0, 1], penalties down
-to -1."""
+"""Name → builder that takes the hierarchy curve and gives a part in [0, 1], a penalty in [-1, 0]."""
 
 PRESETS: Mapping[str, Mapping[str, float]] = {
     "default": {"format": 0.1, "reasoning": 0.05, "hierarchy": 0.35, "outcome": 0.5},
@@ -71,7 +73,8 @@ def build_reward(
     Args:
         preset: name in `PRESETS`.
         weights: name in `REWARDS` → weight ≥ 0, replacing the preset's; names that the preset lacks
-        are added. hierarchy_curve: exponent > 0 of the hierarchical credit.
+            are added.
+        hierarchy_curve: exponent > 0 of the hierarchical credit.
 
     Raises:
         ConfigError: unknown preset or reward, a weight that is negative or not finite, no weight

@@ -1,5 +1,4 @@
-"""verl's custom reward function: `reward.custom_reward_function.path =
-pkg://deepicd.rewards.verl_entry`.
+"""verl's custom reward function, named to it as `pkg://deepicd.rewards.verl_entry`.
 
 In: verl's arguments, and `preset`, `weights`, `hierarchy_curve` from its `reward_kwargs`. Out: one
 flat dict with the same keys for every answer, since verl turns the keys of a batch into columns:

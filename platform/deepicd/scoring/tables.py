@@ -85,7 +85,7 @@ def score_groups(
         predictions: rows of one split.
         groups: note id → subgroup; notes without one (absent or None) are left out.
         min_notes: subgroups with fewer notes are left out: their numbers say little and may
-        identify people.
+            identify people.
 
     Returns:
         Subgroup, sorted → `score_predictions` of its notes.
