@@ -1,6 +1,6 @@
-"""Answers per second on one core: each preset through verl's entry, and the release written plainly.
+"""Answers per second on one core: presets through verl's entry, the release written plainly.
 
-python tests/bench/rewards.py [--json]
+python tests/bench_rewards.py [--json]
 """
 
 import argparse

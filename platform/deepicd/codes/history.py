@@ -3,7 +3,6 @@
 from typing import Any
 
 from deepicd.codes.table import (
-    MAX_LENGTH,
     RELEASES,
     billable_releases,
     dotted,
@@ -39,8 +38,8 @@ def successors(code: str) -> tuple[str, ...]:
     newest release.
 
     The sources hold no conversion table, so this is derived, first rule that finds something:
-    billable codes below it (`M5136` → `M51360` ...); codes that fill its placeholders and keep its
-    seventh character (`T814XXA` → `T8140XA` ...); the nearest ancestor that became billable
+    billable codes below it (`M5136` → `M51360` ...); codes that fill its placeholders and else
+    equal it (`T814XXA` → `T8140XA` ...); the nearest ancestor that became billable
     (`H8141` → `H814`); codes that began under the same parent in the first release without it.
 
     Raises:
@@ -89,12 +88,16 @@ def describe(node: str) -> dict[str, Any]:
 
 
 def _fill_placeholders(code: str, release: int) -> tuple[str, ...]:
-    stem = code[:-1].rstrip("X")
-    if len(code) < MAX_LENGTH or stem == code[:-1]:
+    """Codes that differ from `code` only where it has a placeholder `X`."""
+    if "X" not in code[3:]:
         return ()
-    return tuple(
-        c for c in codes_below(stem) if c[-1] == code[-1] and c != code and is_billable(c, release)
-    )
+    candidates = codes_below(code[: code.index("X", 3)])
+    return tuple(c for c in candidates if _fits(c, code) and is_billable(c, release))
+
+
+def _fits(candidate: str, code: str) -> bool:
+    pairs = zip(candidate, code, strict=False)
+    return len(candidate) == len(code) and all(one == other or other == "X" for one, other in pairs)
 
 
 def _merged_ancestor(code: str, release: int) -> tuple[str, ...]:

@@ -47,7 +47,7 @@ REWARDS: Mapping[str, Callable[[float], Part]] = {
     "reference_extra": lambda curve: reference.reward_reference_extra,
     "reference_empty": lambda curve: reference.reward_reference_empty,
 }
-"""Name → builder that takes the hierarchy curve and gives a part in [0, 1], a penalty in [-1, 0]."""
+"""Name → builder that takes the hierarchy curve; parts lie in [0, 1], penalties in [-1, 0]."""
 
 PRESETS: Mapping[str, Mapping[str, float]] = {
     "default": {"format": 0.1, "reasoning": 0.05, "hierarchy": 0.35, "outcome": 0.5},
