@@ -75,7 +75,7 @@ SMALL := data.num_notes=1500 data.num_validation=64 sft.num_traces=400 sft.epoch
 	sweep.grace_steps=2 training.total_steps=4 training.validate_every=2 training.train_batch_size=32
 
 bench: setup ## start-up and throughput of the light rooms, as JSON
-	$(BIN)/python tests/bench.py
+	for file in tests/bench*.py; do $(BIN)/python "$$file" || exit 1; done
 
 lock: $(BIN)/uv ## resolve both locks anew
 	@$(find_torch); set -x; \
