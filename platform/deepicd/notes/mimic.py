@@ -165,9 +165,8 @@ class Known:
 
 
 def _stream_notes(path: Path, known: Known) -> pa.Table:
-    from ray.data import DataContext, read_csv
-
     import ray
+    from ray.data import DataContext, read_csv
 
     context = DataContext.get_current()
     context.enable_progress_bars = False

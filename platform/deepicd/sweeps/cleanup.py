@@ -1,9 +1,9 @@
 """A trial that ends frees what it held.
 
-Ray Train makes a placement group for its worker from inside the sweep's Ray job. When Tune stops a trial early, the
-Train controller dies and the group stays, with the worker's CPU and the verl process in it (ray issue 54305). Each trial
-therefore reports its group; this callback removes it, which kills the worker, whose death kills verl's process and with
-it verl's Ray job.
+Ray Train makes a placement group for its worker from inside the sweep's Ray job. When Tune stops a
+trial early, the Train controller dies and the group stays, with the worker's CPU and the verl
+process in it (ray issue 54305). Each trial therefore reports its group; this callback removes it,
+which kills the worker, whose death kills verl's process and with it verl's Ray job.
 """
 
 import time
@@ -19,7 +19,7 @@ GROUP_KEY = "placement_group"
 _POLL_S = 0.1
 
 
-class FreeTrial(tune.Callback):  # type: ignore[misc]
+class FreeTrial(tune.Callback):
     """Remove a trial's placement group when the trial is over."""
 
     def __init__(self) -> None:
@@ -54,7 +54,8 @@ def live_groups() -> list[str]:
 
 
 def wait_until_free(before: Iterable[str], *, timeout_s: float) -> list[str]:
-    """Wait until only the groups in `before` are alive; returns those that were still alive at the end."""
+    """Wait until only the groups in `before` are alive; returns those that were still alive at the
+    end."""
     known, deadline = set(before), time.monotonic() + timeout_s
     while True:
         left = [group for group in live_groups() if group not in known]

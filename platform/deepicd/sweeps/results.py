@@ -52,7 +52,8 @@ def read_histories(folder: Path) -> dict[str, list[dict[str, Any]]]:
 
 
 def best_validation(history: Sequence[Mapping[str, Any]], metric: str) -> Mapping[str, Any] | None:
-    """The report with the best validation score among those that saved a checkpoint; earliest on a tie."""
+    """The report with the best validation score among those that saved a checkpoint; earliest on a
+    tie."""
     rows = [row for row in history if _PREFIX + metric in row and row.get(_CHECKPOINT_KEY)]
     return max(rows, key=lambda row: row[_PREFIX + metric], default=None)
 

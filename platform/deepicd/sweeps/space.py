@@ -1,7 +1,7 @@
 """Search space of an experiment → Ray Tune's domains, and a trial's parameters → its experiment.
 
-Keys are dotted experiment addresses (`rewards.weights.hierarchy`), so that a parameter that maps to nothing is refused
-when the file is read, and a trial's values travel to verl as values.
+Keys are dotted experiment addresses (`rewards.weights.hierarchy`), so that a parameter that maps to
+nothing is refused when the file is read, and a trial's values travel to verl as values.
 """
 
 from collections.abc import Mapping

@@ -1,8 +1,9 @@
 """Single-turn rollouts from ready token ids.
 
-In: a row of `training.dataset.NotesDataset`, whose `raw_prompt` holds the token ids that `prompts` rendered. Out:
-verl's `AgentLoopOutput`. verl's own loop renders messages again and drops a `<think>` prefill (verl issue 656); this
-one hands the ids on untouched, so training sees exactly what evaluation and serving see.
+In: a row of `training.dataset.NotesDataset`, whose `raw_prompt` holds the token ids that `prompts`
+rendered. Out: verl's `AgentLoopOutput`. verl's own loop renders messages again and drops a
+`<think>` prefill (verl issue 656); this one hands the ids on untouched, so training sees exactly
+what evaluation and serving see.
 """
 
 from typing import Any
@@ -15,7 +16,7 @@ NAME = "deepicd_single_turn"
 
 
 @register(NAME)
-class ReadyTokensAgentLoop(AgentLoopBase):  # type: ignore[misc]
+class ReadyTokensAgentLoop(AgentLoopBase):
     """Generate one answer to one ready prompt."""
 
     async def run(

@@ -7,9 +7,8 @@ the server.
 
 from typing import Any
 
-from verl.workers.rollout.vllm_rollout.vllm_async_server import vLLMHttpServer, vLLMReplica
-
 import ray
+from verl.workers.rollout.vllm_rollout.vllm_async_server import vLLMHttpServer, vLLMReplica
 
 
 class CPUServer(vLLMHttpServer):

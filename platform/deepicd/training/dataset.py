@@ -1,13 +1,15 @@
 """verl's dataset, fed by Ray Data.
 
-In: one split of notes (Parquet). Out: the rows verl's trainer asks for by index. Ray Data reads and tokenises in the
-background while verl starts its workers; a row that has not arrived yet is waited for, so training starts before the
-whole split is tokenised. verl always passes a sampler, which rules out an iterable dataset; row order is the file's
-(shuffled by seed when it was built), so an index means the same row in every run and a resumed sampler continues with
-exactly the next unseen row.
+In: one split of notes (Parquet). Out: the rows verl's trainer asks for by index. Ray Data reads and
+tokenises in the background while verl starts its workers; a row that has not arrived yet is waited
+for, so training starts before the whole split is tokenised. verl always passes a sampler, which
+rules out an iterable dataset; row order is the file's (shuffled by seed when it was built), so an
+index means the same row in every run and a resumed sampler continues with exactly the next unseen
+row.
 
-Rows whose prompt is over-long are left out by `tokens`; the number kept is known only at the end of the stream, so the
-training length is the file's row count and indices wrap around the rows kept. Validation waits for its exact length.
+Rows whose prompt is over-long are left out by `tokens`; the number kept is known only at the end of
+the stream, so the training length is the file's row count and indices wrap around the rows kept.
+Validation waits for its exact length.
 """
 
 import threading
@@ -50,7 +52,8 @@ class RowStream:
                 self._arrived.notify_all()
 
     def row(self, index: int) -> dict[str, Any]:
-        """Row `index`, counted around the end once the end is known; blocks until it has arrived."""
+        """Row `index`, counted around the end once the end is known; blocks until it has
+        arrived."""
         with self._arrived:
             self._arrived.wait_for(lambda: index < len(self._rows) or self._is_finished)
             if index >= len(self._rows):
