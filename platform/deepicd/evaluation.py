@@ -65,7 +65,14 @@ class EngineSettings:
 class _GreedyEngine:
     """vLLM in an actor: token ids in, greedy text out."""
 
-    def __init__(self, model: str, settings: EngineSettings, limits: tuple[int, int]) -> None:
+    def process(self) -> tuple[str, int]:
+        """Ray node and process id."""
+        import ray
+
+        return ray.get_runtime_context().get_node_id(), os.getpid()
+
+    def load(self, model: str, settings: EngineSettings, *, limits: tuple[int, int]) -> None:
+        """Start the engine. Not in the constructor: a failure there looks like a dead process."""
         from vllm import LLM, SamplingParams
 
         memory = (
@@ -83,12 +90,6 @@ class _GreedyEngine:
             **memory,
         )
         self._greedy = SamplingParams(temperature=0.0, max_tokens=limits[1])
-
-    def process(self) -> tuple[str, int]:
-        """Ray node and process id; returns once the engine is up."""
-        import ray
-
-        return ray.get_runtime_context().get_node_id(), os.getpid()
 
     def generate(self, prompts: Sequence[Sequence[int]]) -> list[str]:
         """One text a prompt, in order."""
@@ -268,11 +269,12 @@ def _actor(model: Path, settings: EngineSettings, limits: tuple[int, int]) -> It
             num_gpus=settings.num_gpus,
             runtime_env={"env_vars": _ENVIRONMENT},
         )
-        .remote(str(model.resolve()), settings, limits)
+        .remote()
     )
     place = None
     try:
         place = _wait(actor.process.remote(), model)
+        _wait(actor.load.remote(str(model.resolve()), settings, limits=limits), model)
         yield actor
     finally:
         ray.kill(actor)
@@ -296,8 +298,7 @@ def _wait(references: Any, place: Path) -> Any:
         cause = str(error).strip().splitlines() or [""]
         raise CapacityError(
             f"the vLLM process for {place} died or could not start: {cause[-1]:.300}. Free memory "
-            "or lower "
-            "kv_cache_bytes and batch_size."
+            "or lower kv_cache_bytes and batch_size."
         ) from None
 
 

@@ -1,20 +1,25 @@
 """Evaluation for real: a tiny model that has learnt a few notes by heart, asked by vLLM in Ray."""
 
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-
 import ray
-from deepicd import checkpoints, evaluation
-from deepicd.config import ModelConfig
+from typer.testing import CliRunner
+
+from deepicd import checkpoints, cli, evaluation
+from deepicd.config import Experiment, ModelConfig, dump_experiment
 from deepicd.errors import CheckpointError, DataError
 from deepicd.evaluation import EngineSettings, majority_predictions, predict, predict_many
 from deepicd.notes.build import write_split
+from deepicd.paths import RunPaths
+from deepicd.promotion.registry import Registry
 from deepicd.prompts import END_OF_TURN, prompt_token_ids, response_text
 from deepicd.records import Note, Prediction
+from deepicd.tokens import stream_prompts
 
 CODES = ("I25.10", "J18.9", "N17.9", "K35.80", "A41.9", "G40.909")
 TEXTS = ("chest pain", "cough and fever", "no urine", "belly ache", "rigors", "seizure")
@@ -147,8 +152,34 @@ def test_a_model_that_vllm_cannot_load_is_an_error_and_never_a_score(
 
 @pytest.mark.usefixtures("_cluster")
 def test_a_split_whose_notes_are_all_too_long_is_refused(model: Path, split: Path) -> None:
+    prompts = stream_prompts(split, model=model, max_prompt_tokens=20)
     with pytest.raises(DataError, match="has a prompt that fits"):
-        predict(model, split, max_prompt_tokens=20, max_response_tokens=8)
+        evaluation._predict_split(None, prompts, batch_size=4, place=split)
+
+
+@pytest.mark.usefixtures("_cluster")
+def test_promote_asks_both_models_on_the_promotion_split_and_moves_the_title(
+    model: Path, tmp_path: Path
+) -> None:
+    paths = RunPaths(tmp_path)
+    paths.notes.mkdir()
+    write_split(build_notes(), paths.split("promotion"))
+    limits = {"data": {"max_prompt_tokens": 64}, "training": {"max_response_tokens": 48}}
+    dump_experiment(Experiment.model_validate(limits), paths.experiment)
+    untrained = tmp_path / "untrained"
+    checkpoints.export(model, untrained)
+    rewrite_weights(untrained, lambda tensors: tensors["model.norm.weight"].zero_())
+    registry = Registry(paths.registry)
+    for folder in (untrained, model):
+        registry.register(folder, lineage={"from": folder.name})
+    registry.promote("v0001", reason="start")
+    command = ["promote", "v0002", "--registry", str(paths.registry), "--json"]
+    result = CliRunner().invoke(cli.app, command, catch_exceptions=False)
+    found = json.loads(result.stdout)
+    assert (found["accepted"], found["champion"]) == (True, "v0002")
+    assert found["numbers"]["candidate_hierarchical_f1"] == 1.0
+    assert found["numbers"]["champion_share_unparsable"] == 1.0
+    assert registry.aliases() == {"champion": "v0002"}
 
 
 def test_an_export_counts_only_after_it_was_loaded(model: Path, tmp_path: Path) -> None:
