@@ -7,7 +7,7 @@ import math
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer import Typer
 from typer.testing import CliRunner
@@ -236,6 +236,7 @@ def test_parts_are_monotone_in_depth_and_exact_is_greatest(name, gold, codes_giv
 
 
 @pytest.mark.parametrize("name", OURS)
+@settings(max_examples=25)
 @given(gold=billable, wrong=billable, suffix=st.text("0123456789X", min_size=1, max_size=2))
 def test_a_code_that_does_not_exist_never_earns_more_than_a_wrong_one(name, gold, wrong, suffix):
     missing = [gold + suffix, gold[:3] + suffix, gold[:-1] + suffix]
@@ -251,8 +252,9 @@ def test_a_code_that_does_not_exist_never_earns_more_than_a_wrong_one(name, gold
 @pytest.mark.parametrize(
     "piece", ["<", "<think>", "\n<diagnosis>", "\n", "</think>\n", "I10 ", "\u0130"]
 )
-def test_a_megabyte_is_scored(name, piece):
-    value = part(name, piece * (1_000_000 // len(piece)), "I10", note="pain " * 1000)
+def test_hostile_text_of_any_size_is_scored(name, piece):
+    size = 1_000_000 if name in OURS else 100_000
+    value = part(name, piece * (size // len(piece)), "I10", note="pain " * 1000)
     assert value <= 0 or name == "reference_think"
 
 
