@@ -6,9 +6,9 @@ linear layers repack their weight for oneDNN and drop the original
 empty tensors on the second load. The order here is the one that is right:
 
 1. vLLM's layer-wise reload: restore the parameters, load, repack each layer.
-2. Repack the embeddings: a tied lm_head gets no weight of its own, and layer-wise reload leaves it
-   the packed copy of the OLD embedding with no more than a warning (mean |difference of
-   log-probabilities| 5, as wrong as random).
+2. Repack the embeddings: where the actor sends no entry of its own for a tied lm_head (a module's
+   state holds one, a saved checkpoint does not), layer-wise reload leaves it the packed copy of the
+   OLD embedding with no more than a warning, and the rollout is as wrong as with random weights.
 
 `tests/ray/test_weight_reload.py` compares with transformers after the first and the second update.
 """

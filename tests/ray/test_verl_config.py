@@ -1,0 +1,170 @@
+"""Experiments composed with the installed verl and passed through its own checks."""
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from deepicd.config import Experiment, known_addresses, load_experiment
+from deepicd.errors import ConfigError, DataError
+from deepicd.training import verl_config
+from deepicd.training.pass_through import known_keys
+
+EXPERIMENTS = sorted((Path(__file__).parents[2] / "experiments").glob("*.toml"))
+
+
+def compose(experiment: Experiment, *, train: Path = Path("train.parquet"), **changes: Any) -> Any:
+    given = {"model": Path("start"), "validation": Path("validation.parquet"), "out": Path("out")}
+    return verl_config.compose_grpo(experiment, train=train, **{**given, **changes})
+
+
+def with_verl(**values: Any) -> Experiment:
+    return Experiment(verl=values)
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.name)
+def test_every_experiment_composes_and_passes_verls_checks(path):
+    experiment = load_experiment(path)
+    config = compose(experiment)
+    assert config.data.train_batch_size == experiment.training.train_batch_size
+    assert verl_config.compose_sft(
+        experiment, model=Path("m"), traces=Path("t"), notes=Path("n"), out=Path("o")
+    ).optim.lr == pytest.approx(experiment.sft.learning_rate)
+
+
+def test_the_seven_billion_run_carries_the_model_cards_table():
+    config = compose(load_experiment(EXPERIMENTS[0].with_name("deepicd_r1_7b.toml")))
+    actor, rollout = config.actor_rollout_ref.actor, config.actor_rollout_ref.rollout
+    model, data, trainer = config.actor_rollout_ref.model, config.data, config.trainer
+    assert config.algorithm.adv_estimator == "grpo"
+    assert (data.train_batch_size, data.max_prompt_length, data.max_response_length) == (
+        64,
+        2048,
+        1024,
+    )
+    assert data.filter_overlong_prompts is True and data.truncation == "error"
+    assert (actor.ppo_mini_batch_size, actor.ppo_micro_batch_size_per_gpu) == (64, 16)
+    assert (actor.optim.lr, actor.optim.lr_warmup_steps) == (1e-6, 80)
+    assert (actor.entropy_coeff, actor.use_kl_loss) == (0.001, False)
+    assert (config.algorithm.use_kl_in_reward, config.algorithm.kl_ctrl.kl_coef) == (True, 0.001)
+    assert actor.use_torch_compile is True and model.enable_gradient_checkpointing is True
+    assert actor.fsdp_config.param_offload is False
+    assert actor.fsdp_config.optimizer_offload is False
+    assert actor.fsdp_config.mixed_precision.param_dtype == "bf16"
+    assert (rollout.name, rollout.n, rollout.temperature, rollout.top_k) == ("vllm", 8, 0.9, -1)
+    assert (rollout.dtype, rollout.tensor_model_parallel_size) == ("bfloat16", 1)
+    assert rollout.gpu_memory_utilization == 0.4
+    assert (trainer.n_gpus_per_node, trainer.nnodes, trainer.total_epochs) == (4, 1, 1)
+
+
+def test_profiles_differ_by_profile_tables_alone():
+    cpu, gpu = (compose(Experiment(profile=profile)) for profile in ("cpu", "gpu"))
+    different = {
+        key for key in {*known_keys(cpu), *known_keys(gpu)} if _raw(cpu, key) != _raw(gpu, key)
+    }
+    tables = {*verl_config._CPU, *verl_config._GPU}
+    assert different, "the profiles are the same"
+    assert [key for key in different if not any(key.startswith(known) for known in tables)] == []
+
+
+def _raw(config: Any, key: str) -> Any:
+    from omegaconf import OmegaConf
+
+    return OmegaConf.select(OmegaConf.create(OmegaConf.to_container(config, resolve=False)), key)
+
+
+def test_reward_weights_travel_as_values():
+    experiment = Experiment(rewards={"weights": {"outcome": 2.0, "hierarchy": 0.5}})
+    reward = compose(experiment).reward.custom_reward_function
+    assert reward.path == "pkg://deepicd.rewards.verl_entry" and reward.name == "compute_score"
+    assert reward.reward_kwargs == {
+        "preset": "default",
+        "weights": {"outcome": 2.0, "hierarchy": 0.5},
+        "hierarchy_curve": 1.0,
+    }
+    assert not any("outcome" in value for value in verl_config.worker_env(experiment).values())
+
+
+def test_every_mapped_address_exists_and_reaches_verl():
+    assert set(verl_config.MAPPED.values()) <= set(known_addresses())
+    experiment = Experiment(seed=7, training={"temperature": 0.7, "learning_rate": 3e-5})
+    config = compose(experiment)
+    assert config.actor_rollout_ref.rollout.temperature == 0.7
+    assert config.actor_rollout_ref.actor.optim.lr == 3e-5
+    assert config.data.seed == config.actor_rollout_ref.rollout.seed == 7
+
+
+def test_the_verl_table_is_applied_last():
+    experiment = with_verl(**{"actor_rollout_ref.actor.grad_clip": 0.5, "+trainer.note": "x"})
+    config = compose(experiment)
+    assert config.actor_rollout_ref.actor.grad_clip == 0.5
+    assert config.trainer.note == "x"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("actor_rollout_ref.actor.grad_clp", 1.0, r"nearest: actor_rollout_ref\.actor\.grad_clip"),
+        ("data.train_batch_size", 8, r"is set by training\.train_batch_size"),
+        ("trainer.v1.trainer_mode", "sync", "is decided by the platform"),
+        ("critic.ppo_epochs", 2, "GRPO has no critic"),
+        ("actor_rollout_ref.actor", 1, "is a table"),
+        ("+actor_rollout_ref.actor.grad_clip", 1.0, r"without the \+"),
+        ("actor_rollout_ref.actor.grad_clip", "high", r"kind of its default 1\.0"),
+        ("trainer.balance_batch", 1, "kind of its default True"),
+    ],
+)
+def test_a_verl_key_that_cannot_work_is_refused(key, value, message):
+    with pytest.raises(ConfigError, match=message):
+        compose(with_verl(**{key: value}))
+
+
+def test_what_verl_refuses_is_a_config_error():
+    with pytest.raises(ConfigError, match="verl refuses the configuration"):
+        compose(with_verl(**{"actor_rollout_ref.actor.loss_agg_mode": "no-such-mode"}))
+
+
+def notes_file(folder: Path, *, num_notes: int) -> Path:
+    path = folder / "train.parquet"
+    pq.write_table(pa.table({"note_id": [str(number) for number in range(num_notes)]}), path)
+    return path
+
+
+def test_training_ends_at_the_earlier_of_steps_and_epochs(tmp_path):
+    train = notes_file(tmp_path, num_notes=200)  # 3 batches of 64
+    by_epochs = Experiment(training={"total_steps": 40, "total_epochs": 2})
+    by_steps = Experiment(training={"total_steps": 4, "total_epochs": 2})
+    assert compose(by_epochs, train=train).trainer.total_training_steps == 6
+    assert compose(by_steps, train=train).trainer.total_training_steps == 4
+
+
+def test_fewer_notes_than_a_batch_are_refused(tmp_path):
+    with pytest.raises(DataError, match=r"10 notes, fewer than training\.train_batch_size = 64"):
+        compose(Experiment(), train=notes_file(tmp_path, num_notes=10))
+
+
+def test_a_run_resumes_from_a_given_checkpoint_or_its_own_last_one():
+    assert compose(Experiment()).trainer.resume_mode == "auto"
+    resumed = compose(Experiment(), resume=Path("old/global_step_10")).trainer
+    assert (resumed.resume_mode, resumed.resume_from_path) == ("resume_path", "old/global_step_10")
+
+
+def test_the_sft_micro_batch_divides_each_gpus_share():
+    experiment = Experiment(
+        sft={"batch_size": 48},
+        training={"num_gpus": 2, "ppo_micro_batch_size_per_gpu": 16},
+    )
+    paths = {name: Path(name) for name in ("model", "traces", "notes", "out")}
+    assert verl_config.compose_sft(experiment, **paths).data.micro_batch_size_per_gpu == 12
+    uneven = experiment.model_copy(
+        update={"sft": experiment.sft.model_copy(update={"batch_size": 33})}
+    )
+    with pytest.raises(ConfigError, match=r"sft\.batch_size \(33\) must be a multiple"):
+        verl_config.compose_sft(uneven, **paths)
+
+
+def test_only_the_cpu_profile_names_its_platform_in_the_environment():
+    assert verl_config.worker_env(Experiment(profile="cpu"))["VERL_PLATFORM"] == "cpu"
+    assert "VERL_PLATFORM" not in verl_config.worker_env(Experiment(profile="gpu"))
