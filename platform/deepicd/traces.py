@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from deepicd import answers, codes, prompts
+from deepicd.config import SFTConfig
 from deepicd.errors import ConfigError, DataError, MissingError
 from deepicd.notes.mentions import Mention, find_mentions
 from deepicd.notes.profiles import NOISE, Knowledge, Profile, load_knowledge
@@ -28,7 +29,7 @@ from deepicd.records import Note
 COLUMNS = ("note_id", "patient_id", "code", "response")
 """Columns of a row of traces."""
 
-MAX_FINDINGS = 4
+MAX_FINDINGS = 3
 """Findings named in one trace."""
 
 _LINKS = ("suggest", "point to", "are typical of")
@@ -52,6 +53,20 @@ def build_traces(notes: Sequence[Note], *, num_traces: int, seed: int) -> list[d
     rng = Random(seed)
     chosen = rng.sample(list(notes), num_traces)
     return [_trace(note, knowledge, rng) for note in chosen]
+
+
+def collect_traces(notes: Sequence[Note], config: SFTConfig, *, seed: int) -> list[dict[str, str]]:
+    """Traces for SFT: of the file that the settings name, checked, else written from the profiles.
+
+    `notes` are the training notes. Of a file the first `config.num_traces` rows are taken.
+    """
+    if config.traces is None:
+        return build_traces(notes, num_traces=config.num_traces, seed=seed)
+    traces = read_traces(config.traces)[: config.num_traces]
+    if not traces:
+        raise DataError(f"{config.traces} holds no trace; SFT needs at least one.")
+    check_traces(traces, notes)
+    return traces
 
 
 def check_traces(traces: Sequence[Mapping[str, Any]], notes: Sequence[Note]) -> None:

@@ -6,6 +6,7 @@ from random import Random
 import pytest
 
 from deepicd import answers, codes, traces
+from deepicd.config import SFTConfig
 from deepicd.errors import ConfigError, DataError, MissingError
 from deepicd.notes.draws import build_model, draw_admissions
 from deepicd.notes.mentions import find_mentions
@@ -50,7 +51,7 @@ def notes() -> list[Note]:
 def test_a_trace_names_the_notes_own_findings_in_its_order_then_the_disease_and_the_code() -> None:
     trace = traces.build_traces([ANGINA], num_traces=1, seed=0)[0]
     reasoning, _, answer = trace["response"].partition("</think>\n")
-    assert reasoning.startswith("SOB, chest pain, on exertion and HTN ")
+    assert reasoning.startswith("SOB, chest pain and on exertion ")
     assert reasoning.endswith(" chronic coronary disease.")
     assert answer == "<diagnosis>I25.10</diagnosis>"
     assert "fever" not in reasoning
@@ -128,6 +129,20 @@ def test_traces_survive_the_file(notes: list[Note], tmp_path: Path) -> None:
     traces.write_traces(written, path)
     assert traces.read_traces(path) == written
     assert [entry.name for entry in path.parent.iterdir()] == ["traces.parquet"]
+
+
+def test_traces_of_a_file_are_taken_when_the_settings_name_one(
+    notes: list[Note], tmp_path: Path
+) -> None:
+    written = traces.build_traces(notes, num_traces=20, seed=1)
+    path = tmp_path / "traces.parquet"
+    traces.write_traces(written, path)
+    config = SFTConfig(num_traces=5, traces=path)
+    assert traces.collect_traces(notes, config, seed=3) == written[:5]
+    with pytest.raises(DataError, match="trace 0 of 5 belongs to none of the training notes"):
+        traces.collect_traces([ANGINA], config, seed=3)
+    built = traces.collect_traces(notes, SFTConfig(num_traces=5), seed=3)
+    assert built == traces.build_traces(notes, num_traces=5, seed=3)
 
 
 def test_missing_and_broken_trace_files_are_named(tmp_path: Path) -> None:

@@ -86,6 +86,9 @@ class SFTConfig(Part):
     """False starts GRPO from `model.path` as it is."""
     num_traces: int = Field(default=1200, ge=1)
     """Traces taken from the training split."""
+    traces: Path | None = None
+    """Parquet file of traces (note_id, patient_id, code, response); None writes them from the
+    embedded corpus's own profiles. Other notes need a file."""
     epochs: int = Field(default=4, ge=1)
     """Passes over the traces."""
     batch_size: int = Field(default=32, ge=1)
