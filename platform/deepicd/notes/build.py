@@ -26,7 +26,7 @@ from deepicd.notes.mimic import COLUMNS, read_admissions
 from deepicd.notes.profiles import load_knowledge
 from deepicd.notes.report import REPORT, read_report, summarise
 from deepicd.notes.splits import assign_split
-from deepicd.notes.tables import write_tables
+from deepicd.notes.tables import CEILING, write_tables
 from deepicd.paths import SPLITS
 from deepicd.records import Note
 
@@ -63,7 +63,7 @@ def build_notes(config: DataConfig, *, tables: Path, out: Path, seed: int) -> di
         **summarise(splits, reasons),
         "ceiling": ceiling,
     }
-    with replaced_folder(out) as folder:
+    with replaced_folder(out, marker=REPORT) as folder:
         for name in SPLITS:
             write_split(splits[name], folder / f"{name}.parquet")
         (folder / REPORT).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
@@ -132,8 +132,16 @@ def read_note(folder: Path, split: str, *, row: int, is_text_shown: bool) -> dic
 
 
 @contextmanager
-def replaced_folder(out: Path) -> Iterator[Path]:
-    """A folder to write into that takes the place of `out` when the block ends without an error."""
+def replaced_folder(out: Path, *, marker: str) -> Iterator[Path]:
+    """A folder to write into that takes the place of `out` when the block ends without an error.
+
+    Raises ConfigError where `out` holds something without the file `marker`, so is not ours.
+    """
+    if out.exists() and not (out / marker).is_file() and (out.is_file() or any(out.iterdir())):
+        raise ConfigError(
+            f"{out} is not replaced: it is not empty and holds no {marker}, so no earlier build "
+            "wrote it. Choose another folder, or empty it."
+        )
     aside = out.with_name(f".{out.name}.{os.getpid()}.partial")
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
@@ -152,7 +160,7 @@ def _write_embedded(
     config: DataConfig, tables: Path, seed: int
 ) -> Mapping[str, Mapping[str, float]]:
     knowledge = load_knowledge(config.num_codes)
-    with replaced_folder(tables) as folder:
+    with replaced_folder(tables, marker=CEILING) as folder:
         return write_tables(
             knowledge, folder, num_notes=config.num_notes, shares=config.split_shares, seed=seed
         )
