@@ -52,6 +52,11 @@ class RunPaths:
         return self.root / "sweep"
 
     @property
+    def trials(self) -> Path:
+        """Trials of a finished sweep, as JSON."""
+        return self.root / "trials.json"
+
+    @property
     def evaluation(self) -> Path:
         """Predictions and scores, one folder a model."""
         return self.root / "evaluation"

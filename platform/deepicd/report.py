@@ -1,7 +1,7 @@
 """A run's summary and curves → one HTML file that needs no network and no server.
 
-In: the summary of `pipeline`, every report of every trial, seconds by stage. Out: HTML text. Decided here: which
-pictures are drawn; every number in them comes from the records handed in.
+In: the summary of `pipeline`, every report of every trial, seconds by stage. Out: HTML text.
+Decided here: which pictures are drawn; every number in them comes from the records handed in.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,11 @@ from deepicd.config import Experiment
 
 History = Sequence[Mapping[str, Any]]
 _LEVELS = ("hierarchical_f1", "macro_f1_chapter", "macro_f1_category", "macro_f1_full")
-_LAYOUT = {"template": "plotly_white", "height": 380, "margin": {"l": 60, "r": 20, "t": 48, "b": 48}}
+_LAYOUT = {
+    "template": "plotly_white",
+    "height": 380,
+    "margin": {"l": 60, "r": 20, "t": 48, "b": 48},
+}
 
 
 def render_report(
@@ -37,7 +41,7 @@ def render_report(
     ]
     source = files("deepicd").joinpath("data/report.html.jinja").read_text(encoding="utf-8")
     template = jinja2.Environment(autoescape=True).from_string(source)
-    return template.render(
+    text: str = template.render(
         summary=summary,
         metric=experiment.sweep.metric,
         levels=_LEVELS,
@@ -45,6 +49,7 @@ def render_report(
         script=get_plotlyjs(),
         figures=[figure.to_html(full_html=False, include_plotlyjs=False) for figure in figures],
     )
+    return text
 
 
 def scored_models(summary: Mapping[str, Any]) -> dict[str, Mapping[str, float]]:
@@ -85,7 +90,9 @@ def draw_parts(histories: Mapping[str, History]) -> list[go.Figure]:
     keys = {key for history in histories.values() for row in history for key in row}
     parts = sorted(key for key in keys if key.startswith(prefix) and key.endswith(suffix))
     return [
-        draw_curves(histories, part, f"Reward part: {part[len(prefix) : -len(suffix)]} (unweighted)")
+        draw_curves(
+            histories, part, f"Reward part: {part[len(prefix) : -len(suffix)]} (unweighted)"
+        )
         for part in parts
     ]
 

@@ -15,7 +15,9 @@ def command(
     overrides: Annotated[
         list[str] | None, typer.Option("--set", help="ADDRESS=VALUE, may be repeated.")
     ] = None,
-    keep: Annotated[bool, typer.Option("--keep", help="Leave the endpoint up until Ctrl-C.")] = False,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Leave the endpoint up until Ctrl-C.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
     """Notes, SFT, sweep, evaluation, promotion, endpoint, monitoring: all of it, here.

@@ -2,12 +2,14 @@
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+
+from deepicd.records import Trial
 
 _LEVELS = ("hierarchical_f1", "macro_f1_chapter", "macro_f1_category", "macro_f1_full")
 
@@ -26,6 +28,16 @@ class Screen:
         minutes, seconds = divmod(int(time.monotonic() - self._started), 60)
         self._progress.print(f"{minutes:3d}:{seconds:02d} {line}", markup=False)
 
+    def show_trials(self, trials: Sequence[Trial], metric: str) -> None:
+        """Leaderboard, or the trials as JSON."""
+        from deepicd.sweeps.progress import trial_table
+        from deepicd.sweeps.status import status_row
+
+        if self._as_json:
+            print(json.dumps({"trials": [status_row(trial) for trial in trials]}, indent=2))
+        else:
+            self._output.print(trial_table(trials, metric))
+
     def show_run(self, summary: Mapping[str, Any], root: Path) -> None:
         """The closing table of a whole run, or its summary as JSON."""
         if self._as_json:
@@ -35,7 +47,10 @@ class Screen:
         champion = summary["champion"]["trial"]
         who = f"trial {champion}" if champion else "the SFT start (no trial won the gate)"
         self._output.print(f"champion: {summary['version']}, {who}")
-        self._output.print(f"monitoring: hierarchical F1 {summary['monitor']['hierarchical_f1']:.3f} over {summary['monitor']['labelled']} labels")
+        self._output.print(
+            f"monitoring: hierarchical F1 {summary['monitor']['hierarchical_f1']:.3f} over "
+            f"{summary['monitor']['labelled']} labels"
+        )
         self._output.print(f"report: {(root / 'report.html').resolve().as_uri()}", soft_wrap=True)
 
 

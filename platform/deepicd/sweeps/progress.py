@@ -12,8 +12,10 @@ from deepicd.records import Trial
 Say = Callable[[str], None]
 
 
-class TrialProgress(tune.Callback):  # type: ignore[misc]
-    """Print a line at every validation and every few steps: trial, step, reward, score, time left in the trial."""
+class TrialProgress(tune.Callback):
+    """Print a line at every validation and every few steps: trial, step, reward, score, time left
+    in the trial.
+    """
 
     def __init__(self, say: Say, *, total_steps: int, metric: str, every: int = 5) -> None:
         self._say = say
@@ -56,12 +58,18 @@ class TrialProgress(tune.Callback):  # type: ignore[misc]
 def trial_table(trials: Sequence[Trial], metric: str) -> Table:
     """Leaderboard, best first."""
     addresses = sorted({address for trial in trials for address in trial.params})
-    table = Table("trial", "state", "steps", metric, *(address.split(".")[-1] for address in addresses))
+    table = Table(
+        "trial", "state", "steps", metric, *(address.split(".")[-1] for address in addresses)
+    )
     for trial in sorted(trials, key=lambda trial: -trial.validation.get(metric, -1.0)):
         score = trial.validation.get(metric)
         cells = [show(trial.params.get(address, "")) for address in addresses]
         table.add_row(
-            trial.id, trial.status, str(trial.steps), "-" if score is None else f"{score:.3f}", *cells
+            trial.id,
+            trial.status,
+            str(trial.steps),
+            "-" if score is None else f"{score:.3f}",
+            *cells,
         )
     return table
 

@@ -1,13 +1,14 @@
-"""Experiment + search space → ranked trials. Ray Tune samples with Optuna and stops early with ASHA.
+"""Experiment + search space → ranked trials. Ray Tune samples with Optuna and stops early with
+ASHA.
 
-Each trial is a Tune function that fits one Ray Train run (`training.trial`). Trials run one at a time: verl's
-TransferQueue is one per cluster (see `training.driver`), so more than one is refused before anything starts.
+Each trial is a Tune function that fits one Ray Train run (`training.trial`). Trials run one at a
+time: verl's TransferQueue is one per cluster (see `training.driver`), so more than one is refused
+before anything starts.
 """
 
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import optuna
 import ray
@@ -43,7 +44,8 @@ def run_sweep(
     left = wait_until_free(before, timeout_s=_FREE_TIMEOUT_S)
     if left:
         raise SweepError(
-            f"{len(left)} placement groups are still alive {_FREE_TIMEOUT_S:.0f} s after the sweep; "
+            f"{len(left)} placement groups are still alive {_FREE_TIMEOUT_S:.0f} s after the "
+            "sweep; "
             "`ray list placement-groups` shows them"
         )
     trials = read_trials(results, experiment)
@@ -58,13 +60,17 @@ def check_sweep(experiment: Experiment, given: TrialInput) -> None:
     check_settings(experiment)
     for path in vars(given).values():
         if not Path(path).exists():
-            raise MissingError(f"the sweep needs {path}, which does not exist; run the stage that writes it first")
+            raise MissingError(
+                f"the sweep needs {path}, which does not exist; run the stage that writes it first"
+            )
     needed = experiment.training.num_gpus * experiment.training.num_nodes
     total = ray.cluster_resources().get("GPU", 0.0)
     if total < needed:
         raise CapacityError(
-            f"a trial needs {needed} GPUs (training.num_gpus x training.num_nodes), the Ray cluster has {total:g}; "
-            "lower training.num_gpus, or start Ray with more (on the CPU profile: ray.init(num_gpus=N) logical slots)"
+            f"a trial needs {needed} GPUs (training.num_gpus x training.num_nodes), the Ray "
+            f"cluster has {total:g}; "
+            "lower training.num_gpus, or start Ray with more (on the CPU profile: "
+            "ray.init(num_gpus=N) logical slots)"
         )
 
 
@@ -73,13 +79,16 @@ def check_settings(experiment: Experiment) -> None:
     build_space(experiment)
     if experiment.sweep.max_concurrent > 1:
         raise ConfigError(
-            f"sweep.max_concurrent is {experiment.sweep.max_concurrent}, but verl's TransferQueue is one per Ray "
-            "cluster and two trials would share it silently; set it to 1, or run a second sweep on its own cluster"
+            f"sweep.max_concurrent is {experiment.sweep.max_concurrent}, but verl's "
+            "TransferQueue is one per Ray "
+            "cluster and two trials would share it silently; set it to 1, or run a second "
+            "sweep on its own cluster"
         )
     grace, every = experiment.sweep.grace_steps, experiment.training.validate_every
     if experiment.sweep.scheduler == "asha" and grace % every:
         raise ConfigError(
-            f"sweep.grace_steps ({grace}) must be a multiple of training.validate_every ({every}): ASHA compares "
+            f"sweep.grace_steps ({grace}) must be a multiple of training.validate_every "
+            f"({every}): ASHA compares "
             "trials at a validation; change either"
         )
 
@@ -134,7 +143,9 @@ def build_searcher(experiment: Experiment) -> OptunaSearch:
 
 
 def build_scheduler(experiment: Experiment) -> TrialScheduler:
-    """ASHA on GRPO steps, or none. A trial that reaches its last step ends by itself, not by the scheduler."""
+    """ASHA on GRPO steps, or none. A trial that reaches its last step ends by itself, not by the
+    scheduler.
+    """
     sweep = experiment.sweep
     if sweep.scheduler == "none":
         return FIFOScheduler()

@@ -76,7 +76,7 @@ class RowStream:
             )
 
 
-class NotesDataset(Dataset):  # type: ignore[type-arg]
+class NotesDataset(Dataset):
     """Map-style dataset over one split; verl constructs it by `data.custom_cls`."""
 
     def __init__(

@@ -1,19 +1,24 @@
 """One trial's verl run, in a process and a Ray job of its own.
 
-In: a job file written by `training.trial` and an inherited pipe. Out: one JSON line a step on the pipe.
+In: a job file written by `training.trial` and an inherited pipe. Out: one JSON line a step on the
+pipe.
 
-Why a process: Ray frees a placement group only when its creator actor and its creator job are both dead. verl's groups,
-made inside a Tune or Train actor, would outlive the trial for as long as the sweep lives. As a job of its own, a verl
-run takes everything with it when its process ends, however it ends; the kernel ends the process when the Train worker
-that started it dies (parent-death signal).
+Why a process: Ray frees a placement group only when its creator actor and its creator job are both
+dead. verl's groups, made inside a Tune or Train actor, would outlive the trial for as long as the
+sweep lives. As a job of its own, a verl run takes everything with it when its process ends, however
+it ends; the kernel ends the process when the Train worker that started it dies (parent-death
+signal).
 
-Why one run at a time: TransferQueue's controller is one actor named `TransferQueueController` in the namespace
-`transfer_queue` of the whole cluster. A second run would attach to it silently and train on the other run's rollouts,
-so a run waits for it to be gone, and refuses to go on when the controller it got belongs to another job.
+Why one run at a time: TransferQueue's controller is one actor named `TransferQueueController` in
+the namespace `transfer_queue` of the whole cluster. A second run would attach to it silently and
+train on the other run's rollouts, so a run waits for it to be gone, and refuses to go on when the
+controller it got belongs to another job.
 """
 
+import ctypes
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Mapping
@@ -27,6 +32,7 @@ from deepicd.errors import CapacityError, DeepICDError
 from deepicd.training.job import Job, read_job
 
 _POLL_S = 0.2
+_PR_SET_PDEATHSIG = 1
 
 
 class Pipe:
@@ -41,7 +47,8 @@ class Pipe:
 
 
 def main() -> None:
-    """Entry of the process: `python -m deepicd.training.driver JOB_FILE DESCRIPTOR`."""
+    """Entry of the process: `python -m deepicd.training.driver JOB_FILE DESCRIPTOR PARENT`."""
+    die_with(int(sys.argv[3]))
     job, pipe = read_job(Path(sys.argv[1])), Pipe(int(sys.argv[2]))
     try:
         run_job(job, pipe)
@@ -49,6 +56,13 @@ def main() -> None:
         pipe.send("error", type=type(error).__name__, message=explain(error))
         raise
     pipe.send("done")
+
+
+def die_with(parent: int) -> None:
+    """Ask the kernel (Linux) to kill this process when its parent is gone; it may be already."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        sys.exit(f"process {parent}, which started this run, is gone")
 
 
 def run_job(job: Job, pipe: Pipe) -> None:
@@ -81,9 +95,12 @@ def wait_for_room(job: Job) -> None:
             return
         if time.monotonic() > deadline:
             raise CapacityError(
-                f"no room for trial {job.name} within {job.start_timeout_s:.0f} s: {free:g} of {job.num_gpus} GPUs "
-                f"(logical slots) free, another verl run {'is' if has_transfer_queue() else 'is not'} using the "
-                "cluster's TransferQueue. Wait for it to end, or give this sweep a cluster of its own."
+                f"no room for trial {job.name} within {job.start_timeout_s:.0f} s: {free:g} of "
+                f"{job.num_gpus} GPUs "
+                "(logical slots) free, another verl run "
+                f"{'is' if has_transfer_queue() else 'is not'} using the "
+                "cluster's TransferQueue. Wait for it to end, or give this sweep a cluster of "
+                "its own."
             )
         time.sleep(_POLL_S)
 
@@ -103,8 +120,10 @@ def own_transfer_queue() -> None:
     owner, here = controller._actor_id.job_id.hex(), ray.get_runtime_context().get_job_id()
     if owner != here:
         raise CapacityError(
-            f"the cluster's TransferQueue belongs to Ray job {owner}, not to this trial's job {here}; "
-            "two verl runs cannot share a cluster. Start this trial again when the other run has ended."
+            f"the cluster's TransferQueue belongs to Ray job {owner}, not to this trial's job "
+            f"{here}; "
+            "two verl runs cannot share a cluster. Start this trial again when the other run "
+            "has ended."
         )
 
 
@@ -146,7 +165,7 @@ def send_step(pipe: Pipe, step: int, metrics: Mapping[str, float], saved: Path |
 
 
 def explain(error: BaseException) -> str:
-    """Short cause for the trial table: our own words, or the innermost error of a remote traceback."""
+    """Short cause for the trial table: our own words, or the last line of a remote traceback."""
     if isinstance(error, DeepICDError):
         return str(error)
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]

@@ -1,7 +1,8 @@
 """verl's synchronous PPO trainer with what it leaves out, through its own hooks.
 
-Added: every reward part in the training metrics (verl logs them in validation only), validation scored by the one
-definition in `scoring`, a guard on actor/rollout agreement, and a stream of metrics to whoever drives the trial.
+Added: every reward part in the training metrics (verl logs them in validation only), validation
+scored by the one definition in `scoring`, a guard on actor/rollout agreement, and a stream of
+metrics to whoever drives the trial.
 """
 
 from collections import defaultdict
@@ -40,8 +41,10 @@ class _ReportBackend:
 
 
 @register_trainer(NAME)
-class ReportingTrainer(PPOTrainerSync):  # type: ignore[misc]
-    """`PPOTrainerSync` that reports; `report` and `min_probs_pearson` are set by the driver of the trial."""
+class ReportingTrainer(PPOTrainerSync):
+    """`PPOTrainerSync` that reports; `report` and `min_probs_pearson` are set by the driver of the
+    trial.
+    """
 
     report: Report | None = None
     min_probs_pearson: float | None = None
@@ -69,12 +72,15 @@ class ReportingTrainer(PPOTrainerSync):  # type: ignore[misc]
     def report_step(self, step: int, metrics: dict[str, float]) -> None:
         """Hand one step's metrics and, if one was saved at this step, its checkpoint folder on."""
         saved, self._saved = self._saved, None
-        if type(self).report is not None:
-            type(self).report(step, metrics, saved)
+        report = type(self).report
+        if report is not None:
+            report(step, metrics, saved)
 
     def _save_checkpoint(self) -> None:
         super()._save_checkpoint()
-        self._saved = Path(self.config.trainer.default_local_dir) / f"global_step_{self.global_steps}"
+        self._saved = (
+            Path(self.config.trainer.default_local_dir) / f"global_step_{self.global_steps}"
+        )
 
     def _compute_metrics(
         self, batch: Any, metrics: dict[str, Any], timing_raw: Any, global_steps: int, epoch: int
@@ -87,7 +93,12 @@ class ReportingTrainer(PPOTrainerSync):  # type: ignore[misc]
         check_agreement(metrics, self.min_probs_pearson, step=global_steps)
 
     def _val_metrics_update(
-        self, data_sources: Any, sample_uids: Any, reward_infos: Mapping[str, list[Any]], *args: Any, **kw: Any
+        self,
+        data_sources: Any,
+        sample_uids: Any,
+        reward_infos: Mapping[str, list[Any]],
+        *args: Any,
+        **kw: Any,
     ) -> dict[str, float]:
         metrics = super()._val_metrics_update(data_sources, sample_uids, reward_infos, *args, **kw)
         scores = score_predictions(predictions_of(reward_infos))
@@ -114,12 +125,15 @@ def predictions_of(reward_infos: Mapping[str, list[Any]]) -> list[Prediction]:
     Raises:
         TrainingError: an answer was not scored; an infrastructure failure is never a score.
     """
-    columns = [reward_infos.get(name, []) for name in ("note_id", "patient_id", "gold", "prediction")]
+    columns = [
+        reward_infos.get(name, []) for name in ("note_id", "patient_id", "gold", "prediction")
+    ]
     rows = list(zip(*columns, strict=True))
     if not rows or any(gold is None for _, _, gold, _ in rows):
         missing = sum(1 for row in rows if row[2] is None)
         raise TrainingError(
-            f"{missing} of {len(rows)} validation answers carry no score; see the trial's log for the failed rollout"
+            f"{missing} of {len(rows)} validation answers carry no score; see the trial's log "
+            "for the failed rollout"
         )
     return [
         Prediction(note_id=note, patient_id=patient, gold=gold, prediction=code or None)
@@ -128,7 +142,9 @@ def predictions_of(reward_infos: Mapping[str, list[Any]]) -> list[Prediction]:
 
 
 def check_agreement(metrics: Mapping[str, Any], minimum: float | None, *, step: int) -> None:
-    """Refuse to go on when vLLM and the actor disagree: the rollout then samples from other weights."""
+    """Refuse to go on when vLLM and the actor disagree: the rollout then samples from other
+    weights.
+    """
     if minimum is None:
         return
     correlation = metrics.get(PEARSON_KEY)

@@ -1,15 +1,14 @@
 """Ray Train launches verl: one trial = one Train run with one worker that owns one verl process.
 
-In: an experiment with the trial's values filled in, the start model and the splits. Out: metrics every step and a
-checkpoint at every validation, both by `ray.train.report`. verl places its own workers over the GPU nodes; the Train
-worker is the small process that owns them. See `training.driver` for why verl is a process and a Ray job of its own.
+In: an experiment with the trial's values filled in, the start model and the splits. Out: metrics
+every step and a checkpoint at every validation, both by `ray.train.report`. verl places its own
+workers over the GPU nodes; the Train worker is the small process that owns them. See
+`training.driver` for why verl is a process and a Ray job of its own.
 """
 
-import ctypes
 import json
 import math
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -28,7 +27,6 @@ from deepicd.config import Experiment
 from deepicd.errors import TrainingError
 from deepicd.training.job import Job, write_job
 
-_PR_SET_PDEATHSIG = 1
 _LOG_TAIL_LINES = 15
 OBJECTIVE = "objective"
 """Metric key that sampler and scheduler read: the last validation score, NaN before the first."""
@@ -140,36 +138,47 @@ def fetch_checkpoint(scratch: Path) -> Path | None:
 
 
 def start_driver(job_file: Path, log: IO[bytes]) -> tuple[subprocess.Popen[bytes], IO[str]]:
-    """Start `training.driver`; it dies with this thread's process, whatever ends it."""
+    """Start `training.driver`; it dies with this process, whatever ends it."""
     from deepicd.training.job import read_job
 
     reader, writer = os.pipe()
     process = subprocess.Popen(
-        [sys.executable, "-m", "deepicd.training.driver", str(job_file), str(writer)],
+        [
+            sys.executable,
+            "-m",
+            "deepicd.training.driver",
+            str(job_file),
+            str(writer),
+            str(os.getpid()),
+        ],
         stdin=subprocess.DEVNULL,
         stdout=log,
         stderr=log,
         pass_fds=(writer,),
         env={**driver_env(os.environ), **read_job(job_file).env},
-        preexec_fn=die_with_parent,
     )
     os.close(writer)
     return process, os.fdopen(reader, encoding="utf-8")
 
 
 def driver_env(env: Mapping[str, str]) -> dict[str, str]:
-    """This worker's environment without what makes Ray take the child for a part of this worker's job."""
-    own = ("RAY_JOB_ID", "RAY_JOB_CONFIG_JSON_ENV_VAR", "RAY_RAYLET_PID", "RAY_WORKER_ID", "RAY_ADDRESS")
+    """This worker's environment without what makes Ray take the child for a part of this worker's
+    job.
+    """
+    own = (
+        "RAY_JOB_ID",
+        "RAY_JOB_CONFIG_JSON_ENV_VAR",
+        "RAY_RAYLET_PID",
+        "RAY_WORKER_ID",
+        "RAY_ADDRESS",
+    )
     return {key: value for key, value in env.items() if key not in own}
 
 
-def die_with_parent() -> None:
-    """Ask the kernel (Linux) to kill this process when the thread that started it is gone."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
 class Reporter:
-    """Reports to Ray Train; every report carries the worker's placement group and the last validation score."""
+    """Reports to Ray Train; every report carries the worker's placement group and the last
+    validation score.
+    """
 
     def __init__(self, metric: str) -> None:
         self._metric = metric
@@ -178,7 +187,11 @@ class Reporter:
     def report(self, metrics: Mapping[str, float], folder: str | None = None) -> None:
         """One `ray.train.report`: metrics, and the checkpoint folder where the step saved one."""
         self._objective = metrics.get(self._metric, self._objective)
-        values = {**metrics, OBJECTIVE: self._objective, "placement_group": current_placement_group()}
+        values = {
+            **metrics,
+            OBJECTIVE: self._objective,
+            "placement_group": current_placement_group(),
+        }
         if folder is None:
             ray.train.report(values)
             return
@@ -199,7 +212,9 @@ def forward(
         if message["kind"] == "step":
             reporter.report({**message["metrics"], "step": message["step"]}, message["checkpoint"])
         elif message["kind"] == "error":
-            raise TrainingError(f"verl run failed: {message['type']}: {message['message']} (log: {log})")
+            raise TrainingError(
+                f"verl run failed: {message['type']}: {message['message']} (log: {log})"
+            )
         elif message["kind"] == "done":
             process.wait()
             return
@@ -210,7 +225,7 @@ def forward(
 
 
 def current_placement_group() -> str:
-    """Id (hex) of this worker's placement group, for the sweep to remove when Tune stops the trial."""
+    """Id (hex) of this worker's placement group, which the sweep removes with the trial."""
     group = ray.util.get_current_placement_group()
     return group.id.hex() if group is not None else ""
 

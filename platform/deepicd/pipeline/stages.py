@@ -1,0 +1,162 @@
+"""From notes to scored models: data, start model, sweep, evaluation."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from deepicd.pipeline.run import Run
+from deepicd.records import Prediction, Trial
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One model after evaluation."""
+
+    test: Mapping[str, float]
+    """Scores on the test split, with intervals."""
+    majority: Mapping[str, float]
+    """Scores of the majority code on the same notes."""
+    promotion: Sequence[Prediction]
+    """Predictions on the promotion split, for the gate."""
+
+
+def build_data(run: Run) -> None:
+    """Notes in MIMIC-IV tables → patient-level splits."""
+    from deepicd.notes.build import build_notes
+
+    data = run.experiment.data
+    with run.stage("notes", f"{data.source} corpus, {data.num_notes} admissions, split by patient"):
+        report = build_notes(
+            data, tables=run.paths.tables, out=run.paths.notes, seed=run.experiment.seed
+        )
+        counts = (f"{name} {split['num_notes']}" for name, split in report["splits"].items())
+        run.detail(", ".join(counts))
+
+
+def build_start_model(run: Run) -> None:
+    """Traces, model and tokeniser, SFT: where every trial starts."""
+    model = build_or_take_model(run)
+    fit_start_model(run, model)
+
+
+def build_or_take_model(run: Run) -> Path:
+    """Write the traces; build the small model unless one is named. Returns the model's folder."""
+    from deepicd.notes.build import read_split
+    from deepicd.traces import build_traces, check_traces, write_traces
+    from deepicd.training.model import build_model
+
+    experiment, paths = run.experiment, run.paths
+    notes = read_split(paths.split("train"))
+    given = experiment.model.path
+    with run.stage("model", f"{given or 'built here'}, and {experiment.sft.num_traces} traces"):
+        traces = build_traces(notes, num_traces=experiment.sft.num_traces, seed=experiment.seed)
+        check_traces(traces, notes)
+        write_traces(traces, paths.traces)
+        if given is not None:
+            return given
+        texts = [note.text for note in notes] + [trace["response"] for trace in traces]
+        built = build_model(experiment.model, texts, paths.model, seed=experiment.seed)
+        run.detail(f"{built.num_parameters:,} parameters, {built.vocab_size} tokens")
+        return built.path
+
+
+def fit_start_model(run: Run, model: Path) -> None:
+    """SFT on the traces with verl's SFT trainer on Ray Train."""
+    from deepicd.training.sft import train_sft
+
+    sft, paths = run.experiment.sft, run.paths
+    with run.stage("sft", f"{sft.epochs} epochs, verl's SFT trainer on Ray Train"):
+        fitted = train_sft(
+            run.experiment,
+            model=model,
+            traces=paths.traces,
+            notes=paths.split("train"),
+            out=paths.sft,
+        )
+        losses = f"loss {fitted.losses[0]:.2f} -> {fitted.losses[-1]:.2f}"
+        run.detail(f"{fitted.num_traces} traces, {fitted.num_steps} steps, {losses}")
+
+
+def score_model(run: Run, name: str, model: Path, *, stage: str) -> Scored:
+    """Greedy predictions of one model on test and promotion; test scores on disk with intervals."""
+    from deepicd.evaluation import EngineSettings, majority_predictions, predict_many
+
+    experiment, paths = run.experiment, run.paths
+    with run.stage(stage, f"{name} on the test and promotion splits"):
+        predictions = predict_many(
+            model,
+            {split: paths.split(split) for split in ("test", "promotion")},
+            max_prompt_tokens=experiment.data.max_prompt_tokens,
+            max_response_tokens=experiment.training.max_response_tokens,
+            engine=EngineSettings.for_profile(experiment.profile, seed=experiment.seed),
+        )
+        same_notes = [prediction.note_id for prediction in predictions["test"]]
+        most_common = majority_predictions(
+            paths.split("train"), paths.split("test"), note_ids=same_notes
+        )
+        majority = score(run, "majority", most_common)
+        test = score(run, name, predictions["test"])
+        run.detail(f"majority: {headline(majority)}")
+        run.detail(f"{name}: {headline(test)}")
+    return Scored(test=test, majority=majority, promotion=predictions["promotion"])
+
+
+def score(run: Run, name: str, predictions: Sequence[Prediction]) -> dict[str, float]:
+    """Score predictions on the test split and keep them under `evaluation/NAME`."""
+    from deepicd.evaluation import evaluate
+
+    train = run.paths.split("train")
+    out = run.paths.evaluation / name
+    return evaluate(predictions, out, train=train, seed=run.experiment.seed)
+
+
+def headline(scores: Mapping[str, float]) -> str:
+    """The scores that people compare first."""
+    low, high = scores["hierarchical_f1_low"], scores["hierarchical_f1_high"]
+    levels = ", ".join(
+        f"{level} {scores[f'macro_f1_{level}']:.3f}" for level in ("chapter", "category", "full")
+    )
+    return (
+        f"hierarchical F1 {scores['hierarchical_f1']:.3f} [{low:.3f}, {high:.3f}]; "
+        f"macro-F1 {levels}; unparsable {scores['share_unparsable']:.1%}"
+    )
+
+
+def sweep(run: Run) -> list[Trial]:
+    """Ray Tune over verl trainers on Ray Train."""
+    from deepicd.sweeps.run import run_sweep
+    from deepicd.training.trial import TrialInput
+
+    paths, settings = run.paths, run.experiment.sweep
+    steps = run.experiment.training.total_steps
+    given = TrialInput(
+        model=paths.sft, train=paths.split("train"), validation=paths.split("validation")
+    )
+    with run.stage("sweep", f"{settings.num_trials} trials of up to {steps} GRPO steps"):
+        return run_sweep(run.experiment, given, storage=paths.sweep, say=run.detail)
+
+
+def evaluate_best(run: Run, trials: Sequence[Trial]) -> tuple[Trial, Scored]:
+    """The sweep's winner, its export checked by loading, scored like the baselines."""
+    from deepicd import checkpoints
+    from deepicd.sweeps.run import best_trial
+
+    best = best_trial(trials, run.experiment.sweep.metric)
+    model = model_folder(best)
+    checkpoints.verify_by_loading(model)
+    return best, score_model(run, f"trial-{best.id}", model, stage="evaluation")
+
+
+def model_folder(trial: Trial) -> Path:
+    """Hugging Face folder of a trial's best checkpoint."""
+    from deepicd.training.trial import CHECKPOINT_MODEL
+
+    assert trial.checkpoint is not None, "best_trial returns trials with a checkpoint"
+    return Path(trial.checkpoint.path) / CHECKPOINT_MODEL
+
+
+def lineage_of(trial: Trial) -> dict[str, Any]:
+    """Where a trial's model comes from."""
+    step = trial.checkpoint.step if trial.checkpoint else None
+    return {"stage": "grpo", "trial": trial.id, "step": step, "params": dict(trial.params)}

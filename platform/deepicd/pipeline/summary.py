@@ -1,0 +1,100 @@
+"""What a run found: `summary.json`, `report.html`, plain values."""
+
+import importlib.metadata
+import json
+import platform
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from deepicd import __version__
+from deepicd.pipeline.run import Run
+from deepicd.pipeline.stages import Scored
+from deepicd.records import Decision, Trial
+
+_PACKAGES = (
+    "ray",
+    "verl",
+    "vllm",
+    "torch",
+    "transformers",
+    "optuna",
+    "tensordict",
+    "TransferQueue",
+)
+
+
+@dataclass
+class Found:
+    """What the stages handed on; filled in the order of the run."""
+
+    trials: Sequence[Trial]
+    best: Trial
+    sft: Scored
+    candidate: Scored
+    decision: Decision = field(default_factory=lambda: Decision(False, (), {}))
+    version: str = ""
+    """Version that serves."""
+    reply: Mapping[str, Any] = field(default_factory=dict)
+    monitor: Mapping[str, Any] = field(default_factory=dict)
+
+
+def write(run: Run, found: Found) -> dict[str, Any]:
+    """Write report and, last, summary; returns the summary."""
+    with run.stage("report", str(run.paths.report)):
+        summary = summarise(run, found)
+        run.paths.report.write_text(render(run, summary), encoding="utf-8")
+    summary["stages"] = run.seconds
+    text = json.dumps(summary, indent=2, sort_keys=True, default=list)
+    run.paths.summary.write_text(text + "\n", encoding="utf-8")
+    return summary
+
+
+def summarise(run: Run, found: Found) -> dict[str, Any]:
+    """The run as plain values."""
+    has_won = found.decision.accepted
+    champion = found.candidate if has_won else found.sft
+    return {
+        "experiment": run.experiment.name,
+        "question": run.experiment.question,
+        "seed": run.experiment.seed,
+        "trials": [trial_row(trial) for trial in found.trials],
+        "baselines": {"majority": found.sft.majority, "sft": found.sft.test},
+        "best": {"trial": found.best.id, "test": found.candidate.test},
+        "champion": {"trial": found.best.id if has_won else None, "test": champion.test},
+        "decision": asdict(found.decision),
+        "version": found.version,
+        "reply": dict(found.reply),
+        "monitor": dict(found.monitor),
+        "versions": versions(),
+    }
+
+
+def render(run: Run, summary: Mapping[str, Any]) -> str:
+    """The report's HTML."""
+    from deepicd.report import render_report
+    from deepicd.sweeps.results import read_histories
+
+    histories = read_histories(run.paths.sweep / "tune")
+    return render_report(summary, histories, stages=run.seconds, experiment=run.experiment)
+
+
+def trial_row(trial: Trial) -> dict[str, Any]:
+    """One trial, its checkpoint as a path."""
+    return {**asdict(trial), "checkpoint": trial.checkpoint.path if trial.checkpoint else None}
+
+
+def versions() -> dict[str, str]:
+    """Versions of what ran."""
+    found = {"deepicd": __version__, "code": code_commit(), "python": platform.python_version()}
+    return found | {package: importlib.metadata.version(package) for package in _PACKAGES}
+
+
+def code_commit() -> str:
+    """Commit of the code, marked when it was changed; empty outside a checkout."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
+    place = Path(__file__).parent
+    done = subprocess.run(command, cwd=place, capture_output=True, text=True, check=False)
+    return done.stdout.strip()
