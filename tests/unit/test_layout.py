@@ -161,3 +161,13 @@ def test_help_explains_every_target_of_the_makefile(root):
     phony = re.search(r"^\.PHONY: (.*)$", text, re.MULTILINE).group(1).split()
     explained = re.findall(r"^([a-z0-9-]+):.*## \S", text, re.MULTILINE)
     assert sorted(phony) == sorted(explained)
+
+
+def test_links_between_the_pages_of_the_docs_lead_somewhere(root):
+    dead = [
+        f"{page}: {target}"
+        for page in [root / "README.md", root / "CHANGELOG.md", *(root / "docs").rglob("*.md")]
+        for target in re.findall(r"\]\(([^)#\s:]+)(?:#[^)]*)?\)", page.read_text())
+        if not (page.parent / target).exists()
+    ]
+    assert not dead
