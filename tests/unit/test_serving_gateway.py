@@ -44,6 +44,9 @@ class ScriptedEngine:
 
     async def forward(self, method: str, path: str, body: bytes) -> AsyncIterator[Head | bytes]:
         yield Head(200, (("content-type", "text/event-stream"), ("server", "inner")))
+        if path == "/v1/models":
+            yield json.dumps({"data": [{"id": "v1"}, {"id": "deepicd"}]}).encode()
+            return
         for piece in (method, path, json.loads(body)["model"]):
             yield f"data: {piece}\n\n".encode()
 
@@ -201,6 +204,13 @@ def test_openai_routes_pass_through_piece_by_piece():
     assert reply.text == "data: POST\n\ndata: /v1/chat/completions\n\ndata: m\n\n"
     assert reply.headers["x-model-version"] == "v1" and "server" not in reply.headers
     assert reply.headers["content-type"] == "text/event-stream"
+
+
+def test_one_model_is_found_by_name():
+    front = Front()
+    assert front.get("/v1/models/deepicd").json() == {"id": "deepicd"}
+    missing = front.get("/v1/models/v2")
+    assert missing.status_code == 404 and missing.json()["error"]["code"] == 404
 
 
 def test_refusals_of_openai_routes_have_openais_shape():

@@ -42,6 +42,15 @@ def test_limits_come_from_the_experiment():
     assert ServingSettings.of_experiment(experiment, port=9000).port == 9000
 
 
+@pytest.mark.parametrize("context", [64, 4096])
+def test_the_cpu_engine_takes_every_prompt_whole(tmp_path, context):
+    """A seeded request whose prompt is cut in pieces kills it."""
+    settings = ServingSettings(max_prompt_tokens=3000, max_response_tokens=32)
+    arguments = engine_arguments(write_model(tmp_path, context), settings)
+    assert arguments["enable_chunked_prefill"] is False
+    assert arguments["max_num_batched_tokens"] >= max(2048, arguments["max_model_len"])
+
+
 def test_profiles_differ_in_values_only():
     cpu, gpu = EngineSettings.of_profile("cpu"), EngineSettings.of_profile("gpu")
     assert (cpu.num_gpus, cpu.dtype, cpu.enforce_eager) == (0, "float32", True)
@@ -56,7 +65,7 @@ def test_engine_arguments_follow_the_profile(tmp_path):
     settings = ServingSettings(engine=EngineSettings.of_profile("gpu"))
     gpu = engine_arguments(model, settings)
     assert gpu["gpu_memory_utilization"] == 0.85 and "kv_cache_memory_bytes" not in gpu
-    assert gpu["max_model_len"] == 2048 and "distributed_executor_backend" not in gpu
+    assert gpu["max_model_len"] == 2048 and "enable_chunked_prefill" not in gpu
 
 
 @pytest.mark.parametrize(("context", "expected"), [(4096, 256), (300, 236)])

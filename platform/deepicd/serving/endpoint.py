@@ -9,6 +9,7 @@ gateway's code version is held constant, so that moving the pointer reconfigures
 does not restart it. A version that cannot be loaded leaves everything as it was.
 """
 
+import logging
 import os
 import re
 import socket
@@ -44,10 +45,15 @@ class Endpoint:
         """Let another version answer, without a request failing; returns when it does.
 
         Raises:
+            MissingError: the folder holds no model.
             ServingError: the version could not be loaded; the present one goes on answering.
         """
         from ray import serve
 
+        from deepicd.serving.engine import check_model, max_prompt_tokens
+
+        check_model(model)
+        max_prompt_tokens(model, self.settings)
         app_name = _engine_app_name(model)
         _run([_engine_target(model, self.settings, app_name)], app_name)
         _run([_gateway_target(self.settings, app_name, model.version)], app_name)
@@ -83,6 +89,7 @@ def start(model: ServedModel, settings: ServingSettings) -> Endpoint:
 
     check_model(model)
     max_prompt_tokens(model, settings)
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
     owns_ray = not ray.is_initialized()
     if owns_ray:
         _start_ray(settings)
@@ -229,8 +236,8 @@ def _run(targets: list[Any], engine_app: str) -> None:
         if engine_app in serve.status().applications:
             serve.delete(engine_app)
         raise ServingError(
-            f"the version could not be started: {message}. The version before, if any, goes on "
-            "answering."
+            f"version could not be started: {message.rstrip('.')}. The version before, if any, "
+            "goes on answering."
         ) from error
 
 

@@ -28,6 +28,8 @@ from deepicd.serving.settings import EngineSettings, ServedModel, ServingSetting
 
 MODEL_ALIAS = "deepicd"
 """Model name that always means the version that answers, whatever its name."""
+MIN_BATCHED_TOKENS = 2048
+"""Prompt tokens that the CPU engine takes in one step, at least."""
 
 
 class VllmEngine:
@@ -215,7 +217,13 @@ def engine_arguments(model: ServedModel, settings: ServingSettings) -> dict[str,
     else:
         arguments["gpu_memory_utilization"] = engine.gpu_memory_utilization
     if engine.device == "cpu":
-        arguments["distributed_executor_backend"] = "uni"
+        arguments |= {
+            "distributed_executor_backend": "uni",
+            # A seeded request whose prompt is cut in pieces kills vLLM's CPU engine ("CPU Generator
+            # does not use offset"), and any client may send a seed: never cut a prompt.
+            "enable_chunked_prefill": False,
+            "max_num_batched_tokens": max(MIN_BATCHED_TOKENS, max_model_len(model, settings)),
+        }
     return arguments
 
 

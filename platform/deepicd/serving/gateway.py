@@ -8,6 +8,7 @@ in the header `x-model-version` of every generated reply; a prediction log that 
 said in `/v1/monitor` and `/healthz`, and never costs a reply.
 """
 
+import json
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import aclosing
@@ -95,6 +96,17 @@ class Gateway:
             _bodies(pieces), head.status, headers={**kept, VERSION_HEADER: engine.version}
         )
 
+    async def retrieve(self, name: str) -> Response:
+        """One entry of `/v1/models`, which vLLM's server has no route for."""
+        pieces = self._switch.current().forward("GET", "/v1/models", b"")
+        body = b"".join([piece async for piece in pieces if isinstance(piece, bytes)])
+        for entry in json.loads(body)["data"]:
+            if entry["id"] == name:
+                return JSONResponse(entry)
+        raise RefusedError(
+            "no model of that name answers; /v1/models lists those that do.", status=404
+        )
+
 
 def refuse_too_long(note: TooLong) -> RefusedError:
     """The training rule, said to the client."""
@@ -119,6 +131,7 @@ def build_app(
     for path in OPENAI_PATHS:
         method = "GET" if path == "/v1/models" else "POST"
         app.add_api_route(path, gateway.forward, methods=[method], response_model=None)
+    app.add_api_route("/v1/models/{name:path}", gateway.retrieve, methods=["GET"])
     app.add_exception_handler(RefusedError, _answer_problem)
     app.add_exception_handler(RequestValidationError, _answer_invalid)
     app.add_exception_handler(HTTPException, _answer_http)
