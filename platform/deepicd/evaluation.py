@@ -245,7 +245,7 @@ def _predict_split(actor: Any, prompts: Any, *, batch_size: int, place: Path) ->
     texts = []
     for batch in prompts.iter_batches(batch_size=batch_size, batch_format="pyarrow"):
         texts.append(actor.generate.remote(batch.column("token_ids").to_pylist()))
-        rows += batch.drop_columns(["token_ids"]).to_pylist()
+        rows += batch.drop_columns(["text", "token_ids"]).to_pylist()
     if not rows:
         raise DataError(f"no note of {place} has a prompt that fits. Raise data.max_prompt_tokens.")
     generated = [text for part in _wait(texts, place) for text in part]

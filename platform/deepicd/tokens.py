@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import ray.data
     from tokenizers import Tokenizer
 
-COLUMNS = ("note_id", "patient_id", "code", "token_ids")
+COLUMNS = ("note_id", "patient_id", "code", "text", "token_ids")
 """Columns of a tokenised split; `token_ids` is a list of int32, prefill included."""
 
 _NOTE_COLUMNS = ("note_id", "patient_id", "code", "text")
@@ -69,9 +69,9 @@ def tokenize_block(block: pa.Table, *, backend: str, max_prompt_tokens: int) -> 
     kept = [row for row, ids in enumerate(token_ids) if len(ids) <= max_prompt_tokens]
     ids = pa.array([token_ids[row] for row in kept], pa.list_(pa.int32()))
     return (
-        block.select(list(COLUMNS[:3]))
+        block.select(list(_NOTE_COLUMNS))
         .take(pa.array(kept, pa.int64()))
-        .append_column(COLUMNS[3], ids)
+        .append_column("token_ids", ids)
     )
 
 

@@ -25,7 +25,8 @@ def run(code: str, **env: str) -> subprocess.CompletedProcess[str]:
         "RANK": "0",
         "LOCAL_RANK": "0",
         "WORLD_SIZE": "1",
-        "DIST_INIT_METHOD": "tcp://127.0.0.1:0",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": "0",
     }
     return subprocess.run(
         [sys.executable, "-c", code],

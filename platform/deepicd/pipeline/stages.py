@@ -43,15 +43,14 @@ def build_start_model(run: Run) -> None:
 def build_or_take_model(run: Run) -> Path:
     """Write the traces; build the small model unless one is named. Returns the model's folder."""
     from deepicd.notes.build import read_split
-    from deepicd.traces import build_traces, check_traces, write_traces
+    from deepicd.traces import collect_traces, write_traces
     from deepicd.training.model import build_model
 
     experiment, paths = run.experiment, run.paths
     notes = read_split(paths.split("train"))
     given = experiment.model.path
     with run.stage("model", f"{given or 'built here'}, and {experiment.sft.num_traces} traces"):
-        traces = build_traces(notes, num_traces=experiment.sft.num_traces, seed=experiment.seed)
-        check_traces(traces, notes)
+        traces = collect_traces(notes, experiment.sft, seed=experiment.seed)
         write_traces(traces, paths.traces)
         if given is not None:
             return given

@@ -24,6 +24,10 @@ class TrialProgress(tune.Callback):
         self._every = every
         self._started: dict[str, float] = {}
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Tune pickles its callbacks with the experiment's state; a screen does not pickle."""
+        return {**self.__dict__, "_say": print}
+
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         """Say which values a trial runs with."""
         self._started[trial.trial_id] = time.monotonic()

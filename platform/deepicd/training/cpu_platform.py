@@ -23,7 +23,7 @@ import psutil
 import torch
 from verl.plugin.platform import PlatformBase, PlatformRegistry
 
-from deepicd.training.plugin import is_cpu_platform
+from deepicd.training.platform_choice import is_cpu_platform
 
 _KIB = 1024
 

@@ -115,6 +115,7 @@ def verl_row(prompt: dict[str, Any], index: int) -> dict[str, Any]:
             "index": index,
             "note_id": prompt["note_id"],
             "patient_id": prompt["patient_id"],
+            "note": prompt["text"],
         },
         "index": index,
     }

@@ -8,7 +8,7 @@ replica. On a GPU verl's own stay in place, so that one configuration key serves
 from typing import Any
 
 from deepicd.training import agent_loop  # noqa: F401  (registers itself)
-from deepicd.training.plugin import is_cpu_platform
+from deepicd.training.platform_choice import is_cpu_platform
 
 
 def register() -> None:

@@ -10,14 +10,8 @@ because what follows ("Unknown platform 'cpu'", "Duplicate device type") does no
 """
 
 import logging
-import os
 
-PLATFORM_VARIABLE = "VERL_PLATFORM"
-
-
-def is_cpu_platform() -> bool:
-    """True when this process was started for the CPU profile."""
-    return os.environ.get(PLATFORM_VARIABLE, "").strip().lower() == "cpu"
+from deepicd.training.platform_choice import is_cpu_platform
 
 
 def activate() -> None:

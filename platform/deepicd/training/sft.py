@@ -104,9 +104,8 @@ def train_on_worker(loop: Mapping[str, Any]) -> None:
 
 
 def _export(result: Result, experiment: Experiment, out: Path) -> SFTRun:
-    if result.checkpoint is None or result.metrics_dataframe is None:
+    if result.checkpoint is None or result.metrics is None:
         raise TrainingError("SFT ended without a model; see the log of the Ray Train worker")
-    steps = result.metrics_dataframe
     with result.checkpoint.as_directory() as folder:
         copy = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
         try:
@@ -117,7 +116,7 @@ def _export(result: Result, experiment: Experiment, out: Path) -> SFTRun:
             shutil.rmtree(copy, ignore_errors=True)
     return SFTRun(
         path=out,
-        num_traces=int(steps["num_traces"].dropna().iloc[-1]),
-        num_steps=int(steps["step"].max()),
-        losses=tuple(float(loss) for loss in steps["train/loss"].dropna()),
+        num_traces=int(result.metrics["num_traces"]),
+        num_steps=int(result.metrics["step"]),
+        losses=tuple(result.metrics["losses"]),
     )

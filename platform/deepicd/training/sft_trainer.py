@@ -2,7 +2,8 @@
 
 In: verl's SFT configuration, and the process group that Ray Train has set up. Out: `ray.train`
 metrics (`train/loss` as the mean since the last report, `train/lr`, `train/grad_norm`) and, with
-the last report, the Hugging Face folder as checkpoint. Decided here, and why:
+the last report, the Hugging Face folder as checkpoint and the losses of all reports (a Train
+result keeps the metrics of reports with a checkpoint only). Decided here, and why:
 
 - verl's `run_sft` makes its own process group from torchrun's environment; here Ray Train has made
   it, so the trainer class is used directly.
@@ -35,6 +36,8 @@ class ReportingClient:
         self._interval = max(1, num_steps // NUM_REPORTS)
         self._losses: list[float] = []
         self.step = 0
+        self.reported: list[float] = []
+        """Mean loss of each report."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._client, name)
@@ -47,7 +50,8 @@ class ReportingClient:
         self._losses.append(_number(metrics["loss"]))
         if self.step % self._interval == 0:
             latest = {f"train/{name}": _number(metrics[name]) for name in _LATEST}
-            ray.train.report({"step": self.step, "train/loss": fmean(self._losses), **latest})
+            self.reported.append(fmean(self._losses))
+            ray.train.report({"step": self.step, "train/loss": self.reported[-1], **latest})
             self._losses.clear()
         return output
 
@@ -66,11 +70,12 @@ def run_sft(config: DictConfig) -> None:
     trainer = ReportingSFTTrainer(config=config)
     trainer.fit()
     torch.distributed.barrier()
-    step = trainer.training_client.step
+    client = trainer.training_client
+    step = client.step
     folder = Path(config.trainer.default_local_dir) / f"global_step_{step}" / "huggingface"
     is_first = torch.distributed.get_rank() == 0
     ray.train.report(
-        {"step": step, "num_traces": len(trainer.train_dataset)},
+        {"step": step, "num_traces": len(trainer.train_dataset), "losses": client.reported},
         checkpoint=Checkpoint.from_directory(folder) if is_first else None,
     )
 

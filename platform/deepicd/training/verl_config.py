@@ -26,7 +26,7 @@ from omegaconf import DictConfig
 from deepicd.config import Experiment
 from deepicd.errors import ConfigError, DataError
 from deepicd.training.pass_through import pass_through, set_values
-from deepicd.training.plugin import PLATFORM_VARIABLE
+from deepicd.training.platform_choice import PLATFORM_VARIABLE
 
 Settings = dict[str, Any]
 """Dotted verl key → value."""
@@ -138,7 +138,6 @@ _CPU: Settings = {
     "transfer_queue.backend.SimpleStorage.num_data_storage_units": 1,
     "trainer.device": "cpu",
 }
-"""float32 throughout, nothing that needs an accelerator's kernels, few processes."""
 
 _GPU: Settings = {
     f"{_MODEL}.use_remove_padding": True,
@@ -385,6 +384,7 @@ def _compose(name: str) -> DictConfig:
 
 def _validate(config: DictConfig) -> None:
     """Run verl's own checks, in our words."""
+    from hydra.errors import HydraException
     from verl.trainer.ppo.utils import need_critic, need_reference_policy
     from verl.utils.config import validate_config
 
@@ -395,5 +395,6 @@ def _validate(config: DictConfig) -> None:
                 use_reference_policy=need_reference_policy(config),
                 use_critic=need_critic(config),
             )
-    except (AssertionError, ValueError) as error:
-        raise ConfigError(f"verl refuses the configuration: {error}") from error
+    except (AssertionError, ValueError, HydraException) as error:
+        cause = error.__cause__ or error  # hydra wraps what a settings class raised
+        raise ConfigError(f"verl refuses the configuration: {cause}") from error
