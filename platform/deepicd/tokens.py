@@ -8,6 +8,7 @@ transformers; prompts longer than `max_prompt_tokens` are left out, here and so 
 evaluation alike; blocks keep the file's order, whatever finishes first.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -48,6 +49,7 @@ def stream_prompts(split: Path, *, model: Path, max_prompt_tokens: int) -> "ray.
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.execution_options.preserve_order = True
+    logging.getLogger("ray.data").setLevel(logging.ERROR)  # else two lines a dataset
     num_blocks = max(1, num_rows // (4 * _ROWS_PER_BATCH))
     notes = ray.data.read_parquet(
         str(split), columns=list(_NOTE_COLUMNS), override_num_blocks=num_blocks

@@ -6,6 +6,7 @@ time: verl's TransferQueue is one per cluster (see `training.driver`), so more t
 before anything starts.
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -39,6 +40,7 @@ def run_sweep(
         SweepError: every trial failed.
     """
     check_sweep(experiment, given)
+    quieten()
     before = live_groups()
     results = build_tuner(experiment, given, storage=storage, say=say).fit()
     left = wait_until_free(before, timeout_s=_FREE_TIMEOUT_S)
@@ -53,6 +55,12 @@ def run_sweep(
         causes = "; ".join(sorted({str(trial.error) for trial in trials}))
         raise SweepError(f"all {len(trials)} trials of {experiment.name} failed: {causes}")
     return trials
+
+
+def quieten() -> None:
+    """One voice on the screen, `progress`; Ctrl-C ends the command, not only Tune's part of it."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    os.environ.update(RAY_AIR_NEW_OUTPUT="0", TUNE_DISABLE_SIGINT_HANDLER="1")
 
 
 def check_sweep(experiment: Experiment, given: TrialInput) -> None:

@@ -7,9 +7,9 @@ rules out an iterable dataset; row order is the file's (shuffled by seed when it
 index means the same row in every run and a resumed sampler continues with exactly the next unseen
 row.
 
-Rows whose prompt is over-long are left out by `tokens`; the number kept is known only at the end of
-the stream, so the training length is the file's row count and indices wrap around the rows kept.
-Validation waits for its exact length.
+Rows whose prompt is over-long are left out by `tokens`. How many are kept is known only at the end
+of the stream, so the training length is the file's row count and indices wrap around the rows kept.
+Validation must not count a note twice: its kept rows are counted here first, without Ray.
 """
 
 import threading
@@ -17,11 +17,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 from torch.utils.data import Dataset
 
 from deepicd.errors import DataError
-from deepicd.tokens import stream_prompts
+from deepicd.tokens import count_lengths, count_notes, stream_prompts
 
 DATA_SOURCE = "notes"
 _BLOCK_ROWS = 256
@@ -60,13 +59,6 @@ class RowStream:
                 self._raise_if_unusable()
             return self._rows[index % len(self._rows)]
 
-    def count(self) -> int:
-        """Number of rows; blocks until the stream has ended."""
-        with self._arrived:
-            self._arrived.wait_for(lambda: self._is_finished)
-            self._raise_if_unusable()
-            return len(self._rows)
-
     def _raise_if_unusable(self) -> None:
         if self._error is not None:
             raise self._error
@@ -90,16 +82,19 @@ class NotesDataset(Dataset):
         split = Path(data_files if isinstance(data_files, str) else data_files[0])
         self._is_training = str(split) in _as_paths(config.train_files)
         self._max_samples = max_samples
-        self._num_file_rows = pq.read_metadata(split).num_rows
-        prompts = stream_prompts(
-            split, model=Path(tokenizer.name_or_path), max_prompt_tokens=config.max_prompt_length
-        )
+        limits = {
+            "model": Path(tokenizer.name_or_path),
+            "max_prompt_tokens": config.max_prompt_length,
+        }
+        self._num_rows = count_notes(split)
+        if not self._is_training:
+            self._num_rows -= int(count_lengths(split, **limits)["num_overlong"])
+        prompts = stream_prompts(split, **limits)
         batches = prompts.iter_batches(batch_size=_BLOCK_ROWS, batch_format="pyarrow")
         self._stream = RowStream(batch.to_pylist() for batch in batches)
 
     def __len__(self) -> int:
-        num_rows = self._num_file_rows if self._is_training else self._stream.count()
-        return min(num_rows, self._max_samples) if self._max_samples > 0 else num_rows
+        return min(self._num_rows, self._max_samples) if self._max_samples > 0 else self._num_rows
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         return verl_row(self._stream.row(index), index)

@@ -28,6 +28,7 @@ from typing import Any
 import ray
 from omegaconf import DictConfig, OmegaConf
 
+from deepicd.config import Experiment
 from deepicd.errors import CapacityError, DeepICDError
 from deepicd.training.job import Job, read_job
 
@@ -77,9 +78,24 @@ def run_job(job: Job, pipe: Pipe) -> None:
     try:
         wait_for_room(job)
         pipe.send("stage", name="starting verl")
-        train(OmegaConf.load(job.verl_config), job, pipe)
+        train(compose(job), job, pipe)
     finally:
         ray.shutdown()
+
+
+def compose(job: Job) -> DictConfig:
+    """verl's configuration of this run, which is also kept beside the trial's log."""
+    from deepicd.training.verl_config import compose_grpo
+
+    given = {name: Path(path) for name, path in job.given.items()}
+    config = compose_grpo(
+        Experiment.model_validate(job.experiment),
+        **given,
+        out=Path(job.out),
+        resume=Path(job.resume) if job.resume else None,
+    )
+    Path(job.record).write_text(OmegaConf.to_yaml(config), encoding="utf-8")
+    return config
 
 
 def wait_for_room(job: Job) -> None:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -12,8 +13,16 @@ class Job:
 
     name: str
     """Trial id."""
-    verl_config: str
-    """Path of the resolved verl configuration (YAML)."""
+    experiment: Mapping[str, Any]
+    """The trial's experiment, reward weights included."""
+    given: Mapping[str, str]
+    """Start model and splits: fields of `trial.TrialInput`."""
+    out: str
+    """Folder for verl's checkpoints, on this node."""
+    resume: str | None
+    """Checkpoint folder to go on from."""
+    record: str
+    """Where verl's resolved configuration (YAML) is kept."""
     address: str
     """GCS address of the Ray cluster to join."""
     namespace: str

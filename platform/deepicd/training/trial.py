@@ -19,13 +19,12 @@ from typing import IO, Any
 
 import ray
 import ray.train
-from omegaconf import OmegaConf
 from ray.train import Checkpoint, CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
 from deepicd.config import Experiment
 from deepicd.errors import TrainingError
-from deepicd.training.job import Job, write_job
+from deepicd.training.job import Job, read_job, write_job
 
 _LOG_TAIL_LINES = 15
 OBJECTIVE = "objective"
@@ -65,7 +64,7 @@ def fit_trial(
             "experiment": experiment.model_dump(mode="json"),
             "given": {key: str(path) for key, path in vars(given).items()},
             "name": name,
-            "log": str(storage.resolve() / name / "verl.log"),
+            "folder": str(storage.resolve() / name),
         },
         scaling_config=ScalingConfig(num_workers=1, resources_per_worker={"CPU": 1}),
         run_config=RunConfig(
@@ -88,7 +87,7 @@ def train_on_worker(loop: Mapping[str, Any]) -> None:
     reporter.report({"step": 0})
     with tempfile.TemporaryDirectory(prefix="deepicd-trial-") as scratch:
         job_file = prepare_job(experiment, loop, Path(scratch))
-        log = Path(loop["log"])
+        log = Path(loop["folder"]) / "verl.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as sink:
             process, messages = start_driver(job_file, sink)
@@ -100,27 +99,21 @@ def train_on_worker(loop: Mapping[str, Any]) -> None:
 
 
 def prepare_job(experiment: Experiment, loop: Mapping[str, Any], scratch: Path) -> Path:
-    """Compose verl's configuration and write the job file; returns its path."""
-    from deepicd.training import verl_config
+    """Write the job file; returns its path."""
+    from deepicd.training.verl_config import worker_env
 
-    given = TrialInput(**{key: Path(value) for key, value in loop["given"].items()})
     resume = fetch_checkpoint(scratch)
-    config = verl_config.compose_grpo(
-        experiment,
-        model=given.model,
-        train=given.train,
-        validation=given.validation,
-        out=scratch / "checkpoints",
-        resume=resume,
-    )
-    Path(scratch / "verl.yaml").write_text(OmegaConf.to_yaml(config), encoding="utf-8")
     is_guarded = experiment.profile == "cpu"
     job = Job(
         name=loop["name"],
-        verl_config=str(scratch / "verl.yaml"),
+        experiment=loop["experiment"],
+        given=loop["given"],
+        out=str(scratch / "checkpoints"),
+        resume=str(resume) if resume else None,
+        record=str(Path(loop["folder"]) / "verl.yaml"),
         address=ray.get_runtime_context().gcs_address,
         namespace=f"trial-{loop['name']}",
-        env=verl_config.worker_env(experiment),
+        env=worker_env(experiment),
         num_gpus=experiment.training.num_gpus * experiment.training.num_nodes,
         min_probs_pearson=experiment.training.min_probs_pearson if is_guarded else None,
     )
@@ -139,8 +132,6 @@ def fetch_checkpoint(scratch: Path) -> Path | None:
 
 def start_driver(job_file: Path, log: IO[bytes]) -> tuple[subprocess.Popen[bytes], IO[str]]:
     """Start `training.driver`; it dies with this process, whatever ends it."""
-    from deepicd.training.job import read_job
-
     reader, writer = os.pipe()
     process = subprocess.Popen(
         [
@@ -162,9 +153,7 @@ def start_driver(job_file: Path, log: IO[bytes]) -> tuple[subprocess.Popen[bytes
 
 
 def driver_env(env: Mapping[str, str]) -> dict[str, str]:
-    """This worker's environment without what makes Ray take the child for a part of this worker's
-    job.
-    """
+    """This worker's environment without what makes Ray take the child for a part of its job."""
     own = (
         "RAY_JOB_ID",
         "RAY_JOB_CONFIG_JSON_ENV_VAR",

@@ -1,0 +1,245 @@
+"""A real sweep over verl: one trial stopped early, one killed in mid-step, one that ends by itself.
+
+Afterwards nothing of them is left. One sweep serves all tests here, because a verl start is most of
+a minute.
+"""
+
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from deepicd.config import Experiment, parse_experiment
+from deepicd.errors import CapacityError, ConfigError, MissingError, SweepError
+from deepicd.records import Trial
+
+STEPS = 3
+TABLE = {
+    "name": "small",
+    "data": {"num_notes": 400, "max_prompt_tokens": 192, "num_validation": 16, "num_codes": 12},
+    "model": {"vocab_size": 600, "hidden_size": 64, "num_layers": 1, "num_heads": 2},
+    "training": {
+        "train_batch_size": 8,
+        "ppo_mini_batch_size": 8,
+        "ppo_micro_batch_size_per_gpu": 16,
+        "rollout_n": 2,
+        "learning_rate": 1e-4,
+        "max_response_tokens": 16,
+        "total_steps": STEPS,
+        "validate_every": 1,
+    },
+    "sweep": {
+        "num_trials": 3,
+        "grace_steps": 1,
+        "search": {
+            "training.learning_rate": {"type": "loguniform", "low": 1e-5, "high": 1e-3},
+            "rewards.weights.hierarchy": {"type": "uniform", "low": 0.1, "high": 1.0},
+        },
+    },
+}
+
+
+@dataclass
+class Swept:
+    """What the sweep left."""
+
+    experiment: Experiment
+    trials: list[Trial]
+    histories: dict[str, list[dict[str, Any]]]
+    lines: list[str]
+    root: Path
+    left: dict[str, Any]
+
+
+def drivers() -> list[psutil.Process]:
+    """Processes of this machine that drive verl for this test's own Ray session."""
+    return [
+        process
+        for process in psutil.Process().children(recursive=True)
+        if "deepicd.training.driver" in " ".join(process.cmdline())
+    ]
+
+
+def kill_in_mid_step(storage: Path, done: threading.Event) -> None:
+    """Once a second trial has finished its first step, kill its Train worker with SIGKILL."""
+    while not done.is_set():
+        logs = sorted(storage.glob("trials/*/verl.log"), key=lambda file: file.stat().st_ctime)
+        if len(logs) == 2 and "step:1 " in logs[1].read_text(errors="replace"):
+            for process in drivers():
+                parent = process.parent()
+                if parent is not None and logs[1].parent.name in open_job(process):
+                    parent.kill()
+                    return
+        time.sleep(0.1)
+
+
+def open_job(process: psutil.Process) -> str:
+    """The job file that a driver was started with."""
+    try:
+        return Path(process.cmdline()[3]).read_text()
+    except (OSError, psutil.Error, IndexError):
+        return ""
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Swept]:
+    from deepicd.clusters.session import ray_session
+
+    root = tmp_path_factory.mktemp("sweep")
+    experiment = parse_experiment(TABLE, "here")
+    with ray_session(experiment, root):
+        yield run(experiment, root)
+
+
+def run(experiment: Experiment, root: Path) -> Swept:
+    import ray
+
+    from deepicd.notes.build import build_notes, read_split
+    from deepicd.paths import RunPaths
+    from deepicd.sweeps import run as sweeps
+    from deepicd.sweeps.cleanup import free_resources, live_groups
+    from deepicd.sweeps.results import read_histories
+    from deepicd.training.model import build_model
+    from deepicd.training.trial import TrialInput
+
+    paths = RunPaths(root)
+    build_notes(experiment.data, tables=paths.tables, out=paths.notes, seed=1)
+    texts = [note.text for note in read_split(paths.split("train"))]
+    build_model(experiment.model, texts, paths.model, seed=1)
+    given = TrialInput(paths.model, paths.split("train"), paths.split("validation"))
+    lines: list[str] = []
+    done = threading.Event()
+    killer = threading.Thread(target=kill_in_mid_step, args=(paths.sweep, done))
+    killer.start()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sweeps, "build_scheduler", stop_first)
+        trials = sweeps.run_sweep(experiment, given, storage=paths.sweep, say=lines.append)
+    done.set()
+    killer.join()
+    total = ray.cluster_resources()
+    left = {
+        "groups": live_groups(),
+        "drivers": drivers(),
+        "held": {name: total[name] - free for name, free in free_resources().items()},
+        "actors": [actor.class_name for actor in live_actors()],
+    }
+    histories = read_histories(paths.sweep / "tune")
+    return Swept(experiment, trials, histories, lines, root, left)
+
+
+def live_actors() -> list[Any]:
+    """Actors of this cluster that are alive and are no part of Ray's own services."""
+    import ray
+    from ray.util.state import list_actors
+
+    address = ray.get_runtime_context().gcs_address
+    alive = list_actors(address=address, filters=[("state", "=", "ALIVE")], limit=1000)
+    return [actor for actor in alive if actor.class_name != "_AutoscalingCoordinatorActor"]
+
+
+def stop_first(experiment: Experiment) -> Any:
+    """A scheduler that stops the first trial after its first step, as ASHA would."""
+    from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+
+    class StopFirst(FIFOScheduler):  # type: ignore[misc]
+        first: str | None = None
+
+        def on_trial_result(self, tune_controller: Any, trial: Any, result: Any) -> str:
+            self.first = self.first or trial.trial_id
+            is_over = trial.trial_id == self.first and result["step"] >= 1
+            return TrialScheduler.STOP if is_over else TrialScheduler.CONTINUE
+
+    return StopFirst()
+
+
+def test_a_stopped_and_a_killed_trial_do_not_end_the_sweep(swept: Swept) -> None:
+    assert [trial.status for trial in swept.trials] == ["stopped", "failed", "finished"]
+    stopped, killed, finished = swept.trials
+    assert stopped.steps < STEPS and finished.steps == STEPS
+    assert killed.error and finished.error is None
+
+
+def test_nothing_of_any_trial_is_left(swept: Swept) -> None:
+    assert swept.left["groups"] == []
+    assert swept.left["drivers"] == []
+    assert swept.left["held"] == {"CPU": 0.0, "GPU": 0.0}
+    assert swept.left["actors"] == []
+
+
+def test_every_step_is_reported_with_every_reward_part(swept: Swept) -> None:
+    rows = swept.histories[swept.trials[-1].id]
+    assert [row["step"] for row in rows] == list(range(STEPS + 1))
+    for row in rows[1:]:
+        for part in ("format", "hierarchy", "outcome"):
+            assert 0 <= row[f"reward/reward_{part}/mean"] <= 1
+            assert f"reward/weighted_{part}/mean" in row
+
+
+def test_actor_and_rollout_agree_in_every_step(swept: Swept) -> None:
+    rows = swept.histories[swept.trials[-1].id][1:]
+    assert min(row["training/rollout_actor_probs_pearson_corr"] for row in rows) >= 0.99
+
+
+def test_reward_weights_reach_verl_as_values_of_the_trial(swept: Swept) -> None:
+    for trial in swept.trials:
+        log = (swept.root / "sweep" / "trials" / trial.id / "verl.yaml").read_text()
+        assert f"hierarchy: {trial.params['rewards.weights.hierarchy']}" in log
+    weights = {trial.params["rewards.weights.hierarchy"] for trial in swept.trials}
+    assert len(weights) == 3
+
+
+def test_the_checkpoint_is_a_hugging_face_folder_that_loads(swept: Swept) -> None:
+    from deepicd import checkpoints
+    from deepicd.training.trial import CHECKPOINT_MODEL
+
+    checkpoint = swept.trials[-1].checkpoint
+    assert checkpoint is not None
+    assert checkpoints.verify_by_loading(Path(checkpoint.path) / CHECKPOINT_MODEL)["vocab_size"] > 0
+
+
+def test_no_note_is_in_a_trial_log(swept: Swept) -> None:
+    from deepicd.notes.build import read_split
+
+    notes = read_split(swept.root / "notes" / "train.parquet")[:50]
+    logs = [file.read_text(errors="replace") for file in swept.root.glob("sweep/**/*.log")]
+    assert logs
+    assert not [note.note_id for note in notes for log in logs if note.text[:80] in log]
+
+
+def test_a_sweep_that_cannot_run_is_refused_before_anything_starts(swept: Swept) -> None:
+    from deepicd.config import with_values
+    from deepicd.sweeps.run import check_sweep
+    from deepicd.training.trial import TrialInput
+
+    root = swept.root
+    given = TrialInput(root / "model", root / "notes/train.parquet", root / "notes/test.parquet")
+    with pytest.raises(CapacityError, match=r"needs 2 GPUs .* has 1"):
+        check_sweep(with_values(swept.experiment, {"training.num_gpus": 2}), given)
+    with pytest.raises(ConfigError, match="max_concurrent is 2"):
+        check_sweep(with_values(swept.experiment, {"sweep.max_concurrent": 2}), given)
+    with pytest.raises(MissingError, match="no/model"):
+        check_sweep(swept.experiment, TrialInput(Path("no/model"), given.train, given.validation))
+
+
+def test_a_sweep_in_which_every_trial_fails_is_an_error(swept: Swept) -> None:
+    from deepicd.config import with_values
+    from deepicd.sweeps.run import run_sweep
+    from deepicd.training.trial import TrialInput
+
+    root = swept.root
+    broken = root / "broken"
+    broken.mkdir()
+    values = {"sweep.num_trials": 1, "data.num_validation": 0}
+    experiment = with_values(swept.experiment, values)
+    search = parse_experiment(TABLE, "here").sweep
+    experiment = experiment.model_copy(
+        update={"sweep": search.model_copy(update={"num_trials": 1})}
+    )
+    given = TrialInput(broken, root / "notes/train.parquet", root / "notes/validation.parquet")
+    with pytest.raises(SweepError, match="all 1 trials of small failed"):
+        run_sweep(experiment, given, storage=root / "broken-sweep", say=lambda line: None)
