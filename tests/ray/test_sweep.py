@@ -21,7 +21,7 @@ from deepicd.records import Trial
 STEPS = 3
 TABLE = {
     "name": "small",
-    "data": {"num_notes": 400, "max_prompt_tokens": 192, "num_validation": 16, "num_codes": 12},
+    "data": {"num_notes": 400, "max_prompt_tokens": 400, "num_validation": 16, "num_codes": 12},
     "model": {"vocab_size": 600, "hidden_size": 64, "num_layers": 1, "num_heads": 2},
     "training": {
         "train_batch_size": 8,

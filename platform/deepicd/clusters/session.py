@@ -65,6 +65,7 @@ def embedded_env(root: Path) -> dict[str, str]:
         "RAY_agent_register_timeout_ms": _AGENT_TIMEOUT_MS,
         "RAY_prestart_worker_first_driver": "0",  # else one idle Python per logical CPU and job
         "HF_HUB_OFFLINE": "1",
+        "TQDM_DISABLE": "1",
         "VLLM_NO_USAGE_STATS": "1",
     }
 

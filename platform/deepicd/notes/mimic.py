@@ -10,6 +10,7 @@ No text and no identifier of a row is put into an error: MIMIC-IV is credentiale
 """
 
 import gzip
+import logging
 import os
 import re
 from collections.abc import Iterator
@@ -170,6 +171,7 @@ def _stream_notes(path: Path, known: Known) -> pa.Table:
 
     context = DataContext.get_current()
     context.enable_progress_bars = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)  # else it logs its plan on the screen
     strings = {name: pa.string() for name in _NOTE_COLUMNS}
     with ray_session():
         shared = ray.put(known)

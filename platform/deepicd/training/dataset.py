@@ -27,7 +27,10 @@ _BLOCK_ROWS = 256
 
 
 class RowStream:
-    """Rows that arrive in order from a background thread and stay addressable by index."""
+    """Rows that arrive in order from a background thread and stay addressable by index.
+
+    The thread starts with the first row asked for, or with `start`.
+    """
 
     def __init__(self, blocks: Iterator[Sequence[dict[str, Any]]]) -> None:
         self._rows: list[dict[str, Any]] = []
@@ -35,7 +38,13 @@ class RowStream:
         self._error: BaseException | None = None
         self._arrived = threading.Condition()
         self._thread = threading.Thread(target=self._read, args=(blocks,), daemon=True)
-        self._thread.start()
+        self._start_once = threading.Lock()
+
+    def start(self) -> None:
+        """Begin to read, if that has not begun."""
+        with self._start_once:
+            if self._thread.ident is None:
+                self._thread.start()
 
     def _read(self, blocks: Iterator[Sequence[dict[str, Any]]]) -> None:
         try:
@@ -53,6 +62,7 @@ class RowStream:
     def row(self, index: int) -> dict[str, Any]:
         """Row `index`, counted around the end once the end is known; blocks until it has
         arrived."""
+        self.start()
         with self._arrived:
             self._arrived.wait_for(lambda: index < len(self._rows) or self._is_finished)
             if index >= len(self._rows):
@@ -89,15 +99,24 @@ class NotesDataset(Dataset):
         self._num_rows = count_notes(split)
         if not self._is_training:
             self._num_rows -= int(count_lengths(split, **limits)["num_overlong"])
-        prompts = stream_prompts(split, **limits)
-        batches = prompts.iter_batches(batch_size=_BLOCK_ROWS, batch_format="pyarrow")
-        self._stream = RowStream(batch.to_pylist() for batch in batches)
+        self._stream = RowStream(read_blocks(split, **limits))
+        if self._is_training:  # validation comes later, when the engines are up
+            self._stream.start()
 
     def __len__(self) -> int:
         return min(self._num_rows, self._max_samples) if self._max_samples > 0 else self._num_rows
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         return verl_row(self._stream.row(index), index)
+
+
+def read_blocks(split: Path, **limits: Any) -> Iterator[list[dict[str, Any]]]:
+    """Tokenised rows of a split as Ray Data delivers them."""
+    batches = stream_prompts(split, **limits).iter_batches(
+        batch_size=_BLOCK_ROWS, batch_format="pyarrow"
+    )
+    for batch in batches:
+        yield batch.to_pylist()
 
 
 def verl_row(prompt: dict[str, Any], index: int) -> dict[str, Any]:

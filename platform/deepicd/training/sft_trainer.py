@@ -22,7 +22,7 @@ from ray.train import Checkpoint
 from verl.trainer.sft_trainer import SFTTrainer
 from verl.utils import tensordict_utils
 
-NUM_REPORTS = 10
+NUM_REPORTS = 4
 """Progress reports of a run, spread evenly over its steps."""
 
 _LATEST = ("lr", "grad_norm")
