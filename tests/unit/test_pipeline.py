@@ -1,0 +1,125 @@
+"""The run's folder, its summary and its report, from hand-made records."""
+
+import json
+from pathlib import Path
+
+from deepicd.config import parse_experiment
+from deepicd.paths import RunPaths
+from deepicd.pipeline import summary
+from deepicd.pipeline.run import Run, prepare_root
+from deepicd.pipeline.stages import Scored, headline, lineage_of, model_folder
+from deepicd.records import Checkpoint, Decision, Prediction, Trial
+from deepicd.scoring import score_predictions
+
+GOLD = ["I2510", "J189", "N390", "I10"]
+
+
+def scores_of(*answers: str | None) -> dict[str, float]:
+    rows = [
+        Prediction(f"n{i}", f"p{i}", gold, answer)
+        for i, (gold, answer) in enumerate(zip(GOLD, answers, strict=True))
+    ]
+    return score_predictions(rows, num_bootstrap=100, seed=1)
+
+
+def scored(*answers: str | None) -> Scored:
+    return Scored(test=scores_of(*answers), majority=scores_of(*["I10"] * 4), promotion=[])
+
+
+def trial(**changes: object) -> Trial:
+    values = {
+        "id": "a1",
+        "params": {"training.learning_rate": 1e-4, "training.temperature": 1.0},
+        "status": "finished",
+        "steps": 20,
+        "validation": {"hierarchical_f1": 0.5},
+        "checkpoint": Checkpoint("trials/a1/global_step_20", 20),
+    }
+    return Trial(**{**values, **changes})
+
+
+def found(*, accepted: bool) -> summary.Found:
+    failed = trial(
+        id="b2", status="failed", steps=0, validation={}, checkpoint=None, error="TrainingError: x"
+    )
+    return summary.Found(
+        trials=[trial(), failed],
+        best=trial(),
+        sft=scored("I2510", None, None, None),
+        candidate=scored("I2510", "J189", "N390", None),
+        decision=Decision(accepted, ("met: <gain>",), {"difference": 0.2}),
+        version="v0002" if accepted else "v0001",
+        reply={"code": "I2510"},
+        monitor={"labelled": 4, "hierarchical_f1": 0.5, "low": 0.4, "high": 0.6},
+    )
+
+
+def write(tmp_path: Path, *, accepted: bool) -> tuple[dict, str]:
+    history = tmp_path / "sweep" / "tune" / "a1"
+    history.mkdir(parents=True)
+    row = {
+        "step": 5,
+        "validation/hierarchical_f1": 0.5,
+        "critic/score/mean": 0.3,
+        "reward/reward_outcome/mean": 0.2,
+    }
+    (history / "result.json").write_text(json.dumps(row) + "\n")
+    run = Run(parse_experiment({}, "here"), RunPaths(tmp_path), lambda line: None)
+    summary.write(run, found(accepted=accepted))
+    return json.loads(run.paths.summary.read_text()), run.paths.report.read_text()
+
+
+def test_the_summary_holds_what_is_promised(tmp_path):
+    held, _ = write(tmp_path, accepted=True)
+    assert [row["status"] for row in held["trials"]] == ["finished", "failed"]
+    assert {"id", "params", "status", "steps", "validation"} <= set(held["trials"][0])
+    assert held["champion"]["trial"] == "a1"
+    for scores in (*held["baselines"].values(), held["champion"]["test"]):
+        for key in ("macro_f1_chapter", "macro_f1_category", "macro_f1_full", "hierarchical_f1"):
+            assert 0 <= scores[key] <= 1
+    assert held["champion"]["test"]["hierarchical_f1"] > held["baselines"]["sft"]["hierarchical_f1"]
+    assert held["reply"]["code"] == "I2510"
+    assert held["monitor"]["labelled"] == 4 and held["monitor"]["hierarchical_f1"] == 0.5
+    assert "report" in held["stages"] and held["versions"]["verl"] and held["seed"] == 1
+
+
+def test_a_winner_that_is_rejected_leaves_the_sft_start_champion(tmp_path):
+    held, html = write(tmp_path, accepted=False)
+    assert held["champion"]["trial"] is None
+    assert held["champion"]["test"] == held["baselines"]["sft"]
+    assert "Not promoted" in html
+
+
+def test_the_report_needs_no_network_and_escapes_what_it_shows(tmp_path):
+    _, html = write(tmp_path, accepted=True)
+    assert "<script src" not in html and "&lt;gain&gt;" in html
+    assert html.count('class="plotly-graph-div"') == 6
+    assert "Reward part: outcome" in html and "TrainingError: x" in html
+
+
+def test_an_earlier_run_is_kept_beside_a_new_one(tmp_path):
+    said: list[str] = []
+    first = prepare_root(tmp_path / "demo", said.append)
+    (first / "summary.json").write_text("{}")
+    again = prepare_root(tmp_path / "demo", said.append)
+    assert again == first and not list(again.iterdir())
+    assert (tmp_path / "demo.previous" / "summary.json").is_file()
+    assert len(said) == 1 and "started anew" in said[0]
+
+
+def test_a_stage_is_timed_and_numbered(tmp_path):
+    said: list[str] = []
+    run = Run(parse_experiment({}, "here"), RunPaths(tmp_path), said.append)
+    with run.stage("sweep", "two trials"):
+        run.detail("inside")
+    assert said[0] == "[5/10] sweep: two trials" and run.seconds["sweep"] >= 0
+
+
+def test_lineage_and_folder_of_a_trial():
+    assert lineage_of(trial())["step"] == 20
+    assert model_folder(trial()) == Path("trials/a1/global_step_20/actor/huggingface")
+
+
+def test_the_headline_names_every_level():
+    text = headline(scores_of("I2510", "J189", None, None))
+    assert all(word in text for word in ("hierarchical", "chapter", "category", "full", "50.0%"))
