@@ -19,6 +19,7 @@ from deepicd.errors import CapacityError, ConfigError, MissingError, SweepError
 from deepicd.records import Trial
 
 STEPS = 3
+pytestmark = pytest.mark.timeout(1200)  # three starts of verl before the first test
 TABLE = {
     "name": "small",
     "data": {"num_notes": 400, "max_prompt_tokens": 400, "num_validation": 16, "num_codes": 12},
