@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from deepicd.clusters.description import check_description, read_description, schema_path
-from deepicd.clusters.session import LOGICAL_CPUS, embedded_env, write_token
+from deepicd.clusters.session import LOGICAL_CPUS, has_token, write_token
 from deepicd.errors import ConfigError, MissingError
 
 DESCRIPTIONS = sorted((Path(__file__).parents[2] / "cluster").glob("*.yaml"))
@@ -103,7 +103,14 @@ def test_a_token_is_private_long_and_kept(tmp_path):
     assert write_token(tmp_path / "other").read_text() != first
 
 
-def test_the_embedded_cluster_carries_its_own_token(tmp_path):
-    env = embedded_env(tmp_path)
-    assert Path(env["RAY_AUTH_TOKEN_PATH"]).parent == tmp_path.resolve()
-    assert env["RAY_USAGE_STATS_ENABLED"] == "0"
+@pytest.mark.parametrize(
+    ("env", "is_named"),
+    [
+        ({}, False),
+        ({"RAY_AUTH_TOKEN": ""}, False),
+        ({"RAY_AUTH_TOKEN": "x"}, True),
+        ({"RAY_AUTH_TOKEN_PATH": "secrets/token"}, True),
+    ],
+)
+def test_a_token_that_the_environment_names_is_kept(env, is_named):
+    assert has_token(env) is is_named

@@ -9,7 +9,7 @@ of placement groups asks its state API.
 
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,6 +19,21 @@ LOGICAL_CPUS = 10
 """CPU slots of the embedded cluster: Tune 1, Train 1, verl up to 3, Ray Data 2, Serve 1, spare."""
 _OBJECT_STORE_BYTES = 10**9
 _AGENT_TIMEOUT_MS = "120000"
+
+
+EMBEDDED_ENV = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_agent_register_timeout_ms": _AGENT_TIMEOUT_MS,
+    "RAY_prestart_worker_first_driver": "0",  # else one idle Python per logical CPU and job
+    "HF_HUB_OFFLINE": "1",
+    "TQDM_DISABLE": "1",
+    "VLLM_NO_USAGE_STATS": "1",
+}
+"""Environment of the embedded cluster: no usage reports, no hub, patience with a busy machine.
+
+Token authentication is Ray's default for a local cluster; `RAY_AUTH_MODE` set here would come too
+late for the part of Ray that reads it at import.
+"""
 
 
 @contextmanager
@@ -38,7 +53,9 @@ def ray_session(experiment: Experiment, root: Path) -> Iterator[None]:
 
 def start_embedded(experiment: Experiment, root: Path) -> None:
     """Start Ray on this machine; it ends with this process."""
-    os.environ.update(embedded_env(root))
+    if not has_token(os.environ):
+        os.environ["RAY_AUTH_TOKEN_PATH"] = str(write_token(root / "ray_token"))
+    os.environ.update(EMBEDDED_ENV)
     import ray
 
     is_cpu = experiment.profile == "cpu"
@@ -53,21 +70,9 @@ def start_embedded(experiment: Experiment, root: Path) -> None:
     )
 
 
-def embedded_env(root: Path) -> dict[str, str]:
-    """Environment of the embedded cluster: private token, no usage reports, patience.
-
-    Token authentication itself is Ray's default for a local cluster; setting `RAY_AUTH_MODE` here
-    would come too late for the part of Ray that reads it at import.
-    """
-    return {
-        "RAY_AUTH_TOKEN_PATH": str(write_token(root / "ray_token")),
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_agent_register_timeout_ms": _AGENT_TIMEOUT_MS,
-        "RAY_prestart_worker_first_driver": "0",  # else one idle Python per logical CPU and job
-        "HF_HUB_OFFLINE": "1",
-        "TQDM_DISABLE": "1",
-        "VLLM_NO_USAGE_STATS": "1",
-    }
+def has_token(env: Mapping[str, str]) -> bool:
+    """Whether a token is named already. Ray reads it once a process, so it is never changed."""
+    return any(env.get(name) for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"))
 
 
 def write_token(path: Path) -> Path:
