@@ -20,6 +20,8 @@ from deepicd.records import Trial
 
 STEPS = 3
 pytestmark = pytest.mark.timeout(1200)  # three starts of verl before the first test
+NOTHING = {"groups": [], "drivers": [], "held": {"CPU": 0.0, "GPU": 0.0}, "actors": []}
+RAYS_OWN = {"_AutoscalingCoordinatorActor", "_StatsActor"}
 TABLE = {
     "name": "small",
     "data": {"num_notes": 400, "max_prompt_tokens": 400, "num_validation": 16, "num_codes": 12},
@@ -59,11 +61,16 @@ class Swept:
 
 def drivers() -> list[psutil.Process]:
     """Processes of this machine that drive verl for this test's own Ray session."""
-    return [
-        process
-        for process in psutil.Process().children(recursive=True)
-        if "deepicd.training.driver" in " ".join(process.cmdline())
-    ]
+    children = psutil.Process().children(recursive=True)
+    return [child for child in children if "deepicd.training.driver" in command_of(child)]
+
+
+def command_of(process: psutil.Process) -> list[str]:
+    """Command line; empty for a process that is gone or a zombie."""
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
 
 
 def kill_in_mid_step(storage: Path, done: threading.Event) -> None:
@@ -82,8 +89,8 @@ def kill_in_mid_step(storage: Path, done: threading.Event) -> None:
 def open_job(process: psutil.Process) -> str:
     """The job file that a driver was started with."""
     try:
-        return Path(process.cmdline()[3]).read_text()
-    except (OSError, psutil.Error, IndexError):
+        return Path(command_of(process)[3]).read_text()
+    except (OSError, IndexError):
         return ""
 
 
@@ -98,12 +105,9 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Swept]:
 
 
 def run(experiment: Experiment, root: Path) -> Swept:
-    import ray
-
     from deepicd.notes.build import build_notes, read_split
     from deepicd.paths import RunPaths
     from deepicd.sweeps import run as sweeps
-    from deepicd.sweeps.cleanup import free_resources, live_groups
     from deepicd.sweeps.results import read_histories
     from deepicd.training.model import build_model
     from deepicd.training.trial import TrialInput
@@ -122,25 +126,38 @@ def run(experiment: Experiment, root: Path) -> Swept:
         trials = sweeps.run_sweep(experiment, given, storage=paths.sweep, say=lines.append)
     done.set()
     killer.join()
-    total = ray.cluster_resources()
-    left = {
-        "groups": live_groups(),
-        "drivers": drivers(),
-        "held": {name: total[name] - free for name, free in free_resources().items()},
-        "actors": [actor.class_name for actor in live_actors()],
-    }
+    left = what_is_left(timeout_s=60)
     histories = read_histories(paths.sweep / "tune")
     return Swept(experiment, trials, histories, lines, root, left)
 
 
+def what_is_left(*, timeout_s: float) -> dict[str, Any]:
+    """What is still there of the trials, given some time to go."""
+    import ray
+
+    from deepicd.sweeps.cleanup import free_resources, live_groups
+
+    total, deadline = ray.cluster_resources(), time.monotonic() + timeout_s
+    while True:
+        left = {
+            "groups": live_groups(),
+            "drivers": drivers(),
+            "held": {name: total[name] - free for name, free in free_resources().items()},
+            "actors": [actor.class_name for actor in live_actors()],
+        }
+        if left == NOTHING or time.monotonic() > deadline:
+            return left
+        time.sleep(0.5)
+
+
 def live_actors() -> list[Any]:
-    """Actors of this cluster that are alive and are no part of Ray's own services."""
+    """Actors of this cluster that are alive and are no service of Ray's own."""
     import ray
     from ray.util.state import list_actors
 
     address = ray.get_runtime_context().gcs_address
     alive = list_actors(address=address, filters=[("state", "=", "ALIVE")], limit=1000)
-    return [actor for actor in alive if actor.class_name != "_AutoscalingCoordinatorActor"]
+    return [actor for actor in alive if actor.class_name not in RAYS_OWN]
 
 
 def stop_first(experiment: Experiment) -> Any:
@@ -166,10 +183,7 @@ def test_a_stopped_and_a_killed_trial_do_not_end_the_sweep(swept: Swept) -> None
 
 
 def test_nothing_of_any_trial_is_left(swept: Swept) -> None:
-    assert swept.left["groups"] == []
-    assert swept.left["drivers"] == []
-    assert swept.left["held"] == {"CPU": 0.0, "GPU": 0.0}
-    assert swept.left["actors"] == []
+    assert swept.left == NOTHING
 
 
 def test_every_step_is_reported_with_every_reward_part(swept: Swept) -> None:
@@ -209,7 +223,8 @@ def test_no_note_is_in_a_trial_log(swept: Swept) -> None:
     notes = read_split(swept.root / "notes" / "train.parquet")[:50]
     logs = [file.read_text(errors="replace") for file in swept.root.glob("sweep/**/*.log")]
     assert logs
-    assert not [note.note_id for note in notes for log in logs if note.text[:80] in log]
+    lines = {note.note_id: max(note.text.splitlines(), key=len)[:60] for note in notes}
+    assert not [name for name, line in lines.items() for log in logs if line in log]
 
 
 def test_a_sweep_that_cannot_run_is_refused_before_anything_starts(swept: Swept) -> None:

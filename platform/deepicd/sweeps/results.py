@@ -54,8 +54,17 @@ def read_histories(folder: Path) -> dict[str, list[dict[str, Any]]]:
 def best_validation(history: Sequence[Mapping[str, Any]], metric: str) -> Mapping[str, Any] | None:
     """The report with the best validation score among those that saved a checkpoint; earliest on a
     tie."""
-    rows = [row for row in history if _PREFIX + metric in row and row.get(_CHECKPOINT_KEY)]
+    rows = [row for row in history if _PREFIX + metric in row and is_kept(row.get(_CHECKPOINT_KEY))]
     return max(rows, key=lambda row: row[_PREFIX + metric], default=None)
+
+
+def is_kept(checkpoint: str | None) -> bool:
+    """Whether a checkpoint can still be there: Ray Train keeps the best two, and which of equals
+    is not ours to say. Only a local path can be looked up.
+    """
+    if not checkpoint:
+        return False
+    return not Path(checkpoint).is_absolute() or Path(checkpoint).is_dir()
 
 
 def validation_of(row: Mapping[str, Any]) -> dict[str, float]:
