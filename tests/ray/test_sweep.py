@@ -234,8 +234,9 @@ def test_a_sweep_that_cannot_run_is_refused_before_anything_starts(swept: Swept)
 
     root = swept.root
     given = TrialInput(root / "model", root / "notes/train.parquet", root / "notes/test.parquet")
+    two_gpus = {"training.num_gpus": 2, "training.ppo_micro_batch_size_per_gpu": 8}
     with pytest.raises(CapacityError, match=r"needs 2 GPUs .* has 1"):
-        check_sweep(with_values(swept.experiment, {"training.num_gpus": 2}), given)
+        check_sweep(with_values(swept.experiment, two_gpus), given)
     with pytest.raises(ConfigError, match="max_concurrent is 2"):
         check_sweep(with_values(swept.experiment, {"sweep.max_concurrent": 2}), given)
     with pytest.raises(MissingError, match="no/model"):
