@@ -251,12 +251,7 @@ def test_a_sweep_in_which_every_trial_fails_is_an_error(swept: Swept) -> None:
     root = swept.root
     broken = root / "broken"
     broken.mkdir()
-    values = {"sweep.num_trials": 1, "data.num_validation": 0}
-    experiment = with_values(swept.experiment, values)
-    search = parse_experiment(TABLE, "here").sweep
-    experiment = experiment.model_copy(
-        update={"sweep": search.model_copy(update={"num_trials": 1})}
-    )
+    experiment = with_values(swept.experiment, {"sweep.num_trials": 1})
     given = TrialInput(broken, root / "notes/train.parquet", root / "notes/validation.parquet")
     with pytest.raises(SweepError, match="all 1 trials of small failed"):
         run_sweep(experiment, given, storage=root / "broken-sweep", say=lambda line: None)

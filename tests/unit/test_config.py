@@ -300,3 +300,10 @@ def test_every_experiment_in_the_repository_parses(path):
 def test_a_weight_of_zero_alone_is_a_valid_ablation_of_the_preset():
     rewards = parse_experiment({"rewards": {"weights": {"hierarchy": 0.0}}}, "here").rewards
     assert rewards.weights == {"hierarchy": 0.0}
+
+
+def test_replacing_a_value_keeps_the_search_space():
+    table = {"sweep": {"search": {"seed": {"type": "int", "low": 1, "high": 2}}}}
+    experiment = parse_experiment(table, "here")
+    changed = with_values(experiment, {"training.total_steps": 7})
+    assert changed.sweep.search == experiment.sweep.search and changed.training.total_steps == 7

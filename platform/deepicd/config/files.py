@@ -59,13 +59,10 @@ def with_values(
     table = experiment.model_dump(mode="json")
     for address, value in values.items():
         set_address(table, address, value)
-    table_search, table["sweep"]["search"] = table["sweep"]["search"], {}
     try:
-        changed = Experiment.model_validate(table)
+        return Experiment.model_validate(table)
     except ValidationError as error:
         raise ConfigError(_explain(error, place)) from None
-    table["sweep"]["search"] = table_search
-    return changed
 
 
 def dump_experiment(experiment: Experiment, path: Path) -> None:
