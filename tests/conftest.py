@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from deepicd.clusters.session import write_token
+from deepicd.session import write_token
 
 # No model hub is ever asked; a test that needs a model builds one.
 os.environ["HF_HUB_OFFLINE"] = "1"

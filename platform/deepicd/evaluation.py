@@ -23,6 +23,7 @@ from deepicd import answers, scoring
 from deepicd.checkpoints import check_layout, write_atomically
 from deepicd.errors import CapacityError, CheckpointError, DataError, MissingError
 from deepicd.records import Prediction
+from deepicd.session import ray_session
 
 PREDICTIONS, SCORES = "predictions.jsonl", "scores.json"
 
@@ -157,7 +158,7 @@ def predict_many(
             raise MissingError(f"no notes at {split}. Build them first: deepicd notes build.")
     settings = engine or EngineSettings()
     limits = (max_prompt_tokens, max_response_tokens)
-    with _ray(), _actor(model, settings, limits) as actor:
+    with ray_session(), _actor(model, settings, limits) as actor:
         return {
             name: _predict_split(
                 actor,
@@ -307,23 +308,6 @@ def _await_exit(pid: int) -> None:
     until = time.monotonic() + _GONE_S
     while Path(f"/proc/{pid}").exists() and time.monotonic() < until:
         time.sleep(0.05)
-
-
-@contextmanager
-def _ray() -> Iterator[None]:
-    """A Ray connection: the present one, or one of our own that is closed afterwards."""
-    import ray
-
-    if ray.is_initialized():
-        yield
-        return
-    address = os.environ.get("RAY_ADDRESS", "local")
-    local = {"include_dashboard": False} if address == "local" else {}
-    ray.init(address=address, log_to_driver=False, **local)
-    try:
-        yield
-    finally:
-        ray.shutdown()
 
 
 def _read_golds(split: Path) -> list[dict[str, str]]:

@@ -96,11 +96,11 @@ def open_job(process: psutil.Process) -> str:
 
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Swept]:
-    from deepicd.clusters.session import ray_session
+    from deepicd.clusters.session import run_session
 
     root = tmp_path_factory.mktemp("sweep")
     experiment = parse_experiment(TABLE, "here")
-    with ray_session(experiment, root):
+    with run_session(experiment, root):
         yield run(experiment, root)
 
 

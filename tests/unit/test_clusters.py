@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from deepicd.clusters.description import check_description, read_description, schema_path
-from deepicd.clusters.session import LOGICAL_CPUS, has_token, write_token
+from deepicd.clusters.session import LOGICAL_CPUS
 from deepicd.errors import ConfigError, MissingError
+from deepicd.session import has_token, write_token
 
 DESCRIPTIONS = sorted((Path(__file__).parents[2] / "cluster").glob("*.yaml"))
 

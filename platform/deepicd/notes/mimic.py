@@ -11,10 +11,7 @@ No text and no identifier of a row is put into an error: MIMIC-IV is credentiale
 
 import gzip
 import logging
-import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +22,7 @@ import pyarrow.csv
 from deepicd import codes
 from deepicd.errors import DataError, MissingError
 from deepicd.notes.sections import cut_sections, has_core, render_note
+from deepicd.session import ray_session
 
 COLUMNS = (
     *("note_id", "patient_id", "admission_id", "text", "code"),
@@ -104,24 +102,6 @@ def check_columns(path: Path, columns: tuple[str, ...]) -> None:
             f"{path} has no column {', '.join(missing)}; its header is {', '.join(header)[:200]}. "
             "Tables are read by header name: keep MIMIC-IV's own header."
         )
-
-
-@contextmanager
-def ray_session() -> Iterator[None]:
-    """Ray as it runs here; a local instance for the duration where none runs."""
-    import ray
-
-    if ray.is_initialized():
-        yield
-        return
-    if os.environ.get("RAY_ADDRESS"):
-        ray.init(log_to_driver=False)
-    else:
-        ray.init(address="local", include_dashboard=False, log_to_driver=False)
-    try:
-        yield
-    finally:
-        ray.shutdown()
 
 
 class Known:

@@ -20,12 +20,12 @@ from uuid import uuid4
 
 from deepicd.errors import ConfigError, ServingError
 from deepicd.serving.settings import ServedModel, ServingSettings
+from deepicd.session import connect
 
 TOKEN_VARIABLE = "DEEPICD_TOKEN"
 POLL_S = 0.1
 SETTLE_S = 1.0
 """Between moving the pointer and draining the old engine: requests that chose it reach it."""
-RAY_START_ATTEMPTS = 3
 
 
 @dataclass
@@ -90,9 +90,9 @@ def start(model: ServedModel, settings: ServingSettings) -> Endpoint:
     check_model(model)
     max_prompt_tokens(model, settings)
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
-    owns_ray = not ray.is_initialized()
-    if owns_ray:
-        _start_ray(settings)
+    engine = settings.engine
+    num_cpus = max(os.cpu_count() or 1, int(2 * engine.num_replicas * engine.num_cpus) + 1)
+    owns_ray = connect(num_cpus=num_cpus)
     try:
         check_gpus(settings.engine, ray.cluster_resources().get("GPU", 0))
         _refuse_second_endpoint(serve)
@@ -148,33 +148,6 @@ def check_port(settings: ServingSettings) -> None:
                 f"cannot listen on {settings.host}:{settings.port}: {error.strerror}. Stop what "
                 "runs there, or choose another port (--port)."
             ) from error
-
-
-def _start_ray(settings: ServingSettings) -> None:
-    import ray
-
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_agent_register_timeout_ms", "120000")
-    engine = settings.engine
-    num_cpus = max(os.cpu_count() or 1, int(2 * engine.num_replicas * engine.num_cpus) + 1)
-    for attempt in range(1, RAY_START_ATTEMPTS + 1):
-        try:
-            ray.init(
-                address="local",
-                include_dashboard=False,
-                num_cpus=num_cpus,
-                log_to_driver=False,
-                logging_level="warning",
-            )
-        except Exception as error:  # Ray raises bare Exception when a busy machine is too slow
-            ray.shutdown()
-            if attempt == RAY_START_ATTEMPTS:
-                raise ServingError(
-                    f"Ray did not start in {attempt} attempts: {error}. Free the machine, or start "
-                    "Ray first and call from inside it."
-                ) from error
-        else:
-            return
 
 
 def _refuse_second_endpoint(serve: Any) -> None:
