@@ -10,6 +10,7 @@
     ├── CheckpointError    (RuntimeError)  a checkpoint or version fails verification
     ├── SweepError         (RuntimeError)  a sweep as a whole failed
     ├── PromotionError     (RuntimeError)  the registry cannot do what was asked for
+    ├── JudgeError         (RuntimeError)  the judge of a reward gives no ratings
     ├── ServingError       (RuntimeError)  the deployment or a query to it failed
     └── MonitoringError    (RuntimeError)  the prediction or label log cannot be read or written
 
@@ -58,6 +59,12 @@ class TrainingError(DeepICDError, RuntimeError):
     """A trial or an SFT run failed."""
 
     exit_code = 6
+
+
+class JudgeError(DeepICDError, RuntimeError):
+    """The judge of a reward gives no ratings, and the experiment does not go on without."""
+
+    exit_code = 11
 
 
 class CheckpointError(DeepICDError, RuntimeError):

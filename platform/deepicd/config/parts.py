@@ -7,6 +7,7 @@ verl's own settings are not mirrored here: those that we sweep are mapped in
 import math
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -149,6 +150,58 @@ class TrainingConfig(Part):
     """A trial fails when actor and rollout probabilities correlate less (CPU float32 only)."""
 
 
+class JudgeConfig(Part):
+    """An LLM that rates answers, behind any OpenAI-compatible endpoint (`rewards.judge`)."""
+
+    url: str = ""
+    """Base address, `/v1` included; empty for no judge."""
+    model: str = ""
+    """Name of the model at that endpoint."""
+    allowed_hosts: tuple[str, ...] = ("127.0.0.1", "localhost", "::1")
+    """Hosts that may see a note. Another one must be named here as well as in `url`."""
+    api_key_variable: str = "DEEPICD_JUDGE_KEY"
+    """Environment variable of the reward workers that holds the endpoint's key, if it asks."""
+    max_concurrent: int = Field(default=16, ge=1)
+    """Requests in flight per reward worker."""
+    timeout_s: float = Field(default=60.0, gt=0)
+    """Longest wait for one request, in seconds."""
+    max_retries: int = Field(default=2, ge=0)
+    """Further attempts after a connection error, a time-out, 429 or 5xx, with back-off."""
+    pause_s: float = Field(default=30.0, ge=0)
+    """After an endpoint failed `max_failures` times in a row nothing is asked for this long."""
+    max_failures: int = Field(default=3, ge=1)
+    """Failed requests in a row that count as an endpoint that is down."""
+    when_down: Literal["absent", "stop"] = "absent"
+    """`absent`: the part is left out of the reward, and counted; `stop`: the trial fails."""
+    cache: str = ""
+    """SQLite file of ratings by content hash, shared by workers; empty keeps them in memory."""
+    max_note_characters: int = Field(default=12_000, ge=100)
+    """The judge sees this much of a note's beginning."""
+    price_per_million_prompt_tokens: float = Field(default=0.0, ge=0)
+    """For the cost counter, in any currency."""
+    price_per_million_completion_tokens: float = Field(default=0.0, ge=0)
+    """For the cost counter, in the same currency."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "JudgeConfig":
+        if not self.url:
+            return self
+        parts = urlsplit(self.url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise ValueError(
+                f"rewards.judge.url must be like http://127.0.0.1:8001/v1; got {self.url!r}"
+            )
+        if parts.hostname not in self.allowed_hosts:
+            raise ValueError(
+                f"rewards.judge.url sends notes to {parts.hostname}, which is not in "
+                f"rewards.judge.allowed_hosts {list(self.allowed_hosts)}; add it only if your data "
+                "use agreement lets notes go there"
+            )
+        if not self.model:
+            raise ValueError("rewards.judge.url is set, rewards.judge.model is not; name the model")
+        return self
+
+
 class RewardConfig(Part):
     """Reward weights. They travel to verl as values, never through the environment."""
 
@@ -158,6 +211,8 @@ class RewardConfig(Part):
     """Name of reward → weight ≥ 0; with 0 the part is in the metrics and not in the total."""
     hierarchy_curve: float = Field(default=1.0, gt=0)
     """Exponent of the hierarchical credit: share of the gold path that is right, to this power."""
+    judge: JudgeConfig = JudgeConfig()
+    """Who gives the part `judge`; its weight is `weights.judge`."""
 
     @model_validator(mode="after")
     def _check(self) -> "RewardConfig":

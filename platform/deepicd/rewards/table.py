@@ -4,14 +4,18 @@ In: a preset's name, weights that replace the preset's own name by name, the exp
 hierarchical credit. Out: `reward(answer, gold, note=None)` → `records.Score` (total = sum of weight
 x part). Adding a reward is a file, a line in `REWARDS` and a test; the conformance suite runs over
 every line.
+
+One part is not computed here: `judge` is asked of an endpoint (`rewards.judge`) and handed in. When
+it is absent, the parts that are there are scaled up to the sum of all weights, so that an answer
+nobody rated is neither better nor worse off than its neighbours in the group.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from deepicd import codes
-from deepicd.config import nearest
+from deepicd.config import RewardConfig, nearest
 from deepicd.errors import CodeError, ConfigError
 from deepicd.records import Answer, Score
 from deepicd.rewards import reference
@@ -27,9 +31,17 @@ Part = Callable[[Answer, str, str | None], float]
 class Reward(Protocol):
     """A built reward."""
 
-    def __call__(self, answer: Answer, gold: str, note: str | None = None) -> Score:
+    def __call__(
+        self,
+        answer: Answer,
+        gold: str,
+        note: str | None = None,
+        *,
+        judged: float | None = None,
+    ) -> Score:
         """Score one answer against one gold code; `note` is the admission note, for parts that can
-        use it; without it they do what can be done without.
+        use it; without it they do what can be done without. `judged` is the judge's value in
+        [0, 1]; None leaves that part out.
 
         Raises:
             CodeError: the gold label is not one billable code.
@@ -48,6 +60,10 @@ REWARDS: Mapping[str, Callable[[float], Part]] = {
     "reference_empty": lambda curve: reference.reward_reference_empty,
 }
 """Name → builder that takes the hierarchy curve; parts lie in [0, 1], penalties in [-1, 0]."""
+
+JUDGE = "judge"
+"""Name of the part that is handed in."""
+NAMES = (*REWARDS, JUDGE)
 
 PRESETS: Mapping[str, Mapping[str, float]] = {
     "default": {"format": 0.1, "reasoning": 0.05, "hierarchy": 0.35, "outcome": 0.5},
@@ -85,12 +101,21 @@ def build_reward(
         raise ConfigError(
             f"rewards.hierarchy_curve must be a finite number > 0; got {hierarchy_curve}"
         )
-    parts = {name: REWARDS[name](hierarchy_curve) for name in chosen}
+    parts = {name: REWARDS[name](hierarchy_curve) for name in chosen if name != JUDGE}
+    computed = math.fsum(chosen[name] for name in parts)
+    scale_without_judge = math.fsum(chosen.values()) / computed if computed else 0.0
 
-    def reward(answer: Answer, gold: str, note: str | None = None) -> Score:
+    def reward(
+        answer: Answer, gold: str, note: str | None = None, *, judged: float | None = None
+    ) -> Score:
         label = check_gold(gold)
         values = {name: part(answer, label, note) for name, part in parts.items()}
         total = math.fsum(chosen[name] * value for name, value in values.items())
+        if JUDGE in chosen and judged is not None:
+            values[JUDGE] = judged
+            total += chosen[JUDGE] * judged
+        else:
+            total *= scale_without_judge
         return Score(total=total, parts=values, weights=chosen)
 
     return reward
@@ -108,11 +133,9 @@ def resolve_weights(preset: str, weights: Mapping[str, float]) -> dict[str, floa
             f"unknown reward preset {preset!r}{nearest(preset, list(PRESETS))}; known: {known}"
         )
     for name, weight in weights.items():
-        if name not in REWARDS:
-            known = ", ".join(REWARDS)
-            raise ConfigError(
-                f"unknown reward {name!r}{nearest(name, list(REWARDS))}; known: {known}"
-            )
+        if name not in NAMES:
+            known = ", ".join(NAMES)
+            raise ConfigError(f"unknown reward {name!r}{nearest(name, NAMES)}; known: {known}")
         if not isinstance(weight, int | float) or not math.isfinite(weight) or weight < 0:
             raise ConfigError(
                 f"rewards.weights.{name} must be a finite number >= 0; got {weight!r}"
@@ -124,6 +147,35 @@ def resolve_weights(preset: str, weights: Mapping[str, float]) -> dict[str, floa
             " 0."
         )
     return chosen
+
+
+def check_rewards(config: RewardConfig, *, searched: Sequence[str] = ()) -> None:
+    """Refuse rewards that cannot be built, before anything starts.
+
+    Args:
+        config: an experiment's rewards.
+        searched: names whose weights a sweep will choose.
+
+    Raises:
+        ConfigError: as in `build_reward`; the judge weighs something and has no endpoint, or
+            nothing but the judge weighs something while its absence is allowed.
+    """
+    weights = {**config.weights, **{name: config.weights.get(name, 1.0) for name in searched}}
+    chosen = resolve_weights(config.preset, weights)
+    build_reward(config.preset, weights, hierarchy_curve=config.hierarchy_curve)
+    if not chosen.get(JUDGE):
+        return
+    if not config.judge.url:
+        raise ConfigError(
+            f"rewards.weights.judge is {chosen[JUDGE]:g} and there is no judge; set "
+            "rewards.judge.url and rewards.judge.model, or the weight to 0"
+        )
+    others = math.fsum(weight for name, weight in chosen.items() if name != JUDGE)
+    if not others and config.judge.when_down == "absent":
+        raise ConfigError(
+            "only the judge has a weight, so there is no reward while it is down; set "
+            "rewards.judge.when_down = 'stop', or give another part a weight"
+        )
 
 
 def check_gold(gold: object) -> str:

@@ -1,4 +1,8 @@
-"""verl's custom reward function, named to it as `pkg://deepicd.rewards.verl_entry`.
+"""verl's custom reward functions, named to it as `pkg://deepicd.rewards.verl_entry`.
+
+`compute_score` is the one without a judge. verl awaits `compute_judged_score` in its reward loop,
+many answers side by side; it asks the judge and adds `judge_absent` (0 or 1), `judge_cached`,
+`judge_seconds` and `judge_cost`. Where the judge is absent `reward_judge` is NaN, not 0.
 
 In: verl's arguments, and `preset`, `weights`, `hierarchy_curve` from its `reward_kwargs`. Out: one
 flat dict with the same keys for every answer, since verl turns the keys of a batch into columns:
@@ -11,13 +15,21 @@ text a model can write gives a number. Wrong configuration or a wrong gold label
 and never a score of 0.
 """
 
+import asyncio
 import json
+import math
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from deepicd.answers import parse_answer
-from deepicd.rewards.table import Reward, build_reward
+from deepicd.config import JudgeConfig
+from deepicd.records import Answer, Score
+from deepicd.rewards.judge import Judge
+from deepicd.rewards.table import JUDGE, Reward, build_reward
+
+_JUDGES: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Judge]] = WeakKeyDictionary()
 
 
 def compute_score(  # noqa: PLR0913, PLR0917 - verl calls it with these names
@@ -39,18 +51,54 @@ def compute_score(  # noqa: PLR0913, PLR0917 - verl calls it with these names
         ConfigError: preset, weights or curve cannot work.
         CodeError: the gold label is not one ICD-10-CM code.
     """
-    reward = _reward(preset, json.dumps(dict(weights or {}), sort_keys=True), hierarchy_curve)
-    answer = parse_answer(solution_str)
-    given = extra_info or {}
-    note = given.get("note")
-    score = reward(answer, ground_truth, note if isinstance(note, str) else None)
+    reward = _reward(preset, _key(weights), hierarchy_curve)
+    answer, note = parse_answer(solution_str), _note(extra_info)
+    score = reward(answer, ground_truth, note)
+    return {"gold": ground_truth, **_ids(extra_info), **_columns(answer, score)}
+
+
+async def compute_judged_score(  # noqa: PLR0913, PLR0917 - verl calls it with these names
+    data_source: str,
+    solution_str: str,
+    ground_truth: str,
+    extra_info: Mapping[str, Any] | None = None,
+    *,
+    preset: str = "default",
+    weights: Mapping[str, float] | None = None,
+    hierarchy_curve: float = 1.0,
+    judge: Mapping[str, Any] | None = None,
+    **_: Any,
+) -> dict[str, float | str]:
+    """`compute_score` with the part `judge`; `judge` holds the values of `config.JudgeConfig`.
+
+    Raises:
+        ConfigError: as in `compute_score`, or the endpoint refuses key or model.
+        JudgeError: there is no rating, and `when_down` is `stop`.
+    """
+    reward = _reward(preset, _key(weights), hierarchy_curve)
+    answer, note = parse_answer(solution_str), _note(extra_info)
+    judged = await _judge(_key(judge)).judge(answer, note or "")
+    score = reward(answer, ground_truth, note, judged=judged.value)
+    return {
+        "gold": ground_truth,
+        **_ids(extra_info),
+        **_columns(answer, score),
+        f"reward_{JUDGE}": math.nan if judged.value is None else judged.value,
+        f"weighted_{JUDGE}": math.nan
+        if judged.value is None
+        else score.weights[JUDGE] * judged.value,
+        "judge_absent": float(judged.value is None),
+        "judge_cached": float(judged.is_cached),
+        "judge_seconds": judged.seconds,
+        "judge_cost": judged.cost,
+    }
+
+
+def _columns(answer: Answer, score: Score) -> dict[str, float | str]:
     result: dict[str, float | str] = {
         "score": score.total,
         "parsable": float(answer.code is not None),
         "prediction": answer.code or "",
-        "gold": ground_truth,
-        "note_id": str(given.get("note_id", "")),
-        "patient_id": str(given.get("patient_id", "")),
     }
     for name, value in score.parts.items():
         result[f"reward_{name}"] = value
@@ -58,6 +106,28 @@ def compute_score(  # noqa: PLR0913, PLR0917 - verl calls it with these names
     return result
 
 
+def _ids(extra_info: Mapping[str, Any] | None) -> dict[str, str]:
+    given = extra_info or {}
+    return {name: str(given.get(name, "")) for name in ("note_id", "patient_id")}
+
+
+def _note(extra_info: Mapping[str, Any] | None) -> str | None:
+    note = (extra_info or {}).get("note")
+    return note if isinstance(note, str) else None
+
+
+def _key(values: Mapping[str, Any] | None) -> str:
+    return json.dumps(dict(values or {}), sort_keys=True, default=list)
+
+
 @lru_cache(maxsize=16)
 def _reward(preset: str, weights: str, hierarchy_curve: float) -> Reward:
     return build_reward(preset, json.loads(weights), hierarchy_curve=hierarchy_curve)
+
+
+def _judge(settings: str) -> Judge:
+    """The judge of this event loop: its connections cannot leave the loop."""
+    judges = _JUDGES.setdefault(asyncio.get_running_loop(), {})
+    if settings not in judges:
+        judges[settings] = Judge(JudgeConfig.model_validate_json(settings))
+    return judges[settings]

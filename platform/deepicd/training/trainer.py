@@ -5,6 +5,7 @@ scored by the one definition in `scoring`, a guard on actor/rollout agreement, a
 metrics to whoever drives the trial.
 """
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -106,11 +107,14 @@ class ReportingTrainer(PPOTrainerSync):
 
 
 def mean_parts(infos: Iterable[Mapping[str, Any]]) -> dict[str, float]:
-    """Mean and standard deviation of every numeric reward part over a batch of rollouts."""
+    """Mean and standard deviation of every numeric reward part over a batch of rollouts.
+
+    A part that is absent for an answer is NaN there and left out; absent for all, it has no entry.
+    """
     values: dict[str, list[float]] = defaultdict(list)
     for info in infos:
         for name, value in info.items():
-            if _is_number(value):
+            if _is_number(value) and not math.isnan(value):
                 values[name].append(float(value))
     return {
         f"reward/{name}/{statistic}": float(function(column))

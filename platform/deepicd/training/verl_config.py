@@ -23,8 +23,9 @@ from typing import Any
 import pyarrow.parquet as pq
 from omegaconf import DictConfig
 
-from deepicd.config import Experiment
+from deepicd.config import Experiment, RewardConfig
 from deepicd.errors import ConfigError, DataError
+from deepicd.rewards import JUDGE
 from deepicd.training.pass_through import pass_through, set_values
 from deepicd.training.platform_choice import PLATFORM_VARIABLE
 
@@ -292,12 +293,28 @@ def worker_env(experiment: Experiment) -> dict[str, str]:
     return env
 
 
+def _reward_function(rewards: RewardConfig) -> Settings:
+    """Our reward as verl's custom function; the judged one when the judge weighs something."""
+    kwargs: dict[str, Any] = {
+        "preset": rewards.preset,
+        "weights": dict(rewards.weights),
+        "hierarchy_curve": rewards.hierarchy_curve,
+    }
+    is_judged = bool(rewards.weights.get(JUDGE))
+    if is_judged:
+        kwargs["judge"] = rewards.judge.model_dump(mode="json")
+    return {
+        "reward.custom_reward_function.path": "pkg://deepicd.rewards.verl_entry",
+        "reward.custom_reward_function.name": f"compute_{'judged_' * is_judged}score",
+        "reward.custom_reward_function.reward_kwargs": kwargs,
+    }
+
+
 def _grpo_wiring(
     experiment: Experiment, *, model: Path, train: Path, validation: Path, out: Path
 ) -> Settings:
     """Settings that hold the platform's own classes and paths; not open to `[verl]`."""
     length = experiment.data.max_prompt_tokens + experiment.training.max_response_tokens
-    rewards = experiment.rewards
     return {
         f"{_MODEL}.path": str(model),
         f"{_MODEL}.external_lib": _EXTERNAL,
@@ -310,13 +327,7 @@ def _grpo_wiring(
         "data.train_files": str(train),
         "data.val_files": str(validation),
         "data.val_max_samples": experiment.data.num_validation or -1,
-        "reward.custom_reward_function.path": "pkg://deepicd.rewards.verl_entry",
-        "reward.custom_reward_function.name": "compute_score",
-        "reward.custom_reward_function.reward_kwargs": {
-            "preset": rewards.preset,
-            "weights": dict(rewards.weights),
-            "hierarchy_curve": rewards.hierarchy_curve,
-        },
+        **_reward_function(experiment.rewards),
         "trainer.use_v1": True,
         "trainer.v1.trainer_mode": "deepicd",
         "trainer.experiment_name": experiment.name,
