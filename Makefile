@@ -68,11 +68,8 @@ test-e2e: setup ## whole ways through the system
 demo: setup ## the whole loop on this machine, about 15 minutes (KEEP=1 leaves the endpoint up)
 	$(BIN)/deepicd demo $(EXPERIMENT) $(if $(KEEP),--keep) $(ARGS)
 
-demo-small: setup ## the same in a few minutes: two trials of four steps, too short to learn much
-	$(BIN)/deepicd demo $(EXPERIMENT) --name demo-small $(addprefix --set ,$(SMALL)) $(ARGS)
-
-SMALL := data.num_notes=1500 data.num_validation=64 sft.num_traces=400 sft.epochs=2 sweep.num_trials=2 \
-	sweep.grace_steps=2 training.total_steps=4 training.validate_every=2 training.train_batch_size=32
+demo-small: setup ## the same in some minutes (experiments/tiny.toml): too short to learn much
+	$(BIN)/deepicd demo experiments/tiny.toml $(ARGS)
 
 bench: setup ## start-up and throughput of the light rooms, as JSON
 	for file in tests/bench*.py; do $(BIN)/python "$$file" || exit 1; done

@@ -18,6 +18,11 @@ class RunPaths:
         return self.root / "experiment.json"
 
     @property
+    def console(self) -> Path:
+        """What libraries printed while the run went on."""
+        return self.root / "console.log"
+
+    @property
     def tables(self) -> Path:
         """Generated corpus in the MIMIC-IV table layout (`note/`, `hosp/`)."""
         return self.root / "tables"

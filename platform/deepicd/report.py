@@ -13,9 +13,9 @@ import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
 from deepicd.config import Experiment
+from deepicd.scoring import HEADLINE
 
 History = Sequence[Mapping[str, Any]]
-_LEVELS = ("hierarchical_f1", "macro_f1_chapter", "macro_f1_category", "macro_f1_full")
 _LAYOUT = {
     "template": "plotly_white",
     "height": 380,
@@ -44,7 +44,7 @@ def render_report(
     text: str = template.render(
         summary=summary,
         metric=experiment.sweep.metric,
-        levels=_LEVELS,
+        levels=HEADLINE,
         models=scored_models(summary),
         script=get_plotlyjs(),
         figures=[figure.to_html(full_html=False, include_plotlyjs=False) for figure in figures],
@@ -66,11 +66,11 @@ def compare_scores(summary: Mapping[str, Any]) -> go.Figure:
     """Bars by level with bootstrap intervals by patient."""
     figure = go.Figure(layout={**_LAYOUT, "title": "Test split", "yaxis": {"range": [0, 1]}})
     for name, scores in scored_models(summary).items():
-        values = [scores[level] for level in _LEVELS]
-        high = [scores[f"{level}_high"] - scores[level] for level in _LEVELS]
-        low = [scores[level] - scores[f"{level}_low"] for level in _LEVELS]
+        values = [scores[level] for level in HEADLINE]
+        high = [scores[f"{level}_high"] - scores[level] for level in HEADLINE]
+        low = [scores[level] - scores[f"{level}_low"] for level in HEADLINE]
         bars = {"type": "data", "array": high, "arrayminus": low, "symmetric": False}
-        figure.add_bar(name=name, x=list(_LEVELS), y=values, error_y=bars)
+        figure.add_bar(name=name, x=list(HEADLINE), y=values, error_y=bars)
     return figure
 
 

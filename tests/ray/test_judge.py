@@ -5,7 +5,9 @@ JSON schema that vLLM enforces.
 """
 
 import asyncio
+import contextlib
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -77,22 +79,28 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Judged]:
             stdout=output,
             stderr=output,
             env={**os.environ, "VLLM_NO_USAGE_STATS": "1"},
+            start_new_session=True,  # its engine is a process of its own
         )
     try:
         wait_until_up(url, process, log)
         settings = JudgeConfig(url=url, model="judge", max_retries=0, max_concurrent=4)
         yield asyncio.run(judge_then_kill(settings, process))
     finally:
-        process.kill()
-        process.wait()
+        kill(process)
+
+
+def kill(process: subprocess.Popen[bytes]) -> None:
+    """vLLM with the processes it started."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 async def judge_then_kill(settings: JudgeConfig, process: subprocess.Popen[bytes]) -> Judged:
     judge = Judge(settings)
     alive = await judge.judge_many([(answer, NOTE) for answer in ANSWERS])
     counts = JudgeCounts(**vars(judge.counts))
-    process.kill()
-    process.wait()
+    kill(process)
     unseen = parse_answer("something else</think><diagnosis>I20.9</diagnosis>")
     dead = await judge.judge_many([(unseen, NOTE), (ANSWERS[0], NOTE)])
     await judge.close()

@@ -255,18 +255,3 @@ def test_a_sweep_in_which_every_trial_fails_is_an_error(swept: Swept) -> None:
     given = TrialInput(broken, root / "notes/train.parquet", root / "notes/validation.parquet")
     with pytest.raises(SweepError, match="all 1 trials of small failed"):
         run_sweep(experiment, given, storage=root / "broken-sweep", say=lambda line: None)
-
-
-def test_what_a_later_stage_would_refuse_is_refused_at_once(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    from deepicd.pipeline import check_before_start
-
-    monkeypatch.delenv("DEEPICD_TOKEN", raising=False)
-    with pytest.raises(ConfigError, match=r"DEEPICD_TOKEN"):
-        check_before_start(parse_experiment({**TABLE, "serving": {"host": "0.0.0.0"}}, "here"))
-    with pytest.raises(ConfigError, match=r"empty \[sweep.search\]"):
-        check_before_start(parse_experiment({}, "here"))
-    odd = {"sweep": {**TABLE["sweep"], "grace_steps": 6}, "training": {"validate_every": 4}}
-    with pytest.raises(ConfigError, match=r"multiple of training\.validate_every"):
-        check_before_start(parse_experiment(odd, "here"))

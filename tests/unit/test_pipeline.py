@@ -1,11 +1,16 @@
 """The run's folder, its summary and its report, from hand-made records."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
+import pytest
+
 from deepicd.config import parse_experiment
+from deepicd.errors import ConfigError
 from deepicd.paths import RunPaths
-from deepicd.pipeline import summary
+from deepicd.pipeline import check_before_start, summary
 from deepicd.pipeline.run import Run, prepare_root
 from deepicd.pipeline.stages import Scored, headline, lineage_of, model_folder
 from deepicd.records import Checkpoint, Decision, Prediction, Trial
@@ -123,3 +128,42 @@ def test_lineage_and_folder_of_a_trial():
 def test_the_headline_names_every_level():
     text = headline(scores_of("I2510", "J189", None, None))
     assert all(word in text for word in ("hierarchical", "chapter", "category", "full", "50.0%"))
+
+
+# Before anything starts
+
+SEARCH = {"training.learning_rate": {"type": "loguniform", "low": 1e-5, "high": 1e-3}}
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        ({"serving": {"host": "0.0.0.0"}, "sweep": {"search": SEARCH}}, "DEEPICD_TOKEN"),
+        ({}, r"empty \[sweep.search\]"),
+        (
+            {"sweep": {"search": SEARCH, "grace_steps": 6}, "training": {"validate_every": 4}},
+            r"multiple of training\.validate_every",
+        ),
+        ({"sweep": {"search": SEARCH, "max_concurrent": 2}}, "max_concurrent is 2"),
+        (
+            {"sweep": {"search": SEARCH}, "rewards": {"preset": "strickt"}},
+            r"unknown reward preset 'strickt' \(nearest: strict\)",
+        ),
+        (
+            {"sweep": {"search": SEARCH}, "rewards": {"weights": {"hierachy": 1.0}}},
+            r"unknown reward 'hierachy' \(nearest: hierarchy\)",
+        ),
+    ],
+)
+def test_what_a_later_stage_would_refuse_is_refused_at_once(monkeypatch, table, words):
+    monkeypatch.delenv("DEEPICD_TOKEN", raising=False)
+    with pytest.raises(ConfigError, match=words):
+        check_before_start(parse_experiment(table, "here"))
+
+
+def test_the_checks_need_neither_ray_nor_torch():
+    code = "import sys; from deepicd.pipeline import check_before_start; "
+    code += "from deepicd.config import parse_experiment; "
+    code += f"check_before_start(parse_experiment({{'sweep': {{'search': {SEARCH}}}}}, 'here')); "
+    code += "assert not {'ray', 'torch', 'verl', 'vllm'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)

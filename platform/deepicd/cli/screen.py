@@ -1,6 +1,7 @@
 """What long commands print: progress on standard error, the outcome on standard output."""
 
 import json
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -10,16 +11,16 @@ from rich.console import Console
 from rich.table import Table
 
 from deepicd.records import Trial
-
-_LEVELS = ("hierarchical_f1", "macro_f1_chapter", "macro_f1_category", "macro_f1_full")
+from deepicd.scoring import HEADLINE
 
 
 class Screen:
     """Progress lines with the time since the start, and the closing tables."""
 
     def __init__(self, *, as_json: bool) -> None:
-        self._progress = Console(stderr=True, highlight=False, soft_wrap=True)
-        self._output = Console(highlight=False)
+        # The streams of now: during a run `sys.stdout` is a file for what libraries print.
+        self._progress = Console(file=sys.stderr, highlight=False, soft_wrap=True)
+        self._output = Console(file=sys.stdout, highlight=False)
         self._as_json = as_json
         self._started = time.monotonic()
 
@@ -56,10 +57,10 @@ class Screen:
 
 def score_table(summary: Mapping[str, Any]) -> Table:
     """Baselines and best trial on the test split."""
-    table = Table("test split", *_LEVELS, "unparsable", title=summary["experiment"])
+    table = Table("test split", *HEADLINE, "unparsable", title=summary["experiment"])
     rows = {**summary["baselines"], "best trial": summary["best"]["test"]}
     for name, scores in rows.items():
-        cells = (f"{scores[level]:.3f}" for level in _LEVELS)
+        cells = (f"{scores[level]:.3f}" for level in HEADLINE)
         table.add_row(name, *cells, f"{scores['share_unparsable']:.1%}")
     return table
 

@@ -8,7 +8,8 @@ way, as laid out by `paths.RunPaths`. Decided here: the order of the stages and 
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,14 @@ from deepicd.paths import RunPaths
 from deepicd.pipeline import release, stages, summary
 from deepicd.pipeline.run import Run, Say, prepare_root
 from deepicd.records import Trial
+from deepicd.session import chatter_to
 
 
 def run_pipeline(
     experiment: Experiment,
     root: Path,
     *,
-    say: Say = print,
+    say: Say,
     serve_on: Callable[[Any], None] | None = None,
 ) -> dict[str, Any]:
     """Run every stage and return the summary.
@@ -35,12 +37,8 @@ def run_pipeline(
         serve_on: called with the running endpoint after the summary is written; None stops the
             endpoint right away.
     """
-    from deepicd.clusters.session import ray_session
-
     check_before_start(experiment)
-    run = Run(experiment, RunPaths(prepare_root(root, say)), say)
-    dump_experiment(experiment, run.paths.experiment)
-    with ray_session(experiment, run.paths.root):
+    with _running(experiment, root, say) as run:
         stages.build_data(run)
         stages.build_start_model(run)
         sft = stages.score_model(run, "sft", run.paths.sft, stage="baselines")
@@ -59,28 +57,37 @@ def run_pipeline(
     return result
 
 
-def run_until_sweep(experiment: Experiment, root: Path, *, say: Say = print) -> list[Trial]:
+def run_until_sweep(experiment: Experiment, root: Path, *, say: Say) -> list[Trial]:
     """Notes, model, SFT and sweep only: what `deepicd sweep run` runs. Writes `RUN/trials.json`."""
-    from deepicd.clusters.session import ray_session
-    from deepicd.sweeps.run import check_settings
+    from deepicd.sweeps.checks import check_settings
 
     check_settings(experiment)
-    run = Run(experiment, RunPaths(prepare_root(root, say)), say)
-    dump_experiment(experiment, run.paths.experiment)
-    with ray_session(experiment, run.paths.root):
+    with _running(experiment, root, say) as run:
         stages.build_data(run)
         stages.build_start_model(run)
         trials = stages.sweep(run)
-    rows = [summary.trial_row(trial) for trial in trials]
-    run.paths.trials.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+        rows = [summary.trial_row(trial) for trial in trials]
+        run.paths.trials.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
     return trials
+
+
+@contextmanager
+def _running(experiment: Experiment, root: Path, say: Say) -> Iterator[Run]:
+    """A run in an empty folder, with Ray up and the chatter of libraries in `console.log`."""
+    run = Run(experiment, RunPaths(prepare_root(root, say)), say)
+    with chatter_to(run.paths.console):
+        from deepicd.clusters.session import run_session
+
+        dump_experiment(experiment, run.paths.experiment)
+        with run_session(experiment, run.paths.root):
+            yield run
 
 
 def check_before_start(experiment: Experiment) -> None:
     """Refuse at once what a later stage would refuse: the port, the token, the search space."""
     from deepicd.serving.endpoint import check_port, read_token
     from deepicd.serving.settings import ServingSettings
-    from deepicd.sweeps.run import check_settings
+    from deepicd.sweeps.checks import check_settings
 
     settings = ServingSettings.of_experiment(experiment)
     check_settings(experiment)

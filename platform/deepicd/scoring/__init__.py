@@ -7,11 +7,12 @@ In: `records.Prediction` rows. Out: flat dicts of numbers. Formulas are in `scor
 
 from deepicd.scoring.bootstrap import paired_bootstrap
 from deepicd.scoring.files import read_predictions, score_files
-from deepicd.scoring.levels import LEVELS, gold_labels, labels_of
+from deepicd.scoring.levels import HEADLINE, LEVELS, gold_labels, labels_of
 from deepicd.scoring.scores import hierarchical_f1, score_predictions
 from deepicd.scoring.tables import score_chapters, score_groups, score_thirds
 
 __all__ = [
+    "HEADLINE",
     "LEVELS",
     "gold_labels",
     "hierarchical_f1",

@@ -18,6 +18,9 @@ from deepicd.records import Prediction
 LEVELS = ("chapter", "category", "full")
 """Levels of scoring, top first; each is one node of the hierarchical metrics."""
 
+HEADLINE = ("hierarchical_f1", *(f"macro_f1_{level}" for level in LEVELS))
+"""Scores that people compare first."""
+
 NIL = -1
 
 Ints = NDArray[np.int64]

@@ -8,21 +8,24 @@ from ray import tune
 from rich.table import Table
 
 from deepicd.records import Trial
+from deepicd.sweeps.time_left import TimeLeft, clock
 
 Say = Callable[[str], None]
 
 
 class TrialProgress(tune.Callback):
-    """Print a line at every validation and every few steps: trial, step, reward, score, time left
-    in the trial.
+    """Print a line at every validation and every few steps: trial, step, reward, score, and how
+    long the trial and the sweep can still take.
     """
 
-    def __init__(self, say: Say, *, total_steps: int, metric: str, every: int = 5) -> None:
+    def __init__(
+        self, say: Say, *, num_trials: int, total_steps: int, metric: str, every: int = 5
+    ) -> None:
         self._say = say
+        self._left = TimeLeft(num_trials, total_steps)
         self._total_steps = total_steps
         self._metric = metric
         self._every = every
-        self._started: dict[str, float] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         """Tune pickles its callbacks with the experiment's state; a screen does not pickle."""
@@ -30,7 +33,7 @@ class TrialProgress(tune.Callback):
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         """Say which values a trial runs with."""
-        self._started[trial.trial_id] = time.monotonic()
+        self._left.start(trial.trial_id, time.monotonic())
         values = ", ".join(f"{key}={show(value)}" for key, value in trial.config.items())
         self._say(f"trial {trial.trial_id} starts ({len(trials)} so far): {values}")
 
@@ -39,23 +42,25 @@ class TrialProgress(tune.Callback):
     ) -> None:
         """Say how a trial is doing."""
         step = int(result["step"])
+        self._left.advance(trial.trial_id, step, time.monotonic())
         if step == 0 or (self._metric not in result and step % self._every):
             return
         score = f", {self._metric} {result[self._metric]:.3f}" if self._metric in result else ""
         reward = result.get("critic/score/mean", float("nan"))
-        elapsed = time.monotonic() - self._started.get(trial.trial_id, time.monotonic())
-        step_s = result.get("timing_s/step", 0.0)
+        in_trial, in_sweep = self._left.seconds(trial.trial_id)
         self._say(
             f"trial {trial.trial_id} step {step}/{self._total_steps}: reward {reward:.3f}{score} "
-            f"({elapsed:.0f} s, {(self._total_steps - step) * step_s:.0f} s of steps left)"
+            f"(left: trial {clock(in_trial)}, sweep {clock(in_sweep)} at most)"
         )
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         """Say that a trial is over."""
+        self._left.end(trial.trial_id)
         self._say(f"trial {trial.trial_id} over after step {trial.last_result.get('step', 0)}")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         """Say that a trial failed; its cause stands in the table."""
+        self._left.end(trial.trial_id)
         self._say(f"trial {trial.trial_id} failed; the sweep goes on")
 
 

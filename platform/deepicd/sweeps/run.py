@@ -19,8 +19,9 @@ from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 from ray.tune.search.optuna import OptunaSearch
 
 from deepicd.config import Experiment, Scalar
-from deepicd.errors import CapacityError, ConfigError, MissingError, SweepError
+from deepicd.errors import CapacityError, MissingError, SweepError
 from deepicd.records import Trial
+from deepicd.sweeps.checks import check_settings
 from deepicd.sweeps.cleanup import FreeTrial, live_groups, wait_until_free
 from deepicd.sweeps.progress import Say, TrialProgress
 from deepicd.sweeps.results import read_trials
@@ -82,25 +83,6 @@ def check_sweep(experiment: Experiment, given: TrialInput) -> None:
         )
 
 
-def check_settings(experiment: Experiment) -> None:
-    """The part of `check_sweep` that needs neither data nor Ray."""
-    build_space(experiment)
-    if experiment.sweep.max_concurrent > 1:
-        raise ConfigError(
-            f"sweep.max_concurrent is {experiment.sweep.max_concurrent}, but verl's "
-            "TransferQueue is one per Ray "
-            "cluster and two trials would share it silently; set it to 1, or run a second "
-            "sweep on its own cluster"
-        )
-    grace, every = experiment.sweep.grace_steps, experiment.training.validate_every
-    if experiment.sweep.scheduler == "asha" and grace % every:
-        raise ConfigError(
-            f"sweep.grace_steps ({grace}) must be a multiple of training.validate_every "
-            f"({every}): ASHA compares "
-            "trials at a validation; change either"
-        )
-
-
 def build_tuner(
     experiment: Experiment, given: TrialInput, *, storage: Path, say: Say
 ) -> tune.Tuner:
@@ -110,7 +92,10 @@ def build_tuner(
     )
     sweep = experiment.sweep
     progress = TrialProgress(
-        say, total_steps=experiment.training.total_steps, metric=f"validation/{sweep.metric}"
+        say,
+        num_trials=sweep.num_trials,
+        total_steps=experiment.training.total_steps,
+        metric=f"validation/{sweep.metric}",
     )
     return tune.Tuner(
         trainable,

@@ -1,0 +1,174 @@
+"""`deepicd demo` as a stranger runs it: the whole loop to its end, and Ctrl-C in the middle.
+
+`experiments/tiny.toml` with the real verl, vLLM and Ray; one run serves all tests of its outcome.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from deepicd.notes.build import read_split
+from deepicd.paths import SPLITS, RunPaths
+from deepicd.pipeline.run import STAGES
+
+pytestmark = pytest.mark.timeout(1800)
+SCORES = ("macro_f1_chapter", "macro_f1_category", "macro_f1_full", "hierarchical_f1")
+FEW_TRACES = ("--set", "sft.num_traces=64", "--set", "sft.epochs=1")
+SHOULD_HOLD_TEXT = ("tables", "notes", "traces.parquet")
+
+
+@dataclass
+class Demo:
+    """What a finished run left."""
+
+    output: str
+    progress: str
+    summary: dict[str, Any]
+    paths: RunPaths
+    survivors: list[psutil.Process]
+
+
+def start(root: Path, runs: Path, *options: str) -> subprocess.Popen[str]:
+    """The command in a process group of its own, as a shell starts it."""
+    command = [sys.executable, "-m", "deepicd", "demo", str(root / "experiments" / "tiny.toml")]
+    return subprocess.Popen(
+        [*command, "--runs", str(runs), *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=root,
+        start_new_session=True,
+    )
+
+
+@pytest.fixture(scope="module")
+def demo(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Demo:
+    runs = tmp_path_factory.mktemp("runs")
+    process = start(root, runs, "--json")
+    started: dict[int, psutil.Process] = {}
+    output, progress = communicate(process, started)
+    assert process.returncode == 0, progress[-4000:]
+    _, survivors = psutil.wait_procs(list(started.values()), timeout=30)
+    paths = RunPaths(runs / "tiny")
+    return Demo(output, progress, json.loads(paths.summary.read_text()), paths, survivors)
+
+
+def communicate(
+    process: subprocess.Popen[str], started: dict[int, psutil.Process]
+) -> tuple[str, str]:
+    """Wait for the end; every process seen on the way goes to `started`."""
+    while True:
+        try:
+            return process.communicate(timeout=2)
+        except subprocess.TimeoutExpired:
+            started.update({child.pid: child for child in descendants(process)})
+
+
+def descendants(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    """Every process that a command has started and that is there now."""
+    try:
+        return psutil.Process(process.pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
+def test_the_summary_holds_what_is_promised(demo: Demo) -> None:
+    summary = demo.summary
+    assert len(summary["trials"]) == 2
+    for trial in summary["trials"]:
+        assert {"id", "params", "status", "steps", "validation"} <= trial.keys()
+        assert trial["status"] in {"finished", "stopped"}
+    scored = [summary["baselines"]["majority"], summary["baselines"]["sft"]]
+    for scores in (*scored, summary["champion"]["test"], summary["best"]["test"]):
+        assert all(0 <= scores[name] <= 1 for name in SCORES)
+    assert "code" in summary["reply"] and summary["reply"]["model_version"] == summary["version"]
+    assert summary["monitor"]["labelled"] == 24
+    assert 0 <= summary["monitor"]["hierarchical_f1"] <= 1
+    assert tuple(summary["stages"]) and set(summary["stages"]) == set(STAGES)
+    assert summary["versions"]["verl"] and summary["seed"] == 1
+
+
+def test_standard_output_is_the_summary_and_nothing_else(demo: Demo) -> None:
+    assert json.loads(demo.output) == demo.summary
+
+
+def test_the_screen_shows_stages_trials_and_the_time_left_in_one_voice(demo: Demo) -> None:
+    lines = demo.progress.splitlines()
+    for position, stage in enumerate(STAGES, start=1):
+        assert any(f"[{position}/{len(STAGES)}] {stage}:" in line for line in lines)
+    assert any("left: trial" in line for line in lines)
+    strange = [line for line in lines if not line[:6].strip().replace(":", "").isdigit()]
+    assert not strange
+
+
+def test_an_sft_start_answers_in_the_asked_form(demo: Demo) -> None:
+    assert demo.summary["baselines"]["sft"]["share_unparsable"] < 0.7
+
+
+def test_the_champion_is_the_winner_only_if_the_gate_let_it_pass(demo: Demo) -> None:
+    summary = demo.summary
+    accepted = summary["decision"]["accepted"]
+    assert (summary["champion"]["trial"] is not None) == accepted
+    assert summary["version"] == ("v0002" if accepted else "v0001")
+
+
+def test_the_report_opens_without_a_network(demo: Demo) -> None:
+    text = demo.paths.report.read_text()
+    assert "<html" in text and 'src="http' not in text and 'href="http' not in text
+
+
+def test_no_process_outlives_the_command(demo: Demo) -> None:
+    assert [(process.pid, process.name()) for process in demo.survivors] == []
+
+
+def test_no_note_is_anywhere_but_in_the_data(demo: Demo) -> None:
+    notes = [note for name in SPLITS for note in read_split(demo.paths.split(name))]
+    findings = {max(note.text.splitlines(), key=len)[:80].encode() for note in notes}
+    allowed = [demo.paths.root / name for name in SHOULD_HOLD_TEXT]
+    files = [
+        file
+        for file in demo.paths.root.rglob("*")
+        if file.is_file() and not any(file.is_relative_to(place) for place in allowed)
+    ]
+    assert len(findings) > 500 and len(files) > 20
+    found = {file for file in files for text in findings if text in file.read_bytes()}
+    assert not found
+
+
+def test_ctrl_c_in_a_trial_ends_the_command_and_everything_it_started(
+    root: Path, tmp_path: Path
+) -> None:
+    process = start(root, tmp_path, *FEW_TRACES)
+    try:
+        wait_for_a_step(process, tmp_path)
+        started = descendants(process)
+        assert len(started) > 10
+        os.killpg(process.pid, signal.SIGINT)
+        _, progress = process.communicate(timeout=120)
+        assert process.returncode == 130, progress[-2000:]
+        assert "Traceback" not in progress
+        _, alive = psutil.wait_procs(started, timeout=30)
+        assert [(survivor.pid, survivor.name()) for survivor in alive] == []
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def wait_for_a_step(process: subprocess.Popen[str], runs: Path) -> None:
+    """Until verl has finished the first step of the first trial."""
+    deadline = time.monotonic() + 900
+    while time.monotonic() < deadline and process.poll() is None:
+        logs = runs.glob("tiny/sweep/trials/*/verl.log")
+        if any("step:1 " in log.read_text(errors="replace") for log in logs):
+            return
+        time.sleep(0.5)
+    raise AssertionError(f"no step of GRPO; exit {process.poll()}")

@@ -1,0 +1,44 @@
+"""How long a sweep can still take, from the steps seen so far."""
+
+import pytest
+
+from deepicd.sweeps.time_left import TimeLeft, clock
+
+
+def test_a_start_and_a_step_are_timed_apart():
+    left = TimeLeft(num_trials=3, total_steps=5)
+    left.start("a", now=0.0)
+    left.advance("a", 0, now=10.0)
+    left.advance("a", 1, now=100.0)
+    left.advance("a", 2, now=110.0)
+    assert left.seconds("a") == (30.0, 30.0 + 2 * (100.0 + 4 * 10.0))
+
+
+def test_a_trial_that_ended_takes_no_more_time():
+    left = TimeLeft(num_trials=2, total_steps=3)
+    left.start("a", now=0.0)
+    left.advance("a", 1, now=50.0)
+    left.advance("a", 2, now=55.0)
+    left.end("a")
+    left.start("b", now=60.0)
+    assert left.seconds("b") == (15.0, 15.0)
+
+
+def test_a_trial_that_starts_again_is_counted_once():
+    left = TimeLeft(num_trials=1, total_steps=3)
+    left.start("a", now=0.0)
+    left.start("a", now=9.0)
+    left.advance("a", 1, now=19.0)
+    left.advance("a", 2, now=20.0)
+    assert left.seconds("a") == (1.0, 1.0)
+
+
+def test_nothing_is_promised_before_the_first_step():
+    left = TimeLeft(num_trials=2, total_steps=3)
+    left.start("a", now=0.0)
+    assert left.seconds("a") == (0.0, 0.0)
+
+
+@pytest.mark.parametrize(("seconds", "words"), [(0.4, "0:00"), (42, "0:42"), (725, "12:05")])
+def test_durations_for_people(seconds, words):
+    assert clock(seconds) == words
