@@ -22,7 +22,7 @@ if [ -n "$$links" ]; then export UV_FIND_LINKS="$$links"; else unset UV_FIND_LIN
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint format test test-unit test-ray test-e2e demo demo-small bench lock clean distclean
+.PHONY: help setup lint format test test-unit coverage test-ray test-e2e demo demo-small bench lock clean distclean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +58,11 @@ test: test-unit test-ray test-e2e ## every test: unit, then real Ray and vLLM, t
 
 test-unit: setup ## tests without Ray or network, under a minute
 	$(BIN)/python -m pytest tests/unit
+
+coverage: setup ## branch coverage of the domain core (codes, answers, scoring, rewards), which must be whole
+	$(BIN)/python -m pytest $(addprefix tests/unit/test_,codes.py answers.py scoring.py rewards.py judge.py) \
+	  $(addprefix --cov=deepicd.,codes answers scoring rewards) --cov-branch --cov-fail-under=100 \
+	  --cov-report=term-missing:skip-covered
 
 test-ray: setup ## tests on a local Ray cluster with real verl and vLLM
 	$(BIN)/python -m pytest tests/ray

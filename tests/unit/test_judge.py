@@ -38,6 +38,7 @@ class Endpoint(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.script: Callable[[int], Reply] = lambda i: (200, 4)
         self.delay_s = 0.0
+        self.counts_tokens = True
         self.requests: list[dict[str, Any]] = []
         self.in_flight = self.most_in_flight = 0
         self.lock = threading.Lock()
@@ -67,7 +68,10 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("content-type", "application/json")
         self.end_headers()
         if status == 200:
-            self.wfile.write(json.dumps(completion(content)).encode())
+            reply = completion(content)
+            if not self.server.counts_tokens:
+                del reply["usage"]
+            self.wfile.write(json.dumps(reply).encode())
 
     def log_message(self, *_: object) -> None:
         """No lines on the screen."""
@@ -295,7 +299,20 @@ def test_the_log_says_how_many_are_missing_and_no_text(endpoint, caplog):
     assert not any("reason" in line or "chest" in line for line in lines)
 
 
+def test_an_endpoint_that_counts_no_tokens_costs_nothing(endpoint):
+    endpoint.counts_tokens = False
+    (found,), judge = judge_all(
+        settings_for(endpoint, price_per_million_prompt_tokens=2.0), *texts(1)
+    )
+    assert found.value == 0.75 and found.cost == 0.0 == judge.counts.cost
+
+
 # Configuration
+
+
+def test_a_judge_needs_an_endpoint():
+    with pytest.raises(ConfigError, match=r"needs rewards\.judge\.url"):
+        Judge(JudgeConfig())
 
 
 @pytest.mark.parametrize(
@@ -326,6 +343,10 @@ def test_a_weight_without_a_judge_is_refused_before_anything_starts():
         check_rewards(RewardConfig(), searched=["judge"])
 
 
+def test_rewards_without_a_judge_need_no_endpoint():
+    check_rewards(RewardConfig(weights={"judge": 0.0, "length": 0.1}), searched=["hierarchy"])
+
+
 def test_a_reward_of_the_judge_alone_must_stop_when_it_is_down():
     weights = {"judge": 1.0, "format": 0, "reasoning": 0, "hierarchy": 0, "outcome": 0}
     judge = JudgeConfig(url="http://127.0.0.1:1/v1", model="m")
@@ -353,18 +374,29 @@ def test_an_absent_judge_leaves_the_others_at_the_sum_of_all_weights():
     assert reward(ANSWER, "I214", NOTE, judged=0.0).total == pytest.approx(1.0)
 
 
-def entry(endpoint: Endpoint, **changes: Any) -> dict[str, Any]:
-    return asyncio.run(
-        compute_judged_score(
-            "notes",
-            "chest pain</think><diagnosis>I21.4</diagnosis>",
-            "I214",
-            {"note": NOTE, "note_id": "1-DS-1", "patient_id": "1"},
-            preset="strict",
-            weights={"judge": 1.0},
-            judge=settings_for(endpoint, **changes).model_dump(mode="json"),
-        )
+async def score(endpoint: Endpoint) -> dict[str, Any]:
+    return await compute_judged_score(
+        "notes",
+        "chest pain</think><diagnosis>I21.4</diagnosis>",
+        "I214",
+        {"note": NOTE, "note_id": "1-DS-1", "patient_id": "1"},
+        preset="strict",
+        weights={"judge": 1.0},
+        judge=settings_for(endpoint).model_dump(mode="json"),
     )
+
+
+def entry(endpoint: Endpoint) -> dict[str, Any]:
+    return asyncio.run(score(endpoint))
+
+
+def test_the_judge_is_kept_between_the_answers_of_a_loop(endpoint):
+    async def twice() -> list[dict[str, Any]]:
+        return [await score(endpoint), await score(endpoint)]
+
+    first, second = asyncio.run(twice())
+    assert (first["judge_cached"], second["judge_cached"]) == (0.0, 1.0)
+    assert len(endpoint.requests) == 1
 
 
 def test_verl_gets_the_judge_as_one_more_column(endpoint):
