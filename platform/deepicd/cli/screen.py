@@ -57,7 +57,8 @@ class Screen:
 
 def score_table(summary: Mapping[str, Any]) -> Table:
     """Baselines and best trial on the test split."""
-    table = Table("test split", *HEADLINE, "unparsable", title=summary["experiment"])
+    headers = (name.replace("_f1", " F1").replace("F1_", "F1\n") for name in HEADLINE)
+    table = Table("test split", *headers, "unparsable", title=summary["experiment"])
     rows = {**summary["baselines"], "best trial": summary["best"]["test"]}
     for name, scores in rows.items():
         cells = (f"{scores[level]:.3f}" for level in HEADLINE)
