@@ -16,7 +16,7 @@ from deepicd.config import Experiment
 from deepicd.scoring import HEADLINE
 
 History = Sequence[Mapping[str, Any]]
-_LAYOUT = {
+_LAYOUT: dict[str, Any] = {
     "template": "plotly_white",
     "height": 380,
     "margin": {"l": 60, "r": 20, "t": 48, "b": 48},
@@ -102,12 +102,14 @@ def draw_parameters(trials: Sequence[Mapping[str, Any]], metric: str) -> go.Figu
     rows = [trial for trial in trials if metric in trial["validation"]]
     scores = [row["validation"][metric] for row in rows]
     dimensions = [
-        {"label": address.split(".")[-1], "values": [row["params"][address] for row in rows]}
+        {"label": address.split(".")[-1], "values": [row["params"].get(address) for row in rows]}
         for address in sorted({address for row in rows for address in row["params"]})
     ]
     line = {"color": scores, "colorscale": "Viridis", "showscale": True}
     lines = go.Parcoords(line=line, dimensions=[*dimensions, {"label": metric, "values": scores}])
-    return go.Figure(lines, layout={**_LAYOUT, "title": "Parameters and validation score"})
+    margin = {**_LAYOUT["margin"], "t": 96}  # labels stand above the axes
+    layout = {**_LAYOUT, "title": "Parameters and validation score", "margin": margin}
+    return go.Figure(lines, layout=layout)
 
 
 def draw_stages(stages: Mapping[str, float]) -> go.Figure:
