@@ -39,8 +39,18 @@ class Demo:
 
 
 def start(root: Path, runs: Path, *options: str) -> subprocess.Popen[str]:
-    """The command in a process group of its own, as a shell starts it."""
-    command = [sys.executable, "-m", "deepicd", "demo", str(root / "experiments" / "tiny.toml")]
+    """The command in a process group of its own, as a shell starts it: heeding Ctrl-C, which what
+    a shell runs in the background does not.
+    """
+    command = [
+        "env",
+        "--default-signal=INT",
+        sys.executable,
+        "-m",
+        "deepicd",
+        "demo",
+        str(root / "experiments" / "tiny.toml"),
+    ]
     return subprocess.Popen(
         [*command, "--runs", str(runs), *options],
         stdout=subprocess.PIPE,
