@@ -34,6 +34,8 @@ class DataConfig(Part):
     """Admissions to generate for `embedded`."""
     num_codes: int = Field(default=51, ge=0)
     """Principal diagnoses of `embedded`: the first ones in authored order; 0 takes all."""
+    difficulty: float = Field(default=0.5, ge=0, le=1)
+    """Gaps and noise in the notes of `embedded`: 0 documents all, 0.5 is as authored, 1 hard."""
     split_shares: tuple[float, float, float, float] = (0.6, 0.1, 0.2, 0.1)
     """Shares of patients in train, validation, test and promotion; must sum to 1."""
     max_prompt_tokens: int = Field(default=2048, ge=16)

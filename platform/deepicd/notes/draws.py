@@ -3,16 +3,24 @@
 In: `Knowledge`, a number of admissions, a seed. Out: `Draws`: principal code, sex, onset, and for
 every finding whether it is present, denied or not mentioned. Decided here: given the code all of
 these are independent (naive Bayes), so the posterior of the code is exact and its accuracy is the
-ceiling of every model that reads the notes: wordings, order, style of negation and everything else
-in the text are drawn without looking at the code.
+ceiling of every model that reads the notes: wordings, order, style of negation, vital signs and
+everything else in the text are drawn without looking at the code.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from deepicd.notes.profiles import ONSETS, Knowledge, Profile
+from deepicd.notes.profiles import (
+    AUTHORED_DIFFICULTY,
+    COMMON_NOISE,
+    ONSETS,
+    SIBLING_NOISE,
+    Knowledge,
+    Profile,
+)
 
 UNMENTIONED, PRESENT, DENIED = 0, 1, 2
 """States of a finding in a note."""
@@ -25,13 +33,17 @@ DENY_PERTINENT, DENY_OTHER = 0.3, 0.012
 """Probability that an absent finding is denied: pertinent to the group, or commonly asked."""
 DOCUMENTED = {"hpi": 0.88, "detail": 0.62, "exam": 0.8, "social": 0.8}
 """Probability that a present finding is written down, by place."""
-COMMON_NOISE = 0.015
-"""Findings at least this common are asked of anyone."""
+NOISE_RANGE = 4.0
+"""Odds of noise at difficulty 1, and their inverse at 0, relative to the authored ones."""
 ADMISSIONS = (0.6, 0.3, 0.1)
 """Shares of patients with one, two and three admissions."""
 
+ROWS_AT_ONCE = 4096
+"""Admissions drawn or judged together; bounds the memory, not the result."""
+
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
+Booleans = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -58,37 +70,48 @@ class Draws:
     """Index of the patient, ascending from 0."""
     code: Integers
     """Index into `Knowledge.profiles`."""
-    female: NDArray[np.bool_]
+    female: Booleans
     onset: Integers
     findings: NDArray[np.int8]
     """[admissions, findings] of UNMENTIONED, PRESENT, DENIED"""
-    conditions: NDArray[np.bool_]
+    conditions: Booleans
     """[admissions, conditions]"""
+
+    def chunks(self) -> Iterator["Draws"]:
+        """The same admissions, at most `ROWS_AT_ONCE` at a time."""
+        for start in range(0, len(self.code), ROWS_AT_ONCE):
+            rows = slice(start, start + ROWS_AT_ONCE)
+            yield Draws(**{name: column[rows] for name, column in vars(self).items()})
 
 
 def build_model(knowledge: Knowledge) -> Model:
-    """Lay the probabilities of all profiles out as arrays."""
-    profiles = knowledge.profiles
+    """Lay the probabilities of all profiles out as arrays.
+
+    With difficulty d in [0, 1] a finding of a profile is written down with its place's share to the
+    power of 2d, and the odds of noise (what a profile does not list) are multiplied by 4^(2d - 1):
+    at 0 everything is documented, at 0.5 the authored probabilities hold exactly.
+    """
+    profiles, findings, conditions = knowledge.profiles, knowledge.findings, knowledge.conditions
     weights = np.array([profile.weight for profile in profiles])
-    findings, conditions = knowledge.findings, knowledge.conditions
+    documented = np.array([DOCUMENTED[f.place] for f in findings])
+    asked = np.array([f.place == "hpi" and f.noise >= COMMON_NOISE for f in findings], dtype=bool)
+    columns = {finding.name: number for number, finding in enumerate(findings)}
+    present = _present(knowledge, columns)
+    denied = np.tile(np.where(asked, DENY_OTHER, 0.0), (len(profiles), 1))
+    for row, profile in enumerate(profiles):
+        denied[row, [columns[name] for name in profile.denies]] = DENY_PERTINENT
+    rare = _scale_noise(np.array([c.noise for c in conditions]), knowledge.difficulty)
     return Model(
         prior=weights / weights.sum(),
         female=np.array([profile.female for profile in profiles]),
         onset=np.array([_onset(profile) for profile in profiles]),
-        present=np.array(
-            [
-                [p.findings.get(f.name, f.noise) * DOCUMENTED[f.place] for f in findings]
-                for p in profiles
-            ]
-        ),
-        denied=np.array(
-            [
-                [_denied(p, f.name, f.noise if f.place == "hpi" else 0.0) for f in findings]
-                for p in profiles
-            ]
-        ),
+        present=present * documented ** (knowledge.difficulty / AUTHORED_DIFFICULTY),
+        denied=denied,
         conditions=np.array(
-            [[p.conditions.get(c.name, c.noise) for c in conditions] for p in profiles]
+            [
+                [p.conditions.get(c.name, share) for c, share in zip(conditions, rare, strict=True)]
+                for p in profiles
+            ]
         ),
     )
 
@@ -103,10 +126,11 @@ def draw_admissions(model: Model, num_notes: int, seed: int) -> Draws:
     female = (rng.random(num_notes) < model.female[first_code])[is_first][patient]
     code = np.where(is_first, first_code, _codes_given_sex(model, female, rng))
     onset = _draw_rows(model.onset[code], rng)
-    present = rng.random((num_notes, model.present.shape[1])) < model.present[code]
-    denied = rng.random(present.shape) < model.denied[code]
-    findings = np.where(present, PRESENT, np.where(denied, DENIED, UNMENTIONED)).astype(np.int8)
-    conditions = rng.random((num_notes, model.conditions.shape[1])) < model.conditions[code]
+    present = _draw_flags(model.present, code, rng)
+    denied = _draw_flags(model.denied, code, rng)
+    findings = np.where(denied, np.int8(DENIED), np.int8(UNMENTIONED))
+    findings[present] = PRESENT
+    conditions = _draw_flags(model.conditions, code, rng)
     return Draws(patient, code, female, onset, findings, conditions)
 
 
@@ -134,13 +158,36 @@ def _onset(profile: Profile) -> list[float]:
     return [*(weights / weights.sum() * (1.0 - SHARE_NO_ONSET)), SHARE_NO_ONSET]
 
 
-def _denied(profile: Profile, name: str, noise: float) -> float:
-    if name in profile.denies:
-        return DENY_PERTINENT
-    return DENY_OTHER if noise >= COMMON_NOISE else 0.0
+def _present(knowledge: Knowledge, columns: dict[str, int]) -> Floats:
+    """P(finding | code) before documentation, [codes, findings]."""
+    noise = np.array([finding.noise for finding in knowledge.findings])
+    of_sibling = _scale_noise(np.maximum(SIBLING_NOISE, noise), knowledge.difficulty)
+    shares = np.tile(_scale_noise(noise, knowledge.difficulty), (len(knowledge.profiles), 1))
+    for row, profile in enumerate(knowledge.profiles):
+        siblings = [columns[name] for name in profile.siblings]
+        shares[row, siblings] = of_sibling[siblings]
+        shares[row, [columns[name] for name in profile.findings]] = [*profile.findings.values()]
+    return shares
 
 
-def _codes_given_sex(model: Model, female: NDArray[np.bool_], rng: np.random.Generator) -> Integers:
+def _scale_noise(shares: Floats, difficulty: float) -> Floats:
+    """Multiply the odds; at the authored difficulty the shares stay as they are, to the bit."""
+    factor = NOISE_RANGE ** (difficulty / AUTHORED_DIFFICULTY - 1.0)
+    if factor == 1.0:
+        return shares
+    return np.asarray(shares * factor / (1.0 - shares + shares * factor))
+
+
+def _draw_flags(shares: Floats, code: Integers, rng: np.random.Generator) -> Booleans:
+    """One flag for each admission and column, by the shares of its code."""
+    flags = np.empty((len(code), shares.shape[1]), dtype=bool)
+    for start in range(0, len(code), ROWS_AT_ONCE):
+        part = code[start : start + ROWS_AT_ONCE]
+        flags[start : start + len(part)] = rng.random((len(part), shares.shape[1])) < shares[part]
+    return flags
+
+
+def _codes_given_sex(model: Model, female: Booleans, rng: np.random.Generator) -> Integers:
     """A code for each admission from P(code | sex), so that the prior over all admissions stays."""
     by_sex = np.stack([model.prior * (1.0 - model.female), model.prior * model.female])
     by_sex /= by_sex.sum(axis=1, keepdims=True)

@@ -4,6 +4,10 @@ In: `corpus/{findings,conditions,profiles}.toml`. Out: `Knowledge`: findings and
 their wordings, profiles with the probability of each. Decided here: a finding that a profile does
 not list has the finding's `noise` as its probability, so every profile gives every finding a
 probability and the Bayes-optimal answer can be computed (`draws.posterior`).
+
+A corpus of fewer codes knows only what can matter to it: findings and conditions that one of its
+profiles lists or denies, and the common ones (`COMMON_NOISE`), in authored order. So groups that
+are appended later change no smaller corpus, as long as what they bring is rarer than that.
 """
 
 import tomllib
@@ -23,6 +27,12 @@ NOISE = 0.002
 
 SIBLING_NOISE = 0.012
 """The same for a finding that a profile of the same group lists: siblings are confused at times."""
+
+COMMON_NOISE = 0.015
+"""Findings and conditions at least this common are in every corpus, and asked of anyone."""
+
+AUTHORED_DIFFICULTY = 0.5
+"""Difficulty at which the authored probabilities hold as they stand."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +76,8 @@ class Profile:
     findings: Mapping[str, float] = field(default_factory=dict)
     conditions: Mapping[str, float] = field(default_factory=dict)
     denies: tuple[str, ...] = ()
+    siblings: frozenset[str] = frozenset()
+    """Findings that only other profiles of the group list."""
 
 
 @dataclass(frozen=True)
@@ -75,16 +87,19 @@ class Knowledge:
     findings: tuple[Finding, ...]
     conditions: tuple[Condition, ...]
     profiles: tuple[Profile, ...]
+    difficulty: float = AUTHORED_DIFFICULTY
+    """In [0, 1]; see `draws.build_model`."""
 
     def profile(self, code: str) -> Profile | None:
         """Profile of a canonical code, or None."""
         return next((profile for profile in self.profiles if profile.code == code), None)
 
 
-def load_knowledge(num_codes: int = 0) -> Knowledge:
-    """Profiles of the package; the first `num_codes` in authored order, 0 takes all.
+def load_knowledge(num_codes: int = 0, *, difficulty: float = AUTHORED_DIFFICULTY) -> Knowledge:
+    """The first `num_codes` profiles in authored order, 0 takes all, and what matters to them.
 
-    Raises ConfigError when more codes are asked for than are authored.
+    `difficulty` in [0, 1] thins documentation and adds noise (`draws.build_model`). Raises
+    ConfigError when more codes are asked for than are authored.
     """
     everything = _load_all()
     if num_codes > len(everything.profiles):
@@ -93,7 +108,18 @@ def load_knowledge(num_codes: int = 0) -> Knowledge:
             f"{num_codes}. Ask for at most that many (0 takes all)."
         )
     profiles = everything.profiles[: num_codes or None]
-    return Knowledge(everything.findings, everything.conditions, profiles)
+    return replace(_narrow(everything, profiles), difficulty=difficulty)
+
+
+def _narrow(everything: Knowledge, profiles: tuple[Profile, ...]) -> Knowledge:
+    """Keep what these profiles list or deny and what is common, in authored order."""
+    names = {name for p in profiles for name in (*p.findings, *p.siblings, *p.denies)}
+    names |= {name for p in profiles for name in p.conditions}
+    return Knowledge(
+        tuple(f for f in everything.findings if f.name in names or f.noise >= COMMON_NOISE),
+        tuple(c for c in everything.conditions if c.name in names or c.noise >= COMMON_NOISE),
+        profiles,
+    )
 
 
 @cache
@@ -105,20 +131,18 @@ def _load_all() -> Knowledge:
         Condition(name=name, **_tuples(entry)) for name, entry in _read("conditions").items()
     )
     groups: Sequence[dict[str, Any]] = _read("profiles")["groups"]
-    by_name = {finding.name: finding for finding in findings}
     profiles = tuple(
         profile
         for group in groups
-        for profile in _add_siblings([_profile(group, e) for e in group["profiles"]], by_name)
+        for profile in _add_siblings([_profile(group, entry) for entry in group["profiles"]])
     )
     return Knowledge(findings, conditions, profiles)
 
 
-def _add_siblings(profiles: Sequence[Profile], findings: Mapping[str, Finding]) -> list[Profile]:
-    """Give each profile a small probability of what only its siblings have."""
+def _add_siblings(profiles: Sequence[Profile]) -> list[Profile]:
+    """Tell each profile which findings only its siblings list."""
     names = {name for profile in profiles for name in profile.findings}
-    floor = {name: max(SIBLING_NOISE, findings[name].noise) for name in sorted(names)}
-    return [replace(profile, findings={**floor, **profile.findings}) for profile in profiles]
+    return [replace(one, siblings=frozenset(names.difference(one.findings))) for one in profiles]
 
 
 def _profile(group: Mapping[str, Any], entry: Mapping[str, Any]) -> Profile:

@@ -82,7 +82,11 @@ def write_tables(
     extras = _spoil(admissions[: max(1, num_notes // 100)])
     for name, rows in _tables(admissions, extras, seed).items():
         _write_csv(root / f"{name}.csv.gz", HEADERS[name], rows)
-    best = drawing.posterior(model, drawn).argmax(axis=1).tolist()
+    best = [
+        code
+        for part in drawn.chunks()
+        for code in drawing.posterior(model, part).argmax(axis=1).tolist()
+    ]
     ceiling = _score_ceiling(knowledge, drawn, best, splits=splits)
     (root / CEILING).write_text(json.dumps(ceiling, indent=2, sort_keys=True) + "\n")
     return ceiling

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from random import Random
 
 from deepicd.notes.profiles import Condition, Finding
+from deepicd.notes.vitals import write_vitals
 
 SHARE_HELD = 0.2
 """Probability that a phrase outside the training split is taken from the held-out wordings."""
@@ -31,17 +32,33 @@ _ONSETS = (
     (("x2 weeks", "x3 weeks", "for weeks"), ("over the past fortnight",)),
     (("x3 months", "for months"), ("dating back half a year",)),
 )
-_NORMALS = {
-    "vitals": "VSS",
+NORMALS = {
     "lungs": "CTAB",
     "heart": "RRR",
     "abdomen": "soft NTND",
     "extremities": "no c/c/e",
     "neuro": "A&Ox3",
 }
+_DOUBTS = {
+    "lungs": """wheezing infiltrate dependent_infiltrate pleural_fluid chest_pus lung_down
+        ground_glass hypercapnia""",
+    "heart": """af_rvr exam_tachycardia exam_bradycardia sawtooth dissociation sinus_pauses
+        small_valve mitral_flail vegetation""",
+    "abdomen": """distension epigastric_pain ruq_pain rlq_migration llq_pain groin_bulge navel_bulge
+        bowel_levels pregnant second_pregnant""",
+    "extremities": """leg_swelling leg_redness right_leg_pain left_leg_pain cold_leg
+        femoral_fracture""",
+    "neuro": """confusion aphasia right_weakness left_weakness neglect hallucinations ascending
+        ptosis voices prolonged_seizure""",
+}
+DOUBTED = {system: frozenset(names.split()) for system, names in _DOUBTS.items()}
+"""Findings beside which a normal exam of the system is not written."""
 _ALLERGIES = ("NKDA", "NKDA", "NKDA", "penicillin", "sulfa", "codeine")
 _FAMILY = ("non-contributory", "mother with breast CA", "father with MI", "___")
 _HOME = ("lives with family", "lives alone", "lives at ___")
+
+_Words = dict[str, dict[str, str]]
+"""Place → finding → its words, in the order of the note."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +85,7 @@ class Writer:
         """Text of the kept sections by MIMIC-IV header; empty ones are left out."""
         findings = self._by_place(drawn.present)
         history, meds = self._conditions(drawn.conditions)
-        social = [*findings["social"], *self._maybe(0.35, _HOME)]
+        social = [*findings["social"].values(), *self._maybe(0.35, _HOME)]
         sections = {
             "Allergies": ", ".join(self._maybe(0.6, _ALLERGIES)),
             "Chief Complaint": self._complaint(drawn.present),
@@ -76,7 +93,7 @@ class Writer:
             "Past Medical History": ", ".join(history),
             "Social History": ", ".join(social),
             "Family History": ", ".join(self._maybe(0.25, _FAMILY)),
-            "Physical Exam": self._exam(drawn.present, findings["exam"]),
+            "Physical Exam": self._exam(drawn.present, findings),
             "Medications on Admission": ", ".join(meds),
         }
         return {header: text for header, text in sections.items() if text}
@@ -113,28 +130,29 @@ class Writer:
             return self.rng.choice(held)
         return self.rng.choice(say)
 
-    def _by_place(self, present: Sequence[Finding]) -> dict[str, list[str]]:
+    def _by_place(self, present: Sequence[Finding]) -> _Words:
         shuffled = self.rng.sample(present, len(present))
         shuffled.sort(key=lambda finding: not finding.cc)
-        places: dict[str, list[str]] = {"hpi": [], "detail": [], "exam": [], "social": []}
+        places: _Words = {"hpi": {}, "detail": {}, "exam": {}, "social": {}}
         for finding in shuffled:
-            places[finding.place].append(self.phrase(finding.say, finding.held))
+            places[finding.place][finding.name] = self.phrase(finding.say, finding.held)
         return places
 
     def _complaint(self, present: Sequence[Finding]) -> str:
         complaints = [finding.cc for finding in present if finding.cc]
         return self.rng.choice(complaints) if complaints else self.rng.choice(("transfer", "___"))
 
-    def _illness(self, drawn: Drawn, findings: dict[str, list[str]]) -> str:
+    def _illness(self, drawn: Drawn, findings: _Words) -> str:
         who = self.phrase(_WHO[drawn.is_female], _WHO_HELD[drawn.is_female])
         verb = self.phrase(_VERBS, _VERBS_HELD)
-        complaints = ", ".join(findings["hpi"]) or "___"
+        complaints = ", ".join(findings["hpi"].values()) or "___"
         onset = ""
         if drawn.onset < len(_ONSETS):
             onset = " " + self.phrase(*_ONSETS[drawn.onset])
         text = f"{who} {verb} {complaints}{onset}."
         if findings["detail"]:
-            text += f" {self.phrase(_DETAILS, _DETAILS_HELD)} {', '.join(findings['detail'])}."
+            details = ", ".join(findings["detail"].values())
+            text += f" {self.phrase(_DETAILS, _DETAILS_HELD)} {details}."
         if drawn.denied:
             denied = [self.phrase(finding.say, finding.held) for finding in drawn.denied]
             text += f" {self.phrase(_DENIES, _DENIES_HELD)} {', '.join(denied)}."
@@ -150,11 +168,18 @@ class Writer:
                 meds.append(self.phrase(condition.meds))
         return history, meds
 
-    def _exam(self, present: Sequence[Finding], words: Sequence[str]) -> str:
-        taken = {finding.system for finding in present}
-        normals = [text for system, text in _NORMALS.items() if system not in taken]
+    def _exam(self, present: Sequence[Finding], findings: _Words) -> str:
+        systems = {finding.name: finding.system for finding in present}
+        vitals = {n: w for n, w in findings["exam"].items() if systems[n] == "vitals"}
+        words = [w for name, w in findings["exam"].items() if name not in vitals]
+        taken = set(systems.values())
+        normals = [
+            text
+            for system, text in NORMALS.items()
+            if system not in taken and DOUBTED[system].isdisjoint(systems)
+        ]
         extra = self.rng.sample(normals, min(len(normals), self.rng.choice((0, 1, 1, 2))))
-        return ", ".join([*words, *extra])
+        return ", ".join([*write_vitals(systems.keys(), vitals, self.rng), *words, *extra])
 
     def _maybe(self, share: float, choices: Sequence[str]) -> list[str]:
         return [self.rng.choice(choices)] if self.rng.random() < share else []
