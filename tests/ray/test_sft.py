@@ -61,6 +61,7 @@ def dataset(run: dict[str, Path], **limits: int) -> TraceDataset:
         "notes_file": str(run["notes"]),
         "max_prompt_tokens": 200,
         "max_trace_tokens": 60,
+        "overlong": "filter",
         "train_batch_size": 16,
     }
     return TraceDataset(

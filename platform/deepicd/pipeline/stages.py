@@ -86,8 +86,7 @@ def score_model(run: Run, name: str, model: Path, *, stage: str) -> Scored:
         predictions = predict_many(
             model,
             {split: paths.split(split) for split in ("test", "promotion")},
-            max_prompt_tokens=experiment.data.max_prompt_tokens,
-            max_response_tokens=experiment.training.max_response_tokens,
+            limits=experiment.limits,
             engine=EngineSettings.for_profile(experiment.profile, seed=experiment.seed),
         )
         same_notes = [prediction.note_id for prediction in predictions["test"]]
