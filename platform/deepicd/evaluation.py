@@ -22,7 +22,8 @@ from typing import Any, Literal
 from deepicd import answers, scoring
 from deepicd.checkpoints import check_layout, write_atomically
 from deepicd.errors import CapacityError, CheckpointError, DataError, MissingError
-from deepicd.records import Prediction
+from deepicd.prompts import PromptEncoder
+from deepicd.records import Limits, Prediction
 from deepicd.session import ray_session
 
 PREDICTIONS, SCORES = "predictions.jsonl", "scores.json"
@@ -72,7 +73,7 @@ class _GreedyEngine:
 
         return ray.get_runtime_context().get_node_id(), os.getpid()
 
-    def load(self, model: str, settings: EngineSettings, *, limits: tuple[int, int]) -> None:
+    def load(self, model: str, settings: EngineSettings, *, limits: Limits) -> None:
         """Start the engine. Not in the constructor: a failure there looks like a dead process."""
         from vllm import LLM, SamplingParams
 
@@ -84,13 +85,13 @@ class _GreedyEngine:
         self._engine = LLM(
             model=model,
             dtype=settings.dtype,
-            max_model_len=sum(limits),
+            max_model_len=limits.max_prompt_tokens + limits.max_response_tokens,
             enforce_eager=settings.num_gpus == 0,
             seed=settings.seed,
             disable_log_stats=True,
             **memory,
         )
-        self._greedy = SamplingParams(temperature=0.0, max_tokens=limits[1])
+        self._greedy = SamplingParams(temperature=0.0, max_tokens=limits.max_response_tokens)
 
     def generate(self, prompts: Sequence[Sequence[int]]) -> list[str]:
         """One text a prompt, in order."""
@@ -103,20 +104,12 @@ def predict(
     model: Path,
     split: Path,
     *,
-    max_prompt_tokens: int,
-    max_response_tokens: int,
+    limits: Limits,
     limit: int = 0,
     engine: EngineSettings | None = None,
 ) -> list[Prediction]:
     """Greedy predictions of one model for one split; see `predict_many`."""
-    found = predict_many(
-        model,
-        {"split": split},
-        max_prompt_tokens=max_prompt_tokens,
-        max_response_tokens=max_response_tokens,
-        limit=limit,
-        engine=engine,
-    )
+    found = predict_many(model, {"split": split}, limits=limits, limit=limit, engine=engine)
     return found["split"]
 
 
@@ -124,8 +117,7 @@ def predict_many(
     model: Path,
     splits: Mapping[str, Path],
     *,
-    max_prompt_tokens: int,
-    max_response_tokens: int,
+    limits: Limits,
     limit: int = 0,
     engine: EngineSettings | None = None,
 ) -> dict[str, list[Prediction]]:
@@ -138,8 +130,7 @@ def predict_many(
     Args:
         model: Hugging Face folder.
         splits: name → Parquet file of notes.
-        max_prompt_tokens: longer prompts are left out, as in training.
-        max_response_tokens: an answer is cut off there.
+        limits: of prompt and answer; the same as in training.
         limit: predict only the first notes of each split; 0 predicts all.
         engine: how vLLM runs; the CPU profile's settings unless given.
 
@@ -157,12 +148,12 @@ def predict_many(
         if not split.is_file():
             raise MissingError(f"no notes at {split}. Build them first: deepicd notes build.")
     settings = engine or EngineSettings()
-    limits = (max_prompt_tokens, max_response_tokens)
+    encoder = PromptEncoder.of_model(model, limits)
     with ray_session(), _actor(model, settings, limits) as actor:
         return {
             name: _predict_split(
                 actor,
-                _prompts(model, split, max_prompt_tokens=max_prompt_tokens, limit=limit),
+                _prompts(split, encoder, limit=limit),
                 batch_size=settings.batch_size,
                 place=split,
             )
@@ -233,10 +224,10 @@ def evaluate(
     return scores
 
 
-def _prompts(model: Path, split: Path, *, max_prompt_tokens: int, limit: int) -> Any:
+def _prompts(split: Path, encoder: PromptEncoder, *, limit: int) -> Any:
     from deepicd.tokens import stream_prompts
 
-    prompts = stream_prompts(split, model=model, max_prompt_tokens=max_prompt_tokens)
+    prompts = stream_prompts(split, encoder=encoder)
     return prompts.limit(limit) if limit else prompts
 
 
@@ -246,7 +237,7 @@ def _predict_split(actor: Any, prompts: Any, *, batch_size: int, place: Path) ->
     texts = []
     for batch in prompts.iter_batches(batch_size=batch_size, batch_format="pyarrow"):
         texts.append(actor.generate.remote(batch.column("token_ids").to_pylist()))
-        rows += batch.drop_columns(["text", "token_ids"]).to_pylist()
+        rows += batch.select(["note_id", "patient_id", "code"]).to_pylist()
     if not rows:
         raise DataError(f"no note of {place} has a prompt that fits. Raise data.max_prompt_tokens.")
     generated = [text for part in _wait(texts, place) for text in part]
@@ -259,7 +250,7 @@ def _prediction(row: Mapping[str, Any], text: str) -> Prediction:
 
 
 @contextmanager
-def _actor(model: Path, settings: EngineSettings, limits: tuple[int, int]) -> Iterator[Any]:
+def _actor(model: Path, settings: EngineSettings, limits: Limits) -> Iterator[Any]:
     """The engine's actor, ready; its process is gone afterwards, whatever happened."""
     import ray
 

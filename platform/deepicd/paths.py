@@ -42,6 +42,11 @@ class RunPaths:
         return self.root / "traces.parquet"
 
     @property
+    def grpo_notes(self) -> Path:
+        """Training notes of patients without a trace (Parquet)."""
+        return self.notes / "train_grpo.parquet"
+
+    @property
     def model(self) -> Path:
         """The base model as built (Hugging Face layout)."""
         return self.root / "model"

@@ -5,6 +5,7 @@ Codes are ICD-10-CM codes in canonical form everywhere: upper case, no dot, no b
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -21,17 +22,6 @@ class Note:
     sex: str | None = None
     race: str | None = None
     insurance: str | None = None
-
-
-@dataclass(frozen=True)
-class Prompt:
-    """One rendered and tokenised note, ready for a trainer, an evaluator or a server."""
-
-    note_id: str
-    patient_id: str
-    code: str
-    token_ids: tuple[int, ...]
-    """Prompt token ids, the `<think>` prefill included."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +50,18 @@ class Score:
     parts: Mapping[str, float]
     """Name of reward → value in [0, 1] (penalties in [-1, 0]); absent parts are left out."""
     weights: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How long prompts and answers may be: one rule in training, evaluation and serving."""
+
+    max_prompt_tokens: int
+    """Longest prompt, `<think>` prefill included."""
+    max_response_tokens: int
+    """An answer is cut off there."""
+    overlong: Literal["truncate", "filter"] = "truncate"
+    """What becomes of a note whose prompt is longer: words are left out, or the note is."""
 
 
 @dataclass(frozen=True)

@@ -1,49 +1,67 @@
 """Split notes → tokenised prompts, streamed by Ray Data in the order of the file.
 
-In: the Parquet file of a split, the folder of a model whose tokeniser is used. Out: a Ray Dataset
-with `COLUMNS`. Decided here: the prompt is `prompts.render_prompt`, so ids equal those of
-`prompts.prompt_token_ids`; the tokeniser is loaded by transformers once, in the calling process,
-and handed to the workers as its fast backend, so they encode a whole block at once and never import
-transformers; prompts longer than `max_prompt_tokens` are left out, here and so in training and
-evaluation alike; blocks keep the file's order, whatever finishes first.
+In: the Parquet file of a split, an encoder (`prompts.PromptEncoder`). Out: a Ray Dataset with
+`COLUMNS`. Decided here: Ray Data reads blocks on any node and hands them on in the order of the
+file (or of a column: a curriculum), whatever finishes first, so that a consumer starts with the
+first block; notes that the encoder leaves out are left out.
+
+A consumer that has read a stream to its end keeps it (`keep`): the cache is one Parquet file beside
+the split, named by everything that decides its content. The next stream with the same name reads it
+and tokenises nothing.
 """
 
+import hashlib
 import logging
-from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from deepicd import prompts
-from deepicd.errors import DataError, MissingError
+from deepicd.errors import ConfigError, DataError, MissingError
+from deepicd.prompts import PromptEncoder, render_prompt
 
 if TYPE_CHECKING:
     import ray.data
-    from tokenizers import Tokenizer
 
-COLUMNS = ("note_id", "patient_id", "code", "text", "token_ids")
-"""Columns of a tokenised split; `token_ids` is a list of int32, prefill included."""
+COLUMNS = ("note_id", "patient_id", "code", "text", "token_ids", "is_cut")
+"""Columns of a tokenised split; `token_ids` is a list of int32, prefill included; `text` is what
+the model is shown of the note."""
+
+LENGTH = "length"
+"""Order by the note's length in characters, which is no column of the split."""
 
 _NOTE_COLUMNS = ("note_id", "patient_id", "code", "text")
 _ROWS_PER_BATCH = 1024
+_CACHE = "tokens"
+_CACHE_VERSION = "1"
 
 
-def stream_prompts(split: Path, *, model: Path, max_prompt_tokens: int) -> "ray.data.Dataset":
+def stream_prompts(
+    split: Path, *, encoder: PromptEncoder, order_by: str = ""
+) -> "ray.data.Dataset":
     """Tokenised prompts of a split; nothing is read before the dataset is consumed.
 
     Ray must be initialised by the caller; else Ray Data starts or joins one by its own rules.
 
+    Args:
+        split: Parquet file.
+        encoder: tokeniser and limit.
+        order_by: a column of the split, or `length`; with `-` in front, descending. Sorting reads
+            the split before the first row comes; tokenising still streams.
+
     Raises:
-        MissingError: no split, or no tokeniser in `model`.
+        MissingError: no split.
         DataError: the file is not a split of notes, or holds no row.
-        ConfigError: the tokeniser does not know ChatML's markers.
+        ConfigError: it has no column `order_by`.
     """
     num_rows = count_notes(split)
-    backend = load_backend(model)
+    column, is_descending = _check_order(split, order_by)
     import ray.data
 
     context = ray.data.DataContext.get_current()
@@ -51,54 +69,67 @@ def stream_prompts(split: Path, *, model: Path, max_prompt_tokens: int) -> "ray.
     context.execution_options.preserve_order = True
     logging.getLogger("ray.data").setLevel(logging.ERROR)  # else two lines a dataset
     num_blocks = max(1, num_rows // (4 * _ROWS_PER_BATCH))
+    cached = cache_path(split, encoder=encoder, order_by=order_by)
+    if cached.is_file():
+        return ray.data.read_parquet(str(cached), override_num_blocks=num_blocks)
+    extra = [column] if column not in ("", LENGTH, *_NOTE_COLUMNS) else []
     notes = ray.data.read_parquet(
-        str(split), columns=list(_NOTE_COLUMNS), override_num_blocks=num_blocks
+        str(split), columns=[*_NOTE_COLUMNS, *extra], override_num_blocks=num_blocks
     )
+    if column == LENGTH:
+        notes = notes.map_batches(_add_length, batch_format="pyarrow")
+    if column:
+        notes = notes.sort(column, descending=is_descending)
     return notes.map_batches(
         tokenize_block,
-        fn_kwargs={"backend": backend, "max_prompt_tokens": max_prompt_tokens},
+        fn_kwargs={"encoder": encoder},
         batch_format="pyarrow",
         batch_size=_ROWS_PER_BATCH,
     )
 
 
-def tokenize_block(block: pa.Table, *, backend: str, max_prompt_tokens: int) -> pa.Table:
-    """One block of notes as a block of prompts, order kept, over-long rows left out. Pure.
-
-    `backend` is what `load_backend` gave.
-    """
-    token_ids = encode_notes(block["text"].to_pylist(), backend)
-    kept = [row for row, ids in enumerate(token_ids) if len(ids) <= max_prompt_tokens]
-    ids = pa.array([token_ids[row] for row in kept], pa.list_(pa.int32()))
-    return (
-        block.select(list(_NOTE_COLUMNS))
-        .take(pa.array(kept, pa.int64()))
-        .append_column("token_ids", ids)
-    )
-
-
-def encode_notes(texts: Sequence[str], backend: str) -> list[list[int]]:
-    """Prompt token ids of notes; nothing is added, padded or cut."""
-    rendered = [prompts.render_prompt(text) for text in texts]
-    encodings = _tokenizer(backend).encode_batch_fast(rendered, add_special_tokens=False)
-    return [encoding.ids for encoding in encodings]
+def tokenize_block(block: pa.Table, *, encoder: PromptEncoder) -> pa.Table:
+    """One block of notes as a block of prompts, order kept. Pure."""
+    encoded = encoder.encode(block["text"].to_pylist())
+    kept = [row for row, prompt in enumerate(encoded) if prompt.token_ids is not None]
+    columns = {
+        name: block[name].take(pa.array(kept, pa.int64())).combine_chunks()
+        for name in _NOTE_COLUMNS
+        if name != "text"
+    }
+    columns["text"] = pa.array([encoded[row].text for row in kept], pa.string())
+    columns["token_ids"] = pa.array([encoded[row].token_ids for row in kept], pa.list_(pa.int32()))
+    columns["is_cut"] = pa.array([encoded[row].is_cut for row in kept], pa.bool_())
+    return pa.table({name: columns[name] for name in COLUMNS})
 
 
-def count_lengths(split: Path, *, model: Path, max_prompt_tokens: int) -> Mapping[str, int | float]:
-    """Prompt lengths of a split in tokens: mean, max, and how many are over-long.
+def count_lengths(split: Path, *, encoder: PromptEncoder) -> Mapping[str, int | float]:
+    """Prompt lengths of a split in tokens: mean, 99th percentile, maximum of the whole notes; how
+    many are over-long, and of these how many are cut and how many are left out.
 
     Reads in this process, without Ray.
     """
     count_notes(split)
     texts = pq.read_table(split, columns=["text"])["text"].to_pylist()
-    lengths = np.array([len(ids) for ids in encode_notes(texts, load_backend(model))])
+    encoded = encoder.encode(texts)
+    lengths = np.array([prompt.num_tokens for prompt in encoded])
     return {
         "num_notes": len(lengths),
-        "num_overlong": int((lengths > max_prompt_tokens).sum()),
+        "num_overlong": int((lengths > encoder.max_tokens).sum()),
+        "num_cut": sum(prompt.is_cut for prompt in encoded),
+        "num_left_out": sum(prompt.token_ids is None for prompt in encoded),
         "tokens_mean": float(lengths.mean()),
         "tokens_p99": float(np.percentile(lengths, 99)),
         "tokens_max": int(lengths.max()),
     }
+
+
+def count_prompts(split: Path, *, encoder: PromptEncoder, order_by: str = "") -> int:
+    """How many prompts a stream of this split gives, as cheaply as it can be known."""
+    cached = cache_path(split, encoder=encoder, order_by=order_by)
+    if cached.is_file():
+        return int(pq.read_metadata(cached).num_rows)
+    return count_notes(split) - int(count_lengths(split, encoder=encoder)["num_left_out"])
 
 
 def count_notes(split: Path) -> int:
@@ -117,34 +148,60 @@ def count_notes(split: Path) -> int:
     return int(metadata.num_rows)
 
 
-def load_backend(model: Path) -> str:
-    """The fast tokeniser of a model folder, as text that any process can rebuild it from.
+def cache_path(split: Path, *, encoder: PromptEncoder, order_by: str = "") -> Path:
+    """Where the tokenised split is kept: named by data, tokeniser, template, limit and order."""
+    digest = hashlib.sha256()
+    with split.open("rb") as file:
+        digest.update(hashlib.file_digest(file, "sha256").digest())
+    settings = (encoder.backend, str(encoder.max_tokens), encoder.overlong, order_by)
+    for part in (_CACHE_VERSION, render_prompt("\0"), *settings):
+        digest.update(hashlib.sha256(part.encode()).digest())
+    return split.parent / _CACHE / f"{split.stem}-{digest.hexdigest()[:16]}.parquet"
 
-    Raises MissingError without a `tokenizer.json`, DataError when it is broken, ConfigError when
-    ChatML's markers are unknown.
+
+def keep(blocks: Iterator[pa.Table], path: Path) -> Iterator[pa.Table]:
+    """Pass blocks on, and leave them at `path` once the last one was taken.
+
+    A stream that is left early, or a folder that cannot be written, leaves nothing.
     """
-    path = model / "tokenizer.json"
-    if not path.is_file():
-        raise MissingError(
-            f"no tokeniser at {path}; a model is a Hugging Face folder with a fast tokeniser."
-        )
-    from transformers import AutoTokenizer
-
+    aside = path.with_name(f"{path.name}.{uuid4().hex[:8]}")
+    writer: pq.ParquetWriter | None = None
+    is_whole = False
     try:
-        tokenizer: Any = AutoTokenizer.from_pretrained(str(model), local_files_only=True)
-    except Exception as error:  # tokenizers raises bare Exception on a broken file
-        raise DataError(
-            f"{path} is not a tokeniser ({type(error).__name__}); export the model again."
-        ) from None
-    prompts.check_special_tokens(list(tokenizer.added_tokens_encoder), str(path))
-    return str(tokenizer.backend_tokenizer.to_str())
+        for block in blocks:
+            if writer is None:
+                writer = _open(aside, block.schema)
+            if writer is not None:
+                writer.write_table(block)
+            yield block
+        is_whole = writer is not None
+    finally:
+        if writer is not None:
+            writer.close()
+            if is_whole:
+                aside.replace(path)
+            else:
+                aside.unlink()
 
 
-@lru_cache(maxsize=2)
-def _tokenizer(backend: str) -> "Tokenizer":
-    from tokenizers import Tokenizer
+def _open(path: Path, schema: pa.Schema) -> "pq.ParquetWriter | None":
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return pq.ParquetWriter(path, schema)
+    return None
 
-    tokenizer = Tokenizer.from_str(backend)
-    tokenizer.no_padding()
-    tokenizer.no_truncation()
-    return tokenizer
+
+def _add_length(block: pa.Table) -> pa.Table:
+    return block.append_column(LENGTH, pc.utf8_length(block["text"]))
+
+
+def _check_order(split: Path, order_by: str) -> tuple[str, bool]:
+    """Column and direction; both empty for the file's order."""
+    column = order_by.removeprefix("-")
+    known = [*pq.read_schema(split).names, LENGTH]
+    if column and column not in known:
+        raise ConfigError(
+            f"data.curriculum is {order_by!r}, and {split} has no such column; it has "
+            f"{', '.join(known)}"
+        )
+    return column, order_by.startswith("-")

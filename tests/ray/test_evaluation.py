@@ -17,14 +17,15 @@ from deepicd.evaluation import EngineSettings, majority_predictions, predict, pr
 from deepicd.notes.build import write_split
 from deepicd.paths import RunPaths
 from deepicd.promotion.registry import Registry
-from deepicd.prompts import END_OF_TURN, prompt_token_ids, response_text
-from deepicd.records import Note, Prediction
+from deepicd.prompts import END_OF_TURN, PromptEncoder, prompt_token_ids, response_text
+from deepicd.prompts.encode import load_backend
+from deepicd.records import Limits, Note, Prediction
 from deepicd.tokens import stream_prompts
 
 CODES = ("I25.10", "J18.9", "N17.9", "K35.80", "A41.9", "G40.909")
 TEXTS = ("chest pain", "cough and fever", "no urine", "belly ache", "rigors", "seizure")
 SIZES = ModelConfig(vocab_size=700, hidden_size=64, num_layers=2, num_heads=2)
-LIMITS = {"max_prompt_tokens": 64, "max_response_tokens": 48}
+LIMITS = Limits(64, 48, "filter")
 
 
 def build_notes(codes: tuple[str, ...] = CODES, texts: tuple[str, ...] = TEXTS) -> list[Note]:
@@ -120,7 +121,10 @@ def test_every_note_gets_its_own_answer_and_the_engines_process_is_gone_afterwar
     write_split([notes[3], long, *notes[:2]], swapped)
 
     found = predict_many(
-        model, {"test": split, "swapped": swapped}, **LIMITS, engine=EngineSettings(batch_size=4)
+        model,
+        {"test": split, "swapped": swapped},
+        limits=LIMITS,
+        engine=EngineSettings(batch_size=4),
     )
 
     expected = [Prediction(n.note_id, n.patient_id, n.code, n.code) for n in notes]
@@ -133,7 +137,7 @@ def test_every_note_gets_its_own_answer_and_the_engines_process_is_gone_afterwar
 
 @pytest.mark.usefixtures("_cluster")
 def test_a_cut_off_answer_is_a_miss_with_its_reason(model: Path, split: Path) -> None:
-    (first, second) = predict(model, split, max_prompt_tokens=64, max_response_tokens=2, limit=2)
+    (first, second) = predict(model, split, limits=Limits(64, 2), limit=2)
     assert (first.note_id, second.note_id) == ("n0", "n1")
     assert first.prediction is None and first.reason is not None
 
@@ -147,12 +151,13 @@ def test_a_model_that_vllm_cannot_load_is_an_error_and_never_a_score(
     config = broken / "config.json"
     config.write_text(config.read_text().replace('"hidden_size": 64', '"hidden_size": 96'))
     with pytest.raises(CheckpointError, match=r"vLLM failed on .*broken"):
-        predict(broken, split, **LIMITS)
+        predict(broken, split, limits=LIMITS)
 
 
 @pytest.mark.usefixtures("_cluster")
 def test_a_split_whose_notes_are_all_too_long_is_refused(model: Path, split: Path) -> None:
-    prompts = stream_prompts(split, model=model, max_prompt_tokens=20)
+    encoder = PromptEncoder(load_backend(model), 20, "filter")
+    prompts = stream_prompts(split, encoder=encoder)
     with pytest.raises(DataError, match="has a prompt that fits"):
         evaluation._predict_split(None, prompts, batch_size=4, place=split)
 

@@ -1,5 +1,6 @@
 """The built model and its fine-tuning, with the real tokeniser, verl and Ray Train."""
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,7 @@ def dataset(run: dict[str, Path], **limits: int) -> TraceDataset:
         "notes_file": str(run["notes"]),
         "max_prompt_tokens": 200,
         "max_trace_tokens": 60,
+        "overlong": "filter",
         "train_batch_size": 16,
     }
     return TraceDataset(
@@ -156,7 +158,9 @@ def test_fine_tuning_lowers_the_loss_and_leaves_a_model_that_loads(run, tmp_path
         sft={"batch_size": 16, "epochs": 4, "learning_rate": 5e-3, "max_trace_tokens": 60},
         training={"ppo_micro_batch_size_per_gpu": 16, "ppo_mini_batch_size": 64},
     )
+    heeds = signal.getsignal(signal.SIGINT)
     left = train_sft(experiment, **run, out=tmp_path / "start")
+    assert signal.getsignal(signal.SIGINT) is heeds  # Ray Train would keep Ctrl-C to itself
     assert (left.num_traces, left.num_steps) == (NUM_TRACES, 4 * NUM_TRACES // 16)
     assert left.losses[0] > 3 > 2 > left.losses[-1]
     assert [path.name for path in tmp_path.iterdir()] == ["start"], "scratch was left behind"

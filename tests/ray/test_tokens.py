@@ -8,7 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from deepicd import prompts, tokens
-from deepicd.errors import DataError
+from deepicd.errors import ConfigError, DataError
+from deepicd.prompts import PromptEncoder
+from deepicd.records import Limits
 
 NUM_NOTES = 9000
 
@@ -51,10 +53,14 @@ def split(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def encoder_for(model: Path, max_prompt_tokens: int) -> PromptEncoder:
+    return PromptEncoder.of_model(model, Limits(max_prompt_tokens, 16, "filter"))
+
+
 def test_a_split_streams_in_the_files_order_without_over_long_rows(
     model: Path, split: Path
 ) -> None:
-    stream = tokens.stream_prompts(split, model=model, max_prompt_tokens=200)
+    stream = tokens.stream_prompts(split, encoder=encoder_for(model, 200))
     rows = [
         row for batch in stream.iter_batches(batch_format="pyarrow") for row in batch.to_pylist()
     ]
@@ -68,7 +74,7 @@ def test_streamed_ids_equal_those_of_the_tokenisers_own_template(model: Path, sp
 
     tokenizer = AutoTokenizer.from_pretrained(model)
     texts = pq.read_table(split, columns=["text"])["text"].to_pylist()[:20]
-    stream = tokens.stream_prompts(split, model=model, max_prompt_tokens=4096)
+    stream = tokens.stream_prompts(split, encoder=encoder_for(model, 4096))
     for row, text in zip(stream.take(20), texts, strict=True):
         assert list(row["token_ids"]) == prompts.prompt_token_ids(tokenizer, text)
 
@@ -77,4 +83,30 @@ def test_an_empty_split_is_refused_before_anything_runs(model: Path, tmp_path: P
     schema = pa.schema([(name, pa.string()) for name in ("note_id", "patient_id", "code", "text")])
     pq.write_table(schema.empty_table(), tmp_path / "test.parquet")
     with pytest.raises(DataError, match="holds no note"):
-        tokens.stream_prompts(tmp_path / "test.parquet", model=model, max_prompt_tokens=10)
+        tokens.stream_prompts(tmp_path / "test.parquet", encoder=encoder_for(model, 100))
+
+
+def test_a_curriculum_streams_in_the_order_of_a_column(model: Path, split: Path) -> None:
+    def ids(order_by: str) -> list[str]:
+        stream = tokens.stream_prompts(split, encoder=encoder_for(model, 4096), order_by=order_by)
+        return [row["note_id"] for row in stream.take_all()]
+
+    assert ids("-note_id") == [f"n{number:05}" for number in reversed(range(NUM_NOTES))]
+    longest = {f"n{number:05}" for number in range(7, NUM_NOTES, 1000)}
+    assert set(ids("length")[-len(longest) :]) == longest
+    with pytest.raises(ConfigError, match=r"data\.curriculum is 'size'.* has no such column"):
+        tokens.stream_prompts(split, encoder=encoder_for(model, 4096), order_by="size")
+
+
+def test_what_was_kept_is_read_and_not_tokenised_again(model: Path, split: Path) -> None:
+    encoder = encoder_for(model, 200)
+    cached = tokens.cache_path(split, encoder=encoder)
+    stream = tokens.stream_prompts(split, encoder=encoder)
+    first = pa.concat_tables(tokens.keep(stream.iter_batches(batch_format="pyarrow"), cached))
+    broken = PromptEncoder("no tokeniser at all", encoder.max_tokens, "filter")
+    cached.rename(tokens.cache_path(split, encoder=broken))
+    again = tokens.stream_prompts(split, encoder=broken).to_arrow_refs()
+    import ray
+
+    assert pa.concat_tables(ray.get(again)).to_pylist() == first.to_pylist()
+    assert tokens.count_prompts(split, encoder=broken) == first.num_rows

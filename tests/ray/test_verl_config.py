@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 from deepicd.config import Experiment, known_addresses, load_experiment
 from deepicd.errors import ConfigError, DataError
 from deepicd.training import verl_config
+from deepicd.training.verl_sft_config import compose_sft
 
 EXPERIMENTS = sorted((Path(__file__).parents[2] / "experiments").glob("*.toml"))
 
@@ -30,7 +31,7 @@ def test_every_experiment_composes_and_passes_verls_checks(path):
     experiment = load_experiment(path)
     config = compose(experiment)
     assert config.data.train_batch_size == experiment.training.train_batch_size
-    assert verl_config.compose_sft(
+    assert compose_sft(
         experiment, model=Path("m"), traces=Path("t"), notes=Path("n"), out=Path("o")
     ).optim.lr == pytest.approx(experiment.sft.learning_rate)
 
@@ -165,12 +166,12 @@ def test_the_sft_micro_batch_divides_each_gpus_share():
         training={"num_gpus": 2, "ppo_micro_batch_size_per_gpu": 16},
     )
     paths = {name: Path(name) for name in ("model", "traces", "notes", "out")}
-    assert verl_config.compose_sft(experiment, **paths).data.micro_batch_size_per_gpu == 12
+    assert compose_sft(experiment, **paths).data.micro_batch_size_per_gpu == 12
     uneven = experiment.model_copy(
         update={"sft": experiment.sft.model_copy(update={"batch_size": 33})}
     )
     with pytest.raises(ConfigError, match=r"sft\.batch_size \(33\) must be a multiple"):
-        verl_config.compose_sft(uneven, **paths)
+        compose_sft(uneven, **paths)
 
 
 def test_only_the_cpu_profile_names_its_platform_in_the_environment():

@@ -9,7 +9,7 @@ import pytest
 
 from deepicd.errors import CheckpointError, DataError, MissingError
 from deepicd.evaluation import EngineSettings, evaluate, majority_predictions, predict
-from deepicd.records import Prediction
+from deepicd.records import Limits, Prediction
 from deepicd.scoring import read_predictions
 
 TEXT = "CHIEF COMPLAINT: chest pain"
@@ -82,14 +82,14 @@ def test_nothing_to_score_is_refused_and_writes_nothing(tmp_path: Path) -> None:
 
 def test_prediction_is_refused_before_ray_starts(tmp_path: Path) -> None:
     split = write_notes(tmp_path / "test.parquet", "J189")
-    limits = {"max_prompt_tokens": 64, "max_response_tokens": 8}
+    limits = Limits(64, 8)
     with pytest.raises(MissingError, match=r"no config\.json"):
-        predict(tmp_path, split, **limits)
+        predict(tmp_path, split, limits=limits)
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "pytorch_model.bin").write_bytes(b"")
     split.unlink()
     with pytest.raises(CheckpointError, match="is refused"):
-        predict(tmp_path, split, **limits)
+        predict(tmp_path, split, limits=limits)
 
 
 def test_engine_settings_follow_the_profile() -> None:

@@ -5,10 +5,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from deepicd.config import parse_experiment
-from deepicd.errors import ConfigError
+from deepicd.errors import ConfigError, DataError
+from deepicd.notes.subset import leave_out_patients
 from deepicd.paths import RunPaths
 from deepicd.pipeline import check_before_start, summary
 from deepicd.pipeline.run import Run, prepare_root
@@ -128,6 +131,17 @@ def test_lineage_and_folder_of_a_trial():
 def test_the_headline_names_every_level():
     text = headline(scores_of("I2510", "J189", None, None))
     assert all(word in text for word in ("hierarchical", "chapter", "category", "full", "50.0%"))
+
+
+def test_grpo_learns_from_patients_without_a_trace(tmp_path):
+    rows = [{"note_id": f"n{i}", "patient_id": f"p{i % 3}", "text": "t"} for i in range(7)]
+    split, out = tmp_path / "train.parquet", tmp_path / "train_grpo.parquet"
+    pq.write_table(pa.Table.from_pylist(rows), split)
+    assert leave_out_patients(split, {"p1"}, out) == 5
+    assert pq.read_table(out)["note_id"].to_pylist() == ["n0", "n2", "n3", "n5", "n6"]
+    with pytest.raises(DataError, match=r"lower sft\.num_traces"):
+        leave_out_patients(split, {"p0", "p1", "p2"}, tmp_path / "none.parquet")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [out.name, split.name][::-1]
 
 
 # Before anything starts

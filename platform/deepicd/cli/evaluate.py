@@ -71,8 +71,7 @@ def answer_split(
     return predict(
         Path(model),
         split,
-        max_prompt_tokens=known.data.max_prompt_tokens,
-        max_response_tokens=known.training.max_response_tokens,
+        limits=known.limits,
         limit=limit,
         engine=EngineSettings.for_profile(known.profile, seed=known.seed),
     )

@@ -106,7 +106,6 @@ def predict_version(
     return predict(
         store.verify(name).path,
         split,
-        max_prompt_tokens=experiment.data.max_prompt_tokens,
-        max_response_tokens=experiment.training.max_response_tokens,
+        limits=experiment.limits,
         engine=EngineSettings.for_profile(experiment.profile, seed=experiment.seed),
     )

@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from deepicd.records import Limits
+
 Scalar = float | int | str | bool
 
 HEAD_WIDTHS = (32, 64, 80, 96, 112, 128)
@@ -39,7 +41,13 @@ class DataConfig(Part):
     split_shares: tuple[float, float, float, float] = (0.6, 0.1, 0.2, 0.1)
     """Shares of patients in train, validation, test and promotion; must sum to 1."""
     max_prompt_tokens: int = Field(default=2048, ge=16)
-    """Longest prompt in tokens, prefill included; longer notes are left out and counted."""
+    """Longest prompt in tokens, prefill included."""
+    overlong: Literal["truncate", "filter"] = "truncate"
+    """A note with a longer prompt loses words, the least important sections first, or is left out;
+    the same in training, evaluation and serving."""
+    curriculum: str = ""
+    """Order of the training notes: a column of the split, or `length`; `-` in front reverses it.
+    Empty: shuffled by seed and epoch."""
     num_validation: int = Field(default=0, ge=0)
     """Validation notes used inside trials (the first ones of the split); 0 uses all."""
 
@@ -351,6 +359,13 @@ class Experiment(Part):
     def _check(self) -> "Experiment":
         check_batches(self.training)
         return self
+
+    @property
+    def limits(self) -> Limits:
+        """How long prompts and answers may be."""
+        return Limits(
+            self.data.max_prompt_tokens, self.training.max_response_tokens, self.data.overlong
+        )
 
 
 def check_batches(training: TrainingConfig) -> None:

@@ -43,6 +43,7 @@ def build_start_model(run: Run) -> None:
 def build_or_take_model(run: Run) -> Path:
     """Write the traces; build the small model unless one is named. Returns the model's folder."""
     from deepicd.notes.build import read_split
+    from deepicd.notes.subset import leave_out_patients
     from deepicd.traces import collect_traces, write_traces
     from deepicd.training.model import build_model
 
@@ -52,6 +53,9 @@ def build_or_take_model(run: Run) -> Path:
     with run.stage("model", f"{given or 'built here'}, and {experiment.sft.num_traces} traces"):
         traces = collect_traces(notes, experiment.sft, seed=experiment.seed)
         write_traces(traces, paths.traces)
+        patients = {trace["patient_id"] for trace in traces}
+        num_left = leave_out_patients(paths.split("train"), patients, paths.grpo_notes)
+        run.detail(f"{num_left} notes of patients without a trace are left for GRPO")
         if given is not None:
             return given
         texts = [note.text for note in notes] + [trace["response"] for trace in traces]
@@ -86,8 +90,7 @@ def score_model(run: Run, name: str, model: Path, *, stage: str) -> Scored:
         predictions = predict_many(
             model,
             {split: paths.split(split) for split in ("test", "promotion")},
-            max_prompt_tokens=experiment.data.max_prompt_tokens,
-            max_response_tokens=experiment.training.max_response_tokens,
+            limits=experiment.limits,
             engine=EngineSettings.for_profile(experiment.profile, seed=experiment.seed),
         )
         same_notes = [prediction.note_id for prediction in predictions["test"]]
@@ -130,7 +133,7 @@ def sweep(run: Run) -> list[Trial]:
     paths, settings = run.paths, run.experiment.sweep
     steps = run.experiment.training.total_steps
     given = TrialInput(
-        model=paths.sft, train=paths.split("train"), validation=paths.split("validation")
+        model=paths.sft, train=paths.grpo_notes, validation=paths.split("validation")
     )
     with run.stage("sweep", f"{settings.num_trials} trials of up to {steps} GRPO steps"):
         return run_sweep(run.experiment, given, storage=paths.sweep, say=run.detail)

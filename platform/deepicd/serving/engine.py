@@ -5,8 +5,9 @@ forwards OpenAI requests to vLLM's own FastAPI application (`forward`), so that 
 parameters and error shapes are vLLM's and not a copy of them.
 
 Decided here:
-- Prompts of notes are token ids made by `prompts.prompt_token_ids` with the transformers tokeniser
-  of the model folder: identical to training. vLLM never tokenises a note of the typed route.
+- Prompts of notes are token ids made by `prompts.PromptEncoder` with the tokeniser of the model's
+  folder, over-long notes cut by the rule of training. vLLM never tokenises a note of the typed
+  route.
 - `ray.serve.llm` is not used: it fits one vLLM release only (another one than verl's GPU set has)
   and costs every process its imports. vLLM's `build_app`/`init_app_state` exist in both sets.
 - Nothing of a prompt is logged: request logging is off, and the handler of malformed bodies, which
@@ -21,7 +22,8 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from deepicd.errors import CapacityError, ConfigError, MissingError, ServingError
-from deepicd.prompts import CHAT_TEMPLATE, prompt_token_ids
+from deepicd.prompts import CHAT_TEMPLATE, PromptEncoder
+from deepicd.records import Limits
 from deepicd.serving.problems import explain_validation, openai_error
 from deepicd.serving.protocols import Generation, Head, TooLong
 from deepicd.serving.settings import EngineSettings, ServedModel, ServingSettings
@@ -38,14 +40,13 @@ class VllmEngine:
     def __init__(
         self, client: Any, app: Any, *, model: ServedModel, settings: ServingSettings
     ) -> None:
-        from transformers import AutoTokenizer
-
         self.version = model.version
         self._client = client
         self._app = app
         self._settings = settings
-        self._tokenizer = AutoTokenizer.from_pretrained(str(model.path))
-        self._max_prompt_tokens = max_prompt_tokens(model, settings)
+        longest = max_prompt_tokens(model, settings)
+        limits = Limits(longest, settings.max_response_tokens, settings.overlong)
+        self._encoder = PromptEncoder.of_model(model.path, limits)
 
     @classmethod
     async def start(cls, model: ServedModel, settings: ServingSettings) -> "VllmEngine":
@@ -70,9 +71,10 @@ class VllmEngine:
 
     async def generate(self, note: str, num_samples: int) -> Generation | TooLong:
         """Answer one note greedily and by sampling; both draw on one cached prompt."""
-        ids = prompt_token_ids(self._tokenizer, note)
-        if len(ids) > self._max_prompt_tokens:
-            return TooLong(len(ids), self._max_prompt_tokens)
+        (prompt,) = self._encoder.encode([note])
+        ids = prompt.token_ids
+        if ids is None:
+            return TooLong(prompt.num_tokens, self._encoder.max_tokens)
         greedy, sampled = await asyncio.gather(
             self._complete(ids, num_samples=1, temperature=0.0),
             self._complete(ids, num_samples=num_samples, temperature=self._settings.temperature),
@@ -83,6 +85,7 @@ class VllmEngine:
             prompt_token_ids=tuple(ids),
             num_completion_tokens=sum(len(o.token_ids) for o in [*greedy, *sampled]),
             is_truncated=greedy[0].finish_reason == "length",
+            is_note_cut=prompt.is_cut,
         )
 
     async def _complete(self, ids: list[int], *, num_samples: int, temperature: float) -> list[Any]:

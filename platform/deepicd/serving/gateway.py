@@ -112,8 +112,8 @@ def refuse_too_long(note: TooLong) -> RefusedError:
     """The training rule, said to the client."""
     return RefusedError(
         f"note: its prompt has {note.num_prompt_tokens} tokens; at most {note.max_prompt_tokens} "
-        "are accepted, as in training, where longer notes are left out (max_prompt_tokens). Send "
-        "the sections up to the physical exam only, or shorten the history.",
+        "are accepted, as in training, where longer notes are left out (data.overlong = 'filter'). "
+        "Send the sections up to the physical exam only, or shorten the history.",
         status=400,
     )
 

@@ -28,6 +28,8 @@ class Generation:
     """Tokens generated, samples included."""
     is_truncated: bool
     """True when the greedy answer hit `max_response_tokens`."""
+    is_note_cut: bool = False
+    """True when the model was shown a part of an over-long note."""
 
 
 @dataclass(frozen=True)

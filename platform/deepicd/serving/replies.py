@@ -115,6 +115,8 @@ class Diagnosis(Body):
     reasoning: str | None
     is_truncated: bool
     """True when the answer ran into the token limit."""
+    is_note_cut: bool
+    """True when the note was over-long and the model was shown its most important sections only."""
     usage: Usage
     prompt_token_ids: list[int] | None = None
 
@@ -140,6 +142,7 @@ def build_diagnosis(
         ],
         reasoning=answer.think if request.include_reasoning else None,
         is_truncated=generation.is_truncated,
+        is_note_cut=generation.is_note_cut,
         usage=Usage(
             prompt_tokens=len(generation.prompt_token_ids),
             completion_tokens=generation.num_completion_tokens,

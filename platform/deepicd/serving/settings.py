@@ -89,6 +89,8 @@ class ServingSettings(Part):
     """Longest prompt, prefill included: the rule of training and evaluation."""
     max_response_tokens: int = Field(default=1024, ge=8)
     """Longest answer of the typed route."""
+    overlong: Literal["truncate", "filter"] = "truncate"
+    """A note with a longer prompt loses words, which the reply says, or is refused."""
     num_samples: int = Field(default=8, ge=0, le=64)
     """Sampled answers beside the greedy one, from which confidence and top-k are counted."""
     temperature: float = Field(default=0.9, gt=0)
@@ -124,6 +126,7 @@ class ServingSettings(Part):
             max_body_bytes=serving.max_note_bytes,
             max_prompt_tokens=experiment.data.max_prompt_tokens,
             max_response_tokens=experiment.training.max_response_tokens,
+            overlong=experiment.data.overlong,
             temperature=experiment.training.temperature,
             seed=experiment.seed,
             log=log,

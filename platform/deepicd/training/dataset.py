@@ -1,26 +1,30 @@
-"""verl's dataset, fed by Ray Data.
+"""verl's dataset, fed by Ray Data, and the order in which its rows are asked for.
 
 In: one split of notes (Parquet). Out: the rows verl's trainer asks for by index. Ray Data reads and
 tokenises in the background while verl starts its workers; a row that has not arrived yet is waited
 for, so training starts before the whole split is tokenised. verl always passes a sampler, which
-rules out an iterable dataset; row order is the file's (shuffled by seed when it was built), so an
-index means the same row in every run and a resumed sampler continues with exactly the next unseen
-row.
+rules out an iterable dataset; an index means the same row in every run, and a resumed sampler goes
+on with exactly the next unseen row.
 
-Rows whose prompt is over-long are left out by `tokens`. How many are kept is known only at the end
-of the stream, so the training length is the file's row count and indices wrap around the rows kept.
-Validation must not count a note twice: its kept rows are counted here first, without Ray.
+Over-long notes are cut, or left out, by `prompts.encode`. How many are left out is known only at
+the end of the stream, so the training length is the file's row count and indices wrap around the
+rows kept. Validation must not count a note twice: its kept rows are counted here first.
 """
 
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from torch.utils.data import Dataset
+import numpy as np
+import pyarrow as pa
+from torch.utils.data import Dataset, Sampler
 
 from deepicd.errors import DataError
-from deepicd.tokens import count_lengths, count_notes, stream_prompts
+from deepicd.prompts import PromptEncoder
+from deepicd.records import Limits
+from deepicd.tokens import cache_path, count_notes, count_prompts, keep, stream_prompts
 
 DATA_SOURCE = "notes"
 _BLOCK_ROWS = 256
@@ -33,6 +37,8 @@ class RowStream:
     """
 
     def __init__(self, blocks: Iterator[Sequence[dict[str, Any]]]) -> None:
+        self.waited_s = 0.0
+        """Seconds that callers of `row` have waited for rows to arrive."""
         self._rows: list[dict[str, Any]] = []
         self._is_finished = False
         self._error: BaseException | None = None
@@ -64,7 +70,9 @@ class RowStream:
         arrived."""
         self.start()
         with self._arrived:
+            started = time.monotonic()
             self._arrived.wait_for(lambda: index < len(self._rows) or self._is_finished)
+            self.waited_s += time.monotonic() - started
             if index >= len(self._rows):
                 self._raise_if_unusable()
             return self._rows[index % len(self._rows)]
@@ -92,16 +100,20 @@ class NotesDataset(Dataset):
         split = Path(data_files if isinstance(data_files, str) else data_files[0])
         self._is_training = str(split) in _as_paths(config.train_files)
         self._max_samples = max_samples
-        limits = {
-            "model": Path(tokenizer.name_or_path),
-            "max_prompt_tokens": config.max_prompt_length,
-        }
+        limits = Limits(config.max_prompt_length, config.max_response_length, config.overlong)
+        encoder = PromptEncoder.of_model(Path(tokenizer.name_or_path), limits)
+        order_by = config.curriculum if self._is_training else ""
         self._num_rows = count_notes(split)
         if not self._is_training:
-            self._num_rows -= int(count_lengths(split, **limits)["num_overlong"])
-        self._stream = RowStream(read_blocks(split, **limits))
+            self._num_rows = count_prompts(split, encoder=encoder)
+        self._stream = RowStream(read_blocks(split, encoder, order_by=order_by))
         if self._is_training:  # validation comes later, when the engines are up
             self._stream.start()
+
+    @property
+    def waited_s(self) -> float:
+        """Seconds that the trainer has waited for notes so far: 0 unless it starves."""
+        return self._stream.waited_s
 
     def __len__(self) -> int:
         return min(self._num_rows, self._max_samples) if self._max_samples > 0 else self._num_rows
@@ -110,13 +122,58 @@ class NotesDataset(Dataset):
         return verl_row(self._stream.row(index), index)
 
 
-def read_blocks(split: Path, **limits: Any) -> Iterator[list[dict[str, Any]]]:
-    """Tokenised rows of a split as Ray Data delivers them."""
-    batches = stream_prompts(split, **limits).iter_batches(
-        batch_size=_BLOCK_ROWS, batch_format="pyarrow"
+class EpochSampler(Sampler[int]):
+    """Indices of the training rows: as they arrive in the first epoch, shuffled in later ones.
+
+    The first epoch takes the order of the stream (the file was shuffled when it was built, or a
+    curriculum asks for an order), so that no row is waited for longer than necessary; a later epoch
+    is a permutation that follows from seed and epoch alone, unless there is a curriculum, which is
+    repeated. `state_dict` is all that a restart needs to go on with the next unseen row.
+    """
+
+    def __init__(self, num_rows: int, *, seed: int, is_shuffled: bool) -> None:
+        self._num_rows = num_rows
+        self._seed = seed
+        self._is_shuffled = is_shuffled
+        self._epoch = 0
+        self._next = 0
+
+    def __len__(self) -> int:
+        return self._num_rows
+
+    def __iter__(self) -> Iterator[int]:
+        order = self._order()
+        while self._next < self._num_rows:
+            self._next += 1
+            yield int(order[self._next - 1])
+        self._epoch, self._next = self._epoch + 1, 0
+
+    def state_dict(self) -> dict[str, int]:
+        """Epoch, and how many of its rows were given out."""
+        return {"epoch": self._epoch, "next": self._next}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Go on where `state` was taken."""
+        self._epoch, self._next = state["epoch"], state["next"]
+
+    def _order(self) -> Any:
+        if self._epoch == 0 or not self._is_shuffled:
+            return range(self._num_rows)
+        return np.random.default_rng([self._seed, self._epoch]).permutation(self._num_rows)
+
+
+def read_blocks(
+    split: Path, encoder: PromptEncoder, *, order_by: str = ""
+) -> Iterator[list[dict[str, Any]]]:
+    """Tokenised rows of a split as Ray Data delivers them; kept for the next trial."""
+    blocks: Iterator[pa.Table] = iter(
+        stream_prompts(split, encoder=encoder, order_by=order_by).iter_batches(
+            batch_size=_BLOCK_ROWS, batch_format="pyarrow"
+        )
     )
-    for batch in batches:
-        yield batch.to_pylist()
+    cached = cache_path(split, encoder=encoder, order_by=order_by)
+    for block in blocks if cached.is_file() else keep(blocks, cached):
+        yield block.to_pylist()
 
 
 def verl_row(prompt: dict[str, Any], index: int) -> dict[str, Any]:

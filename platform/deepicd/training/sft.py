@@ -8,7 +8,9 @@ which differs by configuration alone.
 
 import shutil
 import tempfile
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,8 +22,9 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from deepicd import checkpoints
 from deepicd.config import Experiment
 from deepicd.errors import MissingError, TrainingError
-from deepicd.training import verl_config
 from deepicd.training.model import set_dtype
+from deepicd.training.verl_config import worker_env
+from deepicd.training.verl_sft_config import compose_sft
 
 _GROUP_BACKENDS = {"cpu": "gloo", "gpu": "cpu:gloo,cuda:nccl"}
 
@@ -65,7 +68,7 @@ def train_sft(
     out.parent.mkdir(parents=True, exist_ok=True)
     storage = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent.resolve()))
     try:
-        config = verl_config.compose_sft(
+        config = compose_sft(
             experiment, model=model, traces=traces, notes=notes, out=storage / "verl"
         )
         result = _fit(experiment, OmegaConf.to_container(config, resolve=True), storage)
@@ -87,13 +90,31 @@ def _fit(experiment: Experiment, config: Any, storage: Path) -> Result:
         run_config=RunConfig(
             name="sft",
             storage_path=str(storage),
-            worker_runtime_env={"env_vars": verl_config.worker_env(experiment)},
+            worker_runtime_env={"env_vars": worker_env(experiment)},
         ),
     )
     try:
-        return trainer.fit()
+        return beside_main_thread(trainer.fit)
     except Exception as error:
         raise TrainingError(f"SFT failed: {error}") from error
+
+
+def beside_main_thread(work: Callable[[], Result]) -> Result:
+    """Run `work` in another thread and wait for it; Ctrl-C interrupts the waiting.
+
+    Called in the main thread, Ray Train would take over SIGINT for the rest of the process and
+    Ctrl-C would do nothing after SFT (`DataParallelTrainer._register_sigint_handler`, Ray 2.60).
+    """
+    outcome: Future[Result] = Future()
+
+    def run() -> None:
+        try:
+            outcome.set_result(work())
+        except BaseException as error:
+            outcome.set_exception(error)
+
+    threading.Thread(target=run, daemon=True, name="ray-train").start()
+    return outcome.result()
 
 
 def train_on_worker(loop: Mapping[str, Any]) -> None:

@@ -3,12 +3,12 @@
 In: traces (Parquet; `note_id`, `response`) and the notes they belong to (Parquet; `note_id`,
 `text`). Out: rows of `input_ids`, `position_ids` and `loss_mask` (1 on the response and its end of
 turn, 0 on the prompt, prefill included), int64, length prompt + response. The prompt's ids are
-those of rollouts and serving. A trace whose note or response is over-long is left out and counted,
-by the same limits as everywhere.
+those of rollouts and serving, over-long notes cut or left out by the same rule; a trace whose
+response is over-long is left out and counted.
 """
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,8 @@ import torch
 from torch.utils.data import Dataset
 
 from deepicd.errors import DataError
-from deepicd.prompts import END_OF_TURN, prompt_token_ids
+from deepicd.prompts import END_OF_TURN, PromptEncoder
+from deepicd.records import Limits
 
 Sample = dict[str, torch.Tensor]
 
@@ -38,8 +39,12 @@ class TraceDataset(Dataset):
         texts = _read_texts(Path(config.notes_file))
         pairs = [pair for file in files for pair in _read_pairs(Path(file), texts)]
         pairs = pairs[:max_samples] if max_samples > 0 else pairs
-        limits = (int(config.max_prompt_tokens), int(config.max_trace_tokens))
-        self._samples = list(encode_traces(pairs, tokenizer, limits=limits))
+        limits = Limits(
+            int(config.max_prompt_tokens), int(config.max_trace_tokens), config.overlong
+        )
+        encoder = PromptEncoder.of_model(Path(tokenizer.name_or_path), limits)
+        longest = limits.max_response_tokens
+        self._samples = list(encode_traces(pairs, tokenizer, encoder, max_response_tokens=longest))
         self._check(len(pairs), int(config.train_batch_size))
 
     def _check(self, num_traces: int, batch_size: int) -> None:
@@ -63,17 +68,20 @@ class TraceDataset(Dataset):
 
 
 def encode_traces(
-    pairs: Iterable[tuple[str, str]], tokenizer: Any, *, limits: tuple[int, int]
+    pairs: Sequence[tuple[str, str]],
+    tokenizer: Any,
+    encoder: PromptEncoder,
+    *,
+    max_response_tokens: int,
 ) -> Iterator[Sample]:
-    """Samples of (note text, response) pairs; pairs beyond `limits` (tokens of prompt and response)
-    are left out.
+    """Samples of (note text, response) pairs; a note without a prompt and a response beyond the
+    limit are left out.
     """
-    max_prompt, max_response = limits
-    for text, response in pairs:
-        prompt = prompt_token_ids(tokenizer, text)
+    encoded = encoder.encode([text for text, _ in pairs])
+    for (_, response), prompt in zip(pairs, encoded, strict=True):
         answer = tokenizer(response + END_OF_TURN, add_special_tokens=False)["input_ids"]
-        if len(prompt) <= max_prompt and len(answer) <= max_response:
-            yield make_sample(prompt, answer)
+        if prompt.token_ids is not None and len(answer) <= max_response_tokens:
+            yield make_sample(prompt.token_ids, answer)
 
 
 def make_sample(prompt: Sequence[int], answer: Sequence[int]) -> Sample:

@@ -13,11 +13,13 @@ from typing import Any
 
 import numpy as np
 import transfer_queue as tq
+from torchdata.stateful_dataloader import StatefulDataLoader
 from verl.trainer.ppo.v1 import PPOTrainerSync, register_trainer
 
 from deepicd.errors import TrainingError
 from deepicd.records import Prediction
 from deepicd.scoring import score_predictions
+from deepicd.training.dataset import EpochSampler
 
 NAME = "deepicd"
 PEARSON_KEY = "training/rollout_actor_probs_pearson_corr"
@@ -53,6 +55,7 @@ class ReportingTrainer(PPOTrainerSync):
 
     _saved: Path | None = None
     _validation_scores: Mapping[str, float] = {}
+    _waited_s: float = 0.0
 
     def _build_replay_buffer(self) -> Any:
         self.trainer_mode = "sync"  # verl chooses buffers and checkpoints by this name
@@ -69,6 +72,26 @@ class ReportingTrainer(PPOTrainerSync):
     def logger(self, tracking: Any) -> None:
         tracking.logger["report"] = _ReportBackend(self)
         self._tracking = tracking
+
+    train_dataloader: Any
+
+    def _init_dataloader(self) -> None:
+        """As verl does, with an order of our own: verl's seeded shuffle would ask for the last row
+        of a stream first.
+        """
+        super()._init_dataloader()
+        data = self.config.data
+        verls: Any = self.train_dataloader
+        sampler = EpochSampler(
+            len(self.train_dataset), seed=data.seed, is_shuffled=not data.curriculum
+        )
+        self.train_dataloader = StatefulDataLoader(
+            dataset=self.train_dataset,
+            batch_size=verls.batch_size,
+            drop_last=verls.drop_last,
+            collate_fn=verls.collate_fn,
+            sampler=sampler,
+        )
 
     def report_step(self, step: int, metrics: dict[str, float]) -> None:
         """Hand one step's metrics and, if one was saved at this step, its checkpoint folder on."""
@@ -91,6 +114,8 @@ class ReportingTrainer(PPOTrainerSync):
             keys=batch.keys, partition_id=batch.partition_id, select_fields=["extra_fields"]
         )
         metrics.update(mean_parts(_reward_infos(extra["extra_fields"])))
+        metrics["data/waited_s"] = self.train_dataset.waited_s - self._waited_s
+        self._waited_s = self.train_dataset.waited_s
         check_agreement(metrics, self.min_probs_pearson, step=global_steps)
 
     def _val_metrics_update(

@@ -1,4 +1,4 @@
-"""The one file that knows verl's configuration keys.
+"""Experiment → configuration of a GRPO run; with `verl_sft_config` all that knows verl's keys.
 
 In: an `Experiment` and the paths of one run. Out: the configuration that verl 0.9.1 trains from,
 checked by verl's own `validate_config`. Decided here:
@@ -36,9 +36,9 @@ _ACTOR = "actor_rollout_ref.actor"
 _REF = "actor_rollout_ref.ref"
 _ROLLOUT = "actor_rollout_ref.rollout"
 _MODEL = "actor_rollout_ref.model"
-_EXTERNAL = "deepicd.training.external"
-_FP32 = {"param_dtype": "fp32", "reduce_dtype": "fp32", "buffer_dtype": "fp32"}
-_BF16 = {"param_dtype": "bf16", "reduce_dtype": "fp32", "buffer_dtype": "fp32"}
+EXTERNAL = "deepicd.training.external"
+FP32 = {"param_dtype": "fp32", "reduce_dtype": "fp32", "buffer_dtype": "fp32"}
+BF16 = {"param_dtype": "bf16", "reduce_dtype": "fp32", "buffer_dtype": "fp32"}
 
 MAPPED: Mapping[str, str] = {
     "data.train_batch_size": "training.train_batch_size",
@@ -121,11 +121,11 @@ _CPU: Settings = {
     f"{_ACTOR}.strategy": "fsdp2",
     f"{_ACTOR}.use_torch_compile": False,
     f"{_ACTOR}.fsdp_config.use_torch_compile": False,
-    f"{_ACTOR}.fsdp_config.mixed_precision": _FP32,
+    f"{_ACTOR}.fsdp_config.mixed_precision": FP32,
     f"{_REF}.strategy": "fsdp2",
     f"{_REF}.use_torch_compile": False,
     f"{_REF}.fsdp_config.use_torch_compile": False,
-    f"{_REF}.fsdp_config.mixed_precision": _FP32,
+    f"{_REF}.fsdp_config.mixed_precision": FP32,
     f"{_ROLLOUT}.dtype": "float32",
     f"{_ROLLOUT}.enforce_eager": True,
     f"{_ROLLOUT}.free_cache_engine": False,
@@ -148,9 +148,9 @@ _GPU: Settings = {
     f"{_ACTOR}.fsdp_config.use_torch_compile": True,
     f"{_ACTOR}.fsdp_config.param_offload": False,
     f"{_ACTOR}.fsdp_config.optimizer_offload": False,
-    f"{_ACTOR}.fsdp_config.mixed_precision": _BF16,
+    f"{_ACTOR}.fsdp_config.mixed_precision": BF16,
     f"{_REF}.fsdp_config.param_offload": False,
-    f"{_REF}.fsdp_config.mixed_precision": _BF16,
+    f"{_REF}.fsdp_config.mixed_precision": BF16,
     f"{_ROLLOUT}.dtype": "bfloat16",
     f"{_ROLLOUT}.enforce_eager": False,
     f"{_ROLLOUT}.free_cache_engine": True,
@@ -159,25 +159,6 @@ _GPU: Settings = {
 }
 
 _PROFILES: Mapping[str, Settings] = {"cpu": _CPU, "gpu": _GPU}
-
-_SFT_PROFILES: Mapping[str, Settings] = {
-    "cpu": {
-        "model.override_config": {"attn_implementation": "sdpa"},
-        "model.use_remove_padding": False,
-        "model.enable_gradient_checkpointing": False,
-        "engine.strategy": "fsdp2",
-        "engine.use_torch_compile": False,
-        "engine.mixed_precision": _FP32,
-        "trainer.device": "cpu",
-    },
-    "gpu": {
-        "model.use_remove_padding": True,
-        "model.enable_gradient_checkpointing": True,
-        "engine.strategy": "fsdp",
-        "engine.mixed_precision": _BF16,
-        "trainer.device": "cuda",
-    },
-}
 
 
 def compose_grpo(
@@ -203,7 +184,7 @@ def compose_grpo(
         ConfigError: a `[verl]` key that verl lacks or that cannot work, or settings verl refuses.
         DataError: fewer training notes than one batch.
     """
-    with _platform(experiment):
+    with platform_of(experiment):
         wiring = _grpo_wiring(experiment, model=model, train=train, validation=validation, out=out)
         if resume is not None:
             wiring |= {
@@ -212,63 +193,10 @@ def compose_grpo(
             }
         settings = _BOTH | _PROFILES[experiment.profile] | _mapped(experiment) | wiring
         settings["trainer.total_training_steps"] = _total_steps(experiment, train)
-        config = _compose("ppo_trainer")
+        config = compose("ppo_trainer")
         set_values(config, settings)
         pass_through(config, experiment.verl, refused=_refused(wiring))
         _validate(config)
-    return config
-
-
-def compose_sft(
-    experiment: Experiment, *, model: Path, traces: Path, notes: Path, out: Path
-) -> DictConfig:
-    """Configuration of the SFT run before GRPO.
-
-    Args:
-        experiment: its `sft`, `data`, `training` (GPUs, nodes) and `profile` parts are read.
-        model: Hugging Face folder to start from.
-        traces: Parquet file with columns `note_id` and `response`.
-        notes: Parquet file of the notes they belong to.
-        out: folder for the checkpoint of the last step.
-    """
-    sft = experiment.sft
-    num_gpus = experiment.training.num_gpus * experiment.training.num_nodes
-    settings: Settings = _SFT_PROFILES[experiment.profile] | {
-        "model.path": str(model),
-        "model.external_lib": _EXTERNAL,
-        "data.train_files": str(traces),
-        "data.notes_file": str(notes),
-        "data.max_prompt_tokens": experiment.data.max_prompt_tokens,
-        "data.max_trace_tokens": sft.max_trace_tokens,
-        "data.val_files": None,
-        "data.custom_cls.path": "pkg://deepicd.training.sft_dataset",
-        "data.custom_cls.name": "TraceDataset",
-        "data.train_batch_size": sft.batch_size,
-        "data.micro_batch_size_per_gpu": _micro_batch(sft.batch_size, num_gpus, experiment),
-        "data.use_dynamic_bsz": False,
-        "data.max_length": experiment.data.max_prompt_tokens + sft.max_trace_tokens,
-        "data.truncation": "error",
-        "data.num_workers": 0,
-        "engine.seed": experiment.seed,
-        "optim.lr": sft.learning_rate,
-        "optim.lr_scheduler_type": "cosine",
-        "optim.lr_warmup_steps": sft.warmup_steps,
-        "optim.weight_decay": sft.weight_decay,
-        "checkpoint.save_contents": ["hf_model"],
-        "checkpoint.load_contents": [],
-        "trainer.default_local_dir": str(out),
-        "trainer.project_name": "deepicd",
-        "trainer.experiment_name": experiment.name,
-        "trainer.total_epochs": sft.epochs,
-        "trainer.seed": experiment.seed,
-        "trainer.logger": [],
-        "trainer.resume_mode": "disable",
-        "trainer.nnodes": experiment.training.num_nodes,
-        "trainer.n_gpus_per_node": experiment.training.num_gpus,
-    }
-    with _platform(experiment):
-        config = _compose("sft_trainer_engine")
-        set_values(config, settings)
     return config
 
 
@@ -317,12 +245,14 @@ def _grpo_wiring(
     length = experiment.data.max_prompt_tokens + experiment.training.max_response_tokens
     return {
         f"{_MODEL}.path": str(model),
-        f"{_MODEL}.external_lib": _EXTERNAL,
+        f"{_MODEL}.external_lib": EXTERNAL,
         f"{_ROLLOUT}.agent.default_agent_loop": "deepicd_single_turn",
         f"{_ROLLOUT}.calculate_log_probs": True,
         f"{_ROLLOUT}.max_model_len": length,
         "data.custom_cls.path": "pkg://deepicd.training.dataset",
         "data.custom_cls.name": "NotesDataset",
+        "data.overlong": experiment.data.overlong,
+        "data.curriculum": experiment.data.curriculum,
         "data.shuffle": False,
         "data.train_files": str(train),
         "data.val_files": str(validation),
@@ -365,32 +295,20 @@ def _total_steps(experiment: Experiment, train: Path) -> int:
     return min(training.total_steps, steps_per_epoch * training.total_epochs)
 
 
-def _micro_batch(batch_size: int, num_gpus: int, experiment: Experiment) -> int:
-    """Largest divisor of a GPU's share of the batch up to the experiment's micro-batch."""
-    share, rest = divmod(batch_size, num_gpus)
-    if rest or not share:
-        raise ConfigError(
-            f"sft.batch_size ({batch_size}) must be a multiple of the number of GPUs ({num_gpus}); "
-            "change either"
-        )
-    limit = min(share, experiment.training.ppo_micro_batch_size_per_gpu)
-    return max(size for size in range(1, limit + 1) if share % size == 0)
-
-
 @contextlib.contextmanager
-def _platform(experiment: Experiment) -> Iterator[None]:
+def platform_of(experiment: Experiment) -> Iterator[None]:
     """Tell verl the platform before it is imported; it looks once a process."""
     if experiment.profile == "cpu":
         os.environ.setdefault(PLATFORM_VARIABLE, "cpu")
     yield
 
 
-def _compose(name: str) -> DictConfig:
+def compose(name: str) -> DictConfig:
     """verl's own defaults, as installed."""
-    from hydra import compose, initialize_config_module
+    import hydra
 
-    with initialize_config_module("verl.trainer.config", version_base=None):
-        return compose(name)
+    with hydra.initialize_config_module("verl.trainer.config", version_base=None):
+        return hydra.compose(name)
 
 
 def _validate(config: DictConfig) -> None:

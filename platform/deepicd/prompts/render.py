@@ -1,4 +1,4 @@
-"""Note → chat turns → token ids: the one renderer of SFT, GRPO, evaluation and serving.
+"""Note → chat turns → prompt.
 
 In: the text of an admission note. Out: chat messages, the rendered prompt, or its token ids, always
 with the `<think>` prefill, so that generation continues inside the reasoning block. Decided here:

@@ -1,0 +1,116 @@
+"""Over-long notes: what stays, and that the limit holds whatever the note says."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deepicd.prompts import SECTION_PRIORITY, PromptEncoder, fit_note, prompt_token_ids
+from deepicd.prompts.render import render_prompt
+
+NOTE = """\
+CHIEF COMPLAINT: chest pain
+PRESENT ILLNESS: Pain on effort since two weeks.
+MEDICAL HISTORY: hypertension, diabetes
+MEDICATION ON ADMISSION: aspirin, metformin
+PHYSICAL EXAM: no murmur, lungs clear
+FAMILY HISTORY: father with infarction
+SOCIAL HISTORY: lives with wife, smokes"""
+
+
+def count_words(texts):
+    """One token a word."""
+    return [len(text.split()) for text in texts]
+
+
+def fitted(max_tokens, text=NOTE):
+    return fit_note(text, count_words, max_tokens)
+
+
+def test_a_note_that_fits_keeps_every_line():
+    assert fitted(1000) == NOTE
+
+
+def test_the_least_important_sections_go_first_and_the_order_of_the_note_stays():
+    assert (
+        fitted(26)
+        == """\
+CHIEF COMPLAINT: chest pain
+PRESENT ILLNESS: Pain on effort since two weeks.
+MEDICAL HISTORY: hypertension, diabetes
+MEDICATION ON ADMISSION: aspirin,
+PHYSICAL EXAM: no murmur, lungs clear"""
+    )
+
+
+def test_a_section_is_cut_from_its_end_and_a_header_alone_is_dropped():
+    assert fitted(8) == "CHIEF COMPLAINT: chest pain\nPRESENT ILLNESS: Pain on"
+    assert fitted(6) == "CHIEF COMPLAINT: chest pain"
+
+
+def test_text_under_no_header_keeps_its_beginning():
+    assert fitted(3, "one two three four five") == "one two three"
+
+
+def test_nothing_is_left_when_nothing_fits():
+    assert fitted(0) == "" and fitted(5, "") == ""
+
+
+words = st.text(alphabet="ab ,.\n:|<>é", max_size=12)
+lines = st.tuples(st.sampled_from([*SECTION_PRIORITY, "OTHER"]), words).map(
+    lambda pair: f"{pair[0]}: {pair[1]}"
+)
+
+
+@pytest.fixture(scope="module")
+def backend():
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+
+    learner = Tokenizer(models.BPE())
+    learner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=400,
+        special_tokens=["<|im_start|>", "<|im_end|>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    learner.train_from_iterator([render_prompt(NOTE)], trainer)
+    return learner.to_str()
+
+
+@given(note=st.lists(lines, max_size=12).map("\n".join), room=st.integers(1, 60))
+def test_a_prompt_is_never_longer_than_the_limit_and_its_words_are_the_notes(backend, note, room):
+    whole = PromptEncoder(backend, 10_000)
+    limit = whole.count_overhead() + room
+    (prompt,) = PromptEncoder(backend, limit).encode([note])
+    (uncut,) = whole.encode([note])
+    assert prompt.num_tokens == uncut.num_tokens
+    if uncut.num_tokens <= limit:
+        assert prompt == uncut
+    elif prompt.token_ids is not None:
+        assert len(prompt.token_ids) <= limit and prompt.is_cut
+        assert set(prompt.text.split()) <= set(note.split())
+        assert prompt.token_ids == whole.encode([prompt.text])[0].token_ids
+
+
+@given(note=st.lists(lines, max_size=12).map("\n".join))
+def test_a_cut_note_is_cut_no_further(backend, note):
+    encoder = PromptEncoder(backend, PromptEncoder(backend, 1).count_overhead() + 20)
+    (prompt,) = encoder.encode([note])
+    if prompt.is_cut:
+        (again,) = encoder.encode([prompt.text])
+        assert again.text == prompt.text and not again.is_cut
+
+
+def test_filter_leaves_the_over_long_out(backend):
+    limit = PromptEncoder(backend, 1).count_overhead() + 8
+    short, long = PromptEncoder(backend, limit, "filter").encode(["chest pain", NOTE])
+    assert short.token_ids is not None and long.token_ids is None and not long.is_cut
+
+
+def test_the_encoder_and_a_transformers_tokeniser_agree(backend):
+    from tokenizers import Tokenizer
+    from transformers import PreTrainedTokenizerFast
+
+    loaded = PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(backend))
+    (prompt,) = PromptEncoder(backend, 10_000).encode([NOTE])
+    assert prompt.token_ids == prompt_token_ids(loaded, NOTE)
