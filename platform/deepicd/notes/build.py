@@ -1,15 +1,16 @@
 """`DataConfig` → split notes on disk, from MIMIC-IV or from the embedded corpus, by one reader.
 
 In: settings, where the tables lie (or are to be written), where the splits go. Out:
-`OUT/{train,validation,test,promotion}.parquet` and `OUT/report.json`. Decided here: the embedded
-corpus is written as MIMIC-IV tables first and read back; rows of a split are shuffled by the seed,
-because trainers read in order; everything is written aside and renamed last, so a build that fails
-leaves the former OUT, or none.
+`OUT/{train,validation,test,promotion}.parquet`, `OUT/report.json` and, if wanted, a card. Decided
+here: the embedded corpus is written as MIMIC-IV tables first and read back; rows of a split are
+shuffled by the seed, because trainers read in order; everything is written aside and renamed last,
+so a build that fails leaves the former OUT, or none.
 """
 
 import json
 import os
 import shutil
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -18,80 +19,122 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from deepicd.config import DataConfig, fingerprint
 from deepicd.errors import ConfigError, DataError, MissingError
-from deepicd.notes.mimic import COLUMNS, read_admissions
+from deepicd.notes.baselines import score_baselines
+from deepicd.notes.card import write_card
+from deepicd.notes.identity import identify
+from deepicd.notes.mimic import COLUMNS, cut_notes
+from deepicd.notes.parts import ROWS_PER_GROUP, SCHEMA, bucket_rows, write_splits
 from deepicd.notes.profiles import load_knowledge
 from deepicd.notes.report import REPORT, read_report, summarise
-from deepicd.notes.splits import assign_split
+from deepicd.notes.splits import assign_split, repair_splits
 from deepicd.notes.tables import CEILING, write_tables
 from deepicd.paths import SPLITS
 from deepicd.records import Note
 
-ROWS_PER_GROUP = 2048
-"""Rows of one Parquet row group: the unit in which trainers stream."""
+_PARTS = ".parts"
+"""Cut notes, before they are in splits; gone when a build is done."""
 
 
-def build_notes(config: DataConfig, *, tables: Path, out: Path, seed: int) -> dict[str, Any]:
+def build_notes(
+    config: DataConfig,
+    *,
+    tables: Path,
+    out: Path,
+    seed: int,
+    is_card_written: bool = False,
+    has_baselines: bool = False,
+) -> dict[str, Any]:
     """Build the splits of one experiment and return the report.
 
     Args:
         config: source, size, shares.
         tables: where the embedded corpus is written; MIMIC-IV is read from `config.root` instead.
-        out: folder of the splits; replaced as a whole.
+        out: folder of the splits; replaced as a whole. Ray's workers must be able to write beside
+            it: on several nodes it lies on shared storage.
         seed: decides the corpus, the splits and the order of rows.
+        is_card_written: also write `card.md` and `card.html` (about a second).
+        has_baselines: also score the majority code and a linear model (some seconds).
 
     Raises:
         MissingError: a table is not there.
         DataError: broken or inconsistent tables, or a split without a note.
     """
-    root, ceiling = tables, None
-    if config.source == "mimic":
-        root = config.root or tables
-    else:
-        ceiling = _write_embedded(config, tables, seed)
-    rows = read_admissions(root)
-    reasons = rows["reason"].to_pylist()
-    splits = split_notes(_kept(rows), config.split_shares, seed)
-    report = {
-        "source": config.source,
-        "seed": seed,
-        "settings": fingerprint(config),
-        "split_shares": list(config.split_shares),
-        **summarise(splits, reasons),
-        "ceiling": ceiling,
-    }
+    root, ceiling = config.root or tables, None
+    if config.source == "embedded":
+        root, ceiling = tables, _write_embedded(config, tables, seed)
     with replaced_folder(out, marker=REPORT) as folder:
-        for name in SPLITS:
-            write_split(splits[name], folder / f"{name}.parquet")
+        rows = cut_notes(root, folder / _PARTS)
+        kept = split_rows(rows, config, seed)
+        hashes = _write_rows(kept, folder, seed)
+        shutil.rmtree(folder / _PARTS)
+        report = {
+            "source": config.source,
+            "seed": seed,
+            "settings": fingerprint(config),
+            "split_shares": list(config.split_shares),
+            **summarise(kept, rows["reason"].to_pylist()),
+            "ceiling": ceiling,
+            "baselines": score_baselines(folder) if has_baselines else None,
+            "identity": identify(config, seed=seed, hashes=hashes),
+        }
+        if is_card_written:
+            write_card(report, folder)
         (folder / REPORT).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     return report
 
 
-def split_notes(notes: Sequence[Note], shares: Sequence[float], seed: int) -> dict[str, list[Note]]:
-    """Notes by split, each shuffled by the seed. Raises DataError when a split is empty."""
-    splits: dict[str, list[Note]] = {name: [] for name in SPLITS}
-    for note in sorted(notes, key=lambda note: note.note_id):
-        splits[assign_split(note.patient_id, shares, seed)].append(note)
-    for number, name in enumerate(SPLITS):
-        if not splits[name]:
-            num_patients = len({note.patient_id for note in notes})
+def split_rows(rows: pa.Table, config: DataConfig, seed: int) -> pa.Table:
+    """The kept ones of `rows` (`mimic.CUT_COLUMNS`) with their `split`.
+
+    The embedded corpus keeps the splits of the hash: they decided its wordings already.
+
+    Raises DataError when no note or no note of a split is left.
+    """
+    kept = rows.filter(pc.equal(rows["reason"], ""))
+    if not kept.num_rows:
+        counts = Counter(rows["reason"].to_pylist())
+        why = ", ".join(f"{reason} {count}" for reason, count in sorted(counts.items()))
+        raise DataError(
+            f"a build needs notes; of {rows.num_rows} rows none is left ({why or 'empty table'}). "
+            "Look the reasons up in docs/notes.md, and check that root holds MIMIC-IV's own tables."
+        )
+    patients, labels = kept["patient_id"].to_pylist(), kept["code"].to_pylist()
+    splits = {one: assign_split(one, config.split_shares, seed) for one in dict.fromkeys(patients)}
+    if config.source != "embedded":
+        splits = repair_splits(splits, zip(patients, labels, strict=True), seed=seed)
+    counts = Counter(splits.values())
+    for name, share in zip(SPLITS, config.split_shares, strict=True):
+        if not counts[name]:
             raise DataError(
-                f"every split needs a note; {name} is empty with {num_patients} patients and a "
-                f"share of {shares[number]}. Add patients, or raise data.split_shares."
+                f"every split needs a note; {name} is empty with {len(splits)} patients and a "
+                f"share of {share}. Add patients, or raise data.split_shares."
             )
-        order = np.random.default_rng([seed, 2, number]).permutation(len(splits[name]))
-        splits[name] = [splits[name][index] for index in order]
-    return splits
+    return kept.append_column("split", pa.array([splits[one] for one in patients], pa.string()))
+
+
+def order_rows(splits: Sequence[str], seed: int) -> NDArray[np.int64]:
+    """Position of each row over all splits one after the other; each split shuffled by the seed."""
+    named = np.array(splits)
+    positions = np.empty(len(named), np.int64)
+    start = 0
+    for number, name in enumerate(SPLITS):
+        rows = np.flatnonzero(named == name)
+        order = np.random.default_rng([seed, 2, number]).permutation(len(rows))
+        positions[rows[order]] = start + np.arange(len(rows))
+        start += len(rows)
+    return positions
 
 
 def write_split(notes: Sequence[Note], path: Path) -> None:
     """Write notes as Parquet, in order."""
     columns = {name: [getattr(note, name) for note in notes] for name in COLUMNS}
-    schema = pa.schema([(name, pa.string()) for name in COLUMNS])
-    pq.write_table(pa.table(columns, schema=schema), path, row_group_size=ROWS_PER_GROUP)
+    pq.write_table(pa.table(columns, schema=SCHEMA), path, row_group_size=ROWS_PER_GROUP)
 
 
 def read_split(path: Path) -> list[Note]:
@@ -159,13 +202,29 @@ def replaced_folder(out: Path, *, marker: str) -> Iterator[Path]:
 def _write_embedded(
     config: DataConfig, tables: Path, seed: int
 ) -> Mapping[str, Mapping[str, float]]:
-    knowledge = load_knowledge(config.num_codes)
+    knowledge = load_knowledge(config.num_codes, difficulty=config.difficulty)
     with replaced_folder(tables, marker=CEILING) as folder:
         return write_tables(
             knowledge, folder, num_notes=config.num_notes, shares=config.split_shares, seed=seed
         )
 
 
-def _kept(rows: pa.Table) -> list[Note]:
-    kept = rows.filter(pa.compute.equal(rows["reason"], "")).select(list(COLUMNS))
-    return [Note(**row) for row in kept.to_pylist()]
+def _write_rows(kept: pa.Table, folder: Path, seed: int) -> dict[str, str]:
+    """Write the splits from the parts in `folder`; returns their hashes."""
+    splits = kept["split"].to_pylist()
+    counts = Counter(splits)
+    order = order_rows(splits, seed)
+    part, row = np.array(kept["part"].to_pylist()), kept["row"].to_numpy()
+    places = {}
+    for name in np.unique(part).tolist():
+        here = part == name
+        places[name] = np.full(int(row[here].max()) + 1, -1, np.int64)
+        places[name][row[here]] = order[here]
+    num_characters = pc.sum(kept["num_characters"]).as_py()
+    return write_splits(
+        folder / _PARTS,
+        places,
+        sizes={name: counts[name] for name in SPLITS},
+        rows_per_bucket=bucket_rows(num_characters, kept.num_rows),
+        out=folder,
+    )

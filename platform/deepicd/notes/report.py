@@ -1,7 +1,7 @@
 """What a build of notes did, as a dict that is written to `report.json`.
 
-In: rows with their reason and split. Out: counts by split, by reason, by label; the ceiling of the
-embedded corpus. It holds counts only, never text and never an identifier.
+In: rows with their split, and the reason of every dropped one. Out: counts by split, by reason, by
+label, by chapter, by length. It holds counts only, never text and never an identifier.
 """
 
 import json
@@ -10,26 +10,42 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
 from deepicd import codes
 from deepicd.errors import DataError, MissingError
 from deepicd.paths import SPLITS
-from deepicd.records import Note
 
 REPORT = "report.json"
 """File name beside the splits."""
 
+NUM_BINS = 30
+"""Bins of the length histogram."""
 
-def summarise(splits: Mapping[str, Sequence[Note]], reasons: Sequence[str]) -> dict[str, Any]:
-    """Counts of kept notes by split and label, and of dropped ones by reason."""
+
+def summarise(kept: pa.Table, reasons: Sequence[str]) -> dict[str, Any]:
+    """Counts of kept notes by split and label, and of dropped ones by reason.
+
+    Args:
+        kept: a row a note with `split`, `patient_id`, `code` and `num_characters`.
+        reasons: of all notes, empty where a note is kept.
+    """
     dropped = Counter(reason for reason in reasons if reason)
+    splits = {name: kept.filter(pc.equal(kept["split"], name)) for name in SPLITS}
+    labels = _count_labels(splits)
     return {
-        "num_notes": sum(len(notes) for notes in splits.values()),
+        "num_notes": kept.num_rows,
         "num_dropped": dropped.total(),
         "dropped": dict(sorted(dropped.items())),
-        "splits": {name: _summarise_split(splits[name]) for name in SPLITS},
-        "labels": _count_labels(splits),
-        "num_labels": len({note.code for notes in splits.values() for note in notes}),
-        "labels_unseen_in_train": _unseen(splits),
+        "splits": {name: _summarise_split(rows) for name, rows in splits.items()},
+        "labels": labels,
+        "num_labels": len(labels),
+        "labels_unseen_in_train": _unseen(labels),
+        "chapters": _count_chapters(labels),
+        "lengths": _count_lengths(kept["num_characters"].to_numpy()),
     }
 
 
@@ -45,27 +61,45 @@ def read_report(folder: Path) -> dict[str, Any]:
     return report
 
 
-def _summarise_split(notes: Sequence[Note]) -> dict[str, Any]:
-    lengths = sorted(len(note.text) for note in notes)
+def _summarise_split(rows: pa.Table) -> dict[str, Any]:
+    lengths = np.sort(rows["num_characters"].to_numpy())
+    labels = pc.unique(rows["code"]).to_pylist()
     return {
-        "num_notes": len(notes),
-        "num_patients": len({note.patient_id for note in notes}),
-        "num_labels": len({note.code for note in notes}),
-        "num_chapters": len({codes.chapter(note.code) for note in notes}),
-        "characters_median": lengths[len(lengths) // 2],
-        "characters_max": lengths[-1],
+        "num_notes": rows.num_rows,
+        "num_patients": pc.count_distinct(rows["patient_id"]).as_py(),
+        "num_labels": len(labels),
+        "num_chapters": len({codes.chapter(code) for code in labels}),
+        "characters_median": int(lengths[len(lengths) // 2]),
+        "characters_max": int(lengths[-1]),
     }
 
 
-def _count_labels(splits: Mapping[str, Sequence[Note]]) -> dict[str, dict[str, int]]:
+def _count_labels(splits: Mapping[str, pa.Table]) -> dict[str, dict[str, int]]:
     """Code → notes by split, most frequent in training first."""
-    counts = {name: Counter(note.code for note in splits[name]) for name in SPLITS}
+    counts = {name: Counter(rows["code"].to_pylist()) for name, rows in splits.items()}
     everything = sorted({code for by_code in counts.values() for code in by_code})
     everything.sort(key=lambda code: -counts["train"][code])
     return {code: {name: counts[name][code] for name in SPLITS} for code in everything}
 
 
-def _unseen(splits: Mapping[str, Sequence[Note]]) -> dict[str, int]:
+def _unseen(labels: Mapping[str, Mapping[str, int]]) -> dict[str, int]:
     """Labels of each other split that training never shows."""
-    seen = {note.code for note in splits["train"]}
-    return {name: len({note.code for note in splits[name]} - seen) for name in SPLITS[1:]}
+    new = [counts for counts in labels.values() if not counts["train"]]
+    return {name: sum(bool(counts[name]) for counts in new) for name in SPLITS[1:]}
+
+
+def _count_chapters(labels: Mapping[str, Mapping[str, int]]) -> dict[str, dict[str, int]]:
+    """Chapter → notes by split, in the order of the classification."""
+    by_chapter: dict[str, dict[str, int]] = {}
+    for code in sorted(labels):
+        counts = by_chapter.setdefault(codes.chapter(code), dict.fromkeys(SPLITS, 0))
+        for name in SPLITS:
+            counts[name] += labels[code][name]
+    return by_chapter
+
+
+def _count_lengths(lengths: NDArray[np.int64]) -> dict[str, list[int]]:
+    """Histogram of a note's characters: `counts[i]` from `edges[i]` to below `edges[i + 1]`."""
+    width = max(1, -(-int(lengths.max() + 1) // NUM_BINS))
+    edges = np.arange(NUM_BINS + 1) * width
+    return {"edges": edges.tolist(), "counts": np.histogram(lengths, edges)[0].tolist()}

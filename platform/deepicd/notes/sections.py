@@ -4,11 +4,13 @@ In: the text of one discharge summary. Out: the admission note as text. Decided 
 open a kept section, which end one, and the one-of-three rule (a note needs a chief complaint, a
 present illness or a medical history). A section ends at any known header, kept or not, and at any
 other line that looks like a header and speaks of what came later; the text under such a header is
-dropped, so a missed section end does not run into the hospital course. Pure.
+dropped, so a missed section end does not run into the hospital course. A header may also stand in
+the middle of a line (a lost line break): one that opens a late section counts in any case there, a
+kept one only if it is written like a title. Pure.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 SECTIONS = (
     "CHIEF COMPLAINT",
@@ -26,23 +28,28 @@ CORE_SECTIONS = SECTIONS[:3]
 """At least one of these must be non-empty."""
 
 _KEPT = {
-    "CHIEF COMPLAINT": r"chief complaints?(?:/reason for admission)?|reason for admission|cc",
+    "CHIEF COMPLAINT": r"chief complaints?(?:/reason for admission)?|cc"
+    r"|reason for admission(?:/chief complaint)?",
     "PRESENT ILLNESS": r"(?:history of (?:the )?)?present(?:ing)? illness|hpi",
-    "MEDICAL HISTORY": r"past (?:medical|surgical)(?: (?:and|&) surgical)? history|medical history"
-    r"|past medical/surgical history|pmhx?|psh|pmh/psh",
-    "MEDICATION ON ADMISSION": r"(?:home |admission |preadmission )?med(?:ication)?s?"
-    r" (?:on|prior to|upon) admission|(?:home|admission) med(?:ication)?s",
-    "ALLERGIES": r"allerg(?:y|ies)(?:/adverse drug reactions)?",
-    "PHYSICAL EXAM": r"(?:admission |initial )?physical exam(?:ination)?"
-    r"(?: on admission| upon admission)?|admission exam(?:ination)?|exam on admission"
-    r"|(?:on|at) admission",
-    "FAMILY HISTORY": r"family (?:medical )?history|fhx?|fh",
-    "SOCIAL HISTORY": r"social history|shx?|sh",
+    "MEDICAL HISTORY": r"(?:past )?(?:medical|surgical)(?: (?:and|&) (?:past )?surgical)?"
+    r" (?:history|hx)(?:/past surgical history)?|past medical/surgical history"
+    r"|pmhx?|pshx?|pmhx?/pshx?",
+    "MEDICATION ON ADMISSION": r"(?:home |admission |pre-?admission )?med(?:ication)?s?"
+    r" (?:on|prior to|upon|at) admission|(?:home|(?:pre-?)?admission|outpatient) med(?:ication)?s"
+    r"|med(?:ication)?s at home",
+    "ALLERGIES": r"(?:drug )?allerg(?:y|ies)(?:/adverse (?:drug )?reactions)?",
+    "PHYSICAL EXAM": r"(?:(?:admission|initial|admitting) )?physical(?: exam(?:ination)?)?"
+    r"(?: (?:on|upon|at) (?:admission|presentation))?"
+    r"|(?:admission|initial|admitting) (?:pe|exam(?:ination)?)|pe(?=[ \t]*:)"
+    r"|(?:pe|exam(?:ination)?) (?:on|upon|at) (?:admission|presentation)|(?:on|at) admission",
+    "FAMILY HISTORY": r"family (?:medical )?(?:history|hx)|fam ?hx|fhx?",
+    "SOCIAL HISTORY": r"social (?:history|hx)|soc ?hx|shx?",
 }
 _ENDS = (
     r"name|unit no|admission date|discharge date|date of birth|sex|service|attending",
     r"(?:major )?(?:surgical|invasive)(?: or invasive)? procedures?|procedures?",
-    r"(?:(?:pertinent|relevant|lab(?:oratory)?|admission) )?(?:results|labs|studies|imaging)",
+    r"(?:(?:pertinent|relevant|lab(?:oratory)?|admission) )?(?:results|labs|studies|imaging)"
+    r"(?: (?:on|upon|at) admission)?",
     r"impression|plan|assessment(?: (?:and|&) plan)?|ed course|course in ed",
     r"microbiology|radiology|pathology|ekg|ecg|echo|cxr|ct head|mri",
     r"(?:active|admission|admitting|principal|primary|secondary) (?:diagnos[ie]s|problems?|issues)",
@@ -51,8 +58,11 @@ _ENDS = (
 _LATE = (
     r"(?:brief |summary of )?hospital course(?: by (?:problem|system|issue)s?)?|brief summary",
     r"discharge (?:medications?|meds|diagnos[ie]s|condition|disposition|instructions|labs?|summary"
-    r"|plan|vitals?|weight|status|(?:physical )?exam(?:ination)?)(?: \(?[a-z]{1,20}\)?)?",
-    r"(?:physical )?exam(?:ination)? (?:on|at|upon) discharge|(?:on|at|upon) discharge",
+    r"|plan|vitals?|vs|weight|status|pe|(?:physical )?exam(?:ination)?|physical)"
+    r"(?: \(?[a-z]{1,20}\)?)?|(?:day of )?discharge",
+    r"(?:(?:physical )?exam(?:ination)?|physical|pe|vitals|labs) (?:on|at|upon|prior to|before)"
+    r" (?:day of )?(?:discharge|d/c)|(?:on|at|upon|prior to) (?:day of )?discharge"
+    r"|d/c (?:exam|pe|meds|diagnos[ie]s|instructions)",
     r"(?:final|transfer) (?:diagnos[ie]s|medications?|exam)|diagnos[ie]s",
     r"follow-?up instructions?|transitional issues|facility",
 )
@@ -64,14 +74,31 @@ _LATER = re.compile(
 )
 _HEADER_LINE = re.compile(r"[A-Za-z][A-Za-z /&,()-]{2,58}:\s*")
 
+_MAX_BARE_HEADER = 64
+_SIGNS = (":", "- ", "– ")
+"""A longer line opens a section only with one of these signs after the header."""
 _READ_LATE = "MEDICATION ON ADMISSION"
 _GROUPS = (*SECTIONS, "END", "LATE")
 _NAMED = "|".join(f"(?P<{name.replace(' ', '_')}>{variants})" for name, variants in _KEPT.items())
 _HEADER = re.compile(
     rf"[ \t#*=_-]*(?:{_NAMED}|(?P<END>{'|'.join(_ENDS)})"
-    rf"|(?P<LATE>{'|'.join(_LATE)}))[ \t*=_-]*(?P<sign>:|$)(?P<rest>.*)",
+    rf"|(?P<LATE>{'|'.join(_LATE)}))(?:[ \t*=_-]|\([^()]{{0,30}}\))*"
+    r"(?P<sign>:|[-–] |$)(?P<rest>.*)",
     re.IGNORECASE,
 )
+_INLINE = re.compile(
+    r"(?:^[ \t#*=_-]*|(?<=\S)[ \t]+)((?i:(?:brief )?hospital course|pertinent results"
+    r"|(?:physical )?exam(?:ination)? (?:on|at|upon) discharge"
+    r"|discharge (?:diagnos[ie]s|medications?|meds|condition|disposition|instructions|labs?"
+    r"|(?:physical )?exam(?:ination)?)|(?:major )?surgical or invasive procedures?)"
+    r"|Chief Complaint|CHIEF COMPLAINT|Past Medical History|PAST MEDICAL HISTORY|PMHx?"
+    r"|History of (?:the )?Present Illness|HISTORY OF (?:THE )?PRESENT ILLNESS|HPI"
+    r"|Medications on Admission|MEDICATIONS ON ADMISSION|Allergies|ALLERGIES"
+    r"|(?:Admission )?Physical Exam(?:ination)?|(?:ADMISSION )?PHYSICAL EXAM(?:INATION)?"
+    r"|Family History|FAMILY HISTORY|Social History|SOCIAL HISTORY)(?=[ \t]*:)",
+)
+"""A header in the middle of a line; its colon is what tells it from words of a sentence. One at the
+beginning of a line matches too, so that no part of it matches alone."""
 
 
 def cut_sections(text: str) -> dict[str, str]:
@@ -79,7 +106,7 @@ def cut_sections(text: str) -> dict[str, str]:
     parts: dict[str, list[str]] = {}
     current: str | None = None
     is_late = False
-    for line in text.splitlines():
+    for line in _split_lines(text):
         header, rest = _match_header(line)
         is_late = is_late or header == "LATE"
         if header:
@@ -101,8 +128,19 @@ def render_note(sections: Mapping[str, str]) -> str:
     return "\n".join(f"{name}: {sections[name]}" for name in SECTIONS if sections.get(name))
 
 
+def _split_lines(text: str) -> Iterator[str]:
+    """Lines of a text, with a break before every header in the middle of one."""
+    for line in text.splitlines():
+        if ":" in line:
+            yield from _INLINE.sub(r"\n\1", line).splitlines()
+        else:
+            yield line
+
+
 def _match_header(line: str) -> tuple[str, str]:
     """Header that a line opens and the text after it: a name of `SECTIONS`, END, LATE, or empty."""
+    if len(line) > _MAX_BARE_HEADER and not any(sign in line for sign in _SIGNS):
+        return "", line
     match = _HEADER.match(line)
     if match is None:
         is_other = bool(_HEADER_LINE.fullmatch(line) and _LATER.search(line))

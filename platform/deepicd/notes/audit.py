@@ -1,0 +1,299 @@
+"""Split notes on disk → what leaks from the future, from the label, or from one split to another.
+
+In: a folder that `build` wrote (each split a Parquet file or a folder of parts), and traces where
+there are some. Out: one `Check` a rule: how many notes break it, the share that is still accepted,
+a few note ids. Decided here: which rules there are and what each accepts. A share above the limit
+is a leak; a smaller one is a warning, because some findings are natural: the words of a gold title
+do occur in true admission notes (a patient sent in *for* pneumonia), so they are counted and only
+many are a leak. Time is linear in the text, memory in the number of notes; no text is kept.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cache
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as pads
+from numpy.typing import NDArray
+
+from deepicd import codes
+from deepicd.errors import CodeError, ConfigError, DataError, MissingError
+from deepicd.notes.minhash import find_pairs, sign_texts
+from deepicd.notes.sections import SECTIONS
+from deepicd.paths import SPLITS
+
+LIMITS: Mapping[str, float] = {
+    "forbidden_section": 0.0,
+    "diagnosis_phrase": 0.01,
+    "diagnosis_wording": 1.0,
+    "gold_title": 0.05,
+    "gold_code": 0.0,
+    "repeated_note_id": 0.0,
+    "shared_patient": 0.0,
+    "exact_duplicate": 0.0,
+    "near_duplicate": 0.0,
+    "trace_overlap": 0.0,
+}
+"""Check → share of notes (of traces for `trace_overlap`) above which it is a leak; 1 only warns."""
+
+SIMILARITY = 0.8
+"""Estimated Jaccard similarity of word 5-grams from which two notes are near-duplicates."""
+
+NUM_EXAMPLES = 5
+"""Note ids named by one check."""
+
+_COLUMNS = ("note_id", "patient_id", "text", "code")
+_BATCH_ROWS = 2048
+_KEPT_LINES = rf"^(?:(?:{'|'.join(SECTIONS)}): [^\n]*(?:\n|$))*$"
+_PATTERNS = {
+    "forbidden_section": r"\b(?:hospital course|pertinent results|discharge (?:diagnos[ie]s"
+    r"|medications?|meds|condition|disposition|instructions|labs?|(?:physical )?exam(?:ination)?)"
+    r"|surgical or invasive procedures?|(?:physical )?exam(?:ination)? (?:on|at|upon) discharge"
+    r"|transitional issues)[^:\n]{0,20}:",
+    "diagnosis_phrase": r"\b(?:discharge|principal|final|primary) diagnos[ie]s\b",
+    "diagnosis_wording": r"\b(?:(?:was|were|is|been) diagnosed with|found to have"
+    r"|treated for|diagnosis of|dx of)\b",
+}
+_SHORTER = re.compile(
+    r",? \bunspecified(?: (?:organism|site|type|episode|part|cause)(?: of)?)?\b"
+    r"|,? not elsewhere classified"
+    r"|,? (?:initial|subsequent) encounter\b.*|,? sequela$| ?\([^)]*\)| ?\[[^\]]*\]"
+)
+_MIN_PHRASE = 4
+
+
+@dataclass(frozen=True)
+class Check:
+    """Outcome of one rule."""
+
+    name: str
+    count: int
+    """Notes (traces for `trace_overlap`) that break the rule."""
+    share: float
+    """Of all notes (traces)."""
+    limit: float
+    examples: tuple[str, ...]
+    """Note ids, in the order of the splits; never text."""
+
+    @property
+    def verdict(self) -> str:
+        """clean, warning or leak."""
+        if not self.count:
+            return "clean"
+        return "leak" if self.share > self.limit else "warning"
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {**asdict(self), "verdict": self.verdict}
+
+
+@dataclass(frozen=True)
+class _Notes:
+    """What is kept of all notes: n rows, in the order of the splits."""
+
+    note_id: pa.Array
+    patient_id: pa.Array
+    split: NDArray[np.int8]
+    digest: NDArray[np.uint64]
+    """Of the text in lower case, blanks collapsed."""
+    signature: NDArray[np.uint32]
+    found: Mapping[str, NDArray[np.bool_]]
+    """Check on the text → whether a note breaks it."""
+
+
+def audit_notes(
+    folder: Path,
+    *,
+    traces: Sequence[Mapping[str, Any]] = (),
+    limits: Mapping[str, float] | None = None,
+) -> list[Check]:
+    """Every check on the splits under `folder`, in the order of `LIMITS`.
+
+    Args:
+        folder: holds `{train,validation,test,promotion}.parquet`.
+        traces: rows with `note_id` and `patient_id` that SFT learns from.
+        limits: other limits than `LIMITS`, by name of the check.
+
+    Raises:
+        ConfigError: an unknown check, or a limit outside [0, 1].
+        MissingError: a split is not there. DataError: it is no split of notes, or has none.
+    """
+    allowed = _merge_limits(limits or {})
+    notes = _read_notes(folder)
+    broken = {
+        **notes.found,
+        "repeated_note_id": _repeats(pc.cast(notes.note_id, pa.string())),
+        "shared_patient": _is_shared(_number(notes.patient_id), notes.split),
+        "exact_duplicate": _is_shared(notes.digest, notes.split),
+        "near_duplicate": _near_duplicates(notes),
+    }
+    checks = {name: _check(name, rows, notes, limit=allowed[name]) for name, rows in broken.items()}
+    checks["trace_overlap"] = _check_traces(traces, notes, limit=allowed["trace_overlap"])
+    return [checks[name] for name in LIMITS]
+
+
+def has_leak(checks: Iterable[Check]) -> bool:
+    """Whether any check found more than its limit."""
+    return any(check.verdict == "leak" for check in checks)
+
+
+@cache
+def gold_phrases(code: str) -> tuple[str, ...]:
+    """Lower-case wordings that give a code away: its title, those of its successors, short forms.
+
+    A short form leaves out ", unspecified", "initial encounter" and what stands in brackets.
+    """
+    titles = [codes.title(one).lower() for one in (code, *codes.successors(code))]
+    short = [" ".join(_SHORTER.sub("", title).split()).strip(" ,") for title in titles]
+    return tuple(dict.fromkeys(one for one in (*titles, *short) if len(one) >= _MIN_PHRASE))
+
+
+def is_gold_named(text: str, phrases: Iterable[str]) -> bool:
+    """Whether one of the phrases stands word for word in a text; both in lower case."""
+    return any(
+        phrase in text and re.search(rf"(?<!\w){re.escape(phrase)}(?!\w)", text) is not None
+        for phrase in phrases
+    )
+
+
+def _merge_limits(limits: Mapping[str, float]) -> dict[str, float]:
+    for name, limit in limits.items():
+        if name not in LIMITS or not 0 <= limit <= 1:
+            raise ConfigError(
+                f"a limit is a share from 0 to 1 of one of {', '.join(LIMITS)}; got {name} = "
+                f"{limit}. Correct it."
+            )
+    return {**LIMITS, **limits}
+
+
+def _read_notes(folder: Path) -> _Notes:
+    parts: list[dict[str, Any]] = []
+    for number, name in enumerate(SPLITS):
+        for batch in _read_batches(folder / f"{name}.parquet"):
+            split = np.full(batch.num_rows, number, np.int8)
+            parts.append({**_read_batch(batch), "split": split})
+    if not parts:
+        raise DataError(f"the splits under {folder} hold no note; build them anew.")
+    return _Notes(
+        note_id=pa.concat_arrays([part["note_id"] for part in parts]),
+        patient_id=pa.concat_arrays([part["patient_id"] for part in parts]),
+        split=np.concatenate([part["split"] for part in parts]),
+        digest=np.concatenate([part["digest"] for part in parts]),
+        signature=np.concatenate([part["signature"] for part in parts]),
+        found={
+            name: np.concatenate([part["found"][name] for part in parts])
+            for name in parts[0]["found"]
+        },
+    )
+
+
+def _read_batches(path: Path) -> Iterator[pa.RecordBatch]:
+    if not path.exists():
+        raise MissingError(f"no split at {path}; build it first: deepicd notes build --out DIR")
+    try:
+        rows = pads.dataset(path, format="parquet")
+        batches = rows.to_batches(columns=list(_COLUMNS), batch_size=_BATCH_ROWS)
+        yield from (batch for batch in batches if batch.num_rows)
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(
+            f"{path} is not a split of notes ({type(error).__name__}); it needs the columns "
+            f"{', '.join(_COLUMNS)}. Build it anew: deepicd notes build --out DIR"
+        ) from None
+
+
+def _read_batch(batch: pa.RecordBatch) -> dict[str, Any]:
+    """What is kept of one batch; its text is not."""
+    text = batch["text"]
+    lower = pc.utf8_lower(text).to_pylist()
+    gold = batch["code"].to_pylist()
+    found = {name: _matches(text, pattern) for name, pattern in _PATTERNS.items()}
+    found["forbidden_section"] |= ~_matches(text, _KEPT_LINES)
+    found["gold_title"] = _named(lower, gold, gold_phrases)
+    found["gold_code"] = _named(lower, gold, _dotted)
+    return {
+        "note_id": batch["note_id"],
+        "patient_id": batch["patient_id"],
+        "digest": np.array([_digest(one) for one in lower], np.uint64),
+        "signature": sign_texts(text),
+        "found": found,
+    }
+
+
+def _matches(text: pa.Array, pattern: str) -> NDArray[np.bool_]:
+    found = pc.match_substring_regex(text, pattern, ignore_case=True)
+    return np.asarray(found.to_numpy(zero_copy_only=False), np.bool_)
+
+
+def _named(texts: Sequence[str], gold: Sequence[str], phrases_of: Any) -> NDArray[np.bool_]:
+    try:
+        return np.array(
+            [is_gold_named(text, phrases_of(code)) for text, code in zip(texts, gold, strict=True)],
+            np.bool_,
+        )
+    except CodeError as error:
+        raise DataError(f"a gold label is no code: {error} Build the notes anew.") from None
+
+
+def _dotted(code: str) -> tuple[str, ...]:
+    """The code as a text would write it; a bare category (`C20`) is a word of other use too."""
+    return (codes.dotted(code).lower(),) if len(code) > 3 else ()
+
+
+def _digest(text: str) -> int:
+    return int.from_bytes(blake2b(" ".join(text.split()).encode(), digest_size=8).digest(), "big")
+
+
+def _number(values: pa.Array) -> NDArray[np.uint64]:
+    """Equal values get equal numbers."""
+    return np.asarray(values.dictionary_encode().indices).astype(np.uint64)
+
+
+def _repeats(values: pa.Array) -> NDArray[np.bool_]:
+    """Whether a row's value stood in an earlier row."""
+    numbers = _number(values)
+    first = np.zeros(len(numbers), np.bool_)
+    first[np.unique(numbers, return_index=True)[1]] = True
+    return ~first
+
+
+def _is_shared(keys: NDArray[np.uint64], split: NDArray[np.int8]) -> NDArray[np.bool_]:
+    """Rows whose key also stands in an earlier split."""
+    _, numbers = np.unique(keys, return_inverse=True)
+    first = np.full(int(numbers.max()) + 1, len(SPLITS), np.int8)
+    np.minimum.at(first, numbers, split)
+    return np.asarray(split > first[numbers], np.bool_)
+
+
+def _near_duplicates(notes: _Notes) -> NDArray[np.bool_]:
+    """Rows that are nearly, and not just exactly, a note of an earlier split."""
+    rows = np.zeros(len(notes.split), np.bool_)
+    for first, second in find_pairs(notes.signature, notes.split, similarity=SIMILARITY):
+        rows[second] = notes.digest[first] != notes.digest[second]
+    return rows
+
+
+def _check(name: str, rows: NDArray[np.bool_], notes: _Notes, *, limit: float) -> Check:
+    where = np.flatnonzero(rows)
+    examples = tuple(notes.note_id.take(pa.array(where[:NUM_EXAMPLES])).to_pylist())
+    return Check(name, len(where), share=len(where) / len(rows), limit=limit, examples=examples)
+
+
+def _check_traces(traces: Sequence[Mapping[str, Any]], notes: _Notes, *, limit: float) -> Check:
+    """Traces whose note or patient lies outside training."""
+    held = pa.array(notes.split != SPLITS.index("train"))
+    note_ids = set(notes.note_id.filter(held).to_pylist())
+    patients = set(notes.patient_id.filter(held).to_pylist())
+    broken = [
+        str(trace["note_id"])
+        for trace in traces
+        if trace["note_id"] in note_ids or trace["patient_id"] in patients
+    ]
+    share = len(broken) / max(1, len(traces))
+    examples = tuple(broken[:NUM_EXAMPLES])
+    return Check("trace_overlap", len(broken), share=share, limit=limit, examples=examples)

@@ -1,0 +1,102 @@
+"""What a build of notes is (hash of splits, code table, settings, seed), and if it still is that.
+
+In: the settings, the seed, the hashes of the splits. Out: a dict for `report.json`, and the check
+that a resume makes before it goes on with notes that are there. Decided here: settings that only a
+reader of the notes uses (`max_prompt_tokens`, `num_validation`) and the place of the tables do not
+count; versions of packages are noted and not compared, since the content's hash says whether they
+mattered.
+"""
+
+import hashlib
+import platform
+from collections.abc import Mapping
+from functools import cache
+from importlib.metadata import version
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.dataset as pads
+
+from deepicd import codes
+from deepicd.config import DataConfig
+from deepicd.errors import DataError, MissingError
+from deepicd.notes.mimic import COLUMNS
+from deepicd.notes.parts import ROWS_PER_GROUP, hash_rows
+from deepicd.notes.report import read_report
+from deepicd.paths import SPLITS
+
+_READERS = {"max_prompt_tokens", "num_validation", "root"}
+_PACKAGES = ("deepicd", "numpy", "pyarrow", "ray")
+
+
+def identify(config: DataConfig, *, seed: int, hashes: Mapping[str, str]) -> dict[str, Any]:
+    """Identity of a build whose splits have these hashes."""
+    versions = {name: version(name) for name in _PACKAGES}
+    return {
+        "splits": dict(hashes),
+        "codes": {"release": f"FY{codes.RELEASES[-1]}", "sha256": _hash_code_table()},
+        "settings": config.model_dump(mode="json", exclude=_READERS),
+        "seed": seed,
+        "versions": {"python": platform.python_version(), **versions},
+    }
+
+
+def check_identity(folder: Path, config: DataConfig, *, seed: int) -> dict[str, Any]:
+    """The report of the build in `folder`, after its splits were found to be what it says.
+
+    Raises:
+        MissingError: the report or a split is not there.
+        DataError: the build is of other settings, another seed or code table, or a split changed
+            after it was written; names each difference.
+    """
+    report = read_report(folder)
+    hashes = {name: hash_split(folder / f"{name}.parquet") for name in SPLITS}
+    wanted = _flatten(identify(config, seed=seed, hashes=hashes))
+    stored = _flatten(report.get("identity", {}))
+    differences = [
+        f"{name} is {stored.get(name)} there and {value} here"
+        for name, value in wanted.items()
+        if value != stored.get(name)
+    ]
+    if differences:
+        raise DataError(
+            f"{folder} holds other notes than these settings ask for: {'; '.join(differences)}. "
+            "Go on with the settings it was built with, or build anew into another folder."
+        )
+    return report
+
+
+def hash_split(path: Path) -> str:
+    """Hash of the values of a split in order, as `parts.write_splits` gives it."""
+    if not path.exists():
+        raise MissingError(f"no split at {path}; build it first: deepicd notes build --out DIR")
+    hasher = hashlib.sha256()
+    try:
+        rows = pads.dataset(path, format="parquet")
+        for batch in rows.to_batches(columns=list(COLUMNS), batch_size=ROWS_PER_GROUP):
+            hash_rows(pa.Table.from_batches([batch]), hasher)
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(
+            f"{path} is not a split of notes ({type(error).__name__}). Build it anew: "
+            "deepicd notes build --out DIR"
+        ) from None
+    return hasher.hexdigest()
+
+
+@cache
+def _hash_code_table() -> str:
+    table = files("deepicd").joinpath("data/icd10cm.tsv.xz").read_bytes()
+    return hashlib.sha256(table).hexdigest()[:16]
+
+
+def _flatten(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """`settings.num_notes` → 6000 and so on, without the versions."""
+    flat: dict[str, Any] = {}
+    for name, value in identity.items():
+        if isinstance(value, Mapping):
+            flat |= {f"{name}.{key}": one for key, one in value.items()}
+        else:
+            flat[name] = value
+    return {name: value for name, value in flat.items() if not name.startswith("versions.")}

@@ -1,0 +1,189 @@
+"""Leak audit: every check finds its planted leak and nothing else; signatures estimate Jaccard."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from deepicd.cli.notes import app
+from deepicd.errors import ConfigError, DataError, MissingError
+from deepicd.notes import build
+from deepicd.notes.audit import LIMITS, Check, audit_notes, gold_phrases, has_leak, is_gold_named
+from deepicd.notes.minhash import find_pairs, sign_texts
+from deepicd.paths import SPLITS
+from deepicd.records import Note
+from deepicd.traces import write_traces
+
+WORDS = np.random.default_rng(1).integers(0, 10_000, (200, 60))
+
+
+def note_of(number: int) -> Note:
+    words = " ".join(f"w{word}" for word in WORDS[number])
+    text = f"CHIEF COMPLAINT: cough\nPRESENT ILLNESS: {words}"
+    return Note(f"n{number}", f"p{number}", f"a{number}", text, "I214")
+
+
+def write_notes(folder: Path, changed: Iterable[Note] = ()) -> Path:
+    """200 notes, 50 a split; a changed one takes the place of the note of its admission."""
+    notes = {f"a{number}": note_of(number) for number in range(200)}
+    notes |= {note.admission_id: note for note in changed}
+    rows = list(notes.values())
+    folder.mkdir(exist_ok=True)
+    for number, name in enumerate(SPLITS):
+        build.write_split(rows[50 * number : 50 * (number + 1)], folder / f"{name}.parquet")
+    return folder
+
+
+def broken_checks(folder: Path, **options: object) -> dict[str, Check]:
+    checks = audit_notes(folder, **options)  # type: ignore[arg-type]
+    assert [check.name for check in checks] == list(LIMITS)
+    return {check.name: check for check in checks if check.count}
+
+
+def test_clean_notes_break_no_rule(tmp_path: Path) -> None:
+    assert broken_checks(write_notes(tmp_path)) == {}
+
+
+@pytest.mark.parametrize(
+    ("words", "name", "verdict"),
+    [
+        ("Brief Hospital Course: fine", "forbidden_section", "leak"),
+        ("x\nPERTINENT RESULTS: fine", "forbidden_section", "leak"),
+        ("Discharge Medications: fine", "forbidden_section", "leak"),
+        ("physical exam on discharge: fine", "forbidden_section", "leak"),
+        ("x\na line without a header", "forbidden_section", "leak"),
+        ("with a discharge diagnosis of flu", "diagnosis_phrase", "warning"),
+        ("was diagnosed with gout in 2010", "diagnosis_wording", "warning"),
+        ("a Non-ST elevation (NSTEMI) myocardial infarction.", "gold_title", "warning"),
+        ("an old non-ST elevation myocardial infarction", "gold_title", "warning"),
+        ("coded i21.4 before", "gold_code", "leak"),
+    ],
+)
+def test_words_that_give_the_answer_away_are_found(
+    tmp_path: Path, words: str, name: str, verdict: str
+) -> None:
+    note = replace(note_of(60), text=f"{note_of(60).text} {words}")
+    check = broken_checks(write_notes(tmp_path, [note]))[name]
+    assert (check.count, check.examples, check.verdict) == (1, ("n60",), verdict)
+    assert check.share == pytest.approx(1 / 200)
+
+
+def test_many_gold_titles_are_a_leak_and_the_limit_is_the_callers(tmp_path: Path) -> None:
+    title = "non-st elevation (nstemi) myocardial infarction"
+    named = [replace(note_of(n), text=f"CHIEF COMPLAINT: {title} {n}") for n in range(20)]
+    write_notes(tmp_path, named)
+    assert broken_checks(tmp_path)["gold_title"].verdict == "leak"
+    allowed = broken_checks(tmp_path, limits={"gold_title": 0.1})
+    assert allowed["gold_title"].verdict == "warning"
+    with pytest.raises(ConfigError, match=r"a limit is a share .* got gold_title = 2"):
+        audit_notes(tmp_path, limits={"gold_title": 2})
+
+
+def test_near_exact_and_shared_rows_are_told_apart(tmp_path: Path) -> None:
+    near = replace(note_of(60), text=note_of(10).text.rsplit(" ", 1)[0])
+    exact = replace(note_of(110), text=note_of(11).text.upper().replace("W", "w"))
+    same_split = replace(note_of(12), text=note_of(13).text)
+    patient = replace(note_of(160), patient_id="p14")
+    note_id = replace(note_of(161), note_id="n15")
+    found = broken_checks(write_notes(tmp_path, [near, exact, same_split, patient, note_id]))
+    assert {name: check.examples for name, check in found.items() if name != "forbidden_section"} \
+        == {
+            "near_duplicate": ("n60",),
+            "exact_duplicate": ("n110",),
+            "shared_patient": ("n160",),
+            "repeated_note_id": ("n15",),
+        }  # fmt: skip
+    assert has_leak(found.values())
+
+
+def test_traces_of_held_out_notes_or_patients_are_a_leak(tmp_path: Path) -> None:
+    traces = [
+        {"note_id": "n1", "patient_id": "p1"},
+        {"note_id": "n60", "patient_id": "p60"},
+        {"note_id": "other", "patient_id": "p199"},
+    ]
+    check = broken_checks(write_notes(tmp_path), traces=traces)["trace_overlap"]
+    assert (check.count, check.examples, check.verdict) == (2, ("n60", "other"), "leak")
+
+
+def test_a_split_may_be_a_folder_of_parts(tmp_path: Path) -> None:
+    write_notes(tmp_path)
+    whole = pa.parquet.read_table(tmp_path / "test.parquet")
+    (tmp_path / "test.parquet").unlink()
+    (tmp_path / "test.parquet").mkdir()
+    for part in range(2):
+        rows = whole.slice(25 * part, 25)
+        pa.parquet.write_table(rows, tmp_path / "test.parquet" / f"{part}.parquet")
+    assert broken_checks(tmp_path) == {}
+    assert len(build.read_split(tmp_path / "test.parquet")) == 50
+
+
+def test_missing_and_foreign_splits_are_named(tmp_path: Path) -> None:
+    with pytest.raises(MissingError, match=r"no split at .*train\.parquet; build it first"):
+        audit_notes(tmp_path)
+    write_notes(tmp_path)
+    pa.parquet.write_table(pa.table({"a": [1]}), tmp_path / "test.parquet")
+    with pytest.raises(DataError, match=r"test\.parquet is not a split of notes"):
+        audit_notes(tmp_path)
+
+
+def test_the_command_prints_ids_never_text_and_exits_with_1_on_a_leak(tmp_path: Path) -> None:
+    note = replace(note_of(60), text=f"{note_of(60).text} Hospital Course: SECRET")
+    write_notes(tmp_path / "clean")
+    write_notes(tmp_path / "leak", [note])
+    clean = CliRunner().invoke(app, ["audit", str(tmp_path / "clean")])
+    assert clean.exit_code == 0 and "leak" not in clean.output
+    rows = [{"note_id": "n60", "patient_id": "p60", "code": "I214", "response": "x"}]
+    write_traces(rows, tmp_path / "traces.parquet")
+    options = ["--traces", str(tmp_path / "traces.parquet"), "--json"]
+    leak = CliRunner().invoke(app, ["audit", str(tmp_path / "leak"), *options])
+    listed = {check["name"]: check["verdict"] for check in json.loads(leak.output)}
+    assert (leak.exit_code, listed["forbidden_section"], listed["trace_overlap"]) == (
+        1, "leak", "leak",
+    )  # fmt: skip
+    assert "SECRET" not in leak.output and "n60" in leak.output
+
+
+# ---- wordings and signatures
+
+
+def test_titles_of_successors_and_short_forms_give_a_code_away() -> None:
+    assert gold_phrases("J189") == ("pneumonia, unspecified organism", "pneumonia")
+    assert "longstanding persistent atrial fibrillation" in gold_phrases("I481")
+    assert "fracture of neck of right femur" in gold_phrases("S72001A")
+
+
+def test_a_phrase_counts_as_whole_words_only() -> None:
+    assert is_gold_named("has (sepsis).", ("sepsis",))
+    assert not is_gold_named("urosepsis, sepsislike", ("sepsis",))
+
+
+@given(st.lists(st.text(max_size=40), max_size=8))
+def test_any_texts_are_signed_and_equal_ones_alike(texts: list[str]) -> None:
+    signatures = sign_texts(pa.array([*texts, *texts], pa.string()))
+    assert (signatures[: len(texts)] == signatures[len(texts) :]).all()
+
+
+@pytest.mark.parametrize("num_changed", [0, 10, 40])
+def test_signatures_estimate_the_jaccard_similarity(num_changed: int) -> None:
+    first = [f"w{number}" for number in range(404)]
+    second = (
+        [*first[:-num_changed], *(f"v{n}" for n in range(num_changed))] if num_changed else first
+    )
+    signed = sign_texts(pa.array([" ".join(first), " ".join(second)]))
+    similarity = (400 - num_changed) / (400 + num_changed)
+    assert (signed[0] == signed[1]).mean() == pytest.approx(similarity, abs=0.15)
+
+
+def test_pairs_are_found_across_groups_only() -> None:
+    texts = pa.array([note_of(number).text for number in (1, 1, 2, 1, 2)])
+    groups = np.array([0, 0, 0, 1, 2], np.int8)
+    assert find_pairs(sign_texts(texts), groups, similarity=0.9) == [(0, 3), (2, 4)]

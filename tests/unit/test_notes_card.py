@@ -1,0 +1,100 @@
+"""Dataset card and baselines: the numbers of the report, no text, no small count of MIMIC-IV."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from deepicd import scoring
+from deepicd.config import DataConfig
+from deepicd.notes import build, report
+from deepicd.notes.baselines import predict_linearly, score_baselines
+from deepicd.notes.card import MIN_SHOWN, named_scores, render_card, write_card
+from deepicd.notes.identity import identify
+from deepicd.paths import SPLITS
+from deepicd.records import Note, Prediction
+
+TEXTS = {"I214": "CHIEF COMPLAINT: chest pain SECRET", "J189": "CHIEF COMPLAINT: cough SECRET"}
+
+
+def notes_of(num_notes: int, start: int = 0) -> list[Note]:
+    """Two of three notes are I214."""
+    golds = ["J189" if number % 3 == 2 else "I214" for number in range(num_notes)]
+    return [
+        Note(f"n{start + i}", f"p{start + i}", f"a{start + i}", f"{TEXTS[gold]} {i}", gold)
+        for i, gold in enumerate(golds)
+    ]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Splits of 30, 3, 6 and 3 notes."""
+    for name, size in zip(SPLITS, (30, 3, 6, 3), strict=True):
+        build.write_split(notes_of(size, 100 * SPLITS.index(name)), tmp_path / f"{name}.parquet")
+    return tmp_path
+
+
+def report_of(folder: Path, source: str) -> dict[str, Any]:
+    tables = [
+        build.pq.read_table(folder / f"{name}.parquet").append_column(
+            "split", pa.array([name] * size)
+        )
+        for name, size in zip(SPLITS, (30, 3, 6, 3), strict=True)
+    ]
+    rows = pa.concat_tables(tables)
+    rows = rows.append_column("num_characters", build.pc.utf8_length(rows["text"]))
+    config = DataConfig(source=source, root=Path("SECRETROOT"))
+    return {
+        "source": source,
+        "seed": 1,
+        **report.summarise(rows, ["addendum", "addendum", "", ""]),
+        "identity": identify(config, seed=1, hashes=dict.fromkeys(SPLITS, "f" * 64)),
+        "baselines": score_baselines(folder) if source == "embedded" else None,
+        "ceiling": None,
+    }
+
+
+def test_floor_and_rival_are_scored_on_the_test_split(folder: Path) -> None:
+    scores = score_baselines(folder)
+    assert scores["majority"]["accuracy_full"] == pytest.approx(4 / 6)
+    assert scores["tfidf_linear"]["accuracy_full"] == 1.0
+    golds = ("I214", "I214", "J189") * 2
+    floor = [Prediction(str(i), str(i), gold, "I214") for i, gold in enumerate(golds)]
+    expected = scoring.score_predictions(floor)
+    assert expected.items() <= scores["majority"].items()
+    assert scores["majority"]["num_train"] == 30
+
+
+def test_one_label_in_training_needs_no_model() -> None:
+    assert predict_linearly(notes_of(2), ["x", "y", "z"]) == ["I214"] * 3
+
+
+def test_both_cards_say_what_the_report_says_and_hold_no_text(folder: Path) -> None:
+    summary = report_of(folder, "embedded")
+    write_card(summary, folder)
+    page = (folder / "card.html").read_text()
+    markdown = (folder / "card.md").read_text()
+    assert "| I21.4 | Non-ST elevation (NSTEMI) myocardial infarction | 28 | 66.7% |" in markdown
+    assert "| train | 30 | 30 | 2 | 2 |" in markdown
+    assert "| addendum | 2 |" in markdown
+    assert "| X | Diseases of the respiratory system | 10 | 1 | 2 | 1 |" in markdown
+    assert "| majority code (floor) | 0.667 |" in markdown
+    assert "seq_num 1" in markdown and "noisy target" in markdown
+    for text in (page, markdown):
+        assert "SECRET" not in text and "n101" not in text and "p101" not in text
+    body = page.partition("</script>")[2]
+    assert re.sub(r"\s+", " ", body).count("<table>") == 7
+    assert not re.search(r'(?:src|href)="(?:https?:)?//', body)  # works without a network
+
+
+def test_a_card_of_mimic_gives_no_small_count(folder: Path) -> None:
+    summary = report_of(folder, "mimic")
+    markdown = render_card(summary)["md"]
+    assert "credentialed" in markdown
+    assert "| addendum | < 10 |" in markdown
+    assert f"| X | Diseases of the respiratory system | 10 | < {MIN_SHOWN} |" in markdown
+    assert "--baselines" in markdown and named_scores(summary) == {}
+    summary["labels"]["J189"] = {"train": 9, "validation": 0, "test": 0, "promotion": 0}
+    assert "J18.9" not in render_card(summary)["md"]
