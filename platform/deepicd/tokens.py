@@ -1,9 +1,9 @@
 """Split notes → tokenised prompts, streamed by Ray Data in the order of the file.
 
-In: the Parquet file of a split, an encoder (`prompts.PromptEncoder`). Out: a Ray Dataset with
-`COLUMNS`. Decided here: Ray Data reads blocks on any node and hands them on in the order of the
-file (or of a column: a curriculum), whatever finishes first, so that a consumer starts with the
-first block; notes that the encoder leaves out are left out.
+In: a split (a Parquet file, or a folder of parts), an encoder (`prompts.PromptEncoder`). Out: a
+Ray Dataset with `COLUMNS`. Decided here: Ray Data reads blocks on any node and hands them on in the
+order of the file (or of a column: a curriculum), whatever finishes first, so that a consumer starts
+with the first block; notes that the encoder leaves out are left out.
 
 A consumer that has read a stream to its end keeps it (`keep`): the cache is one Parquet file beside
 the split, named by everything that decides its content. The next stream with the same name reads it
@@ -21,6 +21,7 @@ from uuid import uuid4
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 
 from deepicd.errors import ConfigError, DataError, MissingError
@@ -50,7 +51,7 @@ def stream_prompts(
     Ray must be initialised by the caller; else Ray Data starts or joins one by its own rules.
 
     Args:
-        split: Parquet file.
+        split: Parquet file, or a folder of parts in the order of their names.
         encoder: tokeniser and limit.
         order_by: a column of the split, or `length`; with `-` in front, descending. Sorting reads
             the split before the first row comes; tokenising still streams.
@@ -134,25 +135,26 @@ def count_prompts(split: Path, *, encoder: PromptEncoder, order_by: str = "") ->
 
 def count_notes(split: Path) -> int:
     """Rows of a split. Raises MissingError, or DataError when it is broken or empty."""
-    if not split.is_file():
+    if not split.exists():
         raise MissingError(f"no split at {split}; build it first: deepicd notes build --out DIR")
     try:
-        metadata = pq.read_metadata(split)
-        names = set(pq.read_schema(split).names)
+        parts = pads.dataset(split, format="parquet")
+        names, num_rows = set(parts.schema.names), parts.count_rows()
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{split} is not a Parquet file ({type(error).__name__}).") from None
     missing = [name for name in _NOTE_COLUMNS if name not in names]
-    if missing or not metadata.num_rows:
+    if missing or not num_rows:
         fault = f"has no column {', '.join(missing)}" if missing else "holds no note"
         raise DataError(f"{split} {fault}. Build it anew: deepicd notes build --out DIR")
-    return int(metadata.num_rows)
+    return int(num_rows)
 
 
 def cache_path(split: Path, *, encoder: PromptEncoder, order_by: str = "") -> Path:
     """Where the tokenised split is kept: named by data, tokeniser, template, limit and order."""
     digest = hashlib.sha256()
-    with split.open("rb") as file:
-        digest.update(hashlib.file_digest(file, "sha256").digest())
+    for path in sorted(split.rglob("*.parquet")) if split.is_dir() else [split]:
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
     settings = (encoder.backend, str(encoder.max_tokens), encoder.overlong, order_by)
     for part in (_CACHE_VERSION, render_prompt("\0"), *settings):
         digest.update(hashlib.sha256(part.encode()).digest())
@@ -198,7 +200,7 @@ def _add_length(block: pa.Table) -> pa.Table:
 def _check_order(split: Path, order_by: str) -> tuple[str, bool]:
     """Column and direction; both empty for the file's order."""
     column = order_by.removeprefix("-")
-    known = [*pq.read_schema(split).names, LENGTH]
+    known = [*pads.dataset(split, format="parquet").schema.names, LENGTH]
     if column and column not in known:
         raise ConfigError(
             f"data.curriculum is {order_by!r}, and {split} has no such column; it has "

@@ -31,7 +31,7 @@ from deepicd.notes.mentions import find_mentions
 from deepicd.notes.profiles import Finding, Knowledge, Profile, load_knowledge
 from deepicd.notes.sections import CORE_SECTIONS, SECTIONS, cut_sections, has_core, render_note
 from deepicd.notes.splits import MIN_PATIENTS, assign_split, repair_splits
-from deepicd.notes.tables import HEADERS, word_admissions, write_tables
+from deepicd.notes.tables import HEADERS, SPLIT_OF, word_admissions, write_tables
 from deepicd.paths import SPLITS
 from deepicd.records import Note
 
@@ -344,13 +344,28 @@ def test_every_label_with_enough_patients_is_in_training(
 
 def test_the_embedded_corpus_keeps_the_splits_that_its_wordings_were_drawn_for() -> None:
     patients = [str(number) for number in range(300)]
-    held = [one for one in patients if assign_split(one, SHARES, 1) == "test"]
-    golds = ["J189" if one in held else "I214" for one in patients]
-    embedded = DataConfig(split_shares=SHARES)
-    for config, split in ((embedded, "test"), (MIMIC, "train")):
-        rows = build.split_rows(cut_rows(patients, golds), config, 1)
-        names = rows.filter(pa.compute.equal(rows["code"], "J189"))["split"].to_pylist()
-        assert (split in names) and (len(set(names)) == 1) is (config is embedded)
+    decided = {one: "test" if int(one) % 3 else "train" for one in patients}
+    decided |= {"0": "validation", "3": "promotion"}
+    rows = build.split_rows(cut_rows(patients), DataConfig(), 1, split_of=decided)
+    assert rows["split"].to_pylist() == [decided[one] for one in rows["patient_id"].to_pylist()]
+
+
+def test_training_has_every_label_of_the_embedded_corpus_that_enough_patients_have(
+    tmp_path: Path,
+) -> None:
+    shares = (0.2, 0.3, 0.3, 0.2)  # small enough that the hash alone leaves labels out
+    write_tables(load_knowledge(), tmp_path, num_notes=900, shares=shares, seed=1)
+    split_of = json.loads((tmp_path / SPLIT_OF).read_text())
+    with gzip.open(tmp_path / "hosp/diagnoses_icd.csv.gz", "rt") as file:
+        rows = [row for row in csv.DictReader(file) if row["subject_id"] in split_of]
+    patients_of: dict[str, set[str]] = {}
+    for row in rows:
+        if (row["seq_num"], row["icd_version"]) == ("1", "10"):
+            patients_of.setdefault(row["icd_code"].strip(), set()).add(row["subject_id"])
+    moved = [one for one in split_of if split_of[one] != assign_split(one, shares, 1)]
+    assert moved and {split_of[one] for one in moved} == {"train"}
+    for patients in patients_of.values():
+        assert len(patients) < 4 or "train" in {split_of[one] for one in patients}
 
 
 def test_an_empty_split_and_an_empty_build_are_refused() -> None:

@@ -91,6 +91,18 @@ def test_lengths_of_a_split_are_counted(model: Path, tmp_path: Path) -> None:
     assert counted["tokens_mean"] == pytest.approx(sum(lengths) / 3)
 
 
+def test_a_split_may_be_a_folder_of_parts(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "train.parquet").mkdir()
+    for number in range(2):
+        pq.write_table(block_of(TEXTS), tmp_path / "train.parquet" / f"part-{number}.parquet")
+    split, encoder = tmp_path / "train.parquet", encoder_for(model, 4096)
+    assert tokens.count_notes(split) == 2 * len(TEXTS)
+    assert tokens.count_prompts(split, encoder=encoder) == 2 * len(TEXTS)
+    before = tokens.cache_path(split, encoder=encoder)
+    (split / "part-1.parquet").unlink()
+    assert tokens.cache_path(split, encoder=encoder) != before
+
+
 def test_a_split_that_cannot_be_used_is_refused_before_ray_starts(
     model: Path, tmp_path: Path
 ) -> None:

@@ -33,7 +33,7 @@ from deepicd.notes.parts import ROWS_PER_GROUP, SCHEMA, bucket_rows, write_split
 from deepicd.notes.profiles import load_knowledge
 from deepicd.notes.report import REPORT, read_report, summarise
 from deepicd.notes.splits import assign_split, repair_splits
-from deepicd.notes.tables import CEILING, write_tables
+from deepicd.notes.tables import CEILING, SPLIT_OF, write_tables
 from deepicd.paths import SPLITS
 from deepicd.records import Note
 
@@ -70,7 +70,7 @@ def build_notes(
         root, ceiling = tables, _write_embedded(config, tables, seed)
     with replaced_folder(out, marker=REPORT) as folder:
         rows = cut_notes(root, folder / _PARTS)
-        kept = split_rows(rows, config, seed)
+        kept = split_rows(rows, config, seed, split_of=_read_split_of(config, tables))
         hashes = _write_rows(kept, folder, seed)
         shutil.rmtree(folder / _PARTS)
         report = {
@@ -89,10 +89,12 @@ def build_notes(
     return report
 
 
-def split_rows(rows: pa.Table, config: DataConfig, seed: int) -> pa.Table:
+def split_rows(
+    rows: pa.Table, config: DataConfig, seed: int, *, split_of: Mapping[str, str] | None = None
+) -> pa.Table:
     """The kept ones of `rows` (`mimic.CUT_COLUMNS`) with their `split`.
 
-    The embedded corpus keeps the splits of the hash: they decided its wordings already.
+    `split_of` (patient → split) was decided before: by the embedded corpus, for its wordings.
 
     Raises DataError when no note or no note of a split is left.
     """
@@ -105,9 +107,11 @@ def split_rows(rows: pa.Table, config: DataConfig, seed: int) -> pa.Table:
             "Look the reasons up in docs/notes.md, and check that root holds MIMIC-IV's own tables."
         )
     patients, labels = kept["patient_id"].to_pylist(), kept["code"].to_pylist()
-    splits = {one: assign_split(one, config.split_shares, seed) for one in dict.fromkeys(patients)}
-    if config.source != "embedded":
-        splits = repair_splits(splits, zip(patients, labels, strict=True), seed=seed)
+    if split_of is None:
+        named = dict.fromkeys(patients)
+        by_hash = {one: assign_split(one, config.split_shares, seed) for one in named}
+        split_of = repair_splits(by_hash, zip(patients, labels, strict=True), seed=seed)
+    splits = {patient: split_of[patient] for patient in patients}
     counts = Counter(splits.values())
     for name, share in zip(SPLITS, config.split_shares, strict=True):
         if not counts[name]:
@@ -116,6 +120,13 @@ def split_rows(rows: pa.Table, config: DataConfig, seed: int) -> pa.Table:
                 f"share of {share}. Add patients, or raise data.split_shares."
             )
     return kept.append_column("split", pa.array([splits[one] for one in patients], pa.string()))
+
+
+def _read_split_of(config: DataConfig, tables: Path) -> dict[str, str] | None:
+    if config.source != "embedded":
+        return None
+    named: dict[str, str] = json.loads((tables / SPLIT_OF).read_text(encoding="utf-8"))
+    return named
 
 
 def order_rows(splits: Sequence[str], seed: int) -> NDArray[np.int64]:

@@ -27,7 +27,7 @@ from deepicd.notes.parts import ROWS_PER_GROUP, hash_rows
 from deepicd.notes.report import read_report
 from deepicd.paths import SPLITS
 
-_READERS = {"max_prompt_tokens", "num_validation", "root"}
+_READERS = {"curriculum", "max_prompt_tokens", "num_validation", "overlong", "root"}
 _PACKAGES = ("deepicd", "numpy", "pyarrow", "ray")
 
 

@@ -19,7 +19,7 @@ from random import Random
 from deepicd import codes, scoring
 from deepicd.notes import draws as drawing
 from deepicd.notes.profiles import Knowledge
-from deepicd.notes.splits import assign_split
+from deepicd.notes.splits import assign_split, repair_splits
 from deepicd.notes.wording import Drawn, Writer
 from deepicd.records import Prediction
 
@@ -44,6 +44,8 @@ HEADERS: Mapping[str, tuple[str, ...]] = {
 FIRST_PATIENT, FIRST_ADMISSION = 90_000_001, 80_000_001
 CEILING = "ceiling.json"
 """Scores of the Bayes-optimal reader by split, beside the tables."""
+SPLIT_OF = "split_of.json"
+"""Patient → the split whose wordings its notes have, beside the tables."""
 
 _RACES = (
     "WHITE",
@@ -77,7 +79,7 @@ def write_tables(
     """Write all tables under `root`; returns the ceiling's scores by split."""
     model = drawing.build_model(knowledge)
     drawn = drawing.draw_admissions(model, num_notes, seed)
-    splits = [assign_split(_patient_id(index), shares, seed) for index in drawn.patient.tolist()]
+    splits = _split_patients(knowledge, drawn, shares=shares, seed=seed)
     admissions = list(word_admissions(knowledge, drawn, splits=splits, seed=seed))
     extras = _spoil(admissions[: max(1, num_notes // 100)])
     for name, rows in _tables(admissions, extras, seed).items():
@@ -89,7 +91,20 @@ def write_tables(
     ]
     ceiling = _score_ceiling(knowledge, drawn, best, splits=splits)
     (root / CEILING).write_text(json.dumps(ceiling, indent=2, sort_keys=True) + "\n")
+    named = {_patient_id(index): split for index, split in zip(drawn.patient, splits, strict=True)}
+    (root / SPLIT_OF).write_text(json.dumps(named) + "\n")
     return ceiling
+
+
+def _split_patients(
+    knowledge: Knowledge, drawn: drawing.Draws, *, shares: Sequence[float], seed: int
+) -> list[str]:
+    """Split of every admission, before it is put into words: held-out wordings need to know."""
+    patients = [_patient_id(index) for index in drawn.patient.tolist()]
+    labels = [knowledge.profiles[index].code for index in drawn.code.tolist()]
+    by_hash = {patient: assign_split(patient, shares, seed) for patient in patients}
+    repaired = repair_splits(by_hash, zip(patients, labels, strict=True), seed=seed)
+    return [repaired[patient] for patient in patients]
 
 
 def word_admissions(
