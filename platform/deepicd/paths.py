@@ -18,6 +18,11 @@ class RunPaths:
         return self.root / "experiment.json"
 
     @property
+    def lock(self) -> Path:
+        """Held by the process that works in this folder."""
+        return self.root.with_name(f".{self.root.name}.lock")
+
+    @property
     def console(self) -> Path:
         """What libraries printed while the run went on."""
         return self.root / "console.log"

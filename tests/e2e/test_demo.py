@@ -23,7 +23,9 @@ from deepicd.pipeline.run import STAGES
 
 pytestmark = pytest.mark.timeout(1800)
 SCORES = ("macro_f1_chapter", "macro_f1_category", "macro_f1_full", "hierarchical_f1")
-FEW_TRACES = ("--set", "sft.num_traces=64", "--set", "sft.epochs=1")
+SHORT = [
+    f"--set={value}" for value in ("sft.num_traces=64", "sft.epochs=1", "sweep.scheduler=none")
+]
 SHOULD_HOLD_TEXT = ("tables", "notes", "traces.parquet")
 
 
@@ -38,21 +40,14 @@ class Demo:
     survivors: list[psutil.Process]
 
 
-def start(root: Path, runs: Path, *options: str) -> subprocess.Popen[str]:
+def start(root: Path, runs: Path, noun: str, *options: str) -> subprocess.Popen[str]:
     """The command in a process group of its own, as a shell starts it: heeding Ctrl-C, which what
     a shell runs in the background does not.
     """
-    command = [
-        "env",
-        "--default-signal=INT",
-        sys.executable,
-        "-m",
-        "deepicd",
-        "demo",
-        str(root / "experiments" / "tiny.toml"),
-    ]
+    experiment = str(root / "experiments" / "tiny.toml")
+    command = ["env", "--default-signal=INT", sys.executable, "-m", "deepicd", *noun.split()]
     return subprocess.Popen(
-        [*command, "--runs", str(runs), *options],
+        [*command, experiment, "--runs", str(runs), *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -64,7 +59,7 @@ def start(root: Path, runs: Path, *options: str) -> subprocess.Popen[str]:
 @pytest.fixture(scope="module")
 def demo(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Demo:
     runs = tmp_path_factory.mktemp("runs")
-    process = start(root, runs, "--json")
+    process = start(root, runs, "demo", "--json")
     started: dict[int, psutil.Process] = {}
     output, progress = communicate(process, started)
     assert process.returncode == 0, progress[-4000:]
@@ -169,12 +164,12 @@ def test_no_note_is_anywhere_but_in_the_data(demo: Demo) -> None:
     assert not found
 
 
-def test_ctrl_c_in_a_trial_ends_the_command_and_everything_it_started(
+def test_a_sweep_that_ctrl_c_ended_leaves_nothing_and_is_resumed(
     root: Path, tmp_path: Path
 ) -> None:
-    process = start(root, tmp_path, *FEW_TRACES)
+    process = start(root, tmp_path, "sweep run", *SHORT)
     try:
-        wait_for_a_step(process, tmp_path)
+        wait_for_a_checkpoint(process, tmp_path)
         started = descendants(process)
         assert len(started) > 10
         os.killpg(process.pid, signal.SIGINT)
@@ -186,15 +181,36 @@ def test_ctrl_c_in_a_trial_ends_the_command_and_everything_it_started(
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
+    (interrupted,) = ask(tmp_path, "status", "tiny")["trials"]
+    assert interrupted["state"] == "pending" and interrupted["steps"] >= 2
+    resumed = ask(tmp_path, "resume", "tiny")
+    assert resumed["trials"][0]["id"] == interrupted["id"]
+    assert [trial["state"] for trial in resumed["trials"]] == ["finished", "finished"]
+    assert resumed["budget"]["num_steps"] == resumed["budget"]["max_steps"] == 8
+    log = tmp_path / "tiny/sweep/trials" / interrupted["id"] / "verl.log"
+    assert "global_step_2" in log.read_text(errors="replace").split("step:2 ")[-1]
 
 
-def wait_for_a_step(process: subprocess.Popen[str], runs: Path) -> None:
-    """Until verl has finished the first step of the first trial."""
+def ask(runs: Path, *words: str) -> dict[str, Any]:
+    """JSON answer of `deepicd sweep`; nothing that it started is alive afterwards."""
+    command = [sys.executable, "-m", "deepicd", "sweep", *words, "--runs", str(runs), "--json"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    started: dict[int, psutil.Process] = {}
+    output, progress = communicate(process, started)
+    assert process.returncode == 0, progress[-4000:]
+    _, alive = psutil.wait_procs(list(started.values()), timeout=30)
+    assert not alive
+    answer: dict[str, Any] = json.loads(output)
+    return answer
+
+
+def wait_for_a_checkpoint(process: subprocess.Popen[str], runs: Path) -> None:
+    """Until the first trial has reported a checkpoint."""
     deadline = time.monotonic() + 900
     while time.monotonic() < deadline and process.poll() is None:
-        logs = runs.glob("tiny/sweep/trials/*/verl.log")
-        if any("step:1 " in log.read_text(errors="replace") for log in logs):
+        reports = runs.glob("tiny/sweep/tune/*/result.json")
+        if any("checkpoint_path" in report.read_text() for report in reports):
             return
-        time.sleep(0.5)
+        time.sleep(0.2)
     os.killpg(process.pid, signal.SIGKILL)
-    raise AssertionError(f"no step of GRPO: {process.communicate()[1][-3000:]}")
+    raise AssertionError(f"no checkpoint: {process.communicate()[1][-3000:]}")

@@ -1,23 +1,31 @@
 """Tune's files → trials: which validation counts, and what a trial's state is."""
 
 import json
+import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from deepicd.config import parse_experiment
-from deepicd.errors import MissingError
+from deepicd.errors import MissingError, SweepError
 from deepicd.paths import RunPaths
+from deepicd.pipeline import read_experiment, resume_sweep
+from deepicd.pipeline.lock import holder, locked, stop_holder
 from deepicd.sweeps.results import (
     best_validation,
     cause_of,
     read_histories,
+    read_history,
     status_of,
     validation_of,
 )
-from deepicd.sweeps.status import read_status, status_row
+from deepicd.sweeps.status import budget, read_status, status_row
 
 KEY = "validation/hierarchical_f1"
+LEARNING_RATE = {"type": "loguniform", "low": 1e-5, "high": 1e-3}
 ROWS = [
     {"step": 0},
     {"step": 5, KEY: 0.9},
@@ -71,25 +79,118 @@ def test_histories_are_read_by_trial(tmp_path):
     assert {trial: len(rows) for trial, rows in histories.items()} == {"a": 5, "b": 1}
 
 
+def test_a_step_that_was_reported_twice_counts_once_and_a_broken_last_line_is_passed_over(tmp_path):
+    rows = [{"step": 1, "x": 1}, {"step": 2, "x": 1}, {"step": 2, "x": 2}]
+    file = RunPaths(write_run(tmp_path / "run", {"a": rows})).sweep / "tune" / "a" / "result.json"
+    file.write_text(file.read_text() + '{"step": 3, "x')
+    assert [(row["step"], row["x"]) for row in read_history(file.parent)] == [(1, 1), (2, 2)]
+
+
+def status_rows(root: Path, *, is_alive: bool = True) -> dict[str, dict]:
+    paths = RunPaths(root)
+    trials = read_status(paths, read_experiment(paths), is_alive=is_alive)
+    return {row["id"]: row for row in map(status_row, trials)}
+
+
+def write_tune_state(root: Path, **states: str) -> None:
+    trials = [
+        [json.dumps({"trial_id": name, "status": state}), "{}"] for name, state in states.items()
+    ]
+    file = RunPaths(root).sweep / "tune" / "experiment_state-2026.json"
+    file.write_text(json.dumps({"trial_data": trials}))
+
+
 def test_status_of_a_sweep_that_goes_on(tmp_path):
-    trials, metric = read_status(write_run(tmp_path / "run", {"a": ROWS, "b": ROWS[:2]}))
-    rows = {row["id"]: row for row in map(status_row, trials)}
-    assert metric == "hierarchical_f1"
-    assert rows["a"]["state"] == "finished" and rows["b"]["state"] == "running"
+    root = write_run(tmp_path / "run", {"a": ROWS, "b": ROWS[:2], "c": ROWS[:3]})
+    write_tune_state(root, a="TERMINATED", b="RUNNING", c="TERMINATED")
+    rows = status_rows(root)
+    states = {name: row["state"] for name, row in rows.items()}
+    assert states == {"a": "finished", "b": "running", "c": "stopped"}
     assert rows["a"]["validation"]["hierarchical_f1"] == 0.6 and rows["b"]["steps"] == 5
+
+
+def test_a_trial_of_an_interrupted_sweep_is_pending(tmp_path):
+    root = write_run(tmp_path / "run", {"a": ROWS, "b": ROWS[:2]})
+    assert status_rows(root, is_alive=False)["b"]["state"] == "pending"
+    assert status_rows(root, is_alive=False)["a"]["state"] == "finished"
+    write_tune_state(root, a="TERMINATED", b="TERMINATED")
+    (RunPaths(root).sweep / "tune" / "experiment_state-2027.json").write_text('{"trial_')
+    assert status_rows(root)["b"]["state"] == "running"  # the newest snapshot is being written
 
 
 def test_a_failed_trial_is_told_by_its_error_file(tmp_path):
     root = write_run(tmp_path / "run", {"a": ROWS[:1]})
     (RunPaths(root).sweep / "tune" / "a" / "error.txt").write_text("boom")
-    assert read_status(root)[0][0].status == "failed"
+    assert status_rows(root)["a"]["state"] == "failed"
 
 
 def test_a_run_that_is_not_there_says_how_to_make_one(tmp_path):
     with pytest.raises(MissingError, match="deepicd sweep run"):
-        read_status(tmp_path / "nothing")
+        status_rows(tmp_path / "nothing")
 
 
 def test_a_run_before_its_sweep_says_so(tmp_path):
+    root = write_run(tmp_path / "run", {})
     with pytest.raises(MissingError, match="not reached its sweep"):
-        read_status(write_run(tmp_path / "run", {}))
+        status_rows(root)
+    with pytest.raises(MissingError, match="ended before its sweep"):
+        status_rows(root, is_alive=False)
+
+
+def test_the_budget_counts_what_was_spent(tmp_path):
+    root = write_run(tmp_path / "run", {"a": [*ROWS[:-1], {**ROWS[-1], "time_total_s": 90.0}]})
+    paths = RunPaths(root)
+    experiment = read_experiment(paths)
+    trials = read_status(paths, experiment, is_alive=True)
+    spent = budget(trials, read_histories(paths.sweep / "tune"), experiment)
+    assert spent == {
+        "num_trials": 4,
+        "num_started": 1,
+        "num_steps": 30,
+        "max_steps": 120,
+        "seconds": 90.0,
+        "gpu_hours": 0.025,
+    }
+
+
+# Stop and resume
+
+
+def test_one_process_at_a_time_works_in_a_folder(tmp_path):
+    lock = tmp_path / "runs" / ".a.lock"
+    assert holder(lock) is None
+    with locked(lock):
+        code = "import sys; from pathlib import Path; from deepicd.pipeline.lock import *; "
+        code += "print(holder(Path(sys.argv[1])))\nwith locked(Path(sys.argv[1])): pass"
+        command = [sys.executable, "-c", code, str(lock)]
+        other = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert other.stdout.strip() == str(os.getpid())
+        assert other.returncode and f"is going on (process {os.getpid()})" in other.stderr
+    assert holder(lock) is None
+    with pytest.raises(MissingError, match="nothing is going on"):
+        stop_holder(lock, timeout_s=1)
+
+
+def test_stop_ends_the_process_by_sigterm_through_its_finallys(tmp_path):
+    lock = tmp_path / ".a.lock"
+    code = "import sys, time; from pathlib import Path; from deepicd.pipeline.lock import locked; "
+    code += "from deepicd.pipeline.run import heeding_sigterm\n"
+    code += "with locked(Path(sys.argv[1])), heeding_sigterm():\n"
+    code += "    try: time.sleep(60)\n    finally: Path(sys.argv[2]).write_text('ended')"
+    command = [sys.executable, "-c", code, str(lock), str(tmp_path / "end")]
+    process = subprocess.Popen(command)
+    while holder(lock) is None:
+        time.sleep(0.05)
+    assert stop_holder(lock, timeout_s=30) == process.pid
+    assert process.wait(timeout=30) == 143 and (tmp_path / "end").read_text() == "ended"
+
+
+def test_a_sweep_that_has_ended_is_not_resumed(tmp_path):
+    root = write_run(tmp_path / "run", {"a": ROWS})
+    table = {"sweep": {"search": {"training.learning_rate": LEARNING_RATE}}}
+    RunPaths(root).experiment.write_text(parse_experiment(table, "here").model_dump_json())
+    RunPaths(root).trials.write_text("[]")
+    with pytest.raises(SweepError, match="there is nothing to resume"):
+        resume_sweep(root, say=print)
+    with pytest.raises(MissingError, match="no run in"):
+        resume_sweep(tmp_path / "nothing", say=print)

@@ -29,15 +29,23 @@ class Screen:
         minutes, seconds = divmod(int(time.monotonic() - self._started), 60)
         self._progress.print(f"{minutes:3d}:{seconds:02d} {line}", markup=False)
 
-    def show_trials(self, trials: Sequence[Trial], metric: str) -> None:
-        """Leaderboard, or the trials as JSON."""
+    def show_trials(
+        self, trials: Sequence[Trial], metric: str, *, budget: Mapping[str, float]
+    ) -> None:
+        """Leaderboard and what was spent, or both as JSON."""
         from deepicd.sweeps.progress import trial_table
         from deepicd.sweeps.status import status_row
 
         if self._as_json:
-            print(json.dumps({"trials": [status_row(trial) for trial in trials]}, indent=2))
+            rows = [status_row(trial) for trial in trials]
+            print(json.dumps({"trials": rows, "budget": dict(budget)}, indent=2))
         else:
             self._output.print(trial_table(trials, metric))
+            self._output.print(
+                f"{budget['num_started']} of {budget['num_trials']} trials, "
+                f"{budget['num_steps']} of at most {budget['max_steps']} steps, "
+                f"{budget['seconds'] / 60:.1f} minutes"
+            )
 
     def show_run(self, summary: Mapping[str, Any], root: Path) -> None:
         """The closing table of a whole run, or its summary as JSON."""

@@ -1,9 +1,15 @@
-"""`deepicd sweep`: run a sweep and look at its trials."""
+"""`deepicd sweep`: run a sweep, stop it, go on with it, look at its trials."""
 
+import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from deepicd.cli.screen import Screen
+
+STOP_TIMEOUT_S = 120.0
 
 app = typer.Typer(no_args_is_help=True, help="Run a hyperparameter sweep and look at its trials.")
 RunsOption = Annotated[Path, typer.Option(help="Folder of the runs.")]
@@ -31,7 +37,42 @@ def run(
     experiment = load_experiment(file, overrides or [])
     screen = Screen(as_json=as_json)
     root = runs / (name or experiment.name)
-    screen.show_trials(run_until_sweep(experiment, root, say=screen.say), experiment.sweep.metric)
+    run_until_sweep(experiment, root, say=screen.say)
+    _show(screen, root)
+
+
+@app.command()
+def resume(
+    name: Annotated[str, typer.Argument(help="Name of the run.")],
+    runs: RunsOption = Path("runs"),
+    as_json: JsonOption = False,
+) -> None:
+    """Go on with a run that was interrupted: finished trials stay, the others follow.
+
+    Example: deepicd sweep resume first
+    """
+    from deepicd.cli.screen import Screen
+    from deepicd.pipeline import resume_sweep
+
+    screen = Screen(as_json=as_json)
+    resume_sweep(runs / name, say=screen.say)
+    _show(screen, runs / name)
+
+
+@app.command()
+def stop(
+    name: Annotated[str, typer.Argument(help="Name of the run.")],
+    runs: RunsOption = Path("runs"),
+) -> None:
+    """End a run that goes on, with everything it started; `resume` goes on with it later.
+
+    Example: deepicd sweep stop first
+    """
+    from deepicd.paths import RunPaths
+    from deepicd.pipeline.lock import stop_holder
+
+    process = stop_holder(RunPaths((runs / name).resolve()).lock, timeout_s=STOP_TIMEOUT_S)
+    typer.echo(f"process {process} has ended; deepicd sweep resume {name} goes on", err=True)
 
 
 @app.command()
@@ -45,7 +86,20 @@ def status(
     Example: deepicd sweep status demo --json
     """
     from deepicd.cli.screen import Screen
-    from deepicd.sweeps.status import read_status
 
-    trials, metric = read_status(runs / name)
-    Screen(as_json=as_json).show_trials(trials, metric)
+    _show(Screen(as_json=as_json), runs / name)
+
+
+def _show(screen: "Screen", root: Path) -> None:
+    from deepicd.paths import RunPaths
+    from deepicd.pipeline import read_experiment
+    from deepicd.pipeline.lock import holder
+    from deepicd.sweeps.results import read_histories
+    from deepicd.sweeps.status import budget, read_status
+
+    paths = RunPaths(root.resolve())
+    experiment = read_experiment(paths)
+    is_alive = holder(paths.lock) not in (None, os.getpid())
+    trials = read_status(paths, experiment, is_alive=is_alive)
+    spent = budget(trials, read_histories(paths.sweep / "tune"), experiment)
+    screen.show_trials(trials, experiment.sweep.metric, budget=spent)

@@ -5,6 +5,7 @@ way, as laid out by `paths.RunPaths`. Decided here: the order of the stages and 
 
     run        one run in progress, its folder and its stages     stages    notes to scored models
     release    promotion, endpoint, late labels                   summary   what the run found
+    lock       one process at a time in a folder
 """
 
 import json
@@ -14,9 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from deepicd.config import Experiment, dump_experiment
+from deepicd.errors import MissingError, SweepError
 from deepicd.paths import RunPaths
 from deepicd.pipeline import release, stages, summary
-from deepicd.pipeline.run import Run, Say, prepare_root
+from deepicd.pipeline.lock import locked
+from deepicd.pipeline.run import Run, Say, heeding_sigterm, prepare_root
 from deepicd.records import Trial
 from deepicd.session import chatter_to
 
@@ -42,7 +45,7 @@ def run_pipeline(
         stages.build_data(run)
         stages.build_start_model(run)
         sft = stages.score_model(run, "sft", run.paths.sft, stage="baselines")
-        trials = stages.sweep(run)
+        trials = _sweep_and_write(run, is_resumed=False)
         best, candidate = stages.evaluate_best(run, trials)
         found = summary.Found(trials=trials, best=best, sft=sft, candidate=candidate)
         found.decision, found.version = release.promote(run, best, sft=sft, candidate=candidate)
@@ -65,22 +68,78 @@ def run_until_sweep(experiment: Experiment, root: Path, *, say: Say) -> list[Tri
     with _running(experiment, root, say) as run:
         stages.build_data(run)
         stages.build_start_model(run)
-        trials = stages.sweep(run)
-        rows = [summary.trial_row(trial) for trial in trials]
-        run.paths.trials.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+        return _sweep_and_write(run, is_resumed=False)
+
+
+def resume_sweep(root: Path, *, say: Say) -> list[Trial]:
+    """Go on with a run that ended before its sweep did: trials that are over stay as they are, one
+    that was going on continues from its last checkpoint, the others follow.
+
+    Raises:
+        MissingError: no run lies there.
+        SweepError: it is going on, or has ended.
+        DataError: its notes are not those it was started with.
+    """
+    from deepicd.notes.identity import check_identity
+    from deepicd.sweeps.checks import check_settings
+
+    paths = RunPaths(root.resolve())
+    experiment = read_experiment(paths)
+    check_settings(experiment)
+    if paths.trials.is_file():
+        raise SweepError(
+            f"the sweep in {root} has ended, there is nothing to resume; `deepicd sweep status` "
+            "shows it, `deepicd sweep run` starts another"
+        )
+    with _running(experiment, paths.root, say, is_resumed=True) as run:
+        if (paths.notes / "report.json").is_file():
+            check_identity(paths.notes, experiment.data, seed=experiment.seed)
+        else:
+            stages.build_data(run)
+        if not (paths.sft / "config.json").is_file():
+            stages.build_start_model(run)
+        return _sweep_and_write(run, is_resumed=(paths.sweep / "tune" / "tuner.pkl").is_file())
+
+
+def read_experiment(paths: RunPaths) -> Experiment:
+    """The experiment that a run was started with.
+
+    Raises:
+        MissingError: no run lies there.
+    """
+    if not paths.experiment.is_file():
+        raise MissingError(
+            f"no run in {paths.root}; `deepicd sweep run FILE --name NAME` makes one"
+        )
+    return Experiment.model_validate_json(paths.experiment.read_text(encoding="utf-8"))
+
+
+def _sweep_and_write(run: Run, *, is_resumed: bool) -> list[Trial]:
+    trials = stages.sweep(run, is_resumed=is_resumed)
+    rows = [summary.trial_row(trial) for trial in trials]
+    aside = run.paths.trials.with_suffix(".partial")
+    aside.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+    aside.replace(run.paths.trials)
     return trials
 
 
 @contextmanager
-def _running(experiment: Experiment, root: Path, say: Say) -> Iterator[Run]:
-    """A run in an empty folder, with Ray up and the chatter of libraries in `console.log`."""
-    run = Run(experiment, RunPaths(prepare_root(root, say)), say)
-    with chatter_to(run.paths.console):
-        from deepicd.clusters.session import run_session
+def _running(
+    experiment: Experiment, root: Path, say: Say, *, is_resumed: bool = False
+) -> Iterator[Run]:
+    """A run in its folder, alone there, with Ray up and the chatter of libraries in `console.log`.
 
-        dump_experiment(experiment, run.paths.experiment)
-        with run_session(experiment, run.paths.root):
-            yield run
+    SIGTERM ends it as Ctrl-C does: what was started is ended first.
+    """
+    root = root.resolve()
+    with locked(RunPaths(root).lock), heeding_sigterm():
+        run = Run(experiment, RunPaths(root if is_resumed else prepare_root(root, say)), say)
+        with chatter_to(run.paths.console):
+            from deepicd.clusters.session import run_session
+
+            dump_experiment(experiment, run.paths.experiment)
+            with run_session(experiment, run.paths.root):
+                yield run
 
 
 def check_before_start(experiment: Experiment) -> None:

@@ -1,6 +1,8 @@
 """One run in progress: its experiment, its folder, the seconds its stages took."""
 
 import shutil
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -59,3 +61,20 @@ def prepare_root(root: Path, say: Say) -> Path:
         say(f"started anew; the earlier run is kept in {kept}")
     root.mkdir(parents=True)
     return root
+
+
+@contextmanager
+def heeding_sigterm() -> Iterator[None]:
+    """SIGTERM becomes `SystemExit(143)`, so that every `finally` on the way out is heard."""
+
+    def leave(*_: object) -> None:
+        raise SystemExit(128 + signal.SIGTERM)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -125,7 +125,7 @@ def headline(scores: Mapping[str, float]) -> str:
     )
 
 
-def sweep(run: Run) -> list[Trial]:
+def sweep(run: Run, *, is_resumed: bool = False) -> list[Trial]:
     """Ray Tune over verl trainers on Ray Train."""
     from deepicd.sweeps.run import run_sweep
     from deepicd.training.trial import TrialInput
@@ -136,7 +136,9 @@ def sweep(run: Run) -> list[Trial]:
         model=paths.sft, train=paths.grpo_notes, validation=paths.split("validation")
     )
     with run.stage("sweep", f"{settings.num_trials} trials of up to {steps} GRPO steps"):
-        return run_sweep(run.experiment, given, storage=paths.sweep, say=run.detail)
+        return run_sweep(
+            run.experiment, given, storage=paths.sweep, say=run.detail, is_resumed=is_resumed
+        )
 
 
 def evaluate_best(run: Run, trials: Sequence[Trial]) -> tuple[Trial, Scored]:

@@ -25,6 +25,10 @@ class FreeTrial(tune.Callback):
     def __init__(self) -> None:
         self._groups: dict[str, set[str]] = {}
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the groups: a sweep that goes on does so in another cluster."""
+        return {"_groups": {}}
+
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any
     ) -> None:

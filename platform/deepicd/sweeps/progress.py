@@ -11,6 +11,14 @@ from deepicd.records import Trial
 from deepicd.sweeps.time_left import TimeLeft, clock
 
 Say = Callable[[str], None]
+_voices: list[Say] = [print]
+
+
+def speak_by(say: Say) -> None:
+    """Choose who prints the lines of this process's sweep: Tune pickles its callbacks with the
+    state of a sweep, and a screen does not pickle.
+    """
+    _voices[0] = say
 
 
 class TrialProgress(tune.Callback):
@@ -18,18 +26,14 @@ class TrialProgress(tune.Callback):
     long the trial and the sweep can still take.
     """
 
-    def __init__(
-        self, say: Say, *, num_trials: int, total_steps: int, metric: str, every: int = 5
-    ) -> None:
-        self._say = say
+    def __init__(self, *, num_trials: int, total_steps: int, metric: str, every: int = 5) -> None:
         self._left = TimeLeft(num_trials, total_steps)
         self._total_steps = total_steps
         self._metric = metric
         self._every = every
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Tune pickles its callbacks with the experiment's state; a screen does not pickle."""
-        return {**self.__dict__, "_say": print}
+    def _say(self, line: str) -> None:
+        _voices[0](line)
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         """Say which values a trial runs with."""

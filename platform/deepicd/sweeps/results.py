@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,11 +39,19 @@ def read_trial(result: Any, experiment: Experiment) -> Trial:
 
 
 def read_history(folder: Path) -> list[dict[str, Any]]:
-    """Every report of a trial, from Tune's JSON lines; empty if it died before its first."""
+    """The last report of every step, from Tune's JSON lines; empty if it died before its first.
+
+    A trial that went on from a checkpoint has reported the steps after it twice.
+    """
     file = folder / "result.json"
     if not file.is_file():
         return []
-    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line]
+    by_step = {}
+    for line in file.read_text(encoding="utf-8").splitlines():
+        with suppress(ValueError):  # a process that is killed leaves its last line unfinished
+            row = json.loads(line)
+            by_step[row["step"]] = row
+    return [by_step[step] for step in sorted(by_step)]
 
 
 def read_histories(folder: Path) -> dict[str, list[dict[str, Any]]]:

@@ -10,6 +10,7 @@ import os
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import optuna
 import ray
@@ -23,18 +24,28 @@ from deepicd.errors import CapacityError, MissingError, SweepError
 from deepicd.records import Trial
 from deepicd.sweeps.checks import check_settings
 from deepicd.sweeps.cleanup import FreeTrial, live_groups, wait_until_free
-from deepicd.sweeps.progress import Say, TrialProgress
+from deepicd.sweeps.progress import Say, TrialProgress, speak_by
 from deepicd.sweeps.results import read_trials
 from deepicd.sweeps.space import build_space, trial_experiment
 from deepicd.training.trial import OBJECTIVE, TrialInput, fit_trial
 
 _FREE_TIMEOUT_S = 60.0
+_TUNE = "tune"
+_SNAPSHOT_S = "2"
+"""Seconds between two states on disk from which a sweep can go on."""
 
 
 def run_sweep(
-    experiment: Experiment, given: TrialInput, *, storage: Path, say: Say = print
+    experiment: Experiment,
+    given: TrialInput,
+    *,
+    storage: Path,
+    say: Say = print,
+    is_resumed: bool = False,
 ) -> list[Trial]:
     """Run every trial; Ray must be initialised. Returns the trials in the order they were started.
+
+    With `is_resumed` the sweep in `storage` goes on: sampler, scheduler and trials as it left them.
 
     Raises:
         ConfigError, MissingError, CapacityError: it cannot run; nothing was started.
@@ -43,7 +54,9 @@ def run_sweep(
     check_sweep(experiment, given)
     quieten()
     before = live_groups()
-    results = build_tuner(experiment, given, storage=storage, say=say).fit()
+    speak_by(say)
+    build = restore_tuner if is_resumed else build_tuner
+    results = build(experiment, given, storage=storage).fit()
     left = wait_until_free(before, timeout_s=_FREE_TIMEOUT_S)
     if left:
         raise SweepError(
@@ -61,7 +74,11 @@ def run_sweep(
 def quieten() -> None:
     """One voice on the screen, `progress`; Ctrl-C ends the command, not only Tune's part of it."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    os.environ.update(RAY_AIR_NEW_OUTPUT="0", TUNE_DISABLE_SIGINT_HANDLER="1")
+    os.environ.update(
+        RAY_AIR_NEW_OUTPUT="0",
+        TUNE_DISABLE_SIGINT_HANDLER="1",
+        TUNE_GLOBAL_CHECKPOINT_S=_SNAPSHOT_S,
+    )
 
 
 def check_sweep(experiment: Experiment, given: TrialInput) -> None:
@@ -83,22 +100,32 @@ def check_sweep(experiment: Experiment, given: TrialInput) -> None:
         )
 
 
-def build_tuner(
-    experiment: Experiment, given: TrialInput, *, storage: Path, say: Say
-) -> tune.Tuner:
-    """Tune's side of the sweep."""
-    trainable = tune.with_resources(
-        partial(run_trial, experiment=experiment, given=given, storage=storage), {"CPU": 1}
+def restore_tuner(experiment: Experiment, given: TrialInput, *, storage: Path) -> tune.Tuner:
+    """Tune's side of a sweep that was interrupted. Trials that failed stay failed."""
+    return tune.Tuner.restore(
+        str(storage.resolve() / _TUNE),
+        trainable=build_trainable(experiment, given, storage=storage),
+        param_space=build_space(experiment),
+        resume_unfinished=True,
     )
+
+
+def build_trainable(experiment: Experiment, given: TrialInput, *, storage: Path) -> Any:
+    """What Tune calls for a trial."""
+    trainable = partial(run_trial, experiment=experiment, given=given, storage=storage)
+    return tune.with_resources(trainable, {"CPU": 1})
+
+
+def build_tuner(experiment: Experiment, given: TrialInput, *, storage: Path) -> tune.Tuner:
+    """Tune's side of the sweep."""
     sweep = experiment.sweep
     progress = TrialProgress(
-        say,
         num_trials=sweep.num_trials,
         total_steps=experiment.training.total_steps,
         metric=f"validation/{sweep.metric}",
     )
     return tune.Tuner(
-        trainable,
+        build_trainable(experiment, given, storage=storage),
         param_space=build_space(experiment),
         tune_config=tune.TuneConfig(
             num_samples=sweep.num_trials,
@@ -108,7 +135,7 @@ def build_tuner(
             trial_dirname_creator=lambda trial: trial.trial_id,
         ),
         run_config=tune.RunConfig(
-            name="tune",
+            name=_TUNE,
             storage_path=str(storage.resolve()),
             callbacks=[FreeTrial(), progress],
             verbose=0,

@@ -3,6 +3,8 @@ without Ray.
 """
 
 import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,30 +14,55 @@ from deepicd.paths import RunPaths
 from deepicd.records import Trial
 from deepicd.sweeps.results import best_validation, checkpoint_of, read_history, validation_of
 
+_IS_OVER = {"TERMINATED": True, "ERROR": True}
+"""Tune's own states of a trial that runs no more."""
 
-def read_status(root: Path) -> tuple[list[Trial], str]:
-    """Trials in the order they were started, and the name of the score that they are ranked by.
+
+def read_status(paths: RunPaths, experiment: Experiment, *, is_alive: bool) -> list[Trial]:
+    """Trials in the order they were started.
+
+    States: pending (not started, or interrupted and to be resumed), running, finished, stopped
+    (early), failed.
+
+    Args:
+        paths: the run's folder.
+        experiment: what it runs.
+        is_alive: whether a process works on it.
 
     Raises:
-        MissingError: no run lies there, or it has not reached its sweep.
+        MissingError: it has not reached its sweep.
     """
-    paths = RunPaths(root)
-    if not paths.experiment.is_file():
-        raise MissingError(f"no run in {root}; `deepicd sweep run FILE --name NAME` makes one")
-    experiment = Experiment.model_validate_json(paths.experiment.read_text(encoding="utf-8"))
     if paths.trials.is_file():
         rows = json.loads(paths.trials.read_text(encoding="utf-8"))
-        return [Trial(**{**row, "checkpoint": None}) for row in rows], experiment.sweep.metric
-    folders = sorted(paths.sweep.glob("tune/*/params.json"), key=lambda file: file.stat().st_mtime)
+        return [Trial(**{**row, "checkpoint": None}) for row in rows]
+    tune = paths.sweep / "tune"
+    folders = sorted(tune.glob("*/params.json"), key=lambda file: file.stat().st_mtime)
     if not folders:
         raise MissingError(
-            f"the run in {root} has not reached its sweep yet; ask again in a minute"
+            f"the run in {paths.root} has not reached its sweep yet; ask again in a minute"
+            if is_alive
+            else f"the run in {paths.root} ended before its sweep; `deepicd sweep resume` goes on"
         )
-    return [unfinished_trial(file.parent, experiment) for file in folders], experiment.sweep.metric
+    is_over = read_tune_states(tune)
+    found = [unfinished_trial(file.parent, experiment) for file in folders]
+    return [settle(trial, is_over.get(trial.id), is_alive=is_alive) for trial in found]
+
+
+def read_tune_states(tune: Path) -> dict[str, bool]:
+    """Trial id → whether it is over, from Tune's last snapshot of the sweep."""
+    snapshots = sorted(tune.glob("experiment_state-*.json"))
+    if not snapshots:
+        return {}
+    try:
+        data = json.loads(snapshots[-1].read_text(encoding="utf-8"))["trial_data"]
+    except (ValueError, KeyError):  # read while it is written
+        return {}
+    trials = [json.loads(trial) if isinstance(trial, str) else trial for trial, _ in data]
+    return {trial["trial_id"]: _IS_OVER.get(trial["status"], False) for trial in trials}
 
 
 def unfinished_trial(folder: Path, experiment: Experiment) -> Trial:
-    """One trial of a sweep that is still going on."""
+    """One trial of a sweep that has not ended."""
     history = read_history(folder)
     best = best_validation(history, experiment.sweep.metric)
     steps = max((int(row["step"]) for row in history), default=0)
@@ -51,10 +78,39 @@ def unfinished_trial(folder: Path, experiment: Experiment) -> Trial:
 
 
 def state_on_disk(steps: int, total_steps: int, *, has_failed: bool) -> str:
-    """failed, finished or running, as far as files tell."""
+    """failed, finished or running, as far as a trial's own files tell."""
     if has_failed:
         return "failed"
     return "finished" if steps >= total_steps else "running"
+
+
+def settle(trial: Trial, is_over: bool | None, *, is_alive: bool) -> Trial:
+    """The trial's state when it is known whether Tune and the sweep's process are done with it."""
+    if trial.status != "running":
+        return trial
+    if is_over:
+        return replace(trial, status="stopped")
+    return trial if is_alive else replace(trial, status="pending")
+
+
+def budget(
+    trials: Sequence[Trial],
+    histories: Mapping[str, Sequence[Mapping[str, Any]]],
+    experiment: Experiment,
+) -> dict[str, float]:
+    """What the sweep may spend and has spent: trials, GRPO steps, seconds of trials, and hours of
+    GPUs (of logical slots on the CPU profile) that they held.
+    """
+    seconds = sum(float(rows[-1].get("time_total_s", 0.0)) for rows in histories.values() if rows)
+    training = experiment.training
+    return {
+        "num_trials": experiment.sweep.num_trials,
+        "num_started": len(trials),
+        "num_steps": sum(trial.steps for trial in trials),
+        "max_steps": experiment.sweep.num_trials * training.total_steps,
+        "seconds": round(seconds, 1),
+        "gpu_hours": round(seconds * training.num_gpus * training.num_nodes / 3600, 4),
+    }
 
 
 def status_row(trial: Trial) -> dict[str, Any]:
