@@ -4,6 +4,7 @@ Afterwards nothing of them is left. One sweep serves all tests here, because a v
 a minute.
 """
 
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -210,11 +211,13 @@ def test_reward_weights_reach_verl_as_values_of_the_trial(swept: Swept) -> None:
 
 def test_the_checkpoint_is_a_hugging_face_folder_that_loads(swept: Swept) -> None:
     from deepicd import checkpoints
-    from deepicd.training.trial import CHECKPOINT_MODEL
+    from deepicd.training.job import CHECKPOINT_MODEL
 
     checkpoint = swept.trials[-1].checkpoint
     assert checkpoint is not None
-    assert checkpoints.verify_by_loading(Path(checkpoint.path) / CHECKPOINT_MODEL)["vocab_size"] > 0
+    model = Path(checkpoint.path) / CHECKPOINT_MODEL
+    assert checkpoints.verify_by_loading(model)["vocab_size"] > 0
+    assert json.loads((model / "config.json").read_text())["dtype"] == "float32"
 
 
 def test_no_note_is_in_a_trial_log(swept: Swept) -> None:

@@ -154,7 +154,7 @@ def evaluate_best(run: Run, trials: Sequence[Trial]) -> tuple[Trial, Scored]:
 
 def model_folder(trial: Trial) -> Path:
     """Hugging Face folder of a trial's best checkpoint."""
-    from deepicd.training.trial import CHECKPOINT_MODEL
+    from deepicd.training.job import CHECKPOINT_MODEL
 
     assert trial.checkpoint is not None, "best_trial returns trials with a checkpoint"
     return Path(trial.checkpoint.path) / CHECKPOINT_MODEL

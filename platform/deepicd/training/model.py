@@ -37,6 +37,8 @@ MAX_POSITIONS = 4096
 """Longest sequence in tokens; rotary positions cost nothing until they are used."""
 
 _MLP_RATIO = 4
+_DTYPES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
+"""safetensors' name of a type → torch's."""
 
 
 @dataclass(frozen=True)
@@ -132,15 +134,22 @@ def init_model(config: ModelConfig, tokenizer: Any, *, seed: int) -> Any:
     return model
 
 
-def set_dtype(folder: Path, dtype: str) -> None:
-    """State the weights' type in `config.json`.
+def state_dtype(folder: Path) -> str:
+    """Write the type that the weights have into `config.json`, and return it.
 
     verl writes weights as they are and "bfloat16" beside them, by which transformers and vLLM would
     round them when loading.
     """
+    from safetensors import safe_open
+
+    weights = min(folder.glob("*.safetensors"))
+    with safe_open(weights, framework="numpy") as file:
+        stored = file.get_slice(next(iter(file.keys()))).get_dtype()
+    dtype = _DTYPES[stored]
     path = folder / "config.json"
     config = json.loads(path.read_text(encoding="utf-8"))
     checkpoints.write_atomically(path, json.dumps({**config, "dtype": dtype}, indent=2) + "\n")
+    return dtype
 
 
 def _as_prompted(texts: Iterable[str]) -> Iterator[str]:

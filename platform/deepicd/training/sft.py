@@ -22,7 +22,7 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from deepicd import checkpoints
 from deepicd.config import Experiment
 from deepicd.errors import MissingError, TrainingError
-from deepicd.training.model import set_dtype
+from deepicd.training.model import state_dtype
 from deepicd.training.verl_config import worker_env
 from deepicd.training.verl_sft_config import compose_sft
 
@@ -131,7 +131,7 @@ def _export(result: Result, experiment: Experiment, out: Path) -> SFTRun:
         copy = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
         try:
             checkpoints.copy_files(Path(folder), copy)
-            set_dtype(copy, "float32")
+            state_dtype(copy)
             checkpoints.export(copy, out, facts={"stage": "sft", "seed": experiment.seed})
         finally:
             shutil.rmtree(copy, ignore_errors=True)

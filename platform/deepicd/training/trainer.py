@@ -20,6 +20,8 @@ from deepicd.errors import TrainingError
 from deepicd.records import Prediction
 from deepicd.scoring import score_predictions
 from deepicd.training.dataset import EpochSampler
+from deepicd.training.job import CHECKPOINT_MODEL
+from deepicd.training.model import state_dtype
 
 NAME = "deepicd"
 PEARSON_KEY = "training/rollout_actor_probs_pearson_corr"
@@ -105,6 +107,7 @@ class ReportingTrainer(PPOTrainerSync):
         self._saved = (
             Path(self.config.trainer.default_local_dir) / f"global_step_{self.global_steps}"
         )
+        state_dtype(self._saved / CHECKPOINT_MODEL)
 
     def _compute_metrics(
         self, batch: Any, metrics: dict[str, Any], timing_raw: Any, global_steps: int, epoch: int

@@ -29,8 +29,6 @@ from deepicd.training.job import Job, read_job, write_job
 _LOG_TAIL_LINES = 15
 OBJECTIVE = "objective"
 """Metric key that sampler and scheduler read: the last validation score, NaN before the first."""
-CHECKPOINT_MODEL = Path("actor") / "huggingface"
-"""Where verl leaves the Hugging Face folder inside one of its checkpoints."""
 
 
 @dataclass(frozen=True)
