@@ -20,6 +20,7 @@ import pytest
 from deepicd.notes.build import read_split
 from deepicd.paths import SPLITS, RunPaths
 from deepicd.pipeline.run import STAGES
+from deepicd.sweeps.results import read_history
 
 pytestmark = pytest.mark.timeout(1800)
 SCORES = ("macro_f1_chapter", "macro_f1_category", "macro_f1_full", "hierarchical_f1")
@@ -187,6 +188,8 @@ def test_a_sweep_that_ctrl_c_ended_leaves_nothing_and_is_resumed(
     assert resumed["trials"][0]["id"] == interrupted["id"]
     assert [trial["state"] for trial in resumed["trials"]] == ["finished", "finished"]
     assert resumed["budget"]["num_steps"] == resumed["budget"]["max_steps"] == 8
+    steps = [row["step"] for row in read_history(tmp_path / "tiny/sweep/tune" / interrupted["id"])]
+    assert steps == [0, 1, 2, 3, 4]
     log = tmp_path / "tiny/sweep/trials" / interrupted["id"] / "verl.log"
     assert "global_step_2" in log.read_text(errors="replace").split("step:2 ")[-1]
 

@@ -17,8 +17,10 @@ from deepicd.pipeline.lock import holder, locked, stop_holder
 from deepicd.sweeps.results import (
     best_validation,
     cause_of,
+    keep_earlier_reports,
     read_histories,
     read_history,
+    seconds_spent,
     status_of,
     validation_of,
 )
@@ -86,6 +88,19 @@ def test_a_step_that_was_reported_twice_counts_once_and_a_broken_last_line_is_pa
     assert [(row["step"], row["x"]) for row in read_history(file.parent)] == [(1, 1), (2, 2)]
 
 
+def test_reports_from_before_an_interruption_stay_part_of_a_trial(tmp_path):
+    rows = [{"step": 1, "x": 1, "time_total_s": 5.0}, {"step": 2, "x": 1, "time_total_s": 9.0}]
+    tune = RunPaths(write_run(tmp_path / "run", {"a": rows})).sweep / "tune"
+    for again in (
+        {"step": 2, "x": 2, "time_total_s": 3.0},
+        {"step": 3, "x": 3, "time_total_s": 4.0},
+    ):
+        keep_earlier_reports(tune)
+        (tune / "a" / "result.json").write_text(json.dumps(again) + "\n")
+    assert [(row["step"], row["x"]) for row in read_history(tune / "a")] == [(1, 1), (2, 2), (3, 3)]
+    assert seconds_spent(tune / "a") == 16.0 and list(read_histories(tune)) == ["a"]
+
+
 def status_rows(root: Path, *, is_alive: bool = True) -> dict[str, dict]:
     paths = RunPaths(root)
     trials = read_status(paths, read_experiment(paths), is_alive=is_alive)
@@ -142,7 +157,7 @@ def test_the_budget_counts_what_was_spent(tmp_path):
     paths = RunPaths(root)
     experiment = read_experiment(paths)
     trials = read_status(paths, experiment, is_alive=True)
-    spent = budget(trials, read_histories(paths.sweep / "tune"), experiment)
+    spent = budget(trials, paths, experiment)
     assert spent == {
         "num_trials": 4,
         "num_started": 1,

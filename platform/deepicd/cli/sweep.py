@@ -94,12 +94,11 @@ def _show(screen: "Screen", root: Path) -> None:
     from deepicd.paths import RunPaths
     from deepicd.pipeline import read_experiment
     from deepicd.pipeline.lock import holder
-    from deepicd.sweeps.results import read_histories
     from deepicd.sweeps.status import budget, read_status
 
     paths = RunPaths(root.resolve())
     experiment = read_experiment(paths)
     is_alive = holder(paths.lock) not in (None, os.getpid())
     trials = read_status(paths, experiment, is_alive=is_alive)
-    spent = budget(trials, read_histories(paths.sweep / "tune"), experiment)
+    spent = budget(trials, paths, experiment)
     screen.show_trials(trials, experiment.sweep.metric, budget=spent)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 _PREFIX = "validation/"
 _CHECKPOINT_KEY = "checkpoint_path"
+_REPORTS, _EARLIER = "result.json", "earlier"
 
 
 def read_trials(results: "tune.ResultGrid", experiment: Experiment) -> list[Trial]:
@@ -43,21 +44,42 @@ def read_history(folder: Path) -> list[dict[str, Any]]:
 
     A trial that went on from a checkpoint has reported the steps after it twice.
     """
-    file = folder / "result.json"
-    if not file.is_file():
-        return []
-    by_step = {}
+    by_step = {row["step"]: row for rows in read_parts(folder) for row in rows}
+    return [by_step[step] for step in sorted(by_step)]
+
+
+def read_parts(folder: Path) -> list[list[dict[str, Any]]]:
+    """Reports of a trial as they came, a list for each time that the sweep was started."""
+    files = [*sorted(folder.glob(f"{_EARLIER}-*.json")), folder / _REPORTS]
+    return [_read_lines(file) for file in files if file.is_file()]
+
+
+def keep_earlier_reports(tune: Path) -> None:
+    """Put every trial's reports aside before a sweep goes on: Tune begins the file of a trial that
+    it starts again anew.
+    """
+    for file in tune.glob(f"*/{_REPORTS}"):
+        number = len(list(file.parent.glob(f"{_EARLIER}-*.json")))
+        file.rename(file.with_name(f"{_EARLIER}-{number:03}.json"))
+
+
+def seconds_spent(folder: Path) -> float:
+    """Seconds that a trial has run, over all starts of its sweep."""
+    return sum(float(rows[-1].get("time_total_s", 0.0)) for rows in read_parts(folder) if rows)
+
+
+def _read_lines(file: Path) -> list[dict[str, Any]]:
+    rows = []
     for line in file.read_text(encoding="utf-8").splitlines():
         with suppress(ValueError):  # a process that is killed leaves its last line unfinished
-            row = json.loads(line)
-            by_step[row["step"]] = row
-    return [by_step[step] for step in sorted(by_step)]
+            rows.append(json.loads(line))
+    return rows
 
 
 def read_histories(folder: Path) -> dict[str, list[dict[str, Any]]]:
     """Trial id → its reports, for every trial in Tune's folder of a sweep."""
-    files = sorted(folder.glob("*/result.json"))
-    return {file.parent.name: read_history(file.parent) for file in files}
+    folders = sorted({file.parent for file in folder.glob("*/*.json")})
+    return {trial.name: history for trial in folders if (history := read_history(trial))}
 
 
 def best_validation(history: Sequence[Mapping[str, Any]], metric: str) -> Mapping[str, Any] | None:

@@ -25,7 +25,7 @@ from deepicd.records import Trial
 from deepicd.sweeps.checks import check_settings
 from deepicd.sweeps.cleanup import FreeTrial, live_groups, wait_until_free
 from deepicd.sweeps.progress import Say, TrialProgress, speak_by
-from deepicd.sweeps.results import read_trials
+from deepicd.sweeps.results import keep_earlier_reports, read_trials
 from deepicd.sweeps.space import build_space, trial_experiment
 from deepicd.training.trial import OBJECTIVE, TrialInput, fit_trial
 
@@ -102,6 +102,7 @@ def check_sweep(experiment: Experiment, given: TrialInput) -> None:
 
 def restore_tuner(experiment: Experiment, given: TrialInput, *, storage: Path) -> tune.Tuner:
     """Tune's side of a sweep that was interrupted. Trials that failed stay failed."""
+    keep_earlier_reports(storage / _TUNE)
     return tune.Tuner.restore(
         str(storage.resolve() / _TUNE),
         trainable=build_trainable(experiment, given, storage=storage),

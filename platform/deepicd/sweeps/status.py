@@ -3,7 +3,7 @@ without Ray.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,13 @@ from deepicd.config import Experiment
 from deepicd.errors import MissingError
 from deepicd.paths import RunPaths
 from deepicd.records import Trial
-from deepicd.sweeps.results import best_validation, checkpoint_of, read_history, validation_of
+from deepicd.sweeps.results import (
+    best_validation,
+    checkpoint_of,
+    read_history,
+    seconds_spent,
+    validation_of,
+)
 
 _IS_OVER = {"TERMINATED": True, "ERROR": True}
 """Tune's own states of a trial that runs no more."""
@@ -93,15 +99,11 @@ def settle(trial: Trial, is_over: bool | None, *, is_alive: bool) -> Trial:
     return trial if is_alive else replace(trial, status="pending")
 
 
-def budget(
-    trials: Sequence[Trial],
-    histories: Mapping[str, Sequence[Mapping[str, Any]]],
-    experiment: Experiment,
-) -> dict[str, float]:
+def budget(trials: Sequence[Trial], paths: RunPaths, experiment: Experiment) -> dict[str, float]:
     """What the sweep may spend and has spent: trials, GRPO steps, seconds of trials, and hours of
     GPUs (of logical slots on the CPU profile) that they held.
     """
-    seconds = sum(float(rows[-1].get("time_total_s", 0.0)) for rows in histories.values() if rows)
+    seconds = sum(seconds_spent(paths.sweep / "tune" / trial.id) for trial in trials)
     training = experiment.training
     return {
         "num_trials": experiment.sweep.num_trials,
