@@ -4,11 +4,12 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 from deepicd.session import write_token
 
@@ -49,3 +50,22 @@ def fetch(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
         return file
 
     return fetch_one
+
+
+@pytest.fixture(scope="session")
+def learn_tokeniser() -> Callable[[Iterable[str]], Tokenizer]:
+    """A function that learns a small byte-level BPE with ChatML's markers from texts."""
+
+    def learn(texts: Iterable[str]) -> Tokenizer:
+        learner = Tokenizer(models.BPE())
+        learner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        trainer = trainers.BpeTrainer(
+            vocab_size=400,
+            special_tokens=["<|endoftext|>", "<|im_start|>", "<|im_end|>"],
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        )
+        learner.train_from_iterator(texts, trainer)
+        return learner
+
+    return learn

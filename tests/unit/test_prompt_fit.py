@@ -62,19 +62,8 @@ lines = st.tuples(st.sampled_from([*SECTION_PRIORITY, "OTHER"]), words).map(
 
 
 @pytest.fixture(scope="module")
-def backend():
-    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
-
-    learner = Tokenizer(models.BPE())
-    learner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    trainer = trainers.BpeTrainer(
-        vocab_size=400,
-        special_tokens=["<|im_start|>", "<|im_end|>"],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    learner.train_from_iterator([render_prompt(NOTE)], trainer)
-    return learner.to_str()
+def backend(learn_tokeniser):
+    return learn_tokeniser([render_prompt(NOTE)]).to_str()
 
 
 @given(note=st.lists(lines, max_size=12).map("\n".join), room=st.integers(1, 60))

@@ -13,21 +13,12 @@ NOTES = [NOTE, "PRESENT ILLNESS: ___M admitted with melena", "MEDICAL HISTORY: H
 
 
 @pytest.fixture(scope="module")
-def tokenizer():
-    """A byte-level BPE tokeniser with ChatML markers and tag tokens, as transformers loads one."""
-    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+def tokenizer(learn_tokeniser):
+    """A small tokeniser with tag tokens and our template, as transformers loads one."""
     from transformers import PreTrainedTokenizerFast
 
-    learner = Tokenizer(models.BPE())
-    learner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    trainer = trainers.BpeTrainer(
-        vocab_size=400,
-        special_tokens=["<|endoftext|>", "<|im_start|>", "<|im_end|>"],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    learner.train_from_iterator(map(prompts.render_prompt, NOTES), trainer)
-    loaded = PreTrainedTokenizerFast(tokenizer_object=learner, eos_token=prompts.END_OF_TURN)
+    learnt = learn_tokeniser(map(prompts.render_prompt, NOTES))
+    loaded = PreTrainedTokenizerFast(tokenizer_object=learnt, eos_token=prompts.END_OF_TURN)
     loaded.add_special_tokens({"additional_special_tokens": ["<|im_start|>"]})
     loaded.add_tokens(["<think>", "</think>", "<diagnosis>", "</diagnosis>"])
     loaded.chat_template = prompts.CHAT_TEMPLATE

@@ -17,22 +17,13 @@ TEXTS = ["CHIEF COMPLAINT: fall", "CHIEF COMPLAINT: melena " + "x " * 60, "PRESE
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def model(learn_tokeniser, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a tokeniser as transformers saves one."""
-    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
     folder = tmp_path_factory.mktemp("model")
-    learner = Tokenizer(models.BPE())
-    learner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    trainer = trainers.BpeTrainer(
-        vocab_size=350,
-        special_tokens=["<|im_start|>", "<|im_end|>"],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    learner.train_from_iterator(map(prompts.render_prompt, TEXTS), trainer)
-    loaded = PreTrainedTokenizerFast(tokenizer_object=learner, eos_token=prompts.END_OF_TURN)
+    learnt = learn_tokeniser(map(prompts.render_prompt, TEXTS))
+    loaded = PreTrainedTokenizerFast(tokenizer_object=learnt, eos_token=prompts.END_OF_TURN)
     loaded.add_special_tokens({"additional_special_tokens": ["<|im_start|>"]})
     loaded.save_pretrained(folder)
     return folder
