@@ -10,14 +10,16 @@ import pyarrow.parquet as pq
 import pytest
 
 from deepicd.config import parse_experiment
-from deepicd.errors import ConfigError, DataError
+from deepicd.errors import ConfigError, DataError, MissingError
+from deepicd.notes.build import read_split, write_split
 from deepicd.notes.subset import leave_out_patients
 from deepicd.paths import RunPaths
 from deepicd.pipeline import check_before_start, summary
 from deepicd.pipeline.run import Run, prepare_root
-from deepicd.pipeline.stages import Scored, headline, lineage_of, model_folder
-from deepicd.records import Checkpoint, Decision, Prediction, Trial
+from deepicd.pipeline.stages import Scored, build_start_model, headline, lineage_of, model_folder
+from deepicd.records import Checkpoint, Decision, Note, Prediction, Trial
 from deepicd.scoring import score_predictions
+from deepicd.traces import read_traces
 
 GOLD = ["I2510", "J189", "N390", "I10"]
 
@@ -173,6 +175,40 @@ def test_what_a_later_stage_would_refuse_is_refused_at_once(monkeypatch, table, 
     monkeypatch.delenv("DEEPICD_TOKEN", raising=False)
     with pytest.raises(ConfigError, match=words):
         check_before_start(parse_experiment(table, "here"))
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        ({"model": {"path": "no/model"}}, r"model\.path: there is no no/model/config\.json"),
+        ({"sft": {"traces": "no/traces.parquet"}}, r"sft\.traces: there is no no/traces"),
+        ({"data": {"source": "mimic", "root": "no/mimic"}}, r"data\.root: there is no no/mimic"),
+    ],
+)
+def test_a_path_that_is_not_there_is_refused_at_once(table, words):
+    with pytest.raises(MissingError, match=words):
+        check_before_start(parse_experiment({**table, "sweep": {"search": SEARCH}}, "here"))
+
+
+def test_notes_of_ones_own_need_traces_of_ones_own(tmp_path):
+    table = {"data": {"source": "mimic", "root": str(tmp_path)}, "sweep": {"search": SEARCH}}
+    with pytest.raises(ConfigError, match=r"name a Parquet file of traces"):
+        check_before_start(parse_experiment(table, "here"))
+    check_before_start(parse_experiment({**table, "sft": {"is_enabled": False}}, "here"))
+
+
+def test_without_sft_grpo_starts_from_the_model_as_it_is(tmp_path):
+    table = {"sft": {"is_enabled": False}, "model": {"hidden_size": 64, "num_heads": 2}}
+    lines: list[str] = []
+    run = Run(parse_experiment(table, "here"), RunPaths(tmp_path), lines.append)
+    run.paths.notes.mkdir()
+    text = "CHIEF COMPLAINT: chest pain"
+    write_split([Note("n1", "p1", "a1", text, "I2510")], run.paths.split("train"))
+    build_start_model(run)
+    built, start = (folder / "model.safetensors" for folder in (run.paths.model, run.paths.sft))
+    assert start.read_bytes() == built.read_bytes()
+    assert read_split(run.paths.grpo_notes) == read_split(run.paths.split("train"))
+    assert read_traces(run.paths.traces) == []
 
 
 def test_the_checks_need_neither_ray_nor_torch():

@@ -136,9 +136,11 @@ def _running(
         run = Run(experiment, RunPaths(root if is_resumed else prepare_root(root, say)), say)
         with chatter_to(run.paths.console):
             from deepicd.clusters.session import run_session
+            from deepicd.sweeps.checks import check_capacity
 
             dump_experiment(experiment, run.paths.experiment)
             with run_session(experiment, run.paths.root):
+                check_capacity(experiment)
                 yield run
 
 

@@ -50,12 +50,15 @@ def build_or_take_model(run: Run) -> Path:
     experiment, paths = run.experiment, run.paths
     notes = read_split(paths.split("train"))
     given = experiment.model.path
-    with run.stage("model", f"{given or 'built here'}, and {experiment.sft.num_traces} traces"):
-        traces = collect_traces(notes, experiment.sft, seed=experiment.seed)
+    with run.stage("model", f"{given or 'built here'}, and traces for SFT"):
+        sft = experiment.sft
+        traces = collect_traces(notes, sft, seed=experiment.seed) if sft.is_enabled else []
         write_traces(traces, paths.traces)
         patients = {trace["patient_id"] for trace in traces}
         num_left = leave_out_patients(paths.split("train"), patients, paths.grpo_notes)
-        run.detail(f"{num_left} notes of patients without a trace are left for GRPO")
+        run.detail(
+            f"{len(traces)} traces; {num_left} notes of patients without one are left for GRPO"
+        )
         if given is not None:
             return given
         texts = [note.text for note in notes] + [trace["response"] for trace in traces]
@@ -66,9 +69,14 @@ def build_or_take_model(run: Run) -> Path:
 
 def fit_start_model(run: Run, model: Path) -> None:
     """SFT on the traces with verl's SFT trainer on Ray Train."""
+    from deepicd import checkpoints
     from deepicd.training.sft import train_sft
 
     sft, paths = run.experiment.sft, run.paths
+    if not sft.is_enabled:
+        with run.stage("sft", "switched off; GRPO starts from the model as it is"):
+            checkpoints.export(model, paths.sft, facts={"stage": "base"})
+        return
     with run.stage("sft", f"{sft.epochs} epochs, verl's SFT trainer on Ray Train"):
         fitted = train_sft(
             run.experiment,

@@ -1,7 +1,9 @@
 """What is wrong with a sweep before it starts: settings that cannot work, said without Ray."""
 
+from pathlib import Path
+
 from deepicd.config import Experiment
-from deepicd.errors import ConfigError
+from deepicd.errors import CapacityError, ConfigError, MissingError
 from deepicd.rewards import check_rewards
 
 _REWARD_WEIGHTS = "rewards.weights."
@@ -12,8 +14,10 @@ def check_settings(experiment: Experiment) -> None:
 
     Raises:
         ConfigError: nothing to search, rewards that cannot be built, more than one trial at once,
-            or a grace period at which nothing is validated.
+            a grace period at which nothing is validated, or no traces for notes of one's own.
+        MissingError: a model, traces or tables that the experiment names are not there.
     """
+    check_paths(experiment)
     sweep = experiment.sweep
     if not sweep.search:
         raise ConfigError(
@@ -37,4 +41,41 @@ def check_settings(experiment: Experiment) -> None:
         raise ConfigError(
             f"sweep.grace_steps ({grace}) must be a multiple of training.validate_every "
             f"({every}): ASHA compares trials at a validation; change either"
+        )
+
+
+def check_paths(experiment: Experiment) -> None:
+    """Raise MissingError for a path that the experiment names and that is not there, ConfigError
+    where it has to name one.
+    """
+    data, sft = experiment.data, experiment.sft
+    model = experiment.model.path
+    named: dict[str, Path | None] = {"sft.traces": sft.traces, "data.root": data.root}
+    if model is not None:
+        named["model.path"] = model / "config.json"
+    for address, path in named.items():
+        if path is not None and not path.exists():
+            raise MissingError(
+                f"{address}: there is no {path}; correct the path in the experiment or with "
+                f"--set {address}=…"
+            )
+    if data.source == "mimic" and sft.is_enabled and sft.traces is None:
+        raise ConfigError(
+            "data.source is 'mimic' and sft.traces is not set: traces are written for the embedded "
+            "corpus only; name a Parquet file of traces (docs/notes.md), or set sft.is_enabled = "
+            "false"
+        )
+
+
+def check_capacity(experiment: Experiment) -> None:
+    """Raise CapacityError when the Ray cluster cannot hold a trial; Ray must be initialised."""
+    import ray
+
+    needed = experiment.training.num_gpus * experiment.training.num_nodes
+    total = ray.cluster_resources().get("GPU", 0.0)
+    if total < needed:
+        raise CapacityError(
+            f"a trial needs {needed} GPUs (training.num_gpus x training.num_nodes), the Ray "
+            f"cluster has {total:g}; lower training.num_gpus, or start Ray with more (on the CPU "
+            "profile: ray.init(num_gpus=N) logical slots)"
         )

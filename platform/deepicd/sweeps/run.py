@@ -13,16 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-import ray
 from ray import tune
 from ray.tune.integration.ray_train import TuneReportCallback
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 from ray.tune.search.optuna import OptunaSearch
 
 from deepicd.config import Experiment, Scalar
-from deepicd.errors import CapacityError, MissingError, SweepError
+from deepicd.errors import MissingError, SweepError
 from deepicd.records import Trial
-from deepicd.sweeps.checks import check_settings
+from deepicd.sweeps.checks import check_capacity, check_settings
 from deepicd.sweeps.cleanup import FreeTrial, live_groups, wait_until_free
 from deepicd.sweeps.progress import Say, TrialProgress, speak_by
 from deepicd.sweeps.results import keep_earlier_reports, read_trials
@@ -89,15 +88,7 @@ def check_sweep(experiment: Experiment, given: TrialInput) -> None:
             raise MissingError(
                 f"the sweep needs {path}, which does not exist; run the stage that writes it first"
             )
-    needed = experiment.training.num_gpus * experiment.training.num_nodes
-    total = ray.cluster_resources().get("GPU", 0.0)
-    if total < needed:
-        raise CapacityError(
-            f"a trial needs {needed} GPUs (training.num_gpus x training.num_nodes), the Ray "
-            f"cluster has {total:g}; "
-            "lower training.num_gpus, or start Ray with more (on the CPU profile: "
-            "ray.init(num_gpus=N) logical slots)"
-        )
+    check_capacity(experiment)
 
 
 def restore_tuner(experiment: Experiment, given: TrialInput, *, storage: Path) -> tune.Tuner:
