@@ -21,6 +21,9 @@ def build(
     ] = None,
     num_notes: Annotated[int, typer.Option(help="Admissions of the embedded corpus.")] = 6000,
     num_codes: Annotated[int, typer.Option(help="Its principal diagnoses; 0: all.")] = 51,
+    difficulty: Annotated[
+        float, typer.Option(help="Its gaps and noise: 0 easy, 0.5 as authored, 1 hard.")
+    ] = 0.5,
     seed: Annotated[int, typer.Option(help="Seed of corpus, splits and row order.")] = 1,
     card: Annotated[bool, typer.Option(help="Write card.md and card.html.")] = True,
     baselines: Annotated[
@@ -36,7 +39,12 @@ def build(
     from deepicd.config import parse_experiment
     from deepicd.notes import build_notes
 
-    values = {"source": source, "num_notes": num_notes, "num_codes": num_codes}
+    values = {
+        "source": source,
+        "num_notes": num_notes,
+        "num_codes": num_codes,
+        "difficulty": difficulty,
+    }
     values |= {"root": str(root)} if root else {}
     config = parse_experiment({"data": values}, "command line").data
     report = build_notes(
