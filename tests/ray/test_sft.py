@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from deepicd import checkpoints, prompts
 from deepicd.config import Experiment
-from deepicd.errors import DataError, MissingError
+from deepicd.errors import ConfigError, DataError, MissingError
 from deepicd.training.model import TAGS, build_model, train_tokenizer
 from deepicd.training.sft import train_sft
 from deepicd.training.sft_dataset import TraceDataset
@@ -141,6 +141,8 @@ def test_over_long_traces_are_left_out_and_too_few_are_refused(run):
     longest = max(len(sample["input_ids"]) for sample in dataset(run))
     assert len(dataset(run)) == NUM_TRACES and longest <= 260
     with pytest.raises(DataError, match=r"0 of 96 traces fit into the token limits"):
+        dataset(run, max_trace_tokens=4)
+    with pytest.raises(ConfigError, match=r"max_prompt_tokens is 16, and a prompt without a note"):
         dataset(run, max_prompt_tokens=16)
 
 
