@@ -224,7 +224,11 @@ def test_an_over_long_note_is_shown_cut_to_the_limit(run: Path) -> None:
 def test_the_second_reader_of_a_split_finds_it_tokenised(run: Path) -> None:
     rows = dataset(run, "test")
     whole = [rows[index]["raw_prompt"] for index in range(len(rows))]
-    (cached,) = (run / "notes" / "tokens").glob("test-*.parquet")
+    deadline = time.monotonic() + 30  # the reader finishes the file after the last row
+    while not (found := list((run / "notes" / "tokens").glob("test-*.parquet"))):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    (cached,) = found
     again = dataset(run, "test")
     assert [again[index]["raw_prompt"] for index in range(len(again))] == whole
     assert cached.is_file()

@@ -5,6 +5,7 @@ a minute.
 """
 
 import json
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -185,6 +186,23 @@ def test_a_stopped_and_a_killed_trial_do_not_end_the_sweep(swept: Swept) -> None
 
 def test_nothing_of_any_trial_is_left(swept: Swept) -> None:
     assert swept.left == NOTHING
+
+
+def test_a_cleaner_of_ray_train_that_stays_behind_is_ended(swept: Swept) -> None:
+    import ray
+
+    from deepicd.sweeps.cleanup import end_cleaners
+
+    @ray.remote(num_cpus=0)
+    class PlacementGroupCleaner:
+        def pid(self) -> int:
+            return os.getpid()
+
+    left = PlacementGroupCleaner.options(lifetime="detached").remote()
+    process = psutil.Process(ray.get(left.pid.remote()))
+    assert end_cleaners(patience_s=0.5) == 1
+    psutil.wait_procs([process], timeout=30)
+    assert not process.is_running() and end_cleaners(patience_s=30.0) == 0
 
 
 def test_every_step_is_reported_with_every_reward_part(swept: Swept) -> None:

@@ -6,8 +6,11 @@ process in it (ray issue 54305). Each trial therefore reports its group; this ca
 which kills the worker, whose death kills verl's process and with it verl's Ray job.
 """
 
+import os
+import signal
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 import ray
@@ -66,6 +69,37 @@ def wait_until_free(before: Iterable[str], *, timeout_s: float) -> list[str]:
         if not left or time.monotonic() > deadline:
             return left
         time.sleep(_POLL_S)
+
+
+def end_cleaners(*, patience_s: float) -> int:
+    """End what is left of Ray Train's detached `PlacementGroupCleaner` actors of this job.
+
+    Each Train run has one; it ends itself, but on a busy machine its exit races with the call that
+    stops it and an idle process stays until the cluster ends (Ray 2.60). They live on the head
+    node, where drivers do. Returns how many were ended here after waiting `patience_s`.
+    """
+    deadline = time.monotonic() + patience_s
+    while (left := _live_cleaners()) and time.monotonic() < deadline:
+        time.sleep(_POLL_S)
+    here = ray.get_runtime_context().get_node_id()
+    ended = [actor.pid for actor in left if actor.pid and actor.node_id == here]
+    for process in ended:
+        with suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
+    return len(ended)
+
+
+def _live_cleaners() -> list[Any]:
+    from ray.util.state import list_actors
+
+    context = ray.get_runtime_context()
+    wanted = {
+        "state": "ALIVE",
+        "class_name": "PlacementGroupCleaner",
+        "job_id": context.get_job_id(),
+    }
+    filters = [(name, "=", value) for name, value in wanted.items()]
+    return list(list_actors(address=context.gcs_address, filters=filters, detail=True))
 
 
 def free_resources() -> dict[str, float]:

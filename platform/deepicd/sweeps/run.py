@@ -22,13 +22,14 @@ from deepicd.config import Experiment, Scalar
 from deepicd.errors import MissingError, SweepError
 from deepicd.records import Trial
 from deepicd.sweeps.checks import check_capacity, check_settings
-from deepicd.sweeps.cleanup import FreeTrial, live_groups, wait_until_free
+from deepicd.sweeps.cleanup import FreeTrial, end_cleaners, live_groups, wait_until_free
 from deepicd.sweeps.progress import Say, TrialProgress, speak_by
 from deepicd.sweeps.results import keep_earlier_reports, read_trials
 from deepicd.sweeps.space import build_space, trial_experiment
 from deepicd.training.trial import OBJECTIVE, TrialInput, fit_trial
 
 _FREE_TIMEOUT_S = 60.0
+_CLEANER_PATIENCE_S = 5.0
 _TUNE = "tune"
 _SNAPSHOT_S = "2"
 """Seconds between two states on disk from which a sweep can go on."""
@@ -63,6 +64,7 @@ def run_sweep(
             "sweep; "
             "`ray list placement-groups` shows them"
         )
+    end_cleaners(patience_s=_CLEANER_PATIENCE_S)
     trials = read_trials(results, experiment)
     if all(trial.status == "failed" for trial in trials):
         causes = "; ".join(sorted({str(trial.error) for trial in trials}))
