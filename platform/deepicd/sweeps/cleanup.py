@@ -91,6 +91,7 @@ def end_cleaners(*, patience_s: float) -> int:
 
 def _live_cleaners() -> list[Any]:
     from ray.util.state import list_actors
+    from ray.util.state.exception import RayStateApiException
 
     context = ray.get_runtime_context()
     wanted = {
@@ -99,7 +100,10 @@ def _live_cleaners() -> list[Any]:
         "job_id": context.get_job_id(),
     }
     filters = [(name, "=", value) for name, value in wanted.items()]
-    return list(list_actors(address=context.gcs_address, filters=filters, detail=True))
+    try:
+        return list(list_actors(address=context.gcs_address, filters=filters, detail=True))
+    except RayStateApiException:  # a cluster without its dashboard has no state API
+        return []
 
 
 def free_resources() -> dict[str, float]:
