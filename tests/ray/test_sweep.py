@@ -61,13 +61,6 @@ class Swept:
     left: dict[str, Any]
 
 
-class PlacementGroupCleaner:
-    """Stands in for the actor of that name in Ray Train."""
-
-    def pid(self) -> int:
-        return os.getpid()
-
-
 def drivers() -> list[psutil.Process]:
     """Processes of this machine that drive verl for this test's own Ray session."""
     children = psutil.Process().children(recursive=True)
@@ -200,6 +193,11 @@ def test_a_cleaner_of_ray_train_that_stays_behind_is_ended(swept: Swept) -> None
 
     from deepicd.sweeps.cleanup import end_cleaners
 
+    class PlacementGroupCleaner:
+        def pid(self) -> int:
+            return os.getpid()
+
+    PlacementGroupCleaner.__qualname__ = "PlacementGroupCleaner"  # as Ray Train's own
     left = ray.remote(num_cpus=0)(PlacementGroupCleaner).options(lifetime="detached").remote()
     process = psutil.Process(ray.get(left.pid.remote()))
     assert end_cleaners(patience_s=0.5) == 1
