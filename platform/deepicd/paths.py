@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+TUNE = "tune"
+"""Name of Ray Tune's folder inside a sweep's storage."""
 SPLITS = ("train", "validation", "test", "promotion")
 
 
@@ -65,6 +67,11 @@ class RunPaths:
     def sweep(self) -> Path:
         """Ray Tune's results, one folder a trial."""
         return self.root / "sweep"
+
+    @property
+    def tune(self) -> Path:
+        """Ray Tune's own folder of the sweep: its state, and each trial's reports."""
+        return self.sweep / TUNE
 
     @property
     def trials(self) -> Path:

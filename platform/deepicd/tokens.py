@@ -14,6 +14,7 @@ import hashlib
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -153,12 +154,19 @@ def cache_path(split: Path, *, encoder: PromptEncoder, order_by: str = "") -> Pa
     """Where the tokenised split is kept: named by data, tokeniser, template, limit and order."""
     digest = hashlib.sha256()
     for path in sorted(split.rglob("*.parquet")) if split.is_dir() else [split]:
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
+        facts = path.stat()
+        digest.update(_hash_file(path, facts.st_size, facts.st_mtime_ns))
     settings = (encoder.backend, str(encoder.max_tokens), encoder.overlong, order_by)
     for part in (_CACHE_VERSION, render_prompt("\0"), *settings):
         digest.update(hashlib.sha256(part.encode()).digest())
     return split.parent / _CACHE / f"{split.stem}-{digest.hexdigest()[:16]}.parquet"
+
+
+@lru_cache(maxsize=1024)
+def _hash_file(path: Path, size: int, changed_ns: int) -> bytes:
+    """Hash of a file's content, read once a process while size and time stay."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
 
 
 def keep(blocks: Iterator[pa.Table], path: Path) -> Iterator[pa.Table]:

@@ -12,7 +12,7 @@ import pytest
 from deepicd.config import parse_experiment
 from deepicd.errors import MissingError, SweepError
 from deepicd.paths import RunPaths
-from deepicd.pipeline import read_experiment, resume_sweep
+from deepicd.pipeline import experiment_of_run, resume_sweep
 from deepicd.pipeline.lock import holder, locked, stop_holder
 from deepicd.sweeps.results import (
     best_validation,
@@ -103,7 +103,7 @@ def test_reports_from_before_an_interruption_stay_part_of_a_trial(tmp_path):
 
 def status_rows(root: Path, *, is_alive: bool = True) -> dict[str, dict]:
     paths = RunPaths(root)
-    trials = read_status(paths, read_experiment(paths), is_alive=is_alive)
+    trials = read_status(paths, experiment_of_run(paths), is_alive=is_alive)
     return {row["id"]: row for row in map(status_row, trials)}
 
 
@@ -155,7 +155,7 @@ def test_a_run_before_its_sweep_says_so(tmp_path):
 def test_the_budget_counts_what_was_spent(tmp_path):
     root = write_run(tmp_path / "run", {"a": [*ROWS[:-1], {**ROWS[-1], "time_total_s": 90.0}]})
     paths = RunPaths(root)
-    experiment = read_experiment(paths)
+    experiment = experiment_of_run(paths)
     trials = read_status(paths, experiment, is_alive=True)
     spent = budget(trials, paths, experiment)
     assert spent == {

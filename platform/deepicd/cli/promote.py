@@ -82,11 +82,11 @@ def decide(store: "Registry", name: str, split: Path | None) -> "Decision":
 
 def experiment_of(path: Path) -> "Experiment":
     """The resolved experiment beside a run's results, or the defaults where there is none."""
-    from deepicd.config import Experiment
+    from deepicd.config import Experiment, read_experiment
 
     if not path.is_file():
         return Experiment()
-    return Experiment.model_validate_json(path.read_text(encoding="utf-8"))
+    return read_experiment(path)
 
 
 def predict_version(

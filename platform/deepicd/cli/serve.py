@@ -78,17 +78,13 @@ def settings_of(
     registry: Path, experiment: Path | None, *, log: Path | None, host: str | None, port: int | None
 ) -> "ServingSettings":
     """Limits of the run that the registry lies in, or of an experiment file, or the defaults."""
-    from deepicd.config import Experiment, load_experiment
+    from deepicd.cli.promote import experiment_of
+    from deepicd.config import load_experiment
     from deepicd.paths import RunPaths
     from deepicd.serving import LogSettings, ServingSettings
 
     run = RunPaths(registry.resolve().parent)
-    if experiment is not None:
-        known = load_experiment(experiment)
-    elif run.experiment.is_file():
-        known = Experiment.model_validate_json(run.experiment.read_text(encoding="utf-8"))
-    else:
-        known = Experiment()
+    known = experiment_of(run.experiment) if experiment is None else load_experiment(experiment)
     arguments = {"path": str(log or run.monitor), "window": known.serving.window}
     settings = ServingSettings.of_experiment(
         known, log=LogSettings(factory=LOG_FACTORY, arguments=arguments), port=port

@@ -11,6 +11,7 @@ from deepicd.config.files import (
     fingerprint,
     load_experiment,
     parse_experiment,
+    read_experiment,
     with_values,
 )
 from deepicd.config.parts import (
@@ -59,5 +60,6 @@ __all__ = [
     "load_experiment",
     "nearest",
     "parse_experiment",
+    "read_experiment",
     "with_values",
 ]

@@ -71,6 +71,11 @@ def dump_experiment(experiment: Experiment, path: Path) -> None:
     path.write_text(json.dumps(experiment.model_dump(mode="json"), indent=2, sort_keys=True) + "\n")
 
 
+def read_experiment(path: Path) -> Experiment:
+    """The experiment that `dump_experiment` wrote; `path` must exist."""
+    return Experiment.model_validate_json(path.read_text(encoding="utf-8"))
+
+
 def fingerprint(part: BaseModel) -> str:
     """First 16 hex digits of the SHA-256 of a part's resolved values; equal values give equal
     fingerprints."""

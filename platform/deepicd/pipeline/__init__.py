@@ -14,7 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from deepicd.config import Experiment, dump_experiment
+from deepicd.checkpoints import write_atomically
+from deepicd.config import Experiment, dump_experiment, read_experiment
 from deepicd.errors import MissingError, SweepError
 from deepicd.paths import RunPaths
 from deepicd.pipeline import release, stages, summary
@@ -84,7 +85,7 @@ def resume_sweep(root: Path, *, say: Say) -> list[Trial]:
     from deepicd.sweeps.checks import check_settings
 
     paths = RunPaths(root.resolve())
-    experiment = read_experiment(paths)
+    experiment = experiment_of_run(paths)
     check_settings(experiment)
     if paths.trials.is_file():
         raise SweepError(
@@ -98,10 +99,10 @@ def resume_sweep(root: Path, *, say: Say) -> list[Trial]:
             stages.build_data(run)
         if not (paths.sft / "config.json").is_file():
             stages.build_start_model(run)
-        return _sweep_and_write(run, is_resumed=(paths.sweep / "tune" / "tuner.pkl").is_file())
+        return _sweep_and_write(run, is_resumed=(paths.tune / "tuner.pkl").is_file())
 
 
-def read_experiment(paths: RunPaths) -> Experiment:
+def experiment_of_run(paths: RunPaths) -> Experiment:
     """The experiment that a run was started with.
 
     Raises:
@@ -111,15 +112,13 @@ def read_experiment(paths: RunPaths) -> Experiment:
         raise MissingError(
             f"no run in {paths.root}; `deepicd sweep run FILE --name NAME` makes one"
         )
-    return Experiment.model_validate_json(paths.experiment.read_text(encoding="utf-8"))
+    return read_experiment(paths.experiment)
 
 
 def _sweep_and_write(run: Run, *, is_resumed: bool) -> list[Trial]:
     trials = stages.sweep(run, is_resumed=is_resumed)
     rows = [summary.trial_row(trial) for trial in trials]
-    aside = run.paths.trials.with_suffix(".partial")
-    aside.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
-    aside.replace(run.paths.trials)
+    write_atomically(run.paths.trials, json.dumps(rows, indent=2) + "\n")
     return trials
 
 

@@ -77,7 +77,7 @@ def render(run: Run, summary: Mapping[str, Any]) -> str:
     from deepicd.report import render_report
     from deepicd.sweeps.results import read_histories
 
-    histories = read_histories(run.paths.sweep / "tune")
+    histories = read_histories(run.paths.tune)
     return render_report(summary, histories, stages=run.seconds, experiment=run.experiment)
 
 

@@ -20,6 +20,7 @@ from ray.tune.search.optuna import OptunaSearch
 
 from deepicd.config import Experiment, Scalar
 from deepicd.errors import MissingError, SweepError
+from deepicd.paths import TUNE
 from deepicd.records import Trial
 from deepicd.sweeps.checks import check_capacity, check_settings
 from deepicd.sweeps.cleanup import FreeTrial, end_cleaners, live_groups, wait_until_free
@@ -30,7 +31,6 @@ from deepicd.training.trial import OBJECTIVE, TrialInput, fit_trial
 
 _FREE_TIMEOUT_S = 60.0
 _CLEANER_PATIENCE_S = 5.0
-_TUNE = "tune"
 _SNAPSHOT_S = "2"
 """Seconds between two states on disk from which a sweep can go on."""
 
@@ -95,9 +95,9 @@ def check_sweep(experiment: Experiment, given: TrialInput) -> None:
 
 def restore_tuner(experiment: Experiment, given: TrialInput, *, storage: Path) -> tune.Tuner:
     """Tune's side of a sweep that was interrupted. Trials that failed stay failed."""
-    keep_earlier_reports(storage / _TUNE)
+    keep_earlier_reports(storage / TUNE)
     return tune.Tuner.restore(
-        str(storage.resolve() / _TUNE),
+        str(storage.resolve() / TUNE),
         trainable=build_trainable(experiment, given, storage=storage),
         param_space=build_space(experiment),
         resume_unfinished=True,
@@ -129,7 +129,7 @@ def build_tuner(experiment: Experiment, given: TrialInput, *, storage: Path) -> 
             trial_dirname_creator=lambda trial: trial.trial_id,
         ),
         run_config=tune.RunConfig(
-            name=_TUNE,
+            name=TUNE,
             storage_path=str(storage.resolve()),
             callbacks=[FreeTrial(), progress],
             verbose=0,

@@ -20,7 +20,7 @@ from deepicd.sweeps.results import (
     validation_of,
 )
 
-_IS_OVER = {"TERMINATED": True, "ERROR": True}
+_OVER = ("TERMINATED", "ERROR")
 """Tune's own states of a trial that runs no more."""
 
 
@@ -41,15 +41,14 @@ def read_status(paths: RunPaths, experiment: Experiment, *, is_alive: bool) -> l
     if paths.trials.is_file():
         rows = json.loads(paths.trials.read_text(encoding="utf-8"))
         return [Trial(**{**row, "checkpoint": None}) for row in rows]
-    tune = paths.sweep / "tune"
-    folders = sorted(tune.glob("*/params.json"), key=lambda file: file.stat().st_mtime)
+    folders = sorted(paths.tune.glob("*/params.json"), key=lambda file: file.stat().st_mtime)
     if not folders:
         raise MissingError(
             f"the run in {paths.root} has not reached its sweep yet; ask again in a minute"
             if is_alive
             else f"the run in {paths.root} ended before its sweep; `deepicd sweep resume` goes on"
         )
-    is_over = read_tune_states(tune)
+    is_over = read_tune_states(paths.tune)
     found = [unfinished_trial(file.parent, experiment) for file in folders]
     return [settle(trial, is_over.get(trial.id), is_alive=is_alive) for trial in found]
 
@@ -64,7 +63,7 @@ def read_tune_states(tune: Path) -> dict[str, bool]:
     except (ValueError, KeyError):  # read while it is written
         return {}
     trials = [json.loads(trial) if isinstance(trial, str) else trial for trial, _ in data]
-    return {trial["trial_id"]: _IS_OVER.get(trial["status"], False) for trial in trials}
+    return {trial["trial_id"]: trial["status"] in _OVER for trial in trials}
 
 
 def unfinished_trial(folder: Path, experiment: Experiment) -> Trial:
@@ -103,7 +102,7 @@ def budget(trials: Sequence[Trial], paths: RunPaths, experiment: Experiment) -> 
     """What the sweep may spend and has spent: trials, GRPO steps, seconds of trials, and hours of
     GPUs (of logical slots on the CPU profile) that they held.
     """
-    seconds = sum(seconds_spent(paths.sweep / "tune" / trial.id) for trial in trials)
+    seconds = sum(seconds_spent(paths.tune / trial.id) for trial in trials)
     training = experiment.training
     return {
         "num_trials": experiment.sweep.num_trials,
