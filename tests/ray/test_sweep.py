@@ -63,8 +63,14 @@ class Swept:
 
 def drivers() -> list[psutil.Process]:
     """Processes of this machine that drive verl for this test's own Ray session."""
+    return processes_of("deepicd.training.driver")
+
+
+def processes_of(name: str) -> list[psutil.Process]:
+    """Processes below this one with `name` in their command line, oldest first."""
     children = psutil.Process().children(recursive=True)
-    return [child for child in children if "deepicd.training.driver" in command_of(child)]
+    found = [child for child in children if name in " ".join(command_of(child))]
+    return sorted(found, key=lambda process: process.create_time())
 
 
 def command_of(process: psutil.Process) -> list[str]:
@@ -80,20 +86,11 @@ def kill_in_mid_step(storage: Path, done: threading.Event) -> None:
     while not done.is_set():
         logs = sorted(storage.glob("trials/*/verl.log"), key=lambda file: file.stat().st_ctime)
         if len(logs) == 2 and "step:1 " in logs[1].read_text(errors="replace"):
-            for process in drivers():
-                parent = process.parent()
-                if parent is not None and logs[1].parent.name in open_job(process):
-                    parent.kill()
-                    return
+            workers = processes_of("RayTrainWorker")
+            if workers:
+                workers[-1].kill()
+                return
         time.sleep(0.1)
-
-
-def open_job(process: psutil.Process) -> str:
-    """The job file that a driver was started with."""
-    try:
-        return Path(command_of(process)[3]).read_text()
-    except (OSError, IndexError):
-        return ""
 
 
 @pytest.fixture(scope="module")
@@ -182,6 +179,12 @@ def test_a_stopped_and_a_killed_trial_do_not_end_the_sweep(swept: Swept) -> None
     stopped, killed, finished = swept.trials
     assert stopped.steps < STEPS and finished.steps == STEPS
     assert killed.error and finished.error is None
+
+
+def test_a_trial_after_a_stopped_and_a_killed_one_starts_warm(swept: Swept) -> None:
+    first, _, last = [swept.histories[trial.id][-1] for trial in swept.trials]
+    assert (first["start/is_warm"], last["start/is_warm"]) == (0.0, 1.0)
+    assert last["start/seconds"] < first["start/seconds"] / 2
 
 
 def test_nothing_of_any_trial_is_left(swept: Swept) -> None:

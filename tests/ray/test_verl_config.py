@@ -154,8 +154,8 @@ def test_fewer_notes_than_a_batch_are_refused(tmp_path):
         compose(Experiment(), train=notes_file(tmp_path, num_notes=10))
 
 
-def test_a_run_resumes_from_a_given_checkpoint_or_its_own_last_one():
-    assert compose(Experiment()).trainer.resume_mode == "auto"
+def test_a_run_resumes_from_a_given_checkpoint_and_from_no_other():
+    assert compose(Experiment()).trainer.resume_mode == "disable"
     resumed = compose(Experiment(), resume=Path("old/global_step_10")).trainer
     assert (resumed.resume_mode, resumed.resume_from_path) == ("resume_path", "old/global_step_10")
 

@@ -1,9 +1,9 @@
 """A trial that ends frees what it held.
 
 Ray Train makes a placement group for its worker from inside the sweep's Ray job. When Tune stops a
-trial early, the Train controller dies and the group stays, with the worker's CPU and the verl
-process in it (ray issue 54305). Each trial therefore reports its group; this callback removes it,
-which kills the worker, whose death kills verl's process and with it verl's Ray job.
+trial early, the Train controller dies and the group stays, with the worker's CPU in it (ray issue
+54305). Each trial therefore reports its group; this callback removes it, which kills the worker,
+and tells the sweep's slot to stop the trial, so that verl's processes are ready for the next one.
 """
 
 import os
@@ -17,6 +17,8 @@ import ray
 from ray import tune
 from ray._raylet import PlacementGroupID
 from ray.util.placement_group import PlacementGroup, placement_group_table, remove_placement_group
+
+from deepicd.training.trial import stop_in_slot
 
 GROUP_KEY = "placement_group"
 _POLL_S = 0.1
@@ -41,10 +43,12 @@ class FreeTrial(tune.Callback):
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         """Free a trial that finished or was stopped."""
+        stop_in_slot(trial.trial_id)
         remove_groups(self._groups.pop(trial.trial_id, ()))
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         """Free a trial that failed."""
+        stop_in_slot(trial.trial_id)
         remove_groups(self._groups.pop(trial.trial_id, ()))
 
 

@@ -1,9 +1,10 @@
 """Experiment + search space → ranked trials. Ray Tune samples with Optuna and stops early with
 ASHA.
 
-Each trial is a Tune function that fits one Ray Train run (`training.trial`). Trials run one at a
-time: verl's TransferQueue is one per cluster (see `training.driver`), so more than one is refused
-before anything starts.
+Each trial is a Tune function that fits one Ray Train run (`training.trial`). All trials of a sweep
+use one slot, whose verl processes stay between them (`training.slot`). They run one at a time:
+verl's TransferQueue is one per cluster (see `training.driver`), so more than one is refused before
+anything starts.
 """
 
 import os
@@ -27,7 +28,7 @@ from deepicd.sweeps.cleanup import FreeTrial, end_cleaners, live_groups, wait_un
 from deepicd.sweeps.progress import Say, TrialProgress, speak_by
 from deepicd.sweeps.results import keep_earlier_reports, read_trials
 from deepicd.sweeps.space import build_space, trial_experiment
-from deepicd.training.trial import OBJECTIVE, TrialInput, fit_trial
+from deepicd.training.trial import OBJECTIVE, TrialInput, close_slot, fit_trial, open_slot
 
 _FREE_TIMEOUT_S = 60.0
 _CLEANER_PATIENCE_S = 5.0
@@ -56,7 +57,11 @@ def run_sweep(
     before = live_groups()
     speak_by(say)
     build = restore_tuner if is_resumed else build_tuner
-    results = build(experiment, given, storage=storage).fit()
+    slot = open_slot()
+    try:
+        results = build(experiment, given, storage=storage).fit()
+    finally:
+        close_slot(slot)
     left = wait_until_free(before, timeout_s=_FREE_TIMEOUT_S)
     if left:
         raise SweepError(

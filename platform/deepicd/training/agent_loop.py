@@ -6,6 +6,7 @@ rendered. Out: verl's `AgentLoopOutput`. verl's own loop renders messages again 
 what evaluation and serving see.
 """
 
+from hashlib import blake2b
 from typing import Any
 from uuid import uuid4
 
@@ -25,17 +26,20 @@ class ReadyTokensAgentLoop(AgentLoopBase):
         """Ask the rollout server for one answer.
 
         Args:
-            sampling_params: vLLM sampling parameters chosen by verl.
+            sampling_params: vLLM sampling parameters chosen by verl; the seed is added here.
             priority: verl's scheduling priority.
-            row: columns of the dataset row; only `raw_prompt` (token ids) is read.
+            row: columns of the dataset row; read are `raw_prompt` (token ids), and what names the
+                answer: `global_steps`, `index` and `session_id`.
         """
+        names = (row["global_steps"], row["index"], row["session_id"])
+        seed = request_seed(self.rollout_config.seed, *(int(name) for name in names))
         prompt_ids = [int(token) for token in row["raw_prompt"]]
         metrics: dict[str, Any] = {}
         with simple_timer("generate_sequences", metrics):
             output = await self.server_manager.generate(
                 request_id=uuid4().hex,
                 prompt_ids=prompt_ids,
-                sampling_params=sampling_params,
+                sampling_params={**sampling_params, "seed": seed},
                 priority=int(priority),
             )
         preempted = output.num_preempted
@@ -50,3 +54,12 @@ class ReadyTokensAgentLoop(AgentLoopBase):
             metrics=metrics,
             extra_fields={**output.extra_fields, "turn_scores": [], "tool_rewards": []},
         )
+
+
+def request_seed(seed: int, step: int, index: int, session: int) -> int:
+    """Seed of one answer: the same in every run, whatever else the engine computes beside it.
+
+    Without it vLLM draws from one stream for all requests, in the order in which they are served.
+    """
+    name = f"{seed}/{step}/{index}/{session}".encode()
+    return int.from_bytes(blake2b(name, digest_size=4).digest(), "big")

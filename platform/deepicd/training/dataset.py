@@ -106,7 +106,7 @@ class NotesDataset(Dataset):
         self._num_rows = count_notes(split)
         if not self._is_training:
             self._num_rows = count_prompts(split, encoder=encoder)
-        self._stream = RowStream(read_blocks(split, encoder, order_by=order_by))
+        self._stream = open_stream(split, encoder, order_by=order_by)
         if self._is_training:  # validation comes later, when the engines are up
             self._stream.start()
 
@@ -160,6 +160,19 @@ class EpochSampler(Sampler[int]):
         if self._epoch == 0 or not self._is_shuffled:
             return range(self._num_rows)
         return np.random.default_rng([self._seed, self._epoch]).permutation(self._num_rows)
+
+
+_streams: dict[Path, RowStream] = {}
+
+
+def open_stream(split: Path, encoder: PromptEncoder, *, order_by: str = "") -> RowStream:
+    """The rows of a split, shared by the trials that this process serves: they follow from the
+    split's content and the encoder alone, and nobody writes to them.
+    """
+    key = cache_path(split, encoder=encoder, order_by=order_by)
+    if key not in _streams:
+        _streams[key] = RowStream(read_blocks(split, encoder, order_by=order_by))
+    return _streams[key]
 
 
 def read_blocks(

@@ -1,29 +1,32 @@
-"""One trial's verl run, in a process and a Ray job of its own.
+"""The process that drives verl, a Ray job of its own; trials run in it one after the other.
 
-In: a job file written by `training.trial` and an inherited pipe. Out: one JSON line a step on the
-pipe.
+In: lines of JSON on standard input: `start` with a job file written by `training.slot`, `stop`.
+Out: JSON lines on an inherited pipe, one a step, and one that says how a trial ended.
 
 Why a process: Ray frees a placement group only when its creator actor and its creator job are both
-dead. verl's groups, made inside a Tune or Train actor, would outlive the trial for as long as the
-sweep lives. As a job of its own, a verl run takes everything with it when its process ends, however
-it ends; the kernel ends the process when the Train worker that started it dies (parent-death
+dead. verl's groups, made inside a Tune or Train actor, would outlive the sweep's trials for as long
+as the sweep lives. As a job of its own, verl takes everything with it when its process ends,
+however it ends; the kernel ends the process when the slot that started it dies (parent-death
 signal).
 
-Why one run at a time: TransferQueue's controller is one actor named `TransferQueueController` in
+Why one trial at a time: TransferQueue's controller is one actor named `TransferQueueController` in
 the namespace `transfer_queue` of the whole cluster. A second run would attach to it silently and
-train on the other run's rollouts, so a run waits for it to be gone, and refuses to go on when the
-controller it got belongs to another job.
+train on the other run's rollouts, so a process waits for it to be gone, and refuses to go on when
+the controller it got belongs to another job.
 """
 
 import ctypes
 import json
 import os
+import queue
 import signal
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import ray
 from omegaconf import DictConfig, OmegaConf
@@ -32,12 +35,19 @@ from deepicd.config import Experiment
 from deepicd.errors import CapacityError, DeepICDError
 from deepicd.training.job import Job, read_job
 
+if TYPE_CHECKING:
+    from deepicd.training.warm import Engines
+
 _POLL_S = 0.2
 _PR_SET_PDEATHSIG = 1
 
 
+class StoppedError(Exception):
+    """The slot wants this process for another trial."""
+
+
 class Pipe:
-    """Writes messages to the Train worker, one JSON line each."""
+    """Writes messages to the slot, one JSON line each."""
 
     def __init__(self, descriptor: int) -> None:
         self._file = os.fdopen(descriptor, "w", buffering=1, encoding="utf-8")
@@ -47,16 +57,70 @@ class Pipe:
         self._file.write(json.dumps({"kind": kind, **values}) + "\n")
 
 
+class Inbox:
+    """What the slot asks for, read in the background."""
+
+    def __init__(self) -> None:
+        self._jobs: queue.Queue[Job | None] = queue.Queue()
+        self._is_stopped = threading.Event()
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        for line in sys.stdin:
+            message = json.loads(line)
+            if message["kind"] == "start":
+                self._is_stopped.clear()
+                self._jobs.put(read_job(Path(message["job"])))
+            else:
+                self._is_stopped.set()
+        self._jobs.put(None)
+
+    def next_job(self) -> Job | None:
+        """Wait for a trial; None when there will be no more."""
+        return self._jobs.get()
+
+    def raise_if_stopped(self) -> None:
+        """Leave the trial that runs, if the slot said so."""
+        if self._is_stopped.is_set():
+            raise StoppedError
+
+
 def main() -> None:
-    """Entry of the process: `python -m deepicd.training.driver JOB_FILE DESCRIPTOR PARENT`."""
-    die_with(int(sys.argv[3]))
-    job, pipe = read_job(Path(sys.argv[1])), Pipe(int(sys.argv[2]))
+    """Entry of the process: `python -m deepicd.training.driver DESCRIPTOR PARENT`."""
+    die_with(int(sys.argv[2]))
+    pipe, inbox = Pipe(int(sys.argv[1])), Inbox()
     try:
-        run_job(job, pipe)
+        serve(pipe, inbox)
     except Exception as error:
         pipe.send("error", type=type(error).__name__, message=explain(error))
         raise
-    pipe.send("done")
+    finally:
+        ray.shutdown()
+
+
+def serve(pipe: Pipe, inbox: Inbox) -> None:
+    """Run one trial after the other, until there are no more or one needs another engine."""
+    engines: Engines | None = None
+    while (job := inbox.next_job()) is not None:
+        log_to(Path(job.log))
+        if engines is None:
+            join(job, pipe)
+        config = compose(job)
+        if engines is not None and not engines.fits(config, job.env):
+            pipe.send("cold")
+            return
+        is_warm = engines is not None
+        engines = prepare(config, job, engines)
+        pipe.send("ready", is_warm=is_warm)
+        pipe.send("done" if train(engines, job, pipe, inbox) else "stopped")
+
+
+def log_to(path: Path) -> None:
+    """Write this process's output to a trial's log from now on."""
+    with path.open("ab") as file:
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+            os.dup2(file.fileno(), stream.fileno())
 
 
 def die_with(parent: int) -> None:
@@ -66,21 +130,17 @@ def die_with(parent: int) -> None:
         sys.exit(f"process {parent}, which started this run, is gone")
 
 
-def run_job(job: Job, pipe: Pipe) -> None:
-    """Join the cluster as a new job, wait for room, train, leave."""
+def join(job: Job, pipe: Pipe) -> None:
+    """Join the cluster as a new job, and wait for room."""
     pipe.send("stage", name="joining Ray")
     ray.init(
         address=job.address,
-        namespace=job.namespace,
-        runtime_env={"env_vars": dict(job.env)},
+        namespace=f"verl-{uuid4().hex}",
+        runtime_env={"env_vars": {**job.env, "TMPDIR": os.environ["TMPDIR"]}},
         logging_level="warning",
     )
-    try:
-        wait_for_room(job)
-        pipe.send("stage", name="starting verl")
-        train(compose(job), job, pipe)
-    finally:
-        ray.shutdown()
+    wait_for_room(job)
+    pipe.send("stage", name="starting verl")
 
 
 def compose(job: Job) -> DictConfig:
@@ -143,34 +203,33 @@ def own_transfer_queue() -> None:
         )
 
 
-def train(config: DictConfig, job: Job, pipe: Pipe) -> None:
-    """Drive verl's V1 trainer in this process, as verl's own task runner does in an actor."""
-    import transfer_queue as tq
-    from verl.trainer.ppo.v1 import AgentLoopManagerTQ
+def prepare(config: DictConfig, job: Job, engines: "Engines | None") -> "Engines":
+    """verl's workers and vLLM's engine for this trial: new ones, or those that are there."""
     from verl.utils.logging_utils import configure_verl_logging
 
-    from deepicd.training.trainer import ReportingTrainer
+    from deepicd.training import warm
 
     configure_verl_logging()
-    ReportingTrainer.report = lambda step, metrics, saved: send_step(pipe, step, metrics, saved)
-    ReportingTrainer.min_probs_pearson = job.min_probs_pearson
-    config.transfer_queue.enable = True
-    OmegaConf.resolve(config)
-    tq.init(config.transfer_queue)
+    if engines is not None:
+        return warm.restart(engines, config)
+    return warm.start(config, job.env, check_queue=own_transfer_queue)
+
+
+def train(engines: "Engines", job: Job, pipe: Pipe, inbox: Inbox) -> bool:
+    """Run the trial; returns whether it came to its end (False: it was stopped)."""
+
+    def report(step: int, metrics: Mapping[str, float], saved: Path | None) -> None:
+        send_step(pipe, step, metrics, saved)
+        inbox.raise_if_stopped()
+
+    engines.trainer.report = report
+    engines.trainer.min_probs_pearson = job.min_probs_pearson
     try:
-        own_transfer_queue()
-        trainer = ReportingTrainer(config=config)
-        trainer.init()
-        rollouts = AgentLoopManagerTQ.create(
-            config=config,
-            llm_client=trainer.get_llm_client(),
-            teacher_client=trainer.get_teacher_client(),
-            reward_loop_worker_handles=trainer.get_reward_handles(),
-        )
-        pipe.send("stage", name="training")
-        trainer.fit(rollouts)
-    finally:
-        tq.close()
+        engines.trainer.fit(engines.rollouts)
+    except StoppedError:
+        engines.trainer.leave()
+        return False
+    return True
 
 
 def send_step(pipe: Pipe, step: int, metrics: Mapping[str, float], saved: Path | None) -> None:

@@ -21,15 +21,15 @@ class Job:
     given: Mapping[str, str]
     """Start model and splits: fields of `trial.TrialInput`."""
     out: str
-    """Folder for verl's checkpoints, on this node."""
+    """Folder for verl's checkpoints: the trial's own, which every node sees."""
     resume: str | None
     """Checkpoint folder to go on from."""
     record: str
     """Where verl's resolved configuration (YAML) is kept."""
+    log: str
+    """File that a process which is started for this run writes its output to."""
     address: str
     """GCS address of the Ray cluster to join."""
-    namespace: str
-    """Ray namespace of the run; the trial's own."""
     env: Mapping[str, str]
     """Environment of the run's Ray workers (profile and paths; never a reward weight)."""
     num_gpus: int

@@ -15,6 +15,7 @@ import numpy as np
 import transfer_queue as tq
 from torchdata.stateful_dataloader import StatefulDataLoader
 from verl.trainer.ppo.v1 import PPOTrainerSync, register_trainer
+from verl.utils.tensordict_utils import assign_non_tensor_stack
 
 from deepicd.errors import TrainingError
 from deepicd.records import Prediction
@@ -56,8 +57,24 @@ class ReportingTrainer(PPOTrainerSync):
     """None switches the guard off (other precisions than float32)."""
 
     _saved: Path | None = None
-    _validation_scores: Mapping[str, float] = {}
     _waited_s: float = 0.0
+    _num_prompts: int = 0
+    _set_up: Callable[["ReportingTrainer"], None] | None = None
+
+    def set_up_by(self, adopt: Callable[["ReportingTrainer"], None]) -> None:
+        """Let `adopt` do the work of verl's `_setup`, which starts workers and engines."""
+        self._set_up = adopt
+
+    def _setup(self) -> None:
+        if self._set_up is None:
+            super()._setup()
+        else:
+            self._set_up(self)
+        self._waited_s = self.train_dataset.waited_s
+
+    def leave(self) -> None:
+        """End what runs beside the steps; for a trial that is stopped between two of them."""
+        self._shutdown_dump_executor()
 
     def _build_replay_buffer(self) -> Any:
         self.trainer_mode = "sync"  # verl chooses buffers and checkpoints by this name
@@ -98,9 +115,22 @@ class ReportingTrainer(PPOTrainerSync):
     def report_step(self, step: int, metrics: dict[str, float]) -> None:
         """Hand one step's metrics and, if one was saved at this step, its checkpoint folder on."""
         saved, self._saved = self._saved, None
-        report = type(self).report
-        if report is not None:
-            report(step, metrics, saved)
+        if self.report is not None:
+            self.report(step, metrics, saved)
+
+    def _fetch_one_gen_batch(self) -> Any:
+        """With names that sort as the rows came, where verl's are random."""
+        batch = super()._fetch_one_gen_batch()
+        names = [f"{self._num_prompts + row:012}" for row in range(len(batch))]
+        self._num_prompts += len(batch)
+        assign_non_tensor_stack(batch, "uid", names)
+        return batch
+
+    def _balance_batch(self, batch: Any, *args: Any, **kwargs: Any) -> Any:
+        """In the order of the prompts: verl's is the order in which answers came back, by which
+        sums of floats differ from run to run."""
+        batch.reorder(sorted(range(len(batch.keys)), key=lambda row: rank(batch.keys[row])))
+        return super()._balance_batch(batch, *args, **kwargs)
 
     def _save_checkpoint(self) -> None:
         super()._save_checkpoint()
@@ -132,6 +162,12 @@ class ReportingTrainer(PPOTrainerSync):
         metrics = super()._val_metrics_update(data_sources, sample_uids, reward_infos, *args, **kw)
         scores = score_predictions(predictions_of(reward_infos))
         return {**metrics, **{f"validation/{name}": value for name, value in scores.items()}}
+
+
+def rank(key: str) -> tuple[str, int, int]:
+    """Sort key of an answer in verl's queue, whose name is `prompt_session_turn`."""
+    prompt, session, turn = key.rsplit("_", 2)
+    return prompt, int(session), int(turn)
 
 
 def mean_parts(infos: Iterable[Mapping[str, Any]]) -> dict[str, float]:

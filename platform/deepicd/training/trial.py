@@ -1,32 +1,33 @@
-"""Ray Train launches verl: one trial = one Train run with one worker that owns one verl process.
+"""Ray Train launches verl: one trial = one Train run whose worker has the sweep's slot to itself.
 
 In: an experiment with the trial's values filled in, the start model and the splits. Out: metrics
 every step and a checkpoint at every validation, both by `ray.train.report`. verl places its own
-workers over the GPU nodes; the Train worker is the small process that owns them. See
-`training.driver` for why verl is a process and a Ray job of its own.
+workers over the GPU nodes; the Train worker is the small process that speaks for them. See
+`training.slot` for why verl's process stays between trials, and `training.driver` for why it is a
+Ray job of its own.
 """
 
-import json
 import math
-import os
-import subprocess
-import sys
-import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import ray
 import ray.train
 from ray.train import Checkpoint, CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
+from ray.train.v2.api.report_config import CheckpointUploadMode
 
 from deepicd.config import Experiment
 from deepicd.errors import TrainingError
-from deepicd.training.job import Job, read_job, write_job
+from deepicd.training.job import Job
+from deepicd.training.slot import OVER, Slot
 
 _LOG_TAIL_LINES = 15
+_CLOSE_TIMEOUT_S = 30.0
 OBJECTIVE = "objective"
 """Metric key that sampler and scheduler read: the last validation score, NaN before the first."""
 
@@ -78,137 +79,141 @@ def fit_trial(
     return trainer.fit()
 
 
+def open_slot() -> Any:
+    """Start the slot of this job's sweep: an actor by a name that its trials know. Close it with
+    `close_slot`; it ends with the job in any case.
+    """
+    slot = ray.remote(num_cpus=0)(Slot).options(name=slot_name()).remote()
+    ray.get(slot.__ray_ready__.remote())
+    return slot
+
+
+def close_slot(slot: Any) -> None:
+    """End the slot and the process it owns, which dies with it in any case."""
+    with suppress(ray.exceptions.RayError, TimeoutError):
+        ray.get(slot.close.remote(), timeout=_CLOSE_TIMEOUT_S)
+    ray.kill(slot)
+
+
+def stop_in_slot(name: str) -> None:
+    """Tell trial `name` to leave the slot, if it is there; does not wait."""
+    try:
+        ray.get_actor(slot_name()).stop.remote(name)
+    except ValueError:
+        return
+
+
+def slot_name() -> str:
+    """Name of the slot's actor, one a Ray job."""
+    return f"slot-{ray.get_runtime_context().get_job_id()}"
+
+
 def train_on_worker(loop: Mapping[str, Any]) -> None:
-    """Body of the Train worker: start verl, pass on what it reports, end with it."""
+    """Body of the Train worker: give the slot this trial, and pass on what it reports."""
     experiment = Experiment.model_validate(loop["experiment"])
     reporter = Reporter(f"validation/{experiment.sweep.metric}")
     reporter.report({"step": 0})
-    with tempfile.TemporaryDirectory(prefix="deepicd-trial-") as scratch:
-        job_file = prepare_job(experiment, loop, Path(scratch))
-        log = Path(loop["folder"]) / "verl.log"
-        log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("ab") as sink:
-            process, messages = start_driver(job_file, sink)
-            try:
-                forward(messages, process, reporter=reporter, log=log)
-            finally:
-                process.kill()
-                process.wait()
+    job = prepare_job(experiment, loop)
+    Path(job.log).parent.mkdir(parents=True, exist_ok=True)
+    slot = ray.get_actor(slot_name())
+    reporter.expect_start()
+    ray.get(slot.begin.remote(asdict(job)))
+    forward(slot, job, reporter=reporter)
 
 
-def prepare_job(experiment: Experiment, loop: Mapping[str, Any], scratch: Path) -> Path:
-    """Write the job file; returns its path."""
+def prepare_job(experiment: Experiment, loop: Mapping[str, Any]) -> Job:
+    """The run that this trial needs."""
     from deepicd.training.verl_config import worker_env
 
-    resume = fetch_checkpoint(scratch)
+    folder = Path(loop["folder"])
+    checkpoint = ray.train.get_checkpoint()
     is_guarded = experiment.profile == "cpu"
-    job = Job(
+    return Job(
         name=loop["name"],
         experiment=loop["experiment"],
         given=loop["given"],
-        out=str(scratch / "checkpoints"),
-        resume=str(resume) if resume else None,
-        record=str(Path(loop["folder"]) / "verl.yaml"),
+        out=str(folder),
+        resume=str(checkpoint.path) if checkpoint else None,
+        record=str(folder / "verl.yaml"),
+        log=str(folder / "verl.log"),
         address=ray.get_runtime_context().gcs_address,
-        namespace=f"trial-{loop['name']}",
         env=worker_env(experiment),
         num_gpus=experiment.training.num_gpus * experiment.training.num_nodes,
         min_probs_pearson=experiment.training.min_probs_pearson if is_guarded else None,
     )
-    write_job(job, scratch / "job.json")
-    return scratch / "job.json"
-
-
-def fetch_checkpoint(scratch: Path) -> Path | None:
-    """Local copy of the checkpoint that Train restarts this worker from, if it does."""
-    checkpoint = ray.train.get_checkpoint()
-    if checkpoint is None:
-        return None
-    step = Path(checkpoint.path).name
-    return Path(checkpoint.to_directory(str(scratch / "resume" / step)))
-
-
-def start_driver(job_file: Path, log: IO[bytes]) -> tuple[subprocess.Popen[bytes], IO[str]]:
-    """Start `training.driver`; it dies with this process, whatever ends it."""
-    reader, writer = os.pipe()
-    process = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "deepicd.training.driver",
-            str(job_file),
-            str(writer),
-            str(os.getpid()),
-        ],
-        stdin=subprocess.DEVNULL,
-        stdout=log,
-        stderr=log,
-        pass_fds=(writer,),
-        env={**driver_env(os.environ), **read_job(job_file).env},
-    )
-    os.close(writer)
-    return process, os.fdopen(reader, encoding="utf-8")
-
-
-def driver_env(env: Mapping[str, str]) -> dict[str, str]:
-    """This worker's environment without what makes Ray take the child for a part of its job."""
-    own = (
-        "RAY_JOB_ID",
-        "RAY_JOB_CONFIG_JSON_ENV_VAR",
-        "RAY_RAYLET_PID",
-        "RAY_WORKER_ID",
-        "RAY_ADDRESS",
-    )
-    return {key: value for key, value in env.items() if key not in own}
 
 
 class Reporter:
-    """Reports to Ray Train; every report carries the worker's placement group and the last
-    validation score.
+    """Reports to Ray Train; every report carries the worker's placement group, the last validation
+    score, and how the trial started: `start/is_warm`, and `start/seconds` until its first step
+    could begin.
     """
 
     def __init__(self, metric: str) -> None:
         self._metric = metric
         self._objective = math.nan
+        self._expected = 0.0
+        self._start: dict[str, float] = {}
+
+    def expect_start(self) -> None:
+        """Count the seconds of the start from now."""
+        self._expected = time.monotonic()
+
+    def note_start(self, *, is_warm: bool) -> None:
+        """The first step begins."""
+        seconds = time.monotonic() - self._expected
+        self._start = {"start/is_warm": float(is_warm), "start/seconds": seconds}
 
     def report(self, metrics: Mapping[str, float], folder: str | None = None) -> None:
-        """One `ray.train.report`: metrics, and the checkpoint folder where the step saved one."""
+        """One `ray.train.report`: metrics, and the checkpoint folder where the step saved one.
+
+        verl writes checkpoints where Train keeps them, on storage that every node sees, so nothing
+        is copied.
+        """
         self._objective = metrics.get(self._metric, self._objective)
         values = {
             **metrics,
+            **self._start,
             OBJECTIVE: self._objective,
             "placement_group": current_placement_group(),
         }
         if folder is None:
             ray.train.report(values)
             return
-        checkpoint = Checkpoint.from_directory(folder)
-        ray.train.report(values, checkpoint=checkpoint, checkpoint_dir_name=Path(folder).name)
+        ray.train.report(
+            values,
+            checkpoint=Checkpoint.from_directory(folder),
+            checkpoint_upload_mode=CheckpointUploadMode.NO_UPLOAD,
+        )
 
 
-def forward(
-    messages: IO[str], process: subprocess.Popen[bytes], *, reporter: Reporter, log: Path
-) -> None:
-    """Pass every step on to Ray Train until the process has ended.
+def forward(slot: Any, job: Job, *, reporter: Reporter) -> None:
+    """Pass every step on to Ray Train until the trial is over.
 
     Raises:
-        TrainingError: the process ended without saying that it was done.
+        TrainingError: verl failed, its process ended without a word, or the slot was taken away.
     """
-    for line in messages:
-        message = json.loads(line)
+    while True:
+        message = ray.get(slot.next_message.remote(job.name))
+        if message is None:
+            continue
+        if message["kind"] == "ready":
+            reporter.note_start(is_warm=message["is_warm"])
         if message["kind"] == "step":
             reporter.report({**message["metrics"], "step": message["step"]}, message["checkpoint"])
-        elif message["kind"] == "error":
-            raise TrainingError(
-                f"verl run failed: {message['type']}: {message['message']} (log: {log})"
-            )
-        elif message["kind"] == "done":
-            process.wait()
-            return
-    raise TrainingError(
-        f"verl's process ended with code {process.wait()} before training was done. "
-        f"Last lines of {log}:\n{log_tail(log)}"
-    )
+        if message["kind"] in OVER:
+            break
+    if message["kind"] == "error":
+        raise TrainingError(
+            f"verl run failed: {message['type']}: {message['message']} (log: {job.log})"
+        )
+    if message["kind"] == "ended":
+        raise TrainingError(
+            f"verl's process ended with code {message['code']} before training was done. "
+            f"Last lines of {job.log}:\n{log_tail(Path(job.log))}"
+        )
+    if message["kind"] == "stopped":
+        raise TrainingError(f"trial {job.name} was stopped: its slot was given to another trial")
 
 
 def current_placement_group() -> str:

@@ -110,7 +110,7 @@ _BOTH: Settings = {
     f"{_ROLLOUT}.val_kwargs.n": 1,
     "trainer.logger": ["console"],
     "trainer.project_name": "deepicd",
-    "trainer.max_actor_ckpt_to_keep": 1,
+    "trainer.max_actor_ckpt_to_keep": None,  # Ray Train removes old ones
     "trainer.val_before_train": False,
 }
 
@@ -127,6 +127,7 @@ _CPU: Settings = {
     f"{_REF}.fsdp_config.use_torch_compile": False,
     f"{_REF}.fsdp_config.mixed_precision": FP32,
     f"{_ROLLOUT}.dtype": "float32",
+    f"{_ROLLOUT}.enable_chunked_prefill": False,  # vLLM 0.29 on CPU: a seeded prompt must be whole
     f"{_ROLLOUT}.enforce_eager": True,
     f"{_ROLLOUT}.free_cache_engine": False,
     f"{_ROLLOUT}.enable_sleep_mode": False,
@@ -186,11 +187,9 @@ def compose_grpo(
     """
     with platform_of(experiment):
         wiring = _grpo_wiring(experiment, model=model, train=train, validation=validation, out=out)
+        wiring["trainer.resume_mode"] = "resume_path" if resume else "disable"
         if resume is not None:
-            wiring |= {
-                "trainer.resume_mode": "resume_path",
-                "trainer.resume_from_path": str(resume),
-            }
+            wiring["trainer.resume_from_path"] = str(resume)
         settings = _BOTH | _PROFILES[experiment.profile] | _mapped(experiment) | wiring
         settings["trainer.total_training_steps"] = _total_steps(experiment, train)
         config = compose("ppo_trainer")
@@ -262,7 +261,6 @@ def _grpo_wiring(
         "trainer.v1.trainer_mode": "deepicd",
         "trainer.experiment_name": experiment.name,
         "trainer.default_local_dir": str(out),
-        "trainer.resume_mode": "auto",
     }
 
 

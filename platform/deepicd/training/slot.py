@@ -1,0 +1,172 @@
+"""A warm slot: the owner of one verl process that serves one trial after the other.
+
+In: jobs, one at a time, from the Train worker of the trial that is next. Out: what the process
+reports, message by message. A trial's start costs far more than a step of a small model (imports,
+Ray workers, vLLM's engine), so the process stays when a trial ends and the next one starts in it
+(`training.warm`). After any fault, after a trial that would not stop, or for a trial whose engine
+must be built otherwise, the process is ended and a new one started: a cold start.
+
+A slot is a Ray actor of the sweep's job (`Slot` is its class) and dies with it; the process it owns
+dies with the slot (parent-death signal) and takes verl's Ray job along. See `training.driver`.
+"""
+
+import json
+import os
+import queue
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any
+
+from deepicd.training.job import Job, read_job, write_job
+from deepicd.training.scratch import Scratch
+
+OVER = ("done", "stopped", "error", "ended")
+"""Kinds of message after which a trial is over."""
+
+_DRIVER = ("-m", "deepicd.training.driver")
+_STOP_TIMEOUT_S = 120.0
+_POLL_S = 1.0
+
+Message = dict[str, Any]
+
+
+class Slot:
+    """One verl process at most, and the trial that runs in it."""
+
+    def __init__(self) -> None:
+        self._scratch = Scratch("deepicd-slot-")
+        self._process: _Process | None = None
+        self._job: Job | None = None
+        self._is_over = True
+
+    def begin(self, job: Mapping[str, Any]) -> None:
+        """Start a trial; one that still runs here is stopped first."""
+        self._stop_current()
+        self._job = Job(**job)
+        self._is_over = False
+        self._start()
+
+    def next_message(self, name: str) -> Message | None:
+        """What trial `name` reports next; None when nothing came within a second.
+
+        Kinds: `stage`, `ready` and `step` while it runs; one of `OVER` ends it, `ended` when the
+        process is gone without a word. A trial that another one has replaced here is `stopped`.
+        """
+        if self._job is None or self._job.name != name or self._is_over:
+            return {"kind": "stopped"}
+        assert self._process is not None
+        message = self._process.next(timeout_s=_POLL_S)
+        if message is not None and message["kind"] == "cold":
+            self._end_process()
+            self._start()
+            return {"kind": "stage", "name": "starting anew: the engine is built otherwise"}
+        if message is not None:
+            self._note(message)
+        return message
+
+    def stop(self, name: str) -> None:
+        """Tell trial `name`, if it runs here, to stop after its step; does not wait."""
+        if self._process is not None and self._job is not None and self._job.name == name:
+            self._process.send({"kind": "stop"})
+
+    def close(self) -> None:
+        """End the process and remove what it left."""
+        self._end_process()
+        self._scratch.remove()
+
+    def _note(self, message: Message) -> None:
+        self._is_over = message["kind"] in OVER
+        if message["kind"] in ("error", "ended"):  # what is left of it is not to be trusted
+            self._end_process()
+
+    def _stop_current(self) -> None:
+        """Until the running trial is over, by the way of its process where it does not stop."""
+        if self._process is None or self._is_over:
+            return
+        self._process.send({"kind": "stop"})
+        deadline = time.monotonic() + _STOP_TIMEOUT_S
+        while not self._is_over and self._process is not None:
+            message = self._process.next(timeout_s=_POLL_S)
+            if message is not None:
+                self._note(message)
+            elif time.monotonic() > deadline:
+                self._end_process()
+        self._is_over = True
+
+    def _start(self) -> None:
+        """Hand the job to the process, to a new one where there is none."""
+        assert self._job is not None
+        path = self._scratch.path / "job.json"
+        write_job(self._job, path)
+        if self._process is None:
+            self._process = _Process(path, self._scratch.path)
+        self._process.send({"kind": "start", "job": str(path)})
+
+    def _end_process(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process = None
+
+
+class _Process:
+    """The process: lines of JSON to its standard input, lines of JSON from a pipe."""
+
+    def __init__(self, job_file: Path, scratch: Path) -> None:
+        reader, writer = os.pipe()
+        job = read_job(job_file)
+        temporary = {"TMPDIR": str(scratch)}
+        with Path(job.log).open("ab") as log:
+            self._popen = subprocess.Popen(
+                [sys.executable, *_DRIVER, str(writer), str(os.getpid())],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                pass_fds=(writer,),
+                env={**driver_env(os.environ), **job.env, **temporary},
+            )
+        os.close(writer)
+        self._messages: queue.Queue[Message] = queue.Queue()
+        pipe = os.fdopen(reader, encoding="utf-8")
+        threading.Thread(target=self._read, args=(pipe,), daemon=True).start()
+
+    def _read(self, pipe: IO[str]) -> None:
+        for line in pipe:
+            self._messages.put(json.loads(line))
+        self._messages.put({"kind": "ended", "code": self._popen.wait()})
+
+    def send(self, message: Message) -> None:
+        """Write a line; a process that is gone says so by its last message."""
+        assert self._popen.stdin is not None
+        try:
+            self._popen.stdin.write(json.dumps(message).encode() + b"\n")
+            self._popen.stdin.flush()
+        except BrokenPipeError:
+            return
+
+    def next(self, *, timeout_s: float) -> Message | None:
+        """Next message, or None when none came in time."""
+        try:
+            return self._messages.get(timeout=timeout_s)
+        except queue.Empty:
+            return None
+
+    def kill(self) -> None:
+        """End it; the kernel and Ray free what it holds."""
+        self._popen.kill()
+        self._popen.wait()
+
+
+def driver_env(env: Mapping[str, str]) -> dict[str, str]:
+    """This actor's environment without what makes Ray take the child for a part of its job."""
+    own = (
+        "RAY_JOB_ID",
+        "RAY_JOB_CONFIG_JSON_ENV_VAR",
+        "RAY_RAYLET_PID",
+        "RAY_WORKER_ID",
+        "RAY_ADDRESS",
+    )
+    return {key: value for key, value in env.items() if key not in own}

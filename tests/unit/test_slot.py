@@ -1,0 +1,168 @@
+"""The slot and its scratch folder, with a stand-in for the process that drives verl."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deepicd.training import slot as slots
+from deepicd.training.job import Job
+from deepicd.training.scratch import Scratch, remove_stale
+from deepicd.training.slot import OVER, Slot
+
+DRIVER = """
+import json, os, pathlib, sys, threading, time
+pipe = os.fdopen(int(sys.argv[1]), "w", buffering=1)
+started, stop, lines = 0, threading.Event(), []
+def read():
+    for line in sys.stdin:
+        message = json.loads(line)
+        stop.set() if message["kind"] == "stop" else (stop.clear(), lines.append(message))
+threading.Thread(target=read, daemon=True).start()
+def send(**message): pipe.write(json.dumps(message) + "\\n")
+while True:
+    while not lines: time.sleep(0.01)
+    job = json.loads(pathlib.Path(lines.pop(0)["job"]).read_text())
+    name, started = job["name"], started + 1
+    if name == "other engine" and started > 1: send(kind="cold"); break
+    send(kind="ready", is_warm=started > 1, pid=os.getpid(), tmp=os.environ["TMPDIR"])
+    if name == "dies": os._exit(3)
+    if name == "fails": send(kind="error", type="ValueError", message="no"); os._exit(1)
+    while "long" in name and not (stop.is_set() and name != "deaf and long"): time.sleep(0.01)
+    send(kind="stopped" if stop.is_set() else "done")
+"""
+
+
+@pytest.fixture
+def slot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Slot]:
+    script = tmp_path / "driver.py"
+    script.write_text(DRIVER)
+    monkeypatch.setattr(slots, "_DRIVER", (str(script),))
+    monkeypatch.setattr(slots, "_STOP_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(slots, "_POLL_S", 0.1)
+    slot = Slot()
+    yield slot
+    slot.close()
+
+
+def job(name: str, folder: Path) -> dict[str, Any]:
+    made = Job(
+        name=name,
+        experiment={},
+        given={},
+        out=str(folder),
+        resume=None,
+        record=str(folder / "verl.yaml"),
+        log=str(folder / f"{name}.log"),
+        address="",
+        env={},
+        num_gpus=1,
+        min_probs_pearson=None,
+    )
+    return asdict(made)
+
+
+def until_over(slot: Slot, name: str) -> list[dict[str, Any]]:
+    messages: list[dict[str, Any]] = []
+    while not messages or messages[-1]["kind"] not in OVER:
+        message = slot.next_message(name)
+        messages += [message] if message else []
+    return messages
+
+
+def until_ready(slot: Slot, name: str) -> dict[str, Any]:
+    while (message := slot.next_message(name)) is None or message["kind"] != "ready":
+        assert message is None or message["kind"] not in OVER
+    return message
+
+
+def test_trials_follow_one_another_in_one_process(slot: Slot, tmp_path: Path) -> None:
+    pids = []
+    for number in range(3):
+        slot.begin(job(f"t{number}", tmp_path))
+        ready, over = until_over(slot, f"t{number}")
+        assert ready["is_warm"] == (number > 0) and over["kind"] == "done"
+        pids.append(ready["pid"])
+    assert len(set(pids)) == 1
+
+
+def test_a_trial_that_still_runs_is_stopped_for_the_next(slot: Slot, tmp_path: Path) -> None:
+    slot.begin(job("long", tmp_path))
+    first = until_ready(slot, "long")
+    slot.begin(job("next", tmp_path))
+    ready, over = until_over(slot, "next")
+    assert ready["pid"] == first["pid"] and over["kind"] == "done"
+    assert slot.next_message("long") == {"kind": "stopped"}
+
+
+def test_a_stop_that_comes_twice_does_not_stop_the_next_trial(slot: Slot, tmp_path: Path) -> None:
+    slot.begin(job("long", tmp_path))
+    until_ready(slot, "long")
+    slot.stop("another")
+    slot.stop("long")
+    slot.begin(job("next", tmp_path))
+    assert until_over(slot, "next")[-1]["kind"] == "done"
+
+
+def test_a_trial_that_does_not_stop_costs_its_process(slot: Slot, tmp_path: Path) -> None:
+    slot.begin(job("deaf and long", tmp_path))
+    first = until_ready(slot, "deaf and long")
+    slot.begin(job("next", tmp_path))
+    ready = until_over(slot, "next")[0]
+    assert ready["pid"] != first["pid"] and not ready["is_warm"]
+
+
+@pytest.mark.parametrize(("name", "kind"), [("dies", "ended"), ("fails", "error")])
+def test_the_trial_after_a_fault_starts_cold(
+    slot: Slot, tmp_path: Path, name: str, kind: str
+) -> None:
+    slot.begin(job(name, tmp_path))
+    over = until_over(slot, name)[-1]
+    assert over["kind"] == kind and over.get("code", 3) == 3
+    slot.begin(job("next", tmp_path))
+    assert not until_over(slot, "next")[0]["is_warm"]
+
+
+def test_a_trial_that_needs_another_engine_starts_cold(slot: Slot, tmp_path: Path) -> None:
+    slot.begin(job("first", tmp_path))
+    until_over(slot, "first")
+    slot.begin(job("other engine", tmp_path))
+    *_, ready, over = until_over(slot, "other engine")
+    assert not ready["is_warm"] and over["kind"] == "done"
+
+
+def test_closing_ends_the_process_and_its_temporary_files(slot: Slot, tmp_path: Path) -> None:
+    slot.begin(job("long", tmp_path))
+    ready = until_ready(slot, "long")
+    (Path(ready["tmp"]) / "socket").touch()
+    slot.close()
+    assert not Path(ready["tmp"]).exists()
+    with pytest.raises(ProcessLookupError):
+        os.kill(ready["pid"], 0)
+
+
+def test_the_folder_of_an_owner_that_was_killed_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    code = (
+        "import os, tempfile; from deepicd.training.scratch import Scratch;"
+        f"tempfile.tempdir = {str(tmp_path)!r}; print(Scratch('a-').path, flush=True);"
+        "os.kill(os.getpid(), 9)"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, check=False, stdout=subprocess.PIPE, text=True)
+    killed, mine = Path(done.stdout.strip()), Scratch("b-")
+    other = tmp_path / "a-of-somebody-else"
+    other.mkdir()
+    assert killed.is_dir() and remove_stale("b-") == []
+    assert remove_stale("a-") == [killed] and not killed.exists() and other.exists()
+    mine.remove()
+    mine.remove()
+    assert not mine.path.exists()
