@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -93,20 +94,35 @@ def write_table(path: Path, header: list[str], rows: Iterator[list[object]]) -> 
         text.flush()
 
 
-def watch(process: subprocess.Popen[bytes]) -> dict[str, int]:
-    """Largest sums over a process and its descendants until it ends, in MB."""
-    peaks = {"peak_mb": 0, "peak_pss_mb": 0}
+def watch(process: subprocess.Popen[bytes]) -> dict[str, object]:
+    """Largest sums over a process and its descendants until it ends, in MB, and what the
+    proportional sets were made of at their largest, by the name of the process.
+    """
+    peaks, parts = {"peak_mb": 0.0, "peak_pss_mb": 0.0}, {}
     root = psutil.Process(process.pid)
     while process.poll() is None:
-        sizes = []
+        rss, pss = 0, Counter[str]()
         with suppress(psutil.NoSuchProcess):
             for one in [root, *root.children(recursive=True)]:
                 with suppress(psutil.NoSuchProcess):
-                    sizes.append(one.memory_full_info())
-        peaks["peak_mb"] = max(peaks["peak_mb"], sum(size.rss for size in sizes))
-        peaks["peak_pss_mb"] = max(peaks["peak_pss_mb"], sum(size.pss for size in sizes))
+                    size = one.memory_full_info()
+                    rss += size.rss
+                    pss[name_of(one)] += size.pss
+        peaks["peak_mb"] = max(peaks["peak_mb"], rss)
+        if pss.total() > peaks["peak_pss_mb"]:
+            peaks["peak_pss_mb"] = pss.total()
+            parts = {name: round(size / 1e6) for name, size in pss.most_common(8)}
         time.sleep(INTERVAL_S)
-    return {name: round(peak / 1e6) for name, peak in peaks.items()}
+    return {**{name: round(peak / 1e6) for name, peak in peaks.items()}, "peak_parts_mb": parts}
+
+
+def name_of(process: psutil.Process) -> str:
+    """Short name: Ray's for its workers, else the program's or its module's."""
+    words = " ".join(process.cmdline()).split()
+    if words and words[0].startswith("ray::"):
+        return words[0]
+    programs = [Path(word).name for word in words[:3] if not word.startswith("-")]
+    return programs[-1] if programs else process.name()
 
 
 def main() -> None:

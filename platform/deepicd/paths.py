@@ -5,6 +5,8 @@ from pathlib import Path
 
 TUNE = "tune"
 """Name of Ray Tune's folder inside a sweep's storage."""
+STUDY = "optuna.log"
+"""Name of Optuna's journal beside it."""
 SPLITS = ("train", "validation", "test", "promotion")
 
 

@@ -230,6 +230,18 @@ def test_reward_weights_reach_verl_as_values_of_the_trial(swept: Swept) -> None:
     assert len(weights) == 3
 
 
+def test_the_study_is_an_ordinary_journal_of_optuna(swept: Swept) -> None:
+    import optuna
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    storage = JournalStorage(JournalFileBackend(str(swept.root / "sweep" / "optuna.log")))
+    study = optuna.load_study(study_name="small", storage=storage)
+    assert [trial.params for trial in study.trials] == [trial.params for trial in swept.trials]
+    done = {trial.number: trial.value for trial in study.trials if trial.state.name == "COMPLETE"}
+    assert done[2] == swept.trials[2].validation["hierarchical_f1"]
+
+
 def test_the_checkpoint_is_a_hugging_face_folder_that_loads(swept: Swept) -> None:
     from deepicd import checkpoints
     from deepicd.training.job import CHECKPOINT_MODEL

@@ -14,25 +14,29 @@ from deepicd.config.files import (
     read_experiment,
     with_values,
 )
+from deepicd.config.part import (
+    Part,
+    Scalar,
+)
 from deepicd.config.parts import (
     HEAD_WIDTHS,
-    Choice,
     DataConfig,
-    Domain,
     Experiment,
-    FloatRange,
-    IntRange,
     JudgeConfig,
     ModelConfig,
-    Part,
     PromotionConfig,
     RewardConfig,
-    Scalar,
     ServingConfig,
     SFTConfig,
-    SweepConfig,
     TrainingConfig,
     check_batches,
+)
+from deepicd.config.sweep import (
+    Choice,
+    Domain,
+    FloatRange,
+    IntRange,
+    SweepConfig,
 )
 
 __all__ = [

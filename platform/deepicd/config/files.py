@@ -10,7 +10,9 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from deepicd.config.addresses import known_addresses, nearest, set_address, set_override
-from deepicd.config.parts import Choice, Experiment, FloatRange, IntRange, Scalar
+from deepicd.config.part import Scalar
+from deepicd.config.parts import Experiment
+from deepicd.config.sweep import Choice, FloatRange, IntRange
 from deepicd.errors import ConfigError, MissingError
 
 

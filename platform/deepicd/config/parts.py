@@ -6,23 +6,17 @@ verl's own settings are not mirrored here: those that we sweep are mapped in
 
 import math
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from deepicd.config.part import Part, Scalar
+from deepicd.config.sweep import SweepConfig
 from deepicd.records import Limits
-
-Scalar = float | int | str | bool
 
 HEAD_WIDTHS = (32, 64, 80, 96, 112, 128)
 """Widths of an attention head that vLLM's CPU backend computes."""
-
-
-class Part(BaseModel):
-    """Base of every part: frozen, no unknown keys, docstrings are the descriptions."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class DataConfig(Part):
@@ -232,70 +226,6 @@ class RewardConfig(Part):
                     f"rewards.weights.{name} must be a finite number >= 0; got {weight}"
                 )
         return self
-
-
-class FloatRange(Part):
-    """A continuous parameter."""
-
-    type: Literal["uniform", "loguniform"]
-    low: float
-    high: float
-
-    @model_validator(mode="after")
-    def _check(self) -> "FloatRange":
-        if not self.low < self.high or (self.type == "loguniform" and self.low <= 0):
-            raise ValueError(
-                f"{self.type} needs low < high (and low > 0 for loguniform); "
-                f"got {self.low}, {self.high}"
-            )
-        return self
-
-
-class IntRange(Part):
-    """An integer parameter, both ends included."""
-
-    type: Literal["int"]
-    low: int
-    high: int
-
-    @model_validator(mode="after")
-    def _check(self) -> "IntRange":
-        if self.low > self.high:
-            raise ValueError(f"int needs low <= high; got {self.low}, {self.high}")
-        return self
-
-
-class Choice(Part):
-    """A categorical parameter."""
-
-    type: Literal["choice"]
-    values: tuple[Scalar, ...] = Field(min_length=1)
-
-
-Domain = Annotated[FloatRange | IntRange | Choice, Field(discriminator="type")]
-
-
-class SweepConfig(Part):
-    """How many trials, and how they are stopped early."""
-
-    num_trials: int = Field(default=4, ge=1)
-    """Trials to run."""
-    max_concurrent: int = Field(default=1, ge=1)
-    """Trials at once; more than 1 is refused while verl's TransferQueue is one per cluster."""
-    metric: Literal["hierarchical_f1", "macro_f1_full", "macro_f1_category", "macro_f1_chapter"] = (
-        "hierarchical_f1"
-    )
-    """Validation score to maximise."""
-    scheduler: Literal["asha", "none"] = "asha"
-    """`asha` stops a trial at a rung unless it is among the best 1/reduction_factor there."""
-    grace_steps: int = Field(default=10, ge=1)
-    """GRPO steps before a trial may be stopped."""
-    reduction_factor: int = Field(default=2, ge=2)
-    """ASHA's halving rate."""
-    max_failures: int = Field(default=0, ge=0)
-    """Restarts of a crashed trial from its last checkpoint."""
-    search: dict[str, Domain] = {}
-    """Dotted experiment address (`rewards.weights.hierarchy`) → domain."""
 
 
 class PromotionConfig(Part):

@@ -5,6 +5,7 @@ from pathlib import Path
 from deepicd.config import Experiment
 from deepicd.errors import CapacityError, ConfigError, MissingError
 from deepicd.rewards import check_rewards
+from deepicd.sweeps.samplers import check_sampler
 
 _REWARD_WEIGHTS = "rewards.weights."
 
@@ -36,11 +37,18 @@ def check_settings(experiment: Experiment) -> None:
             "Ray cluster and two trials would share it silently; set it to 1, or run a second "
             "sweep on its own cluster"
         )
+    check_sampler(sweep)
     grace, every = sweep.grace_steps, experiment.training.validate_every
-    if sweep.scheduler == "asha" and grace % every:
+    if sweep.scheduler != "none" and grace % every:
         raise ConfigError(
             f"sweep.grace_steps ({grace}) must be a multiple of training.validate_every "
-            f"({every}): ASHA compares trials at a validation; change either"
+            f"({every}): trials are compared at a validation; change either"
+        )
+    if sweep.scheduler != "none" and grace >= experiment.training.total_steps:
+        raise ConfigError(
+            f"sweep.grace_steps ({grace}) leaves {sweep.scheduler} nothing to stop in "
+            f"training.total_steps = {experiment.training.total_steps} steps; lower it, or set "
+            'sweep.scheduler = "none"'
         )
 
 

@@ -14,19 +14,27 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
 from ray import tune
 from ray.tune.integration.ray_train import TuneReportCallback
-from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
+from ray.tune.schedulers import (
+    ASHAScheduler,
+    FIFOScheduler,
+    MedianStoppingRule,
+    TrialScheduler,
+)
 from ray.tune.search.optuna import OptunaSearch
 
 from deepicd.config import Experiment, Scalar
 from deepicd.errors import MissingError, SweepError
-from deepicd.paths import TUNE
+from deepicd.paths import STUDY, TUNE
 from deepicd.records import Trial
 from deepicd.sweeps.checks import check_capacity, check_settings
 from deepicd.sweeps.cleanup import FreeTrial, end_cleaners, live_groups, wait_until_free
 from deepicd.sweeps.progress import Say, TrialProgress, speak_by
 from deepicd.sweeps.results import keep_earlier_reports, read_trials
+from deepicd.sweeps.samplers import build_sampler
 from deepicd.sweeps.space import build_space, trial_experiment
 from deepicd.training.trial import OBJECTIVE, TrialInput, close_slot, fit_trial, open_slot
 
@@ -129,7 +137,7 @@ def build_tuner(experiment: Experiment, given: TrialInput, *, storage: Path) -> 
         tune_config=tune.TuneConfig(
             num_samples=sweep.num_trials,
             max_concurrent_trials=sweep.max_concurrent,
-            search_alg=build_searcher(experiment),
+            search_alg=build_searcher(experiment, storage=storage),
             scheduler=build_scheduler(experiment),
             trial_dirname_creator=lambda trial: trial.trial_id,
         ),
@@ -155,19 +163,36 @@ def run_trial(
     )
 
 
-def build_searcher(experiment: Experiment) -> OptunaSearch:
-    """Optuna's TPE, seeded; needs one objective because pruning is a scalar decision."""
-    sampler = optuna.samplers.TPESampler(seed=experiment.seed, n_startup_trials=5)
-    return OptunaSearch(metric=OBJECTIVE, mode="max", sampler=sampler)
+def build_searcher(experiment: Experiment, *, storage: Path) -> OptunaSearch:
+    """Optuna, seeded; one objective, because to stop early is a scalar decision. Its study is a
+    journal that `optuna-dashboard` opens.
+    """
+    storage.mkdir(parents=True, exist_ok=True)
+    journal = JournalStorage(JournalFileBackend(str(storage.resolve() / STUDY)))
+    return OptunaSearch(
+        metric=OBJECTIVE,
+        mode="max",
+        sampler=build_sampler(experiment),
+        storage=journal,
+        study_name=experiment.name,
+    )
 
 
 def build_scheduler(experiment: Experiment) -> TrialScheduler:
-    """ASHA on GRPO steps, or none. A trial that reaches its last step ends by itself, not by the
-    scheduler.
+    """ASHA or the median rule on GRPO steps, or none. A trial that reaches its last step ends by
+    itself, not by the scheduler.
     """
     sweep = experiment.sweep
     if sweep.scheduler == "none":
         return FIFOScheduler()
+    if sweep.scheduler == "median":
+        return MedianStoppingRule(
+            time_attr="step",
+            metric=OBJECTIVE,
+            mode="max",
+            grace_period=sweep.grace_steps,
+            min_samples_required=2,
+        )
     return ASHAScheduler(
         time_attr="step",
         metric=OBJECTIVE,

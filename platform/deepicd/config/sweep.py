@@ -1,0 +1,87 @@
+"""The part of an experiment that says what is searched, by whom, and who is stopped early."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from deepicd.config.part import Part, Scalar
+
+
+class FloatRange(Part):
+    """A continuous parameter."""
+
+    type: Literal["uniform", "loguniform"]
+    low: float
+    high: float
+    num_points: int = Field(default=3, ge=2)
+    """Values of a grid, both ends included, at equal distances (equal ratios for loguniform)."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "FloatRange":
+        if not self.low < self.high or (self.type == "loguniform" and self.low <= 0):
+            raise ValueError(
+                f"{self.type} needs low < high (and low > 0 for loguniform); "
+                f"got {self.low}, {self.high}"
+            )
+        return self
+
+
+class IntRange(Part):
+    """An integer parameter, both ends included."""
+
+    type: Literal["int"]
+    low: int
+    high: int
+
+    @model_validator(mode="after")
+    def _check(self) -> "IntRange":
+        if self.low > self.high:
+            raise ValueError(f"int needs low <= high; got {self.low}, {self.high}")
+        return self
+
+
+class Choice(Part):
+    """A categorical parameter."""
+
+    type: Literal["choice"]
+    values: tuple[Scalar, ...] = Field(min_length=1)
+
+
+Domain = Annotated[FloatRange | IntRange | Choice, Field(discriminator="type")]
+
+
+class SweepConfig(Part):
+    """How many trials, and how they are stopped early."""
+
+    num_trials: int = Field(default=4, ge=1)
+    """Trials to run."""
+    max_concurrent: int = Field(default=1, ge=1)
+    """Trials at once; more than 1 is refused while verl's TransferQueue is one per cluster."""
+    metric: Literal["hierarchical_f1", "macro_f1_full", "macro_f1_category", "macro_f1_chapter"] = (
+        "hierarchical_f1"
+    )
+    """Validation score to maximise."""
+    sampler: Literal["tpe", "random", "grid", "sobol"] = "tpe"
+    """Who proposes values: Optuna's TPE, its random, grid or quasi-random (Sobol) sampler."""
+    scheduler: Literal["asha", "median", "none"] = "asha"
+    """`asha` stops a trial at a rung unless it is among the best 1/reduction_factor there; `median`
+    stops one whose best score is below the median of the others' averages up to that step."""
+    grace_steps: int = Field(default=10, ge=1)
+    """GRPO steps before a trial may be stopped."""
+    reduction_factor: int = Field(default=2, ge=2)
+    """ASHA's halving rate."""
+    max_failures: int = Field(default=0, ge=0)
+    """Restarts of a crashed trial from its last checkpoint."""
+    search: dict[str, Domain] = {}
+    """Dotted experiment address (`rewards.weights.hierarchy`) → domain."""
+
+    @field_validator("scheduler", mode="before")
+    @classmethod
+    def _refuse_pbt(cls, value: object) -> object:
+        if str(value).lower() in {"pbt", "pb2"}:
+            raise ValueError(
+                f"{value} is not offered: it continues a trial from another one's weights, which "
+                "Ray Train's runs do not accept from Tune, so it would only copy settings and say "
+                "nothing. Use asha or median"
+            )
+        return value
