@@ -51,7 +51,7 @@ def write_split(folder: Path, num_notes: int) -> tuple[Path, Path]:
         "text": [f"{note.text} {number}" for number, note in enumerate(rows)],
     }
     split, model = folder / "split.parquet", folder / "model"
-    pq.write_table(pa.table(columns), split, row_group_size=8192)
+    pq.write_table(pa.table(columns), split, row_group_size=2048)
     train_tokenizer([note.text for note in notes], vocab_size=4096).save_pretrained(model)
     return split, model
 

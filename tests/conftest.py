@@ -17,7 +17,8 @@ from deepicd.session import write_token
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 # Ray reads its token once a process: one private token for every cluster that these tests start.
-_TOKEN = write_token(Path(tempfile.mkdtemp(prefix="deepicd-tests-")) / "token")
+_FOLDER = tempfile.TemporaryDirectory(prefix="deepicd-tests-")  # removed when the tests end
+_TOKEN = write_token(Path(_FOLDER.name) / "token")
 os.environ["RAY_AUTH_TOKEN_PATH"] = str(_TOKEN)
 
 # Deadlines measure the machine, not the code; a derandomised run is the same for everybody.

@@ -12,11 +12,11 @@ and tokenises nothing.
 
 import hashlib
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import numpy as np
@@ -40,6 +40,7 @@ LENGTH = "length"
 
 _NOTE_COLUMNS = ("note_id", "patient_id", "code", "text")
 _ROWS_PER_BATCH = 1024
+_ROWS_PER_TASK = 4096
 _CACHE = "tokens"
 _CACHE_VERSION = "1"
 
@@ -62,7 +63,7 @@ def stream_prompts(
         DataError: the file is not a split of notes, or holds no row.
         ConfigError: it has no column `order_by`.
     """
-    num_rows = count_notes(split)
+    count_notes(split)
     column, is_descending = _check_order(split, order_by)
     import ray.data
 
@@ -70,24 +71,72 @@ def stream_prompts(
     context.enable_progress_bars = False
     context.execution_options.preserve_order = True
     logging.getLogger("ray.data").setLevel(logging.ERROR)  # else two lines a dataset
-    num_blocks = max(1, num_rows // (4 * _ROWS_PER_BATCH))
     cached = cache_path(split, encoder=encoder, order_by=order_by)
     if cached.is_file():
-        return ray.data.read_parquet(str(cached), override_num_blocks=num_blocks)
-    extra = [column] if column not in ("", LENGTH, *_NOTE_COLUMNS) else []
-    notes = ray.data.read_parquet(
-        str(split), columns=[*_NOTE_COLUMNS, *extra], override_num_blocks=num_blocks
-    )
+        return _map_pieces(cached, columns=COLUMNS)
+    if not column:
+        return _map_pieces(split, columns=_NOTE_COLUMNS, encoder=encoder)
+    extra = [column] if column not in (LENGTH, *_NOTE_COLUMNS) else []
+    notes = _map_pieces(split, columns=[*_NOTE_COLUMNS, *extra])
     if column == LENGTH:
         notes = notes.map_batches(_add_length, batch_format="pyarrow")
-    if column:
-        notes = notes.sort(column, descending=is_descending)
-    return notes.map_batches(
+    return notes.sort(column, descending=is_descending).map_batches(
         tokenize_block,
         fn_kwargs={"encoder": encoder},
         batch_format="pyarrow",
         batch_size=_ROWS_PER_BATCH,
     )
+
+
+def _map_pieces(
+    split: Path, *, columns: Sequence[str], encoder: PromptEncoder | None = None
+) -> "ray.data.Dataset":
+    """Rows of a split, tokenised where there is an encoder, a task for each of its pieces.
+
+    `ray.data.read_parquet` (Ray 2.60) reads a file as a whole in one task and maps it in one more,
+    whatever the number of blocks that is asked for: one core would tokenise the split.
+    """
+    import ray.data
+
+    pieces = split_pieces(split)
+    return ray.data.from_items(pieces, override_num_blocks=len(pieces)).map_batches(
+        read_pieces,
+        fn_kwargs={"columns": list(columns), "encoder": encoder},
+        batch_format="pyarrow",
+        batch_size=1,
+    )
+
+
+def split_pieces(split: Path) -> list[dict[str, Any]]:
+    """Runs of neighbouring row groups (`file`, `first`, `end`) of about `_ROWS_PER_TASK` rows, in
+    order.
+    """
+    pieces: list[dict[str, Any]] = []
+    for path in parquet_files(split):
+        facts, first, num_rows = pq.read_metadata(path), 0, 0
+        for group in range(facts.num_row_groups):
+            num_rows += facts.row_group(group).num_rows
+            if num_rows >= _ROWS_PER_TASK or group == facts.num_row_groups - 1:
+                pieces.append({"file": str(path.resolve()), "first": first, "end": group + 1})
+                first, num_rows = group + 1, 0
+    return pieces
+
+
+def read_pieces(
+    pieces: pa.Table, *, columns: Sequence[str], encoder: PromptEncoder | None
+) -> Iterator[pa.Table]:
+    """The rows of pieces, batch by batch, tokenised where there is an encoder."""
+    for piece in pieces.to_pylist():
+        groups = list(range(piece["first"], piece["end"]))
+        with pq.ParquetFile(piece["file"]) as file:
+            for batch in file.iter_batches(_ROWS_PER_BATCH, row_groups=groups, columns=columns):
+                rows = pa.Table.from_batches([batch])
+                yield rows if encoder is None else tokenize_block(rows, encoder=encoder)
+
+
+def parquet_files(split: Path) -> list[Path]:
+    """The file that a split is, or the parts of a folder in the order of their names."""
+    return sorted(split.rglob("*.parquet")) if split.is_dir() else [split]
 
 
 def tokenize_block(block: pa.Table, *, encoder: PromptEncoder) -> pa.Table:
@@ -153,7 +202,7 @@ def count_notes(split: Path) -> int:
 def cache_path(split: Path, *, encoder: PromptEncoder, order_by: str = "") -> Path:
     """Where the tokenised split is kept: named by data, tokeniser, template, limit and order."""
     digest = hashlib.sha256()
-    for path in sorted(split.rglob("*.parquet")) if split.is_dir() else [split]:
+    for path in parquet_files(split):
         facts = path.stat()
         digest.update(_hash_file(path, facts.st_size, facts.st_mtime_ns))
     settings = (encoder.backend, str(encoder.max_tokens), encoder.overlong, order_by)

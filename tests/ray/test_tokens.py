@@ -1,5 +1,8 @@
 """Ray Data tokenises a split: every row once, in the file's order, with the one renderer's ids."""
 
+import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -110,3 +113,20 @@ def test_what_was_kept_is_read_and_not_tokenised_again(model: Path, split: Path)
 
     assert pa.concat_tables(ray.get(again)).to_pylist() == first.to_pylist()
     assert tokens.count_prompts(split, encoder=broken) == first.num_rows
+
+
+def test_two_nodes_share_a_split_and_give_what_one_gives(
+    model: Path, split: Path, tmp_path: Path
+) -> None:
+    program = Path(__file__).with_name("two_nodes.py")
+    command = [sys.executable, str(program), str(model), str(split), str(tmp_path)]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    alone = tokens.stream_prompts(split, encoder=encoder_for(model, 200))
+    rows = [
+        [row["note_id"], row["token_ids"]]
+        for batch in alone.iter_batches(batch_format="pyarrow")
+        for row in batch.to_pylist()
+    ]
+    assert json.loads(done.stdout.splitlines()[-1]) == rows
+    pieces = [len(list(node.iterdir())) for node in tmp_path.iterdir()]
+    assert len(pieces) == 2 and sum(pieces) == len(tokens.split_pieces(split)) == 2

@@ -70,7 +70,7 @@ class PromptEncoder:
 
     def count_overhead(self) -> int:
         """Tokens of a prompt without a note."""
-        return len(self._ids([render_prompt("")])[0])
+        return _count_overhead(self.backend)
 
     def _fit(self, note: str, ids: list[int]) -> Prompt:
         if len(ids) <= self.max_tokens:
@@ -114,6 +114,11 @@ def load_backend(model: Path) -> str:
         ) from None
     check_special_tokens(list(tokenizer.added_tokens_encoder), str(path))
     return str(tokenizer.backend_tokenizer.to_str())
+
+
+@lru_cache(maxsize=2)
+def _count_overhead(backend: str) -> int:
+    return len(_load(backend).encode(render_prompt(""), add_special_tokens=False).ids)
 
 
 @lru_cache(maxsize=2)
