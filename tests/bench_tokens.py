@@ -59,7 +59,7 @@ def write_split(folder: Path, num_notes: int) -> tuple[Path, Path]:
 def stream(split: Path, encoder: PromptEncoder) -> int:
     """Ours."""
     blocks = tokens.stream_prompts(split, encoder=encoder).iter_batches(
-        batch_size=BATCH, batch_format="pyarrow"
+        batch_size=None, batch_format="pyarrow"
     )
     return sum(block.num_rows for block in blocks)
 

@@ -40,7 +40,7 @@ LENGTH = "length"
 
 _NOTE_COLUMNS = ("note_id", "patient_id", "code", "text")
 _ROWS_PER_BATCH = 1024
-_ROWS_PER_TASK = 4096
+_ROWS_PER_TASK = 8192
 _CACHE = "tokens"
 _CACHE_VERSION = "1"
 

@@ -1,10 +1,13 @@
 """Over-long notes: what stays, and that the limit holds whatever the note says."""
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import Tokenizer
 
-from deepicd.prompts import SECTION_PRIORITY, PromptEncoder, fit_note, prompt_token_ids
+from deepicd.prompts import SECTION_PRIORITY, PromptEncoder, encode, fit_note, prompt_token_ids
 from deepicd.prompts.render import render_prompt
 
 NOTE = """\
@@ -103,3 +106,22 @@ def test_the_encoder_and_a_transformers_tokeniser_agree(backend):
     loaded = PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(backend))
     (prompt,) = PromptEncoder(backend, 10_000).encode([NOTE])
     assert prompt.token_ids == prompt_token_ids(loaded, NOTE)
+
+
+@given(st.lists(st.text(alphabet="ab 1,.\n\t\r:|<>é中", max_size=30), max_size=4))
+def test_the_ids_are_those_of_the_whole_prompt(backend, notes):
+    encoder = PromptEncoder(backend, 10_000)
+    whole = Tokenizer.from_str(backend)
+    wanted = [whole.encode(render_prompt(note), add_special_tokens=False).ids for note in notes]
+    assert [prompt.token_ids for prompt in encoder.encode(notes)] == wanted
+
+
+def test_a_tokeniser_that_does_not_begin_anew_at_a_special_token_encodes_whole_prompts(backend):
+    table = json.loads(backend)
+    for token in table["added_tokens"]:
+        token["special"] = token["normalized"] = True
+    table["normalizer"] = {"type": "Prepend", "prepend": "a"}  # once a text, not once a turn
+    odd = json.dumps(table)
+    whole = Tokenizer.from_str(odd).encode(render_prompt("fall"), add_special_tokens=False).ids
+    assert PromptEncoder(odd, 10_000).encode(["fall"])[0].token_ids == whole
+    assert encode._find_frame(odd) is None and encode._find_frame(backend) is not None

@@ -23,7 +23,7 @@ QWEN_7B = {
 
 def test_the_demo_on_paper(root):
     planned = plan_sweep(load_experiment(root / "experiments" / "demo.toml"), step_s=12.0)
-    assert planned.trials == {"number": 5, "at_once": 1, "steps": 15, "first_stop_at_step": 5}
+    assert planned.trials == {"number": 4, "at_once": 1, "steps": 15, "first_stop_at_step": 5}
     assert planned.step == {
         "prompts": 16,
         "answers": 128,
@@ -32,7 +32,7 @@ def test_the_demo_on_paper(root):
     }
     assert planned.resources == {"gpus_per_node": 1, "gpus": 1}
     assert planned.memory_gb["logits"] == pytest.approx(64 * 240 * 1024 * 4 / 1e9, abs=0.01)
-    assert planned.hours == {"clock": 0.25, "gpu": 0.25}
+    assert planned.hours == {"clock": 0.2, "gpu": 0.2}
     assert len(planned.samples) == 3 and len({str(row) for row in planned.samples}) == 3
 
 
@@ -63,8 +63,8 @@ def test_values_are_drawn_from_their_domains():
 def test_the_command_prints_the_plan_and_refuses_what_cannot_run(root):
     file = str(root / "experiments" / "demo.toml")
     shown = CliRunner().invoke(cli.app, ["sweep", "plan", file, "--step-s", "12"])
-    assert shown.exit_code == 0 and "answers 128" in shown.output and "clock 0.25" in shown.output
+    assert shown.exit_code == 0 and "answers 128" in shown.output and "clock 0.2" in shown.output
     values = CliRunner().invoke(cli.app, ["sweep", "plan", file, "--json"])
-    assert json.loads(values.output)["trials"]["number"] == 5
+    assert json.loads(values.output)["trials"]["number"] == 4
     wrong = ["sweep", "plan", file, "--set", "sweep.max_concurrent=2"]
     assert "max_concurrent is 2" in str(CliRunner().invoke(cli.app, wrong).exception)

@@ -4,6 +4,10 @@ In: the tokeniser of a model folder, the longest prompt, what becomes of a longe
 words are left out by `fit`; `filter`: there is no prompt). Out: `Prompt`s in the notes' order.
 transformers loads the tokeniser once; an encoder carries its fast backend as text, so that workers
 rebuild it without importing transformers, and encode whole blocks.
+
+What stands before and after the user's turn is the same in every prompt and lies behind special
+tokens, at which every tokeniser begins anew; it is encoded once, and a note's ids are put between.
+Whether a tokeniser does so is tried on `_PROBES` first; one that does not encodes whole prompts.
 """
 
 from collections.abc import Sequence
@@ -14,11 +18,20 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from deepicd.errors import ConfigError, DataError, MissingError
 from deepicd.prompts.fit import fit_note
-from deepicd.prompts.render import check_special_tokens, render_prompt
+from deepicd.prompts.render import (
+    END_OF_TURN,
+    START_OF_TURN,
+    check_special_tokens,
+    render_prompt,
+)
 from deepicd.records import Limits
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer as Backend
+
+
+_PROBES = ("", "a", "12 mg", "\u00e9t\u00e9, \u4e2d", "HISTORY:\n  fall\t 3", "user\nuser", ".\n")
+"""Notes on which a tokeniser must give the same with and without the frame."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +78,7 @@ class PromptEncoder:
 
     def encode(self, notes: Sequence[str]) -> list[Prompt]:
         """Prompts of notes; nothing is added or padded."""
-        encoded = self._ids([render_prompt(note) for note in notes])
+        encoded = self._prompt_ids(notes)
         return [self._fit(note, ids) for note, ids in zip(notes, encoded, strict=True)]
 
     def count_overhead(self) -> int:
@@ -79,18 +92,19 @@ class PromptEncoder:
             return Prompt(None, note, len(ids))
         room = self.max_tokens - self.count_overhead()
         while kept := fit_note(note, self._count, room):
-            shorter = self._ids([render_prompt(kept)])[0]
+            (shorter,) = self._prompt_ids([kept])
             if len(shorter) <= self.max_tokens:
                 return Prompt(shorter, kept, len(ids), is_cut=True)
             room -= len(shorter) - self.max_tokens  # tokens that arose where texts were joined
         return Prompt(None, note, len(ids))
 
     def _count(self, texts: Sequence[str]) -> list[int]:
-        return [len(ids) for ids in self._ids(texts)]
+        return [len(ids) for ids in _encode(self.backend, texts)]
 
-    def _ids(self, texts: Sequence[str]) -> list[list[int]]:
-        encodings = _load(self.backend).encode_batch_fast(list(texts), add_special_tokens=False)
-        return [encoding.ids for encoding in encodings]
+    def _prompt_ids(self, notes: Sequence[str]) -> list[list[int]]:
+        rendered = [render_prompt(note) for note in notes]
+        frame = _find_frame(self.backend)
+        return _encode(self.backend, rendered) if frame is None else frame.encode(rendered)
 
 
 def load_backend(model: Path) -> str:
@@ -116,9 +130,40 @@ def load_backend(model: Path) -> str:
     return str(tokenizer.backend_tokenizer.to_str())
 
 
+@dataclass(frozen=True)
+class _Frame:
+    """What is the same in every prompt."""
+
+    backend: str
+    head: str
+    tail: str
+
+    def encode(self, prompts: Sequence[str]) -> list[list[int]]:
+        """Ids of rendered prompts; only the middle is new."""
+        start, end = len(self.head), len(self.tail)
+        middles = _encode(self.backend, [text[start : len(text) - end] for text in prompts])
+        head, tail = _encode(self.backend, [self.head, self.tail])
+        return [[*head, *ids, *tail] for ids in middles]
+
+
+@lru_cache(maxsize=2)
+def _find_frame(backend: str) -> _Frame | None:
+    """The frame, or None for a tokeniser that does not begin anew at a special token."""
+    empty = render_prompt("")
+    start = empty.rindex(f"{START_OF_TURN}user") + len(START_OF_TURN)
+    frame = _Frame(backend, empty[:start], empty[empty.index(END_OF_TURN, start) :])
+    probes = [render_prompt(text) for text in _PROBES]
+    return frame if frame.encode(probes) == _encode(backend, probes) else None
+
+
+def _encode(backend: str, texts: Sequence[str]) -> list[list[int]]:
+    encodings = _load(backend).encode_batch_fast(list(texts), add_special_tokens=False)
+    return [encoding.ids for encoding in encodings]
+
+
 @lru_cache(maxsize=2)
 def _count_overhead(backend: str) -> int:
-    return len(_load(backend).encode(render_prompt(""), add_special_tokens=False).ids)
+    return len(_encode(backend, [render_prompt("")])[0])
 
 
 @lru_cache(maxsize=2)

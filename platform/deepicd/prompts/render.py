@@ -38,6 +38,9 @@ CHAT_TEMPLATE = (
 )
 """Jinja source of the template; an assistant turn is prefill + response + `<|im_end|>`."""
 
+START_OF_TURN = "<|im_start|>"
+"""Begins every turn."""
+
 END_OF_TURN = "<|im_end|>"
 """Ends every turn; the model's end-of-sequence token."""
 
@@ -61,7 +64,7 @@ def render_messages(note_text: str) -> list[dict[str, str]]:
 def render_prompt(note_text: str) -> str:
     """Full prompt as text, prefill included; what `CHAT_TEMPLATE` gives with generation prompt."""
     turns = "".join(_render_turn(turn) for turn in render_messages(note_text))
-    return f"{turns}<|im_start|>assistant\n{THINK_PREFILL}"
+    return f"{turns}{START_OF_TURN}assistant\n{THINK_PREFILL}"
 
 
 def render_conversation(note_text: str, response: str) -> list[dict[str, str]]:
@@ -97,7 +100,7 @@ def prompt_token_ids(tokenizer: Tokenizer, note_text: str) -> list[int]:
 
 def check_special_tokens(known: Sequence[str], place: str) -> None:
     """Raise ConfigError when a tokeniser does not know ChatML's markers as special tokens."""
-    missing = [token for token in ("<|im_start|>", END_OF_TURN) if token not in known]
+    missing = [token for token in (START_OF_TURN, END_OF_TURN) if token not in known]
     if missing:
         raise ConfigError(
             f"the tokeniser in {place} has no special token {' and '.join(missing)}; prompts are "
@@ -107,4 +110,4 @@ def check_special_tokens(known: Sequence[str], place: str) -> None:
 
 
 def _render_turn(turn: dict[str, str]) -> str:
-    return f"<|im_start|>{turn['role']}\n{turn['content']}{END_OF_TURN}\n"
+    return f"{START_OF_TURN}{turn['role']}\n{turn['content']}{END_OF_TURN}\n"

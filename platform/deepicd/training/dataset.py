@@ -27,7 +27,7 @@ from deepicd.records import Limits
 from deepicd.tokens import cache_path, count_notes, count_prompts, keep, stream_prompts
 
 DATA_SOURCE = "notes"
-_BLOCK_ROWS = 256
+_ROWS_AT_ONCE = 256
 
 
 class RowStream:
@@ -181,12 +181,13 @@ def read_blocks(
     """Tokenised rows of a split as Ray Data delivers them; kept for the next trial."""
     blocks: Iterator[pa.Table] = iter(
         stream_prompts(split, encoder=encoder, order_by=order_by).iter_batches(
-            batch_size=_BLOCK_ROWS, batch_format="pyarrow"
+            batch_size=None, batch_format="pyarrow"
         )
     )
     cached = cache_path(split, encoder=encoder, order_by=order_by)
     for block in blocks if cached.is_file() else keep(blocks, cached):
-        yield block.to_pylist()
+        for start in range(0, block.num_rows, _ROWS_AT_ONCE):
+            yield block.slice(start, _ROWS_AT_ONCE).to_pylist()
 
 
 def verl_row(prompt: dict[str, Any], index: int) -> dict[str, Any]:
