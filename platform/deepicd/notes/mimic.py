@@ -49,10 +49,10 @@ REASONS = (
 MAX_UNKNOWN = 0.2
 """Share of summaries whose admission `hosp/admissions` lacks above which releases are mixed."""
 
-OBJECT_STORE_BYTES = 400 << 20
+OBJECT_STORE_BYTES = 160 << 20
 """Ray's object store where a build starts Ray itself: blocks pass through it, nothing stays."""
 
-BLOCK_BYTES = 16 << 20
+BLOCK_BYTES = 8 << 20
 """Text that a worker holds at once, about; one row must be smaller."""
 
 _NOTES = "note/discharge"
