@@ -20,7 +20,7 @@ import pytest
 from deepicd.notes.build import read_split
 from deepicd.paths import SPLITS, RunPaths
 from deepicd.pipeline.run import STAGES
-from deepicd.sweeps.results import read_history
+from deepicd.sweeps.results import read_histories, read_history
 
 pytestmark = pytest.mark.timeout(1800)
 SCORES = ("macro_f1_chapter", "macro_f1_category", "macro_f1_full", "hierarchical_f1")
@@ -106,6 +106,26 @@ def test_the_summary_holds_what_is_promised(demo: Demo) -> None:
     assert 0 <= summary["monitor"]["hierarchical_f1"] <= 1
     assert tuple(summary["stages"]) and set(summary["stages"]) == set(STAGES)
     assert summary["versions"]["verl"] and summary["seed"] == 1
+
+
+def test_each_trial_is_rewarded_by_its_own_weights(demo: Demo) -> None:
+    histories = read_histories(demo.paths.tune)
+    weights = {
+        trial["id"]: trial["params"]["rewards.weights.hierarchy"]
+        for trial in demo.summary["trials"]
+    }
+    assert len(set(weights.values())) == 4
+    for name, weight in weights.items():
+        for row in histories[name][1:]:
+            part = row["reward/reward_hierarchy/mean"]
+            assert part > 0
+            assert row["reward/weighted_hierarchy/mean"] == pytest.approx(weight * part, rel=1e-5)
+
+
+def test_trials_after_the_first_start_warm(demo: Demo) -> None:
+    histories = read_histories(demo.paths.tune)
+    starts = [histories[trial["id"]][-1] for trial in demo.summary["trials"]]
+    assert [row["start/is_warm"] for row in starts] == [0.0, 1.0, 1.0, 1.0]
 
 
 def test_standard_output_is_the_summary_and_nothing_else(demo: Demo) -> None:

@@ -177,3 +177,29 @@ def test_the_sft_micro_batch_divides_each_gpus_share():
 def test_only_the_cpu_profile_names_its_platform_in_the_environment():
     assert verl_config.worker_env(Experiment(profile="cpu"))["VERL_PLATFORM"] == "cpu"
     assert "VERL_PLATFORM" not in verl_config.worker_env(Experiment(profile="gpu"))
+
+
+def test_trials_share_an_engine_unless_it_would_be_built_otherwise():
+    from deepicd.config import with_values
+    from deepicd.training.warm import engine_key
+
+    def key(**values: Any) -> str:
+        changed = {name.replace("__", "."): value for name, value in values.items()}
+        return engine_key(compose(with_values(Experiment(), changed)), {})
+
+    same = [
+        {"training__learning_rate": 1e-5, "training__rollout_n": 4, "training__temperature": 0.5},
+        {"training__entropy_coeff": 0.1, "training__clip_ratio": 0.1, "training__total_steps": 7},
+        {"training__train_batch_size": 16, "training__ppo_mini_batch_size": 16},
+        {"rewards__weights__outcome": 0.5, "rewards__hierarchy_curve": 2.0},
+    ]
+    other = [
+        {"training__max_response_tokens": 512},
+        {"data__max_prompt_tokens": 1024},
+        {"training__use_kl_loss": True},
+        {"training__num_gpus": 2},
+        {"seed": 2},
+    ]
+    assert {key(**values) for values in same} == {key()}
+    assert len({key(**values) for values in other} | {key()}) == len(other) + 1
+    assert engine_key(compose(Experiment()), {"OMP_NUM_THREADS": "1"}) != key()
