@@ -212,7 +212,9 @@ def _read_notes(path: Path) -> Any:
         return read_parquet(str(path), columns=list(_NOTE_COLUMNS))
     return read_csv(
         str(path),
-        read_options=pyarrow.csv.ReadOptions(block_size=BLOCK_BYTES),
+        override_num_blocks=1,  # else every block is split by the number of cores
+        ray_remote_args={"num_cpus": 0},  # it waits for the cutters most of the time
+        read_options=pyarrow.csv.ReadOptions(block_size=BLOCK_BYTES, use_threads=False),
         parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True),
         convert_options=pyarrow.csv.ConvertOptions(
             include_columns=list(_NOTE_COLUMNS),
