@@ -53,7 +53,10 @@ OBJECT_STORE_BYTES = 160 << 20
 """Ray's object store where a build starts Ray itself: blocks pass through it, nothing stays."""
 
 BLOCK_BYTES = 8 << 20
-"""Text that a worker holds at once, about; one row must be smaller."""
+"""Text that a worker holds at once, about."""
+
+_CSV_BYTES = 2 << 20
+"""Text that the CSV reader parses at once; one row must be smaller."""
 
 _NOTES = "note/discharge"
 _NOTE_IDS = ("note_id", "subject_id", "hadm_id", "note_type", "note_seq")
@@ -214,7 +217,7 @@ def _read_notes(path: Path) -> Any:
         str(path),
         override_num_blocks=1,  # else every block is split by the number of cores
         ray_remote_args={"num_cpus": 0},  # it waits for the cutters most of the time
-        read_options=pyarrow.csv.ReadOptions(block_size=BLOCK_BYTES, use_threads=False),
+        read_options=pyarrow.csv.ReadOptions(block_size=_CSV_BYTES, use_threads=False),
         parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True),
         convert_options=pyarrow.csv.ConvertOptions(
             include_columns=list(_NOTE_COLUMNS),
