@@ -41,6 +41,7 @@ def main(model: Path, split: Path, folder: Path) -> None:
         yield from read_pieces(pieces, **values)
 
     tokens.read_pieces = noted
+    tokens._ROWS_PER_TASK = 1000  # pieces enough for two
     encoder = PromptEncoder.of_model(model, Limits(200, 16, "filter"))
     batches = tokens.stream_prompts(split, encoder=encoder).iter_batches(batch_format="pyarrow")
     rows = [row for batch in batches for row in batch.to_pylist()]
