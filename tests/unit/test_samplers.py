@@ -89,3 +89,34 @@ def test_a_scheduler_that_could_stop_nothing_is_refused(name):
     with pytest.raises(ConfigError, match=f"leaves {name} nothing to stop"):
         check_settings(experiment(scheduler=name, grace_steps=40))
     check_settings(experiment(scheduler="none", grace_steps=40))
+
+
+class Trial:
+    def __init__(self, name):
+        self.trial_id = name
+        self.status = "RUNNING"
+
+
+def test_the_median_rule_spares_the_best_and_stops_the_worst():
+    from deepicd.sweeps.rules import MedianRule
+
+    rule = MedianRule(
+        "validation/x",
+        time_attr="step",
+        metric="objective",
+        mode="max",
+        grace_period=2,
+        min_samples_required=2,
+    )
+    verdicts = {}
+    for name, score in (("a", 0.5), ("b", 0.6), ("best", 0.7), ("worst", 0.1)):
+        trial = Trial(name)
+        for step in range(5):
+            result = {"step": step, "objective": float("nan") if step < 2 else score}
+            if step in (2, 4):
+                result["validation/x"] = score
+            verdicts[name, step] = rule.on_trial_result(None, trial, result)
+            if verdicts[name, step] == "STOP":
+                break
+    assert [key for key, verdict in verdicts.items() if verdict == "STOP"] == [("worst", 2)]
+    assert set(verdicts.values()) == {"CONTINUE", "STOP"}

@@ -31,10 +31,12 @@ while True:
     job = json.loads(pathlib.Path(lines.pop(0)["job"]).read_text())
     name, started = job["name"], started + 1
     if name == "other engine" and started > 1: send(kind="cold"); break
+    if name == "heir" and started > 1: send(kind="error", type="OSError", message="gone"); break
     send(kind="ready", is_warm=started > 1, pid=os.getpid(), tmp=os.environ["TMPDIR"])
     if name == "dies": os._exit(3)
     if name == "fails": send(kind="error", type="ValueError", message="no"); os._exit(1)
     while "long" in name and not (stop.is_set() and name != "deaf and long"): time.sleep(0.01)
+    if "saves" in name: send(kind="step", checkpoint=job["out"] + "/global_step_1")
     send(kind="stopped" if stop.is_set() else "done")
 """
 
@@ -135,6 +137,28 @@ def test_a_trial_that_needs_another_engine_starts_cold(slot: Slot, tmp_path: Pat
     slot.begin(job("other engine", tmp_path))
     *_, ready, over = until_over(slot, "other engine")
     assert not ready["is_warm"] and over["kind"] == "done"
+
+
+def test_a_fault_before_the_first_step_is_not_the_next_trials(slot: Slot, tmp_path: Path) -> None:
+    slot.begin(job("first", tmp_path))
+    ready = until_over(slot, "first")[0]
+    slot.begin(job("heir", tmp_path))
+    *_, cold, over = until_over(slot, "heir")
+    assert not cold["is_warm"] and over["kind"] == "done"
+    os.kill(cold["pid"], 9)
+    slot.begin(job("next", tmp_path))
+    *_, again, over = until_over(slot, "next")
+    assert not again["is_warm"] and over["kind"] == "done"
+    assert len({ready["pid"], cold["pid"], again["pid"]}) == 3
+
+
+def test_a_checkpoint_that_nobody_hears_of_is_removed(slot: Slot, tmp_path: Path) -> None:
+    saved = tmp_path / "global_step_1"
+    saved.mkdir()
+    slot.begin(job("long and saves", tmp_path))
+    until_ready(slot, "long and saves")
+    slot.begin(job("next", tmp_path))
+    assert until_over(slot, "next")[-1]["kind"] == "done" and not saved.exists()
 
 
 def test_closing_ends_the_process_and_its_temporary_files(slot: Slot, tmp_path: Path) -> None:

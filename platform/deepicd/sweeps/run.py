@@ -1,5 +1,5 @@
 """Experiment + search space → ranked trials. Ray Tune samples with Optuna and stops early with
-ASHA.
+ASHA or the median rule.
 
 Each trial is a Tune function that fits one Ray Train run (`training.trial`). All trials of a sweep
 use one slot, whose verl processes stay between them (`training.slot`). They run one at a time:
@@ -18,13 +18,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from ray import tune
 from ray.tune.integration.ray_train import TuneReportCallback
-from ray.tune.schedulers import (
-    ASHAScheduler,
-    FIFOScheduler,
-    MedianStoppingRule,
-    TrialScheduler,
-)
-from ray.tune.search.optuna import OptunaSearch
+from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 
 from deepicd.config import Experiment, Scalar
 from deepicd.errors import MissingError, SweepError
@@ -34,6 +28,7 @@ from deepicd.sweeps.checks import check_capacity, check_settings
 from deepicd.sweeps.cleanup import FreeTrial, end_cleaners, live_groups, wait_until_free
 from deepicd.sweeps.progress import Say, TrialProgress, speak_by
 from deepicd.sweeps.results import keep_earlier_reports, read_trials
+from deepicd.sweeps.rules import MedianRule, Searcher
 from deepicd.sweeps.samplers import build_sampler
 from deepicd.sweeps.space import build_space, trial_experiment
 from deepicd.training.trial import OBJECTIVE, TrialInput, close_slot, fit_trial, open_slot
@@ -163,13 +158,13 @@ def run_trial(
     )
 
 
-def build_searcher(experiment: Experiment, *, storage: Path) -> OptunaSearch:
+def build_searcher(experiment: Experiment, *, storage: Path) -> Searcher:
     """Optuna, seeded; one objective, because to stop early is a scalar decision. Its study is a
     journal that `optuna-dashboard` opens.
     """
     storage.mkdir(parents=True, exist_ok=True)
     journal = JournalStorage(JournalFileBackend(str(storage.resolve() / STUDY)))
-    return OptunaSearch(
+    return Searcher(
         metric=OBJECTIVE,
         mode="max",
         sampler=build_sampler(experiment),
@@ -186,7 +181,8 @@ def build_scheduler(experiment: Experiment) -> TrialScheduler:
     if sweep.scheduler == "none":
         return FIFOScheduler()
     if sweep.scheduler == "median":
-        return MedianStoppingRule(
+        return MedianRule(
+            f"validation/{sweep.metric}",
             time_attr="step",
             metric=OBJECTIVE,
             mode="max",

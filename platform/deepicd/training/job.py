@@ -1,4 +1,4 @@
-"""The wire between a Train worker and the process that drives verl: one JSON file, values only."""
+"""The wire between a slot and the process that drives verl: one JSON file, values only."""
 
 import json
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ class Job:
     record: str
     """Where verl's resolved configuration (YAML) is kept."""
     log: str
-    """File that a process which is started for this run writes its output to."""
+    """File that the process writes its output to while this run lasts."""
     address: str
     """GCS address of the Ray cluster to join."""
     env: Mapping[str, str]

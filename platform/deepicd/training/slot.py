@@ -13,6 +13,7 @@ dies with the slot (parent-death signal) and takes verl's Ray job along. See `tr
 import json
 import os
 import queue
+import shutil
 import subprocess
 import sys
 import threading
@@ -42,12 +43,14 @@ class Slot:
         self._process: _Process | None = None
         self._job: Job | None = None
         self._is_over = True
+        self._is_inherited = False
 
     def begin(self, job: Mapping[str, Any]) -> None:
         """Start a trial; one that still runs here is stopped first."""
         self._stop_current()
         self._job = Job(**job)
         self._is_over = False
+        self._is_inherited = self._process is not None
         self._start()
 
     def next_message(self, name: str) -> Message | None:
@@ -60,12 +63,15 @@ class Slot:
             return {"kind": "stopped"}
         assert self._process is not None
         message = self._process.next(timeout_s=_POLL_S)
-        if message is not None and message["kind"] == "cold":
+        if message is None:
+            return None
+        if self._is_inherited and message["kind"] in ("cold", "error", "ended"):
+            self._is_inherited = False  # a fault before its first step is not this trial's
             self._end_process()
             self._start()
-            return {"kind": "stage", "name": "starting anew: the engine is built otherwise"}
-        if message is not None:
-            self._note(message)
+            return {"kind": "stage", "name": "starting anew"}
+        self._is_inherited = self._is_inherited and message["kind"] != "ready"
+        self._note(message)
         return message
 
     def stop(self, name: str) -> None:
@@ -75,6 +81,7 @@ class Slot:
 
     def close(self) -> None:
         """End the process and remove what it left."""
+        self._stop_current(patience_s=0.0)
         self._end_process()
         self._scratch.remove()
 
@@ -83,15 +90,21 @@ class Slot:
         if message["kind"] in ("error", "ended"):  # what is left of it is not to be trusted
             self._end_process()
 
-    def _stop_current(self) -> None:
-        """Until the running trial is over, by the way of its process where it does not stop."""
+    def _stop_current(self, *, patience_s: float | None = None) -> None:
+        """Until the running trial is over, by the end of its process where it does not stop.
+
+        What it still reports reaches nobody, so its checkpoints are removed.
+        """
         if self._process is None or self._is_over:
             return
         self._process.send({"kind": "stop"})
-        deadline = time.monotonic() + _STOP_TIMEOUT_S
+        patience_s = _STOP_TIMEOUT_S if patience_s is None else patience_s
+        deadline = time.monotonic() + patience_s
         while not self._is_over and self._process is not None:
-            message = self._process.next(timeout_s=_POLL_S)
+            message = self._process.next(timeout_s=min(_POLL_S, patience_s))
             if message is not None:
+                if checkpoint := message.get("checkpoint"):
+                    shutil.rmtree(checkpoint, ignore_errors=True)
                 self._note(message)
             elif time.monotonic() > deadline:
                 self._end_process()

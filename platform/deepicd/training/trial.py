@@ -83,7 +83,7 @@ def open_slot() -> Any:
     """Start the slot of this job's sweep: an actor by a name that its trials know. Close it with
     `close_slot`; it ends with the job in any case.
     """
-    slot = ray.remote(num_cpus=0)(Slot).options(name=slot_name()).remote()
+    slot = ray.remote(num_cpus=0)(Slot).options(name=slot_name(), max_restarts=-1).remote()
     ray.get(slot.__ray_ready__.remote())
     return slot
 

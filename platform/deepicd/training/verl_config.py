@@ -179,7 +179,7 @@ def compose_grpo(
         train: Parquet file of training notes; when it exists, steps are limited to its epochs.
         validation: Parquet file of validation notes.
         out: folder for `global_step_N` checkpoints.
-        resume: one of these folders to go on from; None resumes from the last one in `out`, if any.
+        resume: one of these folders to go on from; None starts from `model`.
 
     Raises:
         ConfigError: a `[verl]` key that verl lacks or that cannot work, or settings verl refuses.
