@@ -1,6 +1,7 @@
 """The slot and its scratch folder, with a stand-in for the process that drives verl."""
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -190,3 +191,21 @@ def test_the_folder_of_an_owner_that_was_killed_is_removed(
     mine.remove()
     mine.remove()
     assert not mine.path.exists()
+
+
+def test_a_folder_that_is_written_to_while_it_goes_is_left_to_the_next_owner(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    mine = Scratch("c-")
+    remove = shutil.rmtree
+
+    def remove_and_lose(path: Path, **options: Any) -> None:
+        remove(path, **options)
+        path.mkdir()
+        (path / "late").touch()
+
+    with monkeypatch.context() as late:
+        late.setattr(shutil, "rmtree", remove_and_lose)
+        mine.remove()
+    assert mine.path.is_dir() and remove_stale("c-") == [mine.path] and not mine.path.exists()

@@ -36,6 +36,13 @@ def test_the_demo_on_paper(root):
     assert len(planned.samples) == 3 and len({str(row) for row in planned.samples}) == 3
 
 
+@pytest.mark.parametrize(("name", "step"), [("asha", 5), ("median", 5), ("none", 15)])
+def test_whoever_may_stop_a_trial_does_so_after_the_grace_period(root, name, step):
+    file = root / "experiments" / "demo.toml"
+    planned = plan_sweep(load_experiment(file, [f"sweep.scheduler={name}"]))
+    assert planned.trials["first_stop_at_step"] == step
+
+
 def test_the_published_run_on_paper(root, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(QWEN_7B))
     file = root / "experiments" / "deepicd_r1_7b.toml"

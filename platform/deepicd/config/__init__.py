@@ -14,10 +14,7 @@ from deepicd.config.files import (
     read_experiment,
     with_values,
 )
-from deepicd.config.part import (
-    Part,
-    Scalar,
-)
+from deepicd.config.part import Part, Scalar
 from deepicd.config.parts import (
     HEAD_WIDTHS,
     DataConfig,
@@ -31,13 +28,7 @@ from deepicd.config.parts import (
     TrainingConfig,
     check_batches,
 )
-from deepicd.config.sweep import (
-    Choice,
-    Domain,
-    FloatRange,
-    IntRange,
-    SweepConfig,
-)
+from deepicd.config.sweep import Choice, Domain, FloatRange, IntRange, SweepConfig
 
 __all__ = [
     "HEAD_WIDTHS",

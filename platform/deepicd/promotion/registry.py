@@ -27,6 +27,7 @@ from typing import Any
 from deepicd import checkpoints
 from deepicd.config import nearest
 from deepicd.errors import CheckpointError, MissingError, PromotionError
+from deepicd.locks import is_held
 from deepicd.promotion import history
 from deepicd.promotion.card import model_card
 from deepicd.promotion.history import Event, State
@@ -264,7 +265,7 @@ class Registry:
         """
         known = self._state().manifests
         for folder in self._versions.iterdir():
-            if folder.name not in known and not _is_held(folder):
+            if folder.name not in known and not is_held(folder):
                 shutil.rmtree(folder)
 
 
@@ -306,17 +307,6 @@ def _content(manifest: Mapping[str, Any]) -> str:
     """Digest of the model itself: the card, which names the version, is left out."""
     files = {name: entry for name, entry in manifest["files"].items() if name != CARD}
     return checkpoints.content_digest({"files": files})
-
-
-def _is_held(folder: Path) -> bool:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
 
 
 def _digest(path: Path) -> str:

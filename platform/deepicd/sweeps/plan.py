@@ -51,7 +51,7 @@ def plan_sweep(experiment: Experiment, *, step_s: float = 0.0, num_samples: int 
     length = experiment.data.max_prompt_tokens + training.max_response_tokens
     answers = training.train_batch_size * training.rollout_n
     clock = sweep.num_trials * training.total_steps * step_s / 3600
-    stop = sweep.grace_steps if sweep.scheduler == "asha" else training.total_steps
+    stop = training.total_steps if sweep.scheduler == "none" else sweep.grace_steps
     rng = Random(experiment.seed)
     return Plan(
         trials={

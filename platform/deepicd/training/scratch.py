@@ -12,6 +12,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from deepicd.locks import is_held
+
 _LOCK = ".owner"
 
 
@@ -25,8 +27,13 @@ class Scratch:
         fcntl.flock(self._lock, fcntl.LOCK_EX)
 
     def remove(self) -> None:
-        """Remove the folder and all in it; a second call changes nothing."""
+        """Remove the folder and all in it; a second call changes nothing.
+
+        Where a process that is about to end writes to it meanwhile, the next owner removes it.
+        """
         shutil.rmtree(self.path, ignore_errors=True)
+        if self.path.is_dir():
+            (self.path / _LOCK).touch()
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
@@ -47,13 +54,6 @@ def remove_stale(prefix: str) -> list[Path]:
 def _is_free(lock: Path) -> bool:
     """Whether nobody holds the lock; False where there is none yet."""
     try:
-        descriptor = os.open(lock, os.O_RDWR)
+        return not is_held(lock)
     except OSError:
         return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    finally:
-        os.close(descriptor)
-    return True

@@ -213,7 +213,7 @@ def forward(slot: Any, job: Job, *, reporter: Reporter) -> None:
             f"Last lines of {job.log}:\n{log_tail(Path(job.log))}"
         )
     if message["kind"] == "stopped":
-        raise TrainingError(f"trial {job.name} was stopped: its slot was given to another trial")
+        raise TrainingError(f"trial {job.name} was stopped before its last step")
 
 
 def current_placement_group() -> str:
