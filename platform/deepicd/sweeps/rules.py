@@ -1,11 +1,8 @@
-"""Ray Tune's median rule and its Optuna searcher, with the guards that a sweep of ours needs."""
+"""Ray Tune's median rule, with the guards that a sweep of ours needs."""
 
-from contextlib import suppress
 from typing import Any
 
-from optuna.exceptions import UpdateFinishedTrialError
 from ray.tune.schedulers import MedianStoppingRule, TrialScheduler
-from ray.tune.search.optuna import OptunaSearch
 
 
 class MedianRule(MedianStoppingRule):
@@ -28,14 +25,3 @@ class MedianRule(MedianStoppingRule):
 
     def _on_insufficient_samples(self, *_: Any) -> str:
         return str(TrialScheduler.CONTINUE)
-
-
-class Searcher(OptunaSearch):
-    """Whose study is on disk: when a sweep goes on, the study may know the end of a trial that
-    Tune's last snapshot still has running.
-    """
-
-    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Pass a report on, unless the study has closed the trial."""
-        with suppress(UpdateFinishedTrialError):
-            super().on_trial_result(trial_id, result)

@@ -28,8 +28,9 @@ from deepicd.sweeps.checks import check_capacity, check_settings
 from deepicd.sweeps.cleanup import FreeTrial, end_cleaners, live_groups, wait_until_free
 from deepicd.sweeps.progress import Say, TrialProgress, speak_by
 from deepicd.sweeps.results import keep_earlier_reports, read_trials
-from deepicd.sweeps.rules import MedianRule, Searcher
+from deepicd.sweeps.rules import MedianRule
 from deepicd.sweeps.samplers import build_sampler
+from deepicd.sweeps.searcher import Searcher
 from deepicd.sweeps.space import build_space, trial_experiment
 from deepicd.training.trial import OBJECTIVE, TrialInput, close_slot, fit_trial, open_slot
 
