@@ -5,7 +5,9 @@ from pathlib import Path
 from deepicd.config import Experiment
 from deepicd.errors import CapacityError, ConfigError, MissingError
 from deepicd.rewards import check_rewards
+from deepicd.sweeps.combinations import check_combinations
 from deepicd.sweeps.samplers import check_sampler
+from deepicd.training.effects import check_search
 
 _REWARD_WEIGHTS = "rewards.weights."
 
@@ -14,8 +16,9 @@ def check_settings(experiment: Experiment) -> None:
     """Refuse what neither data nor a machine could make work.
 
     Raises:
-        ConfigError: nothing to search, rewards that cannot be built, more than one trial at once,
-            a grace period at which nothing is validated, or no traces for notes of one's own.
+        ConfigError: nothing to search, an address that acts on no trial, values that cannot go
+            together, rewards that cannot be built, more than one trial at once, a grace period at
+            which nothing is validated, or no traces for notes of one's own.
         MissingError: a model, traces or tables that the experiment names are not there.
     """
     check_paths(experiment)
@@ -31,6 +34,8 @@ def check_settings(experiment: Experiment) -> None:
         if address.startswith(_REWARD_WEIGHTS)
     ]
     check_rewards(experiment.rewards, searched=searched)
+    check_search(experiment)
+    check_combinations(experiment)
     if sweep.max_concurrent > 1:
         raise ConfigError(
             f"sweep.max_concurrent is {sweep.max_concurrent}, but verl's TransferQueue is one per "
