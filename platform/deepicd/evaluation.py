@@ -15,7 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -218,8 +218,7 @@ def evaluate(
         training_codes = [row["code"] for row in _read_golds(train)]
         report["thirds"] = scoring.score_thirds(predictions, training_codes)
     out.mkdir(parents=True, exist_ok=True)
-    lines = (json.dumps(asdict(row), sort_keys=True) for row in predictions)
-    write_atomically(out / PREDICTIONS, "\n".join(lines) + "\n")
+    write_atomically(out / PREDICTIONS, scoring.format_predictions(predictions))
     write_atomically(out / SCORES, json.dumps(report, indent=2, sort_keys=True) + "\n")
     return scores
 

@@ -7,7 +7,21 @@ TUNE = "tune"
 """Name of Ray Tune's folder inside a sweep's storage."""
 STUDY = "optuna.log"
 """Name of Optuna's journal beside it."""
+TRIALS = "trials"
+"""Name of the folder of what trials write themselves."""
+DECISION = "decision.json"
+"""Name of the sweep's ranking and winner beside them."""
 SPLITS = ("train", "validation", "test", "promotion")
+
+
+def trial_folder(sweep: Path, trial: str) -> Path:
+    """What a trial writes itself: checkpoints, validations, logs."""
+    return sweep / TRIALS / trial
+
+
+def validation_file(trial: Path, step: int) -> Path:
+    """Predictions of one validation, in the trial's folder."""
+    return trial / "validation" / f"step_{step}.jsonl"
 
 
 @dataclass(frozen=True)
@@ -74,6 +88,11 @@ class RunPaths:
     def tune(self) -> Path:
         """Ray Tune's own folder of the sweep: its state, and each trial's reports."""
         return self.sweep / TUNE
+
+    @property
+    def decision(self) -> Path:
+        """The sweep's ranking and winner (JSON)."""
+        return self.sweep / DECISION
 
     @property
     def trials(self) -> Path:

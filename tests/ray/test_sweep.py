@@ -222,6 +222,22 @@ def test_actor_and_rollout_agree_in_every_step(swept: Swept) -> None:
     assert min(row["training/rollout_actor_probs_pearson_corr"] for row in rows) >= 0.99
 
 
+def test_each_validation_leaves_its_predictions_and_an_interval(swept: Swept) -> None:
+    from deepicd.paths import trial_folder, validation_file
+    from deepicd.scoring import hierarchical_f1, read_predictions
+
+    trial = swept.trials[-1]
+    notes = set()
+    for row in swept.histories[trial.id][1:]:
+        score = row["validation/hierarchical_f1"]
+        ends = [row[f"validation/hierarchical_f1_{end}"] for end in ("low", "high")]
+        file = validation_file(trial_folder(swept.root / "sweep", trial.id), row["step"])
+        predictions = read_predictions(file)
+        assert hierarchical_f1(predictions) == score and ends[0] <= score <= ends[1]
+        notes.add(tuple(prediction.note_id for prediction in predictions))
+    assert len(notes) == 1 and len(*notes) == swept.experiment.data.num_validation
+
+
 def test_reward_weights_reach_verl_as_values_of_the_trial(swept: Swept) -> None:
     for trial in swept.trials:
         log = (swept.root / "sweep" / "trials" / trial.id / "verl.yaml").read_text()

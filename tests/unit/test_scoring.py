@@ -208,6 +208,31 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says():
     assert 0.75 <= covered / 50 <= 0.97
 
 
+@pytest.mark.parametrize("metric", ["hierarchical_f1", "macro_f1_category"])
+def test_replicates_agree_with_the_intervals_of_score_predictions(metric):
+    rows = build_random_rows(60, 1)
+    scores = scoring.score_predictions(rows, num_bootstrap=1000)
+    expected = (scores[f"{metric}_low"], scores[f"{metric}_high"])
+    assert scoring.interval(rows, metric) == pytest.approx(expected, abs=1e-12)
+
+
+def test_replicates_of_several_models_are_paired():
+    one, other = build_random_rows(60, 1), build_random_rows(60, 2)
+    columns = scoring.replicate([one, list(reversed(other)), one], num_bootstrap=300)
+    assert columns.shape == (300, 3) and (columns[:, 0] == columns[:, 2]).all()
+    low, high = np.quantile(columns[:, 0] - columns[:, 1], [0.025, 0.975])
+    paired = scoring.paired_bootstrap(one, other, num_bootstrap=300)
+    assert (low, high) == pytest.approx((paired["low"], paired["high"]), abs=1e-12)
+    with pytest.raises(DataError, match="missing on the other side"):
+        scoring.replicate([one, build_random_rows(59, 2)])
+
+
+def test_predictions_that_are_written_are_read_again(tmp_path):
+    rows = build_random_rows(5, 1)
+    (tmp_path / "rows.jsonl").write_text(scoring.format_predictions(rows))
+    assert scoring.read_predictions(tmp_path / "rows.jsonl") == rows
+
+
 def test_paired_comparison_sees_a_difference_and_none():
     champion = build_random_rows(400, seed=1, share_right=0.3)
     candidate = build_random_rows(400, seed=2, share_right=0.6)

@@ -2,23 +2,27 @@
 and F1, intervals.
 
 In: `records.Prediction` rows. Out: flat dicts of numbers. Formulas are in `scores.py`, intervals in
-`bootstrap.py`, tables in `tables.py`, prediction files in `files.py`.
+`bootstrap.py` and `replicates.py`, tables in `tables.py`, prediction files in `files.py`.
 """
 
 from deepicd.scoring.bootstrap import paired_bootstrap
-from deepicd.scoring.files import read_predictions, score_files
+from deepicd.scoring.files import format_predictions, read_predictions, score_files
 from deepicd.scoring.levels import HEADLINE, LEVELS, gold_labels, labels_of
+from deepicd.scoring.replicates import interval, replicate
 from deepicd.scoring.scores import hierarchical_f1, score_predictions
 from deepicd.scoring.tables import score_chapters, score_groups, score_thirds
 
 __all__ = [
     "HEADLINE",
     "LEVELS",
+    "format_predictions",
     "gold_labels",
     "hierarchical_f1",
+    "interval",
     "labels_of",
     "paired_bootstrap",
     "read_predictions",
+    "replicate",
     "score_chapters",
     "score_files",
     "score_groups",

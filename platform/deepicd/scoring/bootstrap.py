@@ -64,7 +64,7 @@ def paired_bootstrap(
     """
     rows = match_notes(candidate, champion)
     first, second = encode([one for one, _ in rows]), encode([other for _, other in rows])
-    sums = np.stack([_patient_sums(first), _patient_sums(second)])
+    sums = np.stack([patient_sums(first), patient_sums(second)])
     observed = _difference(sums.sum(axis=2))
     patients = np.arange(first.num_patients)
     replicates = np.array(
@@ -103,7 +103,7 @@ def match_notes(
     return pairs
 
 
-def _patient_sums(encoded: Encoded) -> Floats:
+def patient_sums(encoded: Encoded) -> Floats:
     """Shape (2, patients): shared nodes, and predicted plus gold nodes."""
     depth = len(encoded.levels)
     shared = sum(

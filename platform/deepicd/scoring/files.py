@@ -7,6 +7,8 @@ apart into characters.
 """
 
 import json
+from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,11 @@ def read_predictions(path: Path) -> list[Prediction]:
     if not rows:
         raise DataError(f"{path} holds no predictions; expected one JSON object a line")
     return rows
+
+
+def format_predictions(predictions: Iterable[Prediction]) -> str:
+    """Text of a file that `read_predictions` reads."""
+    return "".join(json.dumps(asdict(row), sort_keys=True) + "\n" for row in predictions)
 
 
 def score_files(

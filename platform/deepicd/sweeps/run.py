@@ -22,7 +22,7 @@ from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 
 from deepicd.config import Experiment, Scalar
 from deepicd.errors import MissingError, SweepError
-from deepicd.paths import STUDY, TUNE
+from deepicd.paths import STUDY, TRIALS, TUNE
 from deepicd.records import Trial
 from deepicd.sweeps.checks import check_capacity, check_settings
 from deepicd.sweeps.cleanup import FreeTrial, end_cleaners, live_groups, wait_until_free
@@ -154,7 +154,7 @@ def run_trial(
         trial_experiment(experiment, params),
         given,
         name=tune.get_context().get_trial_id(),
-        storage=storage / "trials",
+        storage=storage / TRIALS,
         callbacks=[TuneReportCallback()],
     )
 

@@ -1,13 +1,13 @@
 """verl's synchronous PPO trainer with what it leaves out, through its own hooks.
 
 Added: every reward part in the training metrics (verl logs them in validation only), validation
-scored by the one definition in `scoring`, a guard on actor/rollout agreement, and a stream of
-metrics to whoever drives the trial.
+scored by the one definition in `scoring` with its predictions on disk, a guard on actor/rollout
+agreement, and a stream of metrics to whoever drives the trial.
 """
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,11 @@ from torchdata.stateful_dataloader import StatefulDataLoader
 from verl.trainer.ppo.v1 import PPOTrainerSync, register_trainer
 from verl.utils.tensordict_utils import assign_non_tensor_stack
 
+from deepicd.checkpoints import write_atomically
 from deepicd.errors import TrainingError
+from deepicd.paths import validation_file
 from deepicd.records import Prediction
-from deepicd.scoring import score_predictions
+from deepicd.scoring import format_predictions, interval, score_predictions
 from deepicd.training.dataset import EpochSampler
 from deepicd.training.job import CHECKPOINT_MODEL
 from deepicd.training.model import state_dtype
@@ -160,7 +162,10 @@ class ReportingTrainer(PPOTrainerSync):
         **kw: Any,
     ) -> dict[str, float]:
         metrics = super()._val_metrics_update(data_sources, sample_uids, reward_infos, *args, **kw)
-        scores = score_predictions(predictions_of(reward_infos))
+        predictions = predictions_of(reward_infos)
+        folder = Path(self.config.trainer.default_local_dir)
+        keep_predictions(predictions, validation_file(folder, self.global_steps))
+        scores = score_validation(predictions)
         return {**metrics, **{f"validation/{name}": value for name, value in scores.items()}}
 
 
@@ -188,7 +193,8 @@ def mean_parts(infos: Iterable[Mapping[str, Any]]) -> dict[str, float]:
 
 
 def predictions_of(reward_infos: Mapping[str, list[Any]]) -> list[Prediction]:
-    """Validation answers from the columns that `rewards.verl_entry` returned.
+    """Validation answers from the columns that `rewards.verl_entry` returned, by note: verl's
+    order is that in which they came.
 
     Raises:
         TrainingError: an answer was not scored; an infrastructure failure is never a score.
@@ -205,8 +211,21 @@ def predictions_of(reward_infos: Mapping[str, list[Any]]) -> list[Prediction]:
         )
     return [
         Prediction(note_id=note, patient_id=patient, gold=gold, prediction=code or None)
-        for note, patient, gold, code in rows
+        for note, patient, gold, code in sorted(rows)
     ]
+
+
+def keep_predictions(predictions: Sequence[Prediction], path: Path) -> None:
+    """Write a validation's predictions where trials are compared note by note."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, format_predictions(predictions))
+
+
+def score_validation(predictions: Sequence[Prediction]) -> dict[str, float]:
+    """All scores, and the interval of hierarchical F1 by patient."""
+    low, high = interval(predictions)
+    ends = {"hierarchical_f1_low": low, "hierarchical_f1_high": high}
+    return score_predictions(predictions) | ends
 
 
 def check_agreement(metrics: Mapping[str, Any], minimum: float | None, *, step: int) -> None:

@@ -1,0 +1,69 @@
+"""One score of several models over the same draws of patients: what intervals, paired differences
+and rankings are read from.
+
+In: predictions of m models for the same notes. Out: an array (replicates, m) of one score. A row is
+one bootstrap replicate by patient (`bootstrap`), the same for all models, so that columns can be
+subtracted, averaged and compared.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from deepicd.records import Prediction
+from deepicd.scoring.bootstrap import draw, match_notes, patient_sums, percentiles
+from deepicd.scoring.levels import Encoded, Floats, encode
+from deepicd.scoring.scores import choose_labels, macro_f1
+
+_MACRO = "macro_f1_"
+NUM_REPLICATES = 1000
+
+
+def replicate(
+    models: Sequence[Sequence[Prediction]],
+    metric: str = "hierarchical_f1",
+    *,
+    num_bootstrap: int = NUM_REPLICATES,
+    seed: int = 0,
+) -> Floats:
+    """Shape (num_bootstrap, m): the metric of every model in every replicate.
+
+    Args:
+        models: predictions of m models, at least one; rows are matched by note.
+        metric: `hierarchical_f1`, or `macro_f1_L` for a level L.
+        num_bootstrap: replicates.
+        seed: of the draws; equal seeds draw equal patients of equal notes.
+
+    Raises:
+        DataError: the models do not hold the same notes with the same gold labels and patients.
+    """
+    first = models[0]
+    same_order = [[other for _, other in match_notes(first, model)] for model in models]
+    encoded = [encode(rows) for rows in same_order]
+    if metric.startswith(_MACRO):
+        return _replicate_macro(encoded, metric.removeprefix(_MACRO), num_bootstrap, seed=seed)
+    sums = np.stack([patient_sums(one) for one in encoded])
+    size = encoded[0].num_patients
+    draws = draw(np.arange(size), size, num_bootstrap, seed=seed)
+    drawn = np.stack([sums @ weights for weights in draws])
+    scores: Floats = 2 * drawn[:, :, 0] / drawn[:, :, 1]
+    return scores
+
+
+def interval(
+    predictions: Sequence[Prediction], metric: str = "hierarchical_f1", *, confidence: float = 0.95
+) -> tuple[float, float]:
+    """Low and high end of one model's score, by patient."""
+    low, high = percentiles(replicate([predictions], metric)[:, 0], confidence)
+    return float(low), float(high)
+
+
+def _replicate_macro(
+    encoded: Sequence[Encoded], level: str, num_bootstrap: int, *, seed: int
+) -> Floats:
+    labels = [choose_labels(one, level, {}) for one in encoded]
+    draws = draw(encoded[0].patient, encoded[0].num_patients, num_bootstrap, seed=seed)
+    pairs = list(zip(encoded, labels, strict=True))
+    return np.array(
+        [[macro_f1(one.levels[level], chosen, w) for one, chosen in pairs] for w in draws]
+    )
