@@ -150,6 +150,8 @@ def test_batches_that_divide_one_by_one_and_not_together_are_refused():
     batches = {"ppo_mini_batch_size": 8, "train_batch_size": 8, "ppo_micro_batch_size_per_gpu": 16}
     with pytest.raises(ConfigError, match=r"= 64, training\.rollout_n = 4: "):
         check_settings(searching(search, training=batches | {"rollout_n": 8}))
+    search["training.ppo_micro_batch_size_per_gpu"]["when"] = {"training.rollout_n": 8}
+    check_settings(searching(search, training=batches | {"rollout_n": 8}))
 
 
 def test_weights_that_can_all_be_zero_are_refused_where_that_point_can_be_drawn():

@@ -1,38 +1,65 @@
 """Samplers and schedulers by name: what they propose, and what is refused."""
 
+import json
+import math
+import pickle
+from collections import Counter
+
 import optuna
 import pytest
 
 from deepicd.config import Choice, FloatRange, IntRange, parse_experiment
 from deepicd.errors import ConfigError
 from deepicd.sweeps.checks import check_settings
-from deepicd.sweeps.samplers import build_sampler, points
+from deepicd.sweeps.grid import points
 
 SEARCH = {
     "training.learning_rate": {"type": "loguniform", "low": 1e-5, "high": 1e-3},
     "training.temperature": {"type": "choice", "values": [0.8, 1.0]},
     "training.rollout_n": {"type": "int", "low": 2, "high": 4},
 }
-DISTRIBUTIONS = {
-    "training.learning_rate": optuna.distributions.FloatDistribution(1e-5, 1e-3, log=True),
-    "training.temperature": optuna.distributions.CategoricalDistribution([0.8, 1.0]),
-    "training.rollout_n": optuna.distributions.IntDistribution(2, 4),
+WITH_KL = {
+    "training.kl_coef": {
+        "type": "loguniform",
+        "low": 1e-4,
+        "high": 1e-2,
+        "when": {"training.use_kl_in_reward": True},
+    },
+    "training.use_kl_in_reward": {"type": "choice", "values": [False, True]},
+    "training.rollout_n": {"type": "choice", "values": [4, 8]},
+    "training.temperature": {
+        "type": "uniform",
+        "low": 0.7,
+        "high": 1.0,
+        "when": {"training.rollout_n": [8], "training.use_kl_in_reward": [False, True]},
+    },
 }
+SAMPLERS = ["tpe", "random", "grid", "sobol"]
 
 
 def experiment(**sweep):
     return parse_experiment({"sweep": {"search": SEARCH, **sweep}}, "here")
 
 
-def propose(name, number, *, seed=1):
-    table = {"seed": seed, "sweep": {"search": SEARCH, "sampler": name}}
-    study = optuna.create_study(sampler=build_sampler(parse_experiment(table, "here")))
-    rows = []
-    for _ in range(number):
-        trial = study.ask(DISTRIBUTIONS)
-        rows.append(tuple(trial.params[name] for name in SEARCH))
-        study.tell(trial, rows[-1][0])
-    return rows
+def begin(folder, name, number, *, seed=1, search=SEARCH):
+    from deepicd.sweeps.searcher import Searcher
+
+    sweep = {"search": search, "sampler": name, "num_trials": number}
+    return Searcher(parse_experiment({"seed": seed, "sweep": sweep}, "here"), storage=folder)
+
+
+def go_on(searcher, number, *, first=0):
+    """Trials as Tune would run them, their score their learning rate or temperature."""
+    proposed = []
+    for index in range(first, first + number):
+        proposed.append(searcher.suggest(f"t{index}"))
+        score = max(value for value in proposed[-1].values() if isinstance(value, float | int))
+        searcher.on_trial_complete(f"t{index}", {"objective": score})
+    return proposed
+
+
+def propose(folder, name, number, **changes):
+    return go_on(begin(folder, name, number, **changes), number)
 
 
 @pytest.fixture(autouse=True)
@@ -41,28 +68,70 @@ def quiet():
 
 
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
-@pytest.mark.parametrize("name", ["tpe", "random", "grid", "sobol"])
-def test_a_seed_decides_what_is_proposed(name):
-    assert propose(name, 8) == propose(name, 8)
-    assert propose(name, 8) != propose(name, 8, seed=2)
-    for rate, temperature, number in propose(name, 8):
-        assert 1e-5 <= rate <= 1e-3 and temperature in (0.8, 1.0) and number in (2, 3, 4)
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_a_seed_decides_what_is_proposed(tmp_path, name):
+    proposed = propose(tmp_path, name, 8)
+    assert proposed == propose(tmp_path, name, 8)
+    assert proposed != propose(tmp_path, name, 8, seed=2)
+    for values in proposed:
+        assert 1e-5 <= values["training.learning_rate"] <= 1e-3
+        assert values["training.temperature"] in (0.8, 1.0)
+        assert values["training.rollout_n"] in (2, 3, 4)
 
 
-def test_a_grid_visits_each_point_once():
-    rows = propose("grid", 18)
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_a_parameter_is_drawn_only_where_its_condition_holds(tmp_path, name):
+    proposed = propose(tmp_path, name, 12, search=WITH_KL)
+    assert proposed == propose(tmp_path, name, 12, search=WITH_KL)
+    for values in proposed:
+        assert ("training.kl_coef" in values) == values["training.use_kl_in_reward"]
+        assert ("training.temperature" in values) == (values["training.rollout_n"] == 8)
+    assert len({len(values) for values in proposed}) == 3, "with and without were both drawn"
+
+
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_a_searcher_that_goes_on_proposes_what_it_would_have(tmp_path, name):
+    whole = propose(tmp_path / "whole", name, 10, search=WITH_KL)
+    searcher = begin(tmp_path / "cut", name, 10, search=WITH_KL)
+    assert go_on(searcher, 6) == whole[:6]
+    searcher.save(str(tmp_path / "snapshot"))
+    searcher.suggest("lost")  # proposed after Tune's snapshot, when the machine died
+    later = pickle.loads(pickle.dumps(searcher))
+    later.restore(str(tmp_path / "snapshot"))
+    rest = go_on(later, 4, first=6)
+    if name == "sobol":  # the place in its sequence is in the study, and one was lost
+        assert all(values not in whole[:6] for values in rest)
+    elif name == "grid":
+        key = repr
+        assert sorted(rest, key=key) == sorted(whole[6:], key=key)
+    else:
+        assert rest == whole[6:]
+
+
+def test_a_grid_visits_each_point_once(tmp_path):
+    rows = [tuple(values[name] for name in SEARCH) for values in propose(tmp_path, "grid", 18)]
     assert len(set(rows)) == 18
     assert sorted({rate for rate, _, _ in rows}) == pytest.approx([1e-5, 1e-4, 1e-3])
 
 
+def test_a_grid_with_conditions_has_the_distinct_points_only(tmp_path):
+    proposed = propose(tmp_path, "grid", 16, search=WITH_KL)
+    assert len({tuple(sorted(values.items())) for values in proposed}) == 16
+    # (no KL, or KL with 3 coefficients) x (4 answers, or 8 with 3 temperatures)
+    assert Counter(len(values) for values in proposed) == {2: 1, 3: 3 + 3, 4: 3 * 3}
+    too_many = {"search": WITH_KL, "sampler": "grid", "num_trials": 17}
+    with pytest.raises(ConfigError, match=r"the grid of .* has 16 points"):
+        check_settings(parse_experiment({"sweep": too_many}, "here"))
+
+
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
-def test_sobol_covers_a_range_more_evenly_than_chance():
-    rates = [rate for rate, _, _ in propose("sobol", 17)][1:]  # the first draw is independent
-    assert len({min(7, int(4 * (rate / 1e-5) ** 0.5 / 10**1)) for rate in rates}) >= 3
-    decades = [0, 0]
-    for rate in rates:
-        decades[rate > 1e-4] += 1
-    assert decades == [8, 8]
+def test_sobol_covers_a_range_more_evenly_than_chance(tmp_path):
+    rates = [values["training.learning_rate"] for values in propose(tmp_path, "sobol", 16)]
+    assert sum(rate > 1e-4 for rate in rates) == 8
+    quarters = Counter(int(4 * (math.log10(rate) + 5) / 2) for rate in rates)
+    assert set(quarters.values()) == {4}
 
 
 def test_the_points_of_a_domain():
@@ -120,3 +189,23 @@ def test_the_median_rule_spares_the_best_and_stops_the_worst():
                 break
     assert [key for key, verdict in verdicts.items() if verdict == "STOP"] == [("worst", 2)]
     assert set(verdicts.values()) == {"CONTINUE", "STOP"}
+
+
+@pytest.mark.parametrize("scheduler", ["asha", "median"])
+def test_a_rule_that_goes_on_knows_what_earlier_trials_reported(tmp_path, scheduler):
+    from deepicd.sweeps.run import build_scheduler
+
+    rule = build_scheduler(experiment(scheduler=scheduler, grace_steps=10))
+    for name, score in (("a", 0.5), ("b", 0.6), ("c", 0.7), ("new", 0.1)):
+        trial = Trial(name)
+        trial.path = str(tmp_path / name)
+        if name != "new":
+            rows = [
+                {"step": 0, "objective": float("nan")},
+                {"step": 10, "objective": score, "validation/hierarchical_f1": score},
+            ]
+            (tmp_path / name).mkdir()
+            (tmp_path / name / "earlier-000.json").write_text("\n".join(map(json.dumps, rows)))
+        rule.on_trial_add(None, trial)
+    worst = {"step": 10, "objective": 0.1, "validation/hierarchical_f1": 0.1}
+    assert rule.on_trial_result(None, trial, worst) == "STOP"

@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from deepicd import cli
-from deepicd.config import Choice, FloatRange, IntRange, load_experiment
+from deepicd.config import Choice, FloatRange, IntRange, load_experiment, parse_experiment
 from deepicd.sweeps.plan import count_parameters, draw, plan_sweep
 
 QWEN_7B = {
@@ -65,6 +65,23 @@ def test_values_are_drawn_from_their_domains():
         assert draw(IntRange(type="int", low=2, high=3), rng) in (2, 3)
         assert 0 <= draw(FloatRange(type="uniform", low=0, high=1), rng) <= 1
         assert 1e-5 <= draw(FloatRange(type="loguniform", low=1e-5, high=1e-3), rng) <= 1e-3
+
+
+def test_trials_on_paper_heed_conditions():
+    search = {
+        "training.use_kl_in_reward": {"type": "choice", "values": [False, True]},
+        "training.kl_coef": {
+            "type": "uniform",
+            "low": 0,
+            "high": 1,
+            "when": {"training.use_kl_in_reward": True},
+        },
+    }
+    experiment = parse_experiment({"sweep": {"search": search}}, "here")
+    samples = plan_sweep(experiment, num_samples=20).samples
+    assert {len(values) for values in samples} == {1, 2}
+    for values in samples:
+        assert ("training.kl_coef" in values) == values["training.use_kl_in_reward"]
 
 
 def test_the_command_prints_the_plan_and_refuses_what_cannot_run(root):

@@ -6,6 +6,17 @@ are refused with the nearest valid one. Paths in a file are relative to the work
 """
 
 from deepicd.config.addresses import known_addresses, nearest
+from deepicd.config.domains import (
+    Choice,
+    Domain,
+    FloatRange,
+    IntRange,
+    Search,
+    all_values,
+    distinct_trials,
+    draw_trial,
+    with_parents,
+)
 from deepicd.config.files import (
     dump_experiment,
     fingerprint,
@@ -28,7 +39,7 @@ from deepicd.config.parts import (
     TrainingConfig,
     check_batches,
 )
-from deepicd.config.sweep import Choice, Domain, FloatRange, IntRange, SweepConfig
+from deepicd.config.sweep import SweepConfig
 
 __all__ = [
     "HEAD_WIDTHS",
@@ -45,10 +56,14 @@ __all__ = [
     "RewardConfig",
     "SFTConfig",
     "Scalar",
+    "Search",
     "ServingConfig",
     "SweepConfig",
     "TrainingConfig",
+    "all_values",
     "check_batches",
+    "distinct_trials",
+    "draw_trial",
     "dump_experiment",
     "fingerprint",
     "known_addresses",
@@ -56,5 +71,6 @@ __all__ = [
     "nearest",
     "parse_experiment",
     "read_experiment",
+    "with_parents",
     "with_values",
 ]

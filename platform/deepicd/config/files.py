@@ -10,9 +10,9 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from deepicd.config.addresses import known_addresses, nearest, set_address, set_override
+from deepicd.config.domains import extreme_trials
 from deepicd.config.part import Scalar
 from deepicd.config.parts import Experiment
-from deepicd.config.sweep import Choice, FloatRange, IntRange
 from deepicd.errors import ConfigError, MissingError
 
 
@@ -48,9 +48,9 @@ def parse_experiment(table: Mapping[str, Any], place: str) -> Experiment:
         experiment = Experiment.model_validate(table)
     except ValidationError as error:
         raise ConfigError(_explain(error, place)) from None
-    for address, domain in experiment.sweep.search.items():
-        for value in _probes(domain):
-            with_values(experiment, {address: value}, place=f"{place} [sweep.search]")
+    for address in experiment.sweep.search:
+        for values in extreme_trials(experiment.sweep.search, address):
+            with_values(experiment, values, place=f"{place} [sweep.search]")
     return experiment
 
 
@@ -83,10 +83,6 @@ def fingerprint(part: BaseModel) -> str:
     fingerprints."""
     text = json.dumps(part.model_dump(mode="json"), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _probes(domain: FloatRange | IntRange | Choice) -> Sequence[Scalar]:
-    return domain.values if isinstance(domain, Choice) else (domain.low, domain.high)
 
 
 def _explain(error: ValidationError, place: str) -> str:

@@ -1,53 +1,11 @@
 """The part of an experiment that says what is searched, by whom, and who is stopped early."""
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_validator
 
-from deepicd.config.part import Part, Scalar
-
-
-class FloatRange(Part):
-    """A continuous parameter."""
-
-    type: Literal["uniform", "loguniform"]
-    low: float
-    high: float
-    num_points: int = Field(default=3, ge=2)
-    """Values of a grid, both ends included, at equal distances (equal ratios for loguniform)."""
-
-    @model_validator(mode="after")
-    def _check(self) -> "FloatRange":
-        if not self.low < self.high or (self.type == "loguniform" and self.low <= 0):
-            raise ValueError(
-                f"{self.type} needs low < high (and low > 0 for loguniform); "
-                f"got {self.low}, {self.high}"
-            )
-        return self
-
-
-class IntRange(Part):
-    """An integer parameter, both ends included."""
-
-    type: Literal["int"]
-    low: int
-    high: int
-
-    @model_validator(mode="after")
-    def _check(self) -> "IntRange":
-        if self.low > self.high:
-            raise ValueError(f"int needs low <= high; got {self.low}, {self.high}")
-        return self
-
-
-class Choice(Part):
-    """A categorical parameter."""
-
-    type: Literal["choice"]
-    values: tuple[Scalar, ...] = Field(min_length=1)
-
-
-Domain = Annotated[FloatRange | IntRange | Choice, Field(discriminator="type")]
+from deepicd.config.domains import Domain, check_conditions
+from deepicd.config.part import Part
 
 
 class SweepConfig(Part):
@@ -74,6 +32,12 @@ class SweepConfig(Part):
     """Restarts of a crashed trial from its last checkpoint."""
     search: dict[str, Domain] = {}
     """Dotted experiment address (`rewards.weights.hierarchy`) → domain."""
+
+    @field_validator("search")
+    @classmethod
+    def _check_search(cls, search: dict[str, Domain]) -> dict[str, Domain]:
+        check_conditions(search)
+        return search
 
     @field_validator("scheduler", mode="before")
     @classmethod

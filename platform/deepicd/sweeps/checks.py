@@ -6,7 +6,7 @@ from deepicd.config import Experiment
 from deepicd.errors import CapacityError, ConfigError, MissingError
 from deepicd.rewards import check_rewards
 from deepicd.sweeps.combinations import check_combinations
-from deepicd.sweeps.samplers import check_sampler
+from deepicd.sweeps.grid import check_grid
 from deepicd.training.effects import check_search
 
 _REWARD_WEIGHTS = "rewards.weights."
@@ -42,7 +42,7 @@ def check_settings(experiment: Experiment) -> None:
             "Ray cluster and two trials would share it silently; set it to 1, or run a second "
             "sweep on its own cluster"
         )
-    check_sampler(sweep)
+    check_grid(sweep)
     grace, every = sweep.grace_steps, experiment.training.validate_every
     if sweep.scheduler != "none" and grace % every:
         raise ConfigError(

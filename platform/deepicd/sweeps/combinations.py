@@ -4,10 +4,17 @@ Only whole numbers and sets of values can fail together: batch sizes that do not
 weights that are all 0. All their combinations are looked at, not only the ends.
 """
 
-from collections.abc import Iterator
-from itertools import product
-
-from deepicd.config import Choice, Domain, Experiment, FloatRange, Scalar, with_values
+from deepicd.config import (
+    Choice,
+    Domain,
+    Experiment,
+    FloatRange,
+    Scalar,
+    all_values,
+    distinct_trials,
+    with_parents,
+    with_values,
+)
 from deepicd.errors import ConfigError
 from deepicd.rewards import resolve_weights
 
@@ -28,20 +35,11 @@ def check_combinations(experiment: Experiment) -> None:
     _check_weights(experiment)
 
 
-def combinations(experiment: Experiment) -> Iterator[dict[str, Scalar]]:
-    """Every combination of the batch sizes that the sweep searches."""
+def combinations(experiment: Experiment) -> list[dict[str, Scalar]]:
+    """Every combination of the batch sizes that the sweep searches, with what they depend on."""
     search = experiment.sweep.search
-    addresses = [address for address in _BATCHES if address in search]
-    for values in product(*(_all_values(search[address]) for address in addresses)):
-        yield dict(zip(addresses, values, strict=True))
-
-
-def _all_values(domain: Domain) -> tuple[Scalar, ...]:
-    if isinstance(domain, Choice):
-        return domain.values
-    if isinstance(domain, FloatRange):
-        return (domain.low, domain.high)
-    return tuple(range(domain.low, domain.high + 1))
+    searched = [address for address in _BATCHES if address in search]
+    return distinct_trials(with_parents(search, searched), all_values)
 
 
 def _check_weights(experiment: Experiment) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from deepicd.config import Choice, Domain, Experiment, FloatRange, Scalar
+from deepicd.config import Choice, Domain, Experiment, FloatRange, Scalar, draw_trial
 
 _BYTES_TRAINED = 16
 """Per parameter: weight, gradient and two Adam moments in float32."""
@@ -70,7 +70,7 @@ def plan_sweep(experiment: Experiment, *, step_s: float = 0.0, num_samples: int 
         memory_gb=_memory(experiment, length),
         hours={"clock": round(clock, 2), "gpu": round(clock * num_gpus, 2)} if step_s else {},
         samples=tuple(
-            {address: draw(domain, rng) for address, domain in sweep.search.items()}
+            draw_trial(sweep.search, lambda _, domain: draw(domain, rng))
             for _ in range(num_samples)
         ),
     )

@@ -1,12 +1,30 @@
-"""Ray Tune's median rule, with the guards that a sweep of ours needs."""
+"""Ray Tune's rules of who is stopped, with the guards that a sweep of ours needs.
 
+Tune's snapshot of a sweep leaves the scheduler out (Ray 2.60), so after a resume it would have no
+trial to compare with. Each rule therefore learns what a trial has reported, from its folder, when
+Tune adds the trial.
+"""
+
+from pathlib import Path
 from typing import Any
 
-from ray.tune.schedulers import MedianStoppingRule, TrialScheduler
+from ray.tune.schedulers import ASHAScheduler, MedianStoppingRule, TrialScheduler
+
+from deepicd.sweeps.results import read_history
+
+
+class HalvingRule(ASHAScheduler):
+    """ASHA that remembers."""
+
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        """Note what the trial reported before the sweep was interrupted, if it is not new."""
+        super().on_trial_add(tune_controller, trial)
+        for row in read_history(Path(trial.path)):
+            super().on_trial_result(tune_controller, trial, row)
 
 
 class MedianRule(MedianStoppingRule):
-    """Compares trials at validations only, and never pauses one (Ray 2.60).
+    """Compares trials at validations only, and never pauses one (Ray 2.60). Remembers.
 
     Between validations, and before the first, a report's objective is an older one or NaN, and NaN
     as a trial's best would stop it. While few trials can be compared Tune's rule pauses a trial for
@@ -16,6 +34,13 @@ class MedianRule(MedianStoppingRule):
     def __init__(self, validation: str, **arguments: Any) -> None:
         super().__init__(**arguments)
         self._validation = validation
+
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        """Note what the trial reported before the sweep was interrupted, if it is not new."""
+        super().on_trial_add(tune_controller, trial)
+        for row in read_history(Path(trial.path)):
+            if self._validation in row:
+                super().on_trial_complete(tune_controller, trial, row)  # which only notes it
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Continue, or stop."""

@@ -14,24 +14,21 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
 from ray import tune
 from ray.tune.integration.ray_train import TuneReportCallback
-from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from deepicd.config import Experiment, Scalar
 from deepicd.errors import MissingError, SweepError
-from deepicd.paths import STUDY, TRIALS, TUNE
+from deepicd.paths import TRIALS, TUNE
 from deepicd.records import Trial
 from deepicd.sweeps.checks import check_capacity, check_settings
 from deepicd.sweeps.cleanup import FreeTrial, end_cleaners, live_groups, wait_until_free
 from deepicd.sweeps.progress import Say, TrialProgress, speak_by
 from deepicd.sweeps.results import keep_earlier_reports, read_trials
-from deepicd.sweeps.rules import MedianRule
-from deepicd.sweeps.samplers import build_sampler
+from deepicd.sweeps.rules import HalvingRule, MedianRule
 from deepicd.sweeps.searcher import Searcher
-from deepicd.sweeps.space import build_space, trial_experiment
+from deepicd.sweeps.space import trial_experiment
 from deepicd.training.trial import OBJECTIVE, TrialInput, close_slot, fit_trial, open_slot
 
 _FREE_TIMEOUT_S = 60.0
@@ -108,7 +105,6 @@ def restore_tuner(experiment: Experiment, given: TrialInput, *, storage: Path) -
     return tune.Tuner.restore(
         str(storage.resolve() / TUNE),
         trainable=build_trainable(experiment, given, storage=storage),
-        param_space=build_space(experiment),
         resume_unfinished=True,
     )
 
@@ -129,11 +125,10 @@ def build_tuner(experiment: Experiment, given: TrialInput, *, storage: Path) -> 
     )
     return tune.Tuner(
         build_trainable(experiment, given, storage=storage),
-        param_space=build_space(experiment),
         tune_config=tune.TuneConfig(
             num_samples=sweep.num_trials,
             max_concurrent_trials=sweep.max_concurrent,
-            search_alg=build_searcher(experiment, storage=storage),
+            search_alg=Searcher(experiment, storage=storage),
             scheduler=build_scheduler(experiment),
             trial_dirname_creator=lambda trial: trial.trial_id,
         ),
@@ -159,21 +154,6 @@ def run_trial(
     )
 
 
-def build_searcher(experiment: Experiment, *, storage: Path) -> Searcher:
-    """Optuna, seeded; one objective, because to stop early is a scalar decision. Its study is a
-    journal that `optuna-dashboard` opens.
-    """
-    storage.mkdir(parents=True, exist_ok=True)
-    journal = JournalStorage(JournalFileBackend(str(storage.resolve() / STUDY)))
-    return Searcher(
-        metric=OBJECTIVE,
-        mode="max",
-        sampler=build_sampler(experiment),
-        storage=journal,
-        study_name=experiment.name,
-    )
-
-
 def build_scheduler(experiment: Experiment) -> TrialScheduler:
     """ASHA or the median rule on GRPO steps, or none. A trial that reaches its last step ends by
     itself, not by the scheduler.
@@ -190,7 +170,7 @@ def build_scheduler(experiment: Experiment) -> TrialScheduler:
             grace_period=sweep.grace_steps,
             min_samples_required=2,
         )
-    return ASHAScheduler(
+    return HalvingRule(
         time_attr="step",
         metric=OBJECTIVE,
         mode="max",
