@@ -98,6 +98,8 @@ class Trial:
     """Validation score set at the best step (objective included)."""
     checkpoint: Checkpoint | None = None
     error: str | None = None
+    objectives: Mapping[str, float] = field(default_factory=dict)
+    """What the sweep pursues, at the best step."""
 
 
 @dataclass(frozen=True)

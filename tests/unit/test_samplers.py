@@ -7,6 +7,8 @@ from collections import Counter
 
 import optuna
 import pytest
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
 
 from deepicd.config import Choice, FloatRange, IntRange, parse_experiment
 from deepicd.errors import ConfigError
@@ -49,13 +51,21 @@ def begin(folder, name, number, *, seed=1, search=SEARCH):
 
 
 def go_on(searcher, number, *, first=0):
-    """Trials as Tune would run them, their score their learning rate or temperature."""
+    """Trials as Tune would run them, their score the greatest of their values."""
     proposed = []
     for index in range(first, first + number):
         proposed.append(searcher.suggest(f"t{index}"))
-        score = max(value for value in proposed[-1].values() if isinstance(value, float | int))
-        searcher.on_trial_complete(f"t{index}", {"objective": score})
+        searcher.on_trial_complete(f"t{index}", validated(max(proposed[-1].values())))
     return proposed
+
+
+def validated(score, **more):
+    return {"step": 10, "validation/hierarchical_f1": score, "checkpoint_path": "there", **more}
+
+
+def study_of(folder):
+    storage = JournalStorage(JournalFileBackend(str(folder / "optuna.log")))
+    return optuna.load_study(study_name="experiment", storage=storage)
 
 
 def propose(folder, name, number, **changes):
@@ -108,6 +118,46 @@ def test_a_searcher_that_goes_on_proposes_what_it_would_have(tmp_path, name):
         assert sorted(rest, key=key) == sorted(whole[6:], key=key)
     else:
         assert rest == whole[6:]
+
+
+def test_the_study_is_told_a_trial_by_its_best_validation(tmp_path):
+    searcher = begin(tmp_path, "tpe", 3)
+    searcher.suggest("a")
+    (tmp_path / "tune" / "a").mkdir(parents=True)
+    report = tmp_path / "tune" / "a" / "result.json"
+    report.write_text(json.dumps({**validated(0.9), "step": 5}) + "\n" + json.dumps(validated(0.4)))
+    searcher.on_trial_complete("a", validated(0.4))
+    searcher.suggest("crashed")
+    searcher.on_trial_complete("crashed", error=True)
+    searcher.suggest("never validated")
+    searcher.on_trial_complete("never validated", {"step": 0, "objective": math.nan})
+    trials = study_of(tmp_path).trials
+    assert [trial.state.name for trial in trials] == ["COMPLETE", "FAIL", "FAIL"]
+    assert trials[0].value == 0.9 and trials[0].user_attrs == {"trial": "a"}
+
+
+def pursue(folder, number):
+    names = ["hierarchical_f1", "gpu_hours", "response_length"]
+    sweep = {"search": WITH_KL, "objectives": names, "num_trials": number}
+    from deepicd.sweeps.searcher import Searcher
+
+    searcher, proposed = Searcher(parse_experiment({"sweep": sweep}, "here"), storage=folder), []
+    for index in range(number):
+        proposed.append(searcher.suggest(f"t{index}"))
+        cost = {"cost/gpu_hours": proposed[-1]["training.rollout_n"], "response_length/mean": 9}
+        searcher.on_trial_result(f"t{index}", {"step": 5, "objective": 0.1})
+        searcher.on_trial_complete(f"t{index}", validated(index / 10, **cost))
+    return proposed
+
+
+def test_with_several_objectives_the_study_gets_a_vector_and_a_seed_decides(tmp_path):
+    proposed = pursue(tmp_path, 12)
+    study = study_of(tmp_path)
+    directions = [direction.name for direction in study.directions]
+    assert directions == ["MAXIMIZE", "MINIMIZE", "MINIMIZE"]
+    for index, trial in enumerate(study.trials):
+        assert trial.values == [index / 10, proposed[index]["training.rollout_n"], 9]
+    assert pursue(tmp_path, 12) == proposed
 
 
 def test_a_grid_visits_each_point_once(tmp_path):

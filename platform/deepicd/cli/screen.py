@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from deepicd.config import SweepConfig
 from deepicd.records import Trial
 from deepicd.scoring import HEADLINE
 
@@ -30,17 +31,22 @@ class Screen:
         self._progress.print(f"{minutes:3d}:{seconds:02d} {line}", markup=False)
 
     def show_trials(
-        self, trials: Sequence[Trial], metric: str, *, budget: Mapping[str, float]
+        self, trials: Sequence[Trial], sweep: SweepConfig, *, budget: Mapping[str, float]
     ) -> None:
         """Leaderboard and what was spent, or both as JSON."""
+        from deepicd.sweeps.front import pareto_front
         from deepicd.sweeps.progress import trial_table
         from deepicd.sweeps.status import status_row
 
+        front = pareto_front(trials, sweep.pursued)
         if self._as_json:
-            rows = [status_row(trial) for trial in trials]
+            rows = [status_row(trial, front) for trial in trials]
             print(json.dumps({"trials": rows, "budget": dict(budget)}, indent=2))
         else:
-            self._output.print(trial_table(trials, metric))
+            marked = front if sweep.objectives else ()
+            self._output.print(trial_table(trials, sweep.metric, marked))
+            if marked:
+                self._output.print(f"* no other trial beats it at {', '.join(sweep.objectives)}")
             self._output.print(
                 f"{budget['num_started']} of {budget['num_trials']} trials, "
                 f"{budget['num_steps']} of at most {budget['max_steps']} steps, "

@@ -161,4 +161,4 @@ def _show(screen: "Screen", root: Path) -> None:
     is_alive = holder(paths.lock) not in (None, os.getpid())
     trials = read_status(paths, experiment, is_alive=is_alive)
     spent = budget(trials, paths, experiment)
-    screen.show_trials(trials, experiment.sweep.metric, budget=spent)
+    screen.show_trials(trials, experiment.sweep, budget=spent)

@@ -39,10 +39,11 @@ from deepicd.config.parts import (
     TrainingConfig,
     check_batches,
 )
-from deepicd.config.sweep import SweepConfig
+from deepicd.config.sweep import MINIMISED, SweepConfig
 
 __all__ = [
     "HEAD_WIDTHS",
+    "MINIMISED",
     "Choice",
     "DataConfig",
     "Domain",

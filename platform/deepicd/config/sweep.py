@@ -1,11 +1,16 @@
 """The part of an experiment that says what is searched, by whom, and who is stopped early."""
 
-from typing import Literal
+from typing import Literal, get_args
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from deepicd.config.domains import Domain, check_conditions
 from deepicd.config.part import Part
+
+Metric = Literal["hierarchical_f1", "macro_f1_full", "macro_f1_category", "macro_f1_chapter"]
+Minimised = Literal["response_length", "share_unparsable", "gpu_hours"]
+MINIMISED: tuple[str, ...] = get_args(Minimised)
+"""Objectives of which less is better; of all others more is."""
 
 
 class SweepConfig(Part):
@@ -15,10 +20,12 @@ class SweepConfig(Part):
     """Trials to run."""
     max_concurrent: int = Field(default=1, ge=1)
     """Trials at once; more than 1 is refused while verl's TransferQueue is one per cluster."""
-    metric: Literal["hierarchical_f1", "macro_f1_full", "macro_f1_category", "macro_f1_chapter"] = (
-        "hierarchical_f1"
-    )
-    """Validation score to maximise."""
+    metric: Metric = "hierarchical_f1"
+    """Validation score to maximise: it decides who is stopped early and who wins."""
+    objectives: tuple[Metric | Minimised, ...] = ()
+    """What the sampler pursues and the Pareto front is drawn by, `metric` among it; scores are
+    maximised, `response_length` (tokens), `share_unparsable` and `gpu_hours` minimised. Empty: the
+    metric alone."""
     sampler: Literal["tpe", "random", "grid", "sobol"] = "tpe"
     """Who proposes values: Optuna's TPE, its random, grid or quasi-random (Sobol) sampler."""
     scheduler: Literal["asha", "median", "none"] = "asha"
@@ -38,6 +45,22 @@ class SweepConfig(Part):
     def _check_search(cls, search: dict[str, Domain]) -> dict[str, Domain]:
         check_conditions(search)
         return search
+
+    @model_validator(mode="after")
+    def _check_objectives(self) -> "SweepConfig":
+        if len(set(self.objectives)) < len(self.objectives):
+            raise ValueError(f"objectives holds one twice: {self.objectives}; name each once")
+        if self.metric not in self.pursued:
+            raise ValueError(
+                f"objectives {self.objectives} lacks the metric {self.metric}, by which the winner "
+                "is chosen; add it, or set sweep.metric to one of them"
+            )
+        return self
+
+    @property
+    def pursued(self) -> tuple[str, ...]:
+        """The objectives, at least one."""
+        return self.objectives or (self.metric,)
 
     @field_validator("scheduler", mode="before")
     @classmethod

@@ -1,7 +1,7 @@
 """What a sweep shows while it runs: one line a report, and a table of trials."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from ray import tune
@@ -68,8 +68,8 @@ class TrialProgress(tune.Callback):
         self._say(f"trial {trial.trial_id} failed; the sweep goes on")
 
 
-def trial_table(trials: Sequence[Trial], metric: str) -> Table:
-    """Leaderboard, best first."""
+def trial_table(trials: Sequence[Trial], metric: str, front: Collection[str] = ()) -> Table:
+    """Leaderboard, best first; `front` holds the ids of trials to mark."""
     addresses = sorted({address for trial in trials for address in trial.params})
     table = Table(
         "trial", "state", "steps", metric, *(address.split(".")[-1] for address in addresses)
@@ -78,7 +78,7 @@ def trial_table(trials: Sequence[Trial], metric: str) -> Table:
         score = trial.validation.get(metric)
         cells = [show(trial.params.get(address, "")) for address in addresses]
         table.add_row(
-            trial.id,
+            f"{trial.id} *" if trial.id in front else trial.id,
             trial.status,
             str(trial.steps),
             "-" if score is None else f"{score:.3f}",

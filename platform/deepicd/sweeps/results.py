@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from deepicd.config import Experiment
 from deepicd.records import Checkpoint, Trial
+from deepicd.sweeps.front import objectives_of
 
 if TYPE_CHECKING:
     from ray import tune
@@ -36,6 +37,7 @@ def read_trial(result: Any, experiment: Experiment) -> Trial:
         validation=validation_of(best) if best else {},
         checkpoint=checkpoint_of(best) if best else None,
         error=cause_of(error) if error else None,
+        objectives=objectives_of(best, experiment.sweep.pursued) if best else {},
     )
 
 

@@ -25,7 +25,7 @@ from deepicd.records import Trial
 from deepicd.sweeps.checks import check_capacity, check_settings
 from deepicd.sweeps.cleanup import FreeTrial, end_cleaners, live_groups, wait_until_free
 from deepicd.sweeps.progress import Say, TrialProgress, speak_by
-from deepicd.sweeps.results import keep_earlier_reports, read_trials
+from deepicd.sweeps.results import keep_earlier_reports, read_trials, seconds_spent
 from deepicd.sweeps.rules import HalvingRule, MedianRule
 from deepicd.sweeps.searcher import Searcher
 from deepicd.sweeps.space import trial_experiment
@@ -84,6 +84,7 @@ def quieten() -> None:
     os.environ.update(
         RAY_AIR_NEW_OUTPUT="0",
         TUNE_DISABLE_SIGINT_HANDLER="1",
+        TUNE_DISABLE_STRICT_METRIC_CHECKING="1",  # objectives are read at a trial's end
         TUNE_GLOBAL_CHECKPOINT_S=_SNAPSHOT_S,
     )
 
@@ -150,6 +151,7 @@ def run_trial(
         given,
         name=tune.get_context().get_trial_id(),
         storage=storage / TRIALS,
+        spent_s=seconds_spent(storage / TUNE / tune.get_context().get_trial_id()),
         callbacks=[TuneReportCallback()],
     )
 

@@ -15,9 +15,11 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 from ray.tune.search.optuna import OptunaSearch
 
-from deepicd.config import Experiment
-from deepicd.paths import STUDY
+from deepicd.config import MINIMISED, Experiment, Scalar
+from deepicd.paths import STUDY, TUNE
+from deepicd.sweeps.front import objectives_of
 from deepicd.sweeps.grid import grid_trials
+from deepicd.sweeps.results import best_validation, read_history
 from deepicd.sweeps.samplers import build_sampler
 from deepicd.sweeps.space import suggest
 from deepicd.training.trial import OBJECTIVE
@@ -32,23 +34,45 @@ class Searcher(OptunaSearch):
 
     def __init__(self, experiment: Experiment, *, storage: Path) -> None:
         sweep, journal = experiment.sweep, storage.resolve() / STUDY
+        self._sweep, self._tune = sweep, storage.resolve() / TUNE
         journal.parent.mkdir(parents=True, exist_ok=True)
         journal.unlink(missing_ok=True)
         queued = grid_trials(experiment)[: sweep.num_trials] if sweep.sampler == "grid" else None
         super().__init__(
             space=partial(suggest, search=sweep.search),
-            metric=OBJECTIVE,
-            mode="max",
+            metric=list(sweep.objectives) or OBJECTIVE,
+            mode=["min" if name in MINIMISED else "max" for name in sweep.objectives] or "max",
             points_to_evaluate=queued,
             sampler=build_sampler(experiment),
             study_name=experiment.name,
             storage=JournalStorage(JournalFileBackend(str(journal))),
         )
 
+    def suggest(self, trial_id: str) -> dict[str, Scalar] | None:
+        """Values of a new trial, whose Tune id the study notes as the attribute `trial`."""
+        values: dict[str, Scalar] | None = super().suggest(trial_id)
+        self._ot_trials[trial_id].set_user_attr("trial", trial_id)
+        return values
+
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Pass a report on, unless the study has closed the trial."""
         with suppress(UpdateFinishedTrialError):
             super().on_trial_result(trial_id, result)
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """Tell the study what the trial reached at its best validation, whether it came to its end
+        or was stopped. One that failed, or has no such validation, has failed for the study too.
+        """
+        rows = [*read_history(self._tune / trial_id), *([result] if result else [])]
+        best = best_validation(rows, self._sweep.metric)
+        values = objectives_of(best, self._sweep.pursued) if best and not error else {}
+        if len(values) < len(self._sweep.pursued):
+            super().on_trial_complete(trial_id, error=True)
+        else:
+            told = {**values, OBJECTIVE: values[self._sweep.metric]}
+            super().on_trial_complete(trial_id, told)
 
     def restore(self, checkpoint_path: str) -> None:
         """Go on from Tune's snapshot; trials that were proposed after it, and that Tune knows

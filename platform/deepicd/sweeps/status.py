@@ -3,7 +3,7 @@ without Ray.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from deepicd.config import Experiment
 from deepicd.errors import MissingError
 from deepicd.paths import RunPaths
 from deepicd.records import Trial
+from deepicd.sweeps.front import objectives_of
 from deepicd.sweeps.results import (
     best_validation,
     checkpoint_of,
@@ -79,6 +80,7 @@ def unfinished_trial(folder: Path, experiment: Experiment) -> Trial:
         steps=steps,
         validation=validation_of(best) if best else {},
         checkpoint=checkpoint_of(best) if best else None,
+        objectives=objectives_of(best, experiment.sweep.pursued) if best else {},
     )
 
 
@@ -114,13 +116,15 @@ def budget(trials: Sequence[Trial], paths: RunPaths, experiment: Experiment) -> 
     }
 
 
-def status_row(trial: Trial) -> dict[str, Any]:
-    """One trial as `--json` prints it."""
+def status_row(trial: Trial, front: Collection[str] = ()) -> dict[str, Any]:
+    """One trial as `--json` prints it; `front` holds the ids of those that no other beats."""
     return {
         "id": trial.id,
         "state": trial.status,
         "steps": trial.steps,
         "params": dict(trial.params),
         "validation": dict(trial.validation),
+        "objectives": dict(trial.objectives),
+        "is_on_front": trial.id in front,
         "error": trial.error,
     }

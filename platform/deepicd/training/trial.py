@@ -51,8 +51,17 @@ def fit_trial(
     name: str,
     storage: Path,
     callbacks: Sequence[Any] = (),
+    spent_s: float = 0.0,
 ) -> ray.train.Result:
     """Run one trial to its end; blocks.
+
+    Args:
+        experiment: the trial's values.
+        given: start model and splits.
+        name: the trial's id.
+        storage: folder of all trials.
+        callbacks: of Ray Train.
+        spent_s: seconds that the trial ran before its sweep was interrupted.
 
     Raises:
         ray.train.TrainingFailedError: the verl run failed more often than `sweep.max_failures`.
@@ -64,6 +73,7 @@ def fit_trial(
             "given": {key: str(path) for key, path in vars(given).items()},
             "name": name,
             "folder": str(storage.resolve() / name),
+            "since": time.time() - spent_s,
         },
         scaling_config=ScalingConfig(num_workers=1, resources_per_worker={"CPU": 1}),
         run_config=RunConfig(
@@ -111,7 +121,10 @@ def slot_name() -> str:
 def train_on_worker(loop: Mapping[str, Any]) -> None:
     """Body of the Train worker: give the slot this trial, and pass on what it reports."""
     experiment = Experiment.model_validate(loop["experiment"])
-    reporter = Reporter(f"validation/{experiment.sweep.metric}")
+    num_gpus = experiment.training.num_gpus * experiment.training.num_nodes
+    reporter = Reporter(
+        f"validation/{experiment.sweep.metric}", since=loop["since"], num_gpus=num_gpus
+    )
     reporter.report({"step": 0})
     job = prepare_job(experiment, loop)
     Path(job.log).parent.mkdir(parents=True, exist_ok=True)
@@ -145,12 +158,14 @@ def prepare_job(experiment: Experiment, loop: Mapping[str, Any]) -> Job:
 
 class Reporter:
     """Reports to Ray Train; every report carries the worker's placement group, the last validation
-    score, and how the trial started: `start/is_warm`, and `start/seconds` until its first step
-    could begin.
+    score, `cost/gpu_hours` (clock time of the trial, restarts included, times its GPUs), and how
+    the trial started: `start/is_warm`, and `start/seconds` until its first step could begin.
     """
 
-    def __init__(self, metric: str) -> None:
+    def __init__(self, metric: str, *, since: float, num_gpus: int) -> None:
         self._metric = metric
+        self._since = since
+        self._num_gpus = num_gpus
         self._objective = math.nan
         self._expected = 0.0
         self._start: dict[str, float] = {}
@@ -175,6 +190,7 @@ class Reporter:
             **metrics,
             **self._start,
             OBJECTIVE: self._objective,
+            "cost/gpu_hours": (time.time() - self._since) * self._num_gpus / 3600,
             "placement_group": current_placement_group(),
         }
         if folder is None:
