@@ -108,6 +108,16 @@ def test_the_summary_holds_what_is_promised(demo: Demo) -> None:
     assert summary["versions"]["verl"] and summary["seed"] == 1
 
 
+def test_the_winner_is_the_one_that_the_decision_names_with_its_interval(demo: Demo) -> None:
+    decision = json.loads(demo.paths.decision.read_text())
+    assert demo.summary["best"]["trial"] == decision["winner"]
+    assert len(decision["configurations"]) == 4
+    for row in decision["configurations"]:
+        assert row["low"] <= row["mean"] <= row["high"]
+    assert sum(row["p_best"] for row in decision["configurations"]) == pytest.approx(1)
+    assert decision["why"] in " ".join(demo.progress.split())
+
+
 def test_each_trial_is_rewarded_by_its_own_weights(demo: Demo) -> None:
     histories = read_histories(demo.paths.tune)
     weights = {

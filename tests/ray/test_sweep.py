@@ -238,6 +238,19 @@ def test_each_validation_leaves_its_predictions_and_an_interval(swept: Swept) ->
     assert len(notes) == 1 and len(*notes) == swept.experiment.data.num_validation
 
 
+def test_the_decision_names_the_best_with_its_interval(swept: Swept) -> None:
+    from deepicd.sweeps.decision import read_decision
+
+    decision = read_decision(swept.root / "sweep" / "decision.json")
+    first = decision.configurations[0]
+    scores = {
+        trial.id: trial.validation["hierarchical_f1"] for trial in swept.trials if trial.checkpoint
+    }
+    assert decision.winner in first.trials and first.mean == max(scores.values())
+    assert first.low is not None and first.high is not None
+    assert any(f"trial {decision.winner} wins: {decision.why}" in line for line in swept.lines)
+
+
 def test_reward_weights_reach_verl_as_values_of_the_trial(swept: Swept) -> None:
     for trial in swept.trials:
         log = (swept.root / "sweep" / "trials" / trial.id / "verl.yaml").read_text()

@@ -203,3 +203,21 @@ def test_trials_share_an_engine_unless_it_would_be_built_otherwise():
     assert {key(**values) for values in same} == {key()}
     assert len({key(**values) for values in other} | {key()}) == len(other) + 1
     assert engine_key(compose(Experiment()), {"OMP_NUM_THREADS": "1"}) != key()
+
+
+def test_a_trials_seed_changes_seeds_and_nothing_else():
+    from deepicd.config import with_values
+
+    one = Experiment()
+    other = with_values(one, {"seed": one.seed + 1}, place="trial")
+    first, second = (flat(OmegaConf.to_container(compose(trial))) for trial in (one, other))
+    changed = {key for key in first if first[key] != second[key]}
+    assert changed and changed == {key for key, at in verl_config.MAPPED.items() if at == "seed"}
+    assert {first[key] + 1 for key in changed} == {second[key] for key in changed}
+
+
+def flat(values: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(values, dict):
+        return {prefix: values}
+    rows = (flat(value, f"{prefix}.{key}".lstrip(".")) for key, value in values.items())
+    return {key: value for row in rows for key, value in row.items()}

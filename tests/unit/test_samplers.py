@@ -214,6 +214,7 @@ class Trial:
     def __init__(self, name):
         self.trial_id = name
         self.status = "RUNNING"
+        self.config = {}
 
 
 def test_the_median_rule_spares_the_best_and_stops_the_worst():

@@ -4,8 +4,9 @@ import json
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
@@ -13,6 +14,9 @@ from rich.table import Table
 from deepicd.config import SweepConfig
 from deepicd.records import Trial
 from deepicd.scoring import HEADLINE
+
+if TYPE_CHECKING:
+    from deepicd.sweeps.decision import SweepDecision
 
 
 class Screen:
@@ -31,9 +35,14 @@ class Screen:
         self._progress.print(f"{minutes:3d}:{seconds:02d} {line}", markup=False)
 
     def show_trials(
-        self, trials: Sequence[Trial], sweep: SweepConfig, *, budget: Mapping[str, float]
+        self,
+        trials: Sequence[Trial],
+        sweep: SweepConfig,
+        *,
+        budget: Mapping[str, float],
+        decision: "SweepDecision | None" = None,
     ) -> None:
-        """Leaderboard and what was spent, or both as JSON."""
+        """Leaderboard, what was spent and who won, or all of it as JSON."""
         from deepicd.sweeps.front import pareto_front
         from deepicd.sweeps.progress import trial_table
         from deepicd.sweeps.status import status_row
@@ -41,7 +50,9 @@ class Screen:
         front = pareto_front(trials, sweep.pursued)
         if self._as_json:
             rows = [status_row(trial, front) for trial in trials]
-            print(json.dumps({"trials": rows, "budget": dict(budget)}, indent=2))
+            ranking = asdict(decision) if decision else None
+            shown = {"trials": rows, "budget": dict(budget), "decision": ranking}
+            print(json.dumps(shown, indent=2))
         else:
             marked = front if sweep.objectives else ()
             self._output.print(trial_table(trials, sweep.metric, marked))
@@ -52,6 +63,8 @@ class Screen:
                 f"{budget['num_steps']} of at most {budget['max_steps']} steps, "
                 f"{budget['seconds'] / 60:.1f} minutes"
             )
+            if decision and decision.winner:
+                self._output.print(f"winner: trial {decision.winner}, {decision.why}", markup=False)
 
     def show_run(self, summary: Mapping[str, Any], root: Path) -> None:
         """The closing table of a whole run, or its summary as JSON."""

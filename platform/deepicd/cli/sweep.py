@@ -154,11 +154,12 @@ def _show(screen: "Screen", root: Path) -> None:
     from deepicd.paths import RunPaths
     from deepicd.pipeline import experiment_of_run
     from deepicd.pipeline.lock import holder
-    from deepicd.sweeps.status import budget, read_status
+    from deepicd.sweeps.status import budget, read_ranking, read_status
 
     paths = RunPaths(root.resolve())
     experiment = experiment_of_run(paths)
     is_alive = holder(paths.lock) not in (None, os.getpid())
     trials = read_status(paths, experiment, is_alive=is_alive)
     spent = budget(trials, paths, experiment)
-    screen.show_trials(trials, experiment.sweep, budget=spent)
+    decision = read_ranking(paths, experiment)
+    screen.show_trials(trials, experiment.sweep, budget=spent, decision=decision)

@@ -17,7 +17,15 @@ class SweepConfig(Part):
     """How many trials, and how they are stopped early."""
 
     num_trials: int = Field(default=4, ge=1)
-    """Trials to run."""
+    """Configurations to propose; each is a trial for each of `num_seeds`."""
+    num_seeds: int = Field(default=1, ge=1)
+    """Trials of a proposed configuration, with the seeds `seed`, `seed` + 1, …; the sampler is told
+    the mean of their scores."""
+    confirm_top: int = Field(default=0, ge=0)
+    """Best configurations that run again with fresh seeds, once all others are over, before a
+    winner is named among them; 0 names the best as proposed."""
+    confirm_seeds: int = Field(default=2, ge=1)
+    """Fresh seeds, and trials, of each of these."""
     max_concurrent: int = Field(default=1, ge=1)
     """Trials at once; more than 1 is refused while verl's TransferQueue is one per cluster."""
     metric: Metric = "hierarchical_f1"
@@ -61,6 +69,24 @@ class SweepConfig(Part):
     def pursued(self) -> tuple[str, ...]:
         """The objectives, at least one."""
         return self.objectives or (self.metric,)
+
+    @property
+    def total_trials(self) -> int:
+        """Trials at most, repetitions included."""
+        return self.num_trials * self.num_seeds + self.confirm_top * self.confirm_seeds
+
+    @model_validator(mode="after")
+    def _check_repeats(self) -> "SweepConfig":
+        if self.confirm_top > self.num_trials:
+            raise ValueError(
+                f"confirm_top ({self.confirm_top}) is more than num_trials ({self.num_trials}); "
+                "lower it, or propose more"
+            )
+        if "seed" in self.search and (self.num_seeds > 1 or self.confirm_top):
+            raise ValueError(
+                "seed is searched and repeated (num_seeds, confirm_top); take it out of the search"
+            )
+        return self
 
     @field_validator("scheduler", mode="before")
     @classmethod

@@ -143,7 +143,7 @@ def sweep(run: Run, *, is_resumed: bool = False) -> list[Trial]:
     given = TrialInput(
         model=paths.sft, train=paths.grpo_notes, validation=paths.split("validation")
     )
-    with run.stage("sweep", f"{settings.num_trials} trials of up to {steps} GRPO steps"):
+    with run.stage("sweep", f"{settings.total_trials} trials of up to {steps} GRPO steps"):
         return run_sweep(
             run.experiment, given, storage=paths.sweep, say=run.detail, is_resumed=is_resumed
         )
@@ -152,9 +152,9 @@ def sweep(run: Run, *, is_resumed: bool = False) -> list[Trial]:
 def evaluate_best(run: Run, trials: Sequence[Trial]) -> tuple[Trial, Scored]:
     """The sweep's winner, its export checked by loading, scored like the baselines."""
     from deepicd import checkpoints
-    from deepicd.sweeps.run import best_trial
+    from deepicd.sweeps.decision import best_trial, read_decision
 
-    best = best_trial(trials, run.experiment.sweep.metric)
+    best = best_trial(trials, read_decision(run.paths.decision))
     model = model_folder(best)
     checkpoints.verify_by_loading(model)
     return best, score_model(run, f"trial-{best.id}", model, stage="evaluation")

@@ -50,12 +50,12 @@ def plan_sweep(experiment: Experiment, *, step_s: float = 0.0, num_samples: int 
     num_gpus = training.num_gpus * training.num_nodes
     length = experiment.data.max_prompt_tokens + training.max_response_tokens
     answers = training.train_batch_size * training.rollout_n
-    clock = sweep.num_trials * training.total_steps * step_s / 3600
+    clock = sweep.total_trials * training.total_steps * step_s / 3600
     stop = training.total_steps if sweep.scheduler == "none" else sweep.grace_steps
     rng = Random(experiment.seed)
     return Plan(
         trials={
-            "number": sweep.num_trials,
+            "number": sweep.total_trials,
             "at_once": sweep.max_concurrent,
             "steps": training.total_steps,
             "first_stop_at_step": stop,

@@ -8,6 +8,7 @@ from ray import tune
 from rich.table import Table
 
 from deepicd.records import Trial
+from deepicd.sweeps.decision import show_interval
 from deepicd.sweeps.time_left import TimeLeft, clock
 
 Say = Callable[[str], None]
@@ -81,10 +82,15 @@ def trial_table(trials: Sequence[Trial], metric: str, front: Collection[str] = (
             f"{trial.id} *" if trial.id in front else trial.id,
             trial.status,
             str(trial.steps),
-            "-" if score is None else f"{score:.3f}",
+            "-" if score is None else f"{score:.3f}{_interval_of(trial, metric)}",
             *cells,
         )
     return table
+
+
+def _interval_of(trial: Trial, metric: str) -> str:
+    ends = (trial.validation.get(f"{metric}_{end}") for end in ("low", "high"))
+    return show_interval(*ends)
 
 
 def show(value: object) -> str:

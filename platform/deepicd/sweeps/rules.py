@@ -5,6 +5,7 @@ trial to compare with. Each rule therefore learns what a trial has reported, fro
 Tune adds the trial.
 """
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,21 @@ from ray.tune.schedulers import ASHAScheduler, MedianStoppingRule, TrialSchedule
 
 from deepicd.sweeps.results import read_history
 
+Spares = Callable[[Mapping[str, Any]], bool]
+"""Whether a trial with these parameters is never to be stopped."""
+
+
+def spare_none(_: Mapping[str, Any]) -> bool:
+    """Nobody is spared."""
+    return False
+
 
 class HalvingRule(ASHAScheduler):
-    """ASHA that remembers."""
+    """ASHA that remembers, and spares some trials."""
+
+    def __init__(self, *, spares: Spares = spare_none, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self._spares = spares
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
         """Note what the trial reported before the sweep was interrupted, if it is not new."""
@@ -22,18 +35,26 @@ class HalvingRule(ASHAScheduler):
         for row in read_history(Path(trial.path)):
             super().on_trial_result(tune_controller, trial, row)
 
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        """Continue, or stop."""
+        if self._spares(trial.config):
+            return str(TrialScheduler.CONTINUE)
+        return str(super().on_trial_result(tune_controller, trial, result))
+
 
 class MedianRule(MedianStoppingRule):
-    """Compares trials at validations only, and never pauses one (Ray 2.60). Remembers.
+    """Compares trials at validations only, and never pauses one (Ray 2.60). Remembers, and spares
+    some trials.
 
     Between validations, and before the first, a report's objective is an older one or NaN, and NaN
     as a trial's best would stop it. While few trials can be compared Tune's rule pauses a trial for
     a waiting one; ours run one at a time.
     """
 
-    def __init__(self, validation: str, **arguments: Any) -> None:
+    def __init__(self, validation: str, *, spares: Spares = spare_none, **arguments: Any) -> None:
         super().__init__(**arguments)
         self._validation = validation
+        self._spares = spares
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
         """Note what the trial reported before the sweep was interrupted, if it is not new."""
@@ -44,7 +65,7 @@ class MedianRule(MedianStoppingRule):
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Continue, or stop."""
-        if self._validation not in result:
+        if self._validation not in result or self._spares(trial.config):
             return str(TrialScheduler.CONTINUE)
         return str(super().on_trial_result(tune_controller, trial, result))
 

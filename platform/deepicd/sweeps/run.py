@@ -8,7 +8,7 @@ anything starts.
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,13 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from deepicd.config import Experiment, Scalar
 from deepicd.errors import MissingError, SweepError
-from deepicd.paths import TRIALS, TUNE
+from deepicd.paths import DECISION, TRIALS, TUNE
 from deepicd.records import Trial
 from deepicd.sweeps.checks import check_capacity, check_settings
 from deepicd.sweeps.cleanup import FreeTrial, end_cleaners, live_groups, wait_until_free
+from deepicd.sweeps.decision import decide, is_fresh, write_decision
 from deepicd.sweeps.progress import Say, TrialProgress, speak_by
+from deepicd.sweeps.repeats import repeat
 from deepicd.sweeps.results import keep_earlier_reports, read_trials, seconds_spent
 from deepicd.sweeps.rules import HalvingRule, MedianRule
 from deepicd.sweeps.searcher import Searcher
@@ -45,7 +47,8 @@ def run_sweep(
     say: Say = print,
     is_resumed: bool = False,
 ) -> list[Trial]:
-    """Run every trial; Ray must be initialised. Returns the trials in the order they were started.
+    """Run every trial and name the winner (`RUN/sweep/decision.json`); Ray must be initialised.
+    Returns the trials in the order they were started.
 
     With `is_resumed` the sweep in `storage` goes on: sampler, scheduler and trials as it left them.
 
@@ -75,6 +78,9 @@ def run_sweep(
     if all(trial.status == "failed" for trial in trials):
         causes = "; ".join(sorted({str(trial.error) for trial in trials}))
         raise SweepError(f"all {len(trials)} trials of {experiment.name} failed: {causes}")
+    decision = decide(trials, experiment, sweep=storage)
+    write_decision(decision, storage / DECISION)
+    say(f"trial {decision.winner} wins: {decision.why}" if decision.winner else decision.why)
     return trials
 
 
@@ -120,16 +126,16 @@ def build_tuner(experiment: Experiment, given: TrialInput, *, storage: Path) -> 
     """Tune's side of the sweep."""
     sweep = experiment.sweep
     progress = TrialProgress(
-        num_trials=sweep.num_trials,
+        num_trials=sweep.total_trials,
         total_steps=experiment.training.total_steps,
         metric=f"validation/{sweep.metric}",
     )
     return tune.Tuner(
         build_trainable(experiment, given, storage=storage),
         tune_config=tune.TuneConfig(
-            num_samples=sweep.num_trials,
+            num_samples=sweep.total_trials,
             max_concurrent_trials=sweep.max_concurrent,
-            search_alg=Searcher(experiment, storage=storage),
+            search_alg=repeat(Searcher(experiment, storage=storage), experiment),
             scheduler=build_scheduler(experiment),
             trial_dirname_creator=lambda trial: trial.trial_id,
         ),
@@ -158,14 +164,16 @@ def run_trial(
 
 def build_scheduler(experiment: Experiment) -> TrialScheduler:
     """ASHA or the median rule on GRPO steps, or none. A trial that reaches its last step ends by
-    itself, not by the scheduler.
+    itself, not by the scheduler; one that confirms a configuration always does.
     """
     sweep = experiment.sweep
+    spares = partial(is_fresh, experiment=experiment)
     if sweep.scheduler == "none":
         return FIFOScheduler()
     if sweep.scheduler == "median":
         return MedianRule(
             f"validation/{sweep.metric}",
+            spares=spares,
             time_attr="step",
             metric=OBJECTIVE,
             mode="max",
@@ -173,6 +181,7 @@ def build_scheduler(experiment: Experiment) -> TrialScheduler:
             min_samples_required=2,
         )
     return HalvingRule(
+        spares=spares,
         time_attr="step",
         metric=OBJECTIVE,
         mode="max",
@@ -180,15 +189,3 @@ def build_scheduler(experiment: Experiment) -> TrialScheduler:
         max_t=experiment.training.total_steps + 1,
         reduction_factor=sweep.reduction_factor,
     )
-
-
-def best_trial(trials: Sequence[Trial], metric: str) -> Trial:
-    """The trial with the best validation score that has a checkpoint.
-
-    Raises:
-        SweepError: no trial reached a validation.
-    """
-    usable = [trial for trial in trials if trial.checkpoint is not None]
-    if not usable:
-        raise SweepError("no trial reached a validation, so there is no checkpoint to promote")
-    return max(usable, key=lambda trial: trial.validation[metric])

@@ -65,14 +65,24 @@ class Searcher(OptunaSearch):
         """Tell the study what the trial reached at its best validation, whether it came to its end
         or was stopped. One that failed, or has no such validation, has failed for the study too.
         """
+        self.tell(trial_id, {} if error else self.reached(trial_id, result))
+
+    def reached(self, trial_id: str, result: dict[str, Any] | None) -> dict[str, float]:
+        """A trial's objectives at its best validation, the last report included; empty where it
+        lacks one.
+        """
         rows = [*read_history(self._tune / trial_id), *([result] if result else [])]
         best = best_validation(rows, self._sweep.metric)
-        values = objectives_of(best, self._sweep.pursued) if best and not error else {}
-        if len(values) < len(self._sweep.pursued):
-            super().on_trial_complete(trial_id, error=True)
-        else:
+        values = objectives_of(best, self._sweep.pursued) if best else {}
+        return values if len(values) == len(self._sweep.pursued) else {}
+
+    def tell(self, trial_id: str, values: dict[str, float]) -> None:
+        """End a trial of the study with these objectives; without any it has failed."""
+        if values:
             told = {**values, OBJECTIVE: values[self._sweep.metric]}
             super().on_trial_complete(trial_id, told)
+        else:
+            super().on_trial_complete(trial_id, error=True)
 
     def restore(self, checkpoint_path: str) -> None:
         """Go on from Tune's snapshot; trials that were proposed after it, and that Tune knows

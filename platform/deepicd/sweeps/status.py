@@ -12,6 +12,7 @@ from deepicd.config import Experiment
 from deepicd.errors import MissingError
 from deepicd.paths import RunPaths
 from deepicd.records import Trial
+from deepicd.sweeps.decision import SweepDecision, decide, read_decision
 from deepicd.sweeps.front import objectives_of
 from deepicd.sweeps.results import (
     best_validation,
@@ -100,6 +101,17 @@ def settle(trial: Trial, is_over: bool | None, *, is_alive: bool) -> Trial:
     return trial if is_alive else replace(trial, status="pending")
 
 
+def read_ranking(paths: RunPaths, experiment: Experiment) -> SweepDecision | None:
+    """Who won and why; None while the sweep goes on."""
+    if not paths.trials.is_file():
+        return None
+    if paths.decision.is_file():
+        return read_decision(paths.decision)
+    folders = [paths.tune / trial["id"] for trial in json.loads(paths.trials.read_text("utf-8"))]
+    trials = [unfinished_trial(folder, experiment) for folder in folders if folder.is_dir()]
+    return decide(trials, experiment, sweep=paths.sweep)
+
+
 def budget(trials: Sequence[Trial], paths: RunPaths, experiment: Experiment) -> dict[str, float]:
     """What the sweep may spend and has spent: trials, GRPO steps, seconds of trials, and hours of
     GPUs (of logical slots on the CPU profile) that they held.
@@ -107,10 +119,10 @@ def budget(trials: Sequence[Trial], paths: RunPaths, experiment: Experiment) -> 
     seconds = sum(seconds_spent(paths.tune / trial.id) for trial in trials)
     training = experiment.training
     return {
-        "num_trials": experiment.sweep.num_trials,
+        "num_trials": experiment.sweep.total_trials,
         "num_started": len(trials),
         "num_steps": sum(trial.steps for trial in trials),
-        "max_steps": experiment.sweep.num_trials * training.total_steps,
+        "max_steps": experiment.sweep.total_trials * training.total_steps,
         "seconds": round(seconds, 1),
         "gpu_hours": round(seconds * training.num_gpus * training.num_nodes / 3600, 4),
     }
