@@ -150,6 +150,36 @@ def status(
     _show(Screen(as_json=as_json), runs / name)
 
 
+@app.command()
+def replay(
+    name: Annotated[str, typer.Argument(help="Name of the run.")],
+    runs: RunsOption = Path("runs"),
+    scheduler: Annotated[str, typer.Option(help="asha, median or none.")] = "asha",
+    grace: Annotated[int, typer.Option(help="Grace steps; 0: the run's own.", min=0)] = 0,
+    factor: Annotated[int, typer.Option(help="ASHA's halving rate; 0: the run's own.", min=0)] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what early stopping would have cost and saved on a run's recorded curves.
+
+    Example: deepicd sweep replay full --scheduler asha --grace 4
+    """
+    from deepicd.paths import RunPaths
+    from deepicd.pipeline import experiment_of_run
+    from deepicd.sweeps import replay as replays
+
+    paths = RunPaths((runs / name).resolve())
+    experiment = experiment_of_run(paths)
+    given: dict[str, str | int] = {
+        "scheduler": scheduler,
+        "grace_steps": grace,
+        "reduction_factor": factor,
+    }
+    settings = {key: value for key, value in given.items() if value}
+    found = replays.replay(replays.read_curves(paths, experiment), experiment, settings)
+    lines = [json.dumps(asdict(found), indent=2)] if as_json else replays.describe(found)
+    typer.echo("\n".join(lines))
+
+
 def _show(screen: "Screen", root: Path) -> None:
     from deepicd.paths import RunPaths
     from deepicd.pipeline import experiment_of_run

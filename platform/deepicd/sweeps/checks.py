@@ -43,6 +43,14 @@ def check_settings(experiment: Experiment) -> None:
             "sweep on its own cluster"
         )
     check_grid(sweep)
+    check_early_stopping(experiment)
+
+
+def check_early_stopping(experiment: Experiment) -> None:
+    """Raise ConfigError for a grace period at which nothing is validated, or that leaves nothing
+    to stop.
+    """
+    sweep = experiment.sweep
     grace, every = sweep.grace_steps, experiment.training.validate_every
     if sweep.scheduler != "none" and grace % every:
         raise ConfigError(
