@@ -9,9 +9,16 @@ import pyarrow.parquet as pq
 import pytest
 from omegaconf import OmegaConf
 
-from deepicd.config import Experiment, known_addresses, load_experiment
+from deepicd.config import (
+    Experiment,
+    known_addresses,
+    load_experiment,
+    parse_experiment,
+    with_values,
+)
 from deepicd.errors import ConfigError, DataError
 from deepicd.training import verl_config
+from deepicd.training.differences import check_mapped, differences
 from deepicd.training.verl_sft_config import compose_sft
 
 EXPERIMENTS = sorted((Path(__file__).parents[2] / "experiments").glob("*.toml"))
@@ -180,8 +187,6 @@ def test_only_the_cpu_profile_names_its_platform_in_the_environment():
 
 
 def test_trials_share_an_engine_unless_it_would_be_built_otherwise():
-    from deepicd.config import with_values
-    from deepicd.training.warm import engine_key
 
     def key(**values: Any) -> str:
         changed = {name.replace("__", "."): value for name, value in values.items()}
@@ -206,8 +211,6 @@ def test_trials_share_an_engine_unless_it_would_be_built_otherwise():
 
 
 def test_a_trials_seed_changes_seeds_and_nothing_else():
-    from deepicd.config import with_values
-
     one = Experiment()
     other = with_values(one, {"seed": one.seed + 1}, place="trial")
     first, second = (flat(OmegaConf.to_container(compose(trial))) for trial in (one, other))
@@ -221,3 +224,28 @@ def flat(values: Any, prefix: str = "") -> dict[str, Any]:
         return {prefix: values}
     rows = (flat(value, f"{prefix}.{key}".lstrip(".")) for key, value in values.items())
     return {key: value for row in rows for key, value in row.items()}
+
+
+def test_only_what_is_searched_differs_between_trials():
+    search = {
+        "training.rollout_n": {"type": "choice", "values": [4, 8]},
+        "rewards.weights.hierarchy": {"type": "uniform", "low": 0.1, "high": 1.0},
+        "rewards.preset": {"type": "choice", "values": ["default", "strict"]},
+    }
+    experiment = parse_experiment({"sweep": {"search": search}}, "here")
+    check_mapped(experiment)
+    trials = [
+        with_values(experiment, {"training.rollout_n": number, "rewards.weights.hierarchy": weight})
+        for number, weight in ((4, 0.2), (8, 0.7))
+    ]
+    kwargs = "reward.custom_reward_function.reward_kwargs"
+    assert differences(trials) == {
+        "actor_rollout_ref.rollout.n": [4, 8],
+        f"{kwargs}.weights.hierarchy": [0.2, 0.7],
+    }
+
+
+def test_a_searched_verl_key_that_the_installed_verl_lacks_is_refused():
+    search = {"verl.actor_rollout_ref.actor.grad_clipp": {"type": "uniform", "low": 0, "high": 1}}
+    with pytest.raises(ConfigError, match=r"unknown key .*grad_clipp \(nearest: .*grad_clip\)"):
+        check_mapped(parse_experiment({"sweep": {"search": search}}, "here"))

@@ -121,6 +121,13 @@ def test_a_switch_that_is_searched_too_makes_its_coefficient_act(address, switch
     assert isinstance(experiment.sweep.search[switch], Choice)
 
 
+def test_a_coefficient_that_is_drawn_only_while_its_switch_is_off_is_refused():
+    address, switch = "training.kl_coef", "training.use_kl_in_reward"
+    for value, acts in ((True, True), (False, False)):
+        experiment = searching({address: UNIFORM | {"when": {switch: value}}, switch: BOTH})
+        assert (idle_reason(experiment, address) == "") is acts
+
+
 def test_lengths_of_prompts_may_be_searched_while_no_note_is_left_out():
     address = "data.max_prompt_tokens"
     assert idle_reason(parse_experiment({}, "here"), address) == ""

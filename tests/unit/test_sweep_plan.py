@@ -8,8 +8,12 @@ from typer.testing import CliRunner
 
 from deepicd import cli
 from deepicd.config import Choice, FloatRange, IntRange, load_experiment, parse_experiment
-from deepicd.sweeps.plan import count_parameters, draw, plan_sweep
+from deepicd.errors import CapacityError, ConfigError, MissingError
+from deepicd.sweeps.memory import check_memory, count_parameters, estimate_memory
+from deepicd.sweeps.plan import draw, hours_at_most, plan_sweep
+from deepicd.sweeps.prices import find_machines, read_prices
 
+SWEEP_PLAN = ("sweep", "plan")
 QWEN_7B = {
     "hidden_size": 3584,
     "num_hidden_layers": 28,
@@ -30,7 +34,7 @@ def test_the_demo_on_paper(root):
         "updates": 1,
         "max_tokens": 128 * (192 + 48),
     }
-    assert planned.resources == {"gpus_per_node": 1, "gpus": 1}
+    assert planned.resources == {"gpus_per_node": 1, "nodes": 1, "gpus": 1, "gpus_at_once": 1}
     assert planned.memory_gb["logits"] == pytest.approx(64 * 240 * 1024 * 4 / 1e9, abs=0.01)
     assert planned.hours == {"clock": 0.2, "gpu": 0.2}
     assert len(planned.samples) == 3 and len({str(row) for row in planned.samples}) == 3
@@ -50,7 +54,67 @@ def test_the_published_run_on_paper(root, tmp_path):
     planned = plan_sweep(experiment)
     assert planned.resources["gpus"] == 4 and planned.hours == {}
     assert planned.memory_gb["logits"] == pytest.approx(15, abs=0.3)  # 16 x 3072 x 152k in bf16
-    assert planned.memory_gb["training"] == pytest.approx(7.6 * 16, rel=0.02)
+    trained = [planned.memory_gb[part] for part in ("weights", "gradients", "optimiser")]
+    assert sum(trained) == pytest.approx(7.6 * 16 / 4, rel=0.02)  # sharded over four GPUs
+    assert planned.memory_gb["reference"] == pytest.approx(7.6, rel=0.02)
+    assert "engine" not in planned.memory_gb  # a share of a GPU that nobody named
+
+
+@pytest.fixture
+def published(root, tmp_path):
+    def load(*overrides):
+        (tmp_path / "config.json").write_text(json.dumps(QWEN_7B))
+        given = [f"model.path={tmp_path}", *overrides]
+        return load_experiment(root / "experiments" / "deepicd_r1_7b.toml", given)
+
+    return load
+
+
+def test_what_fits_a_gpu_and_what_surely_does_not(published):
+    check_memory(published(), 80, place="A100-80GB")
+    parts = estimate_memory(published(), 80)
+    assert parts["engine"] == pytest.approx(0.4 * 80 * 2**30 / 1e9, abs=0.01)
+    assert parts["kv_cache"] == pytest.approx(parts["engine"] - 15.2, abs=0.1)
+    with pytest.raises(CapacityError, match=r"an update takes at least .* A100-40GB has 42\.9"):
+        check_memory(published(), 40, place="A100-40GB")
+    share = "verl.actor_rollout_ref.rollout.gpu_memory_utilization"
+    greedy = published(f"{share}=0.9")
+    with pytest.raises(CapacityError, match=r"rollouts take at least"):
+        check_memory(greedy, 80, place="A100-80GB")
+    meagre = published(f"{share}=0.1")
+    with pytest.raises(CapacityError, match=r"vLLM's weights take 15\.2 GB"):
+        check_memory(meagre, 80, place="A100-80GB")
+    searched = (
+        'sweep.search={"training.ppo_micro_batch_size_per_gpu"={type="choice",values=[1,64]}}'
+    )
+    with pytest.raises(CapacityError, match="logits 59"):
+        check_memory(published(searched), 80, place="A100-80GB")
+
+
+def test_trials_at_once_shorten_the_clock_and_not_the_gpu_hours(published):
+    experiment = published(
+        "sweep.num_trials=5", "sweep.max_concurrent=2", "training.total_steps=60"
+    )
+    assert hours_at_most(experiment, 60.0) == pytest.approx({"clock": 3.0, "gpu": 20.0})
+    planned = plan_sweep(experiment)
+    assert planned.resources["gpus_at_once"] == 8
+
+
+def test_a_machine_is_found_by_its_name_or_by_its_gpu(tmp_path):
+    table = read_prices()
+    assert table.as_of and all(machine.usd_per_hour > 0 for machine in table.machines)
+    assert {machine.provider for machine in table.machines} == {"aws", "gcp", "azure"}
+    (machine,) = find_machines(table, "P4DE.24xlarge")
+    assert machine.usd_per_gpu_hour == pytest.approx(machine.usd_per_hour / 8)
+    rates = [found.usd_per_gpu_hour for found in find_machines(table, "a100-80gb")]
+    assert len(rates) == 3 and rates == sorted(rates)
+    with pytest.raises(ConfigError, match=r"no machine or GPU 'H100' .*H100-"):
+        find_machines(table, "H100")
+    with pytest.raises(MissingError, match="no price table"):
+        read_prices(tmp_path / "none.toml")
+    (tmp_path / "bad.toml").write_text('as_of = "2026"')
+    with pytest.raises(ConfigError, match="no price table like"):
+        read_prices(tmp_path / "bad.toml")
 
 
 def test_parameters_are_counted_from_the_configuration():
@@ -88,7 +152,12 @@ def test_the_command_prints_the_plan_and_refuses_what_cannot_run(root):
     file = str(root / "experiments" / "demo.toml")
     shown = CliRunner().invoke(cli.app, ["sweep", "plan", file, "--step-s", "12"])
     assert shown.exit_code == 0 and "answers 128" in shown.output and "clock 0.2" in shown.output
+    assert "usd" not in shown.output
+    cost = [*SWEEP_PLAN, file, "--step-s", "60", "--gpu", "H100-94GB"]
+    priced = CliRunner().invoke(cli.app, cost)
+    assert "usd 6.98" in priced.output and "prices of 2026-" in priced.output
     values = CliRunner().invoke(cli.app, ["sweep", "plan", file, "--json"])
     assert json.loads(values.output)["trials"]["number"] == 4
-    wrong = ["sweep", "plan", file, "--set", "sweep.max_concurrent=2"]
-    assert "max_concurrent is 2" in str(CliRunner().invoke(cli.app, wrong).exception)
+    open_to_all = [*SWEEP_PLAN, file, "--set", "serving.host=0.0.0.0"]
+    refused = CliRunner().invoke(cli.app, open_to_all, env={"DEEPICD_TOKEN": ""})
+    assert "DEEPICD_TOKEN is not set" in str(refused.exception)

@@ -1,22 +1,22 @@
 """`deepicd sweep`: run a sweep, stop it, go on with it, look at its trials."""
 
-import json
 import os
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from deepicd.cli.sweep_plan import plan
+
 if TYPE_CHECKING:
     from deepicd.cli.screen import Screen
-    from deepicd.config import Experiment
 
 STOP_TIMEOUT_S = 120.0
 
 app = typer.Typer(no_args_is_help=True, help="Run a hyperparameter sweep and look at its trials.")
 RunsOption = Annotated[Path, typer.Option(help="Folder of the runs.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+app.command()(plan)
 
 
 @app.command()
@@ -42,63 +42,6 @@ def run(
     root = runs / (name or experiment.name)
     run_until_sweep(experiment, root, say=screen.say)
     _show(screen, root)
-
-
-@app.command()
-def plan(
-    file: Annotated[Path, typer.Argument(help="Experiment file.")],
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", help="ADDRESS=VALUE, may be repeated.")
-    ] = None,
-    step_s: Annotated[
-        float, typer.Option(help="Measured seconds of one GRPO step, for the hours.", min=0)
-    ] = 0.0,
-    is_composed: Annotated[
-        bool, typer.Option("--verl", help="Print verl's configuration of the first drawn trial.")
-    ] = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Show what a sweep would do, and refuse what cannot run; nothing is started.
-
-    Example: deepicd sweep plan experiments/demo.toml --step-s 12
-    """
-    from deepicd.config import load_experiment, with_values
-    from deepicd.sweeps.checks import check_settings
-    from deepicd.sweeps.plan import plan_sweep
-
-    experiment = load_experiment(file, overrides or [])
-    check_settings(experiment)
-    planned = plan_sweep(experiment, step_s=step_s)
-    if is_composed:
-        typer.echo(_verl_yaml(with_values(experiment, planned.samples[0], place="drawn trial")))
-    elif as_json:
-        typer.echo(json.dumps(asdict(planned), indent=2))
-    else:
-        for name, values in asdict(planned).items():
-            rows = values if isinstance(values, tuple) else [values]
-            for row in rows:
-                cells = (f"{key} {_shown(value)}" for key, value in row.items())
-                typer.echo(f"{name:10} {', '.join(cells)}")
-
-
-def _shown(value: float | int | str | bool) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _verl_yaml(experiment: "Experiment") -> str:
-    from omegaconf import OmegaConf
-
-    from deepicd.training.verl_config import compose_grpo
-
-    composed = compose_grpo(
-        experiment,
-        model=experiment.model.path or Path("SFT"),
-        train=Path("NOTES/train.parquet"),
-        validation=Path("NOTES/validation.parquet"),
-        out=Path("OUT"),
-    )
-    text: str = OmegaConf.to_yaml(composed)
-    return text
 
 
 @app.command()

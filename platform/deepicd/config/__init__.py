@@ -15,6 +15,7 @@ from deepicd.config.domains import (
     all_values,
     distinct_trials,
     draw_trial,
+    extreme_trials,
     with_parents,
 )
 from deepicd.config.files import (
@@ -28,6 +29,7 @@ from deepicd.config.files import (
 from deepicd.config.part import Part, Scalar
 from deepicd.config.parts import (
     HEAD_WIDTHS,
+    MLP_RATIO,
     DataConfig,
     Experiment,
     JudgeConfig,
@@ -44,6 +46,7 @@ from deepicd.config.sweep import MINIMISED, SweepConfig
 __all__ = [
     "HEAD_WIDTHS",
     "MINIMISED",
+    "MLP_RATIO",
     "Choice",
     "DataConfig",
     "Domain",
@@ -66,6 +69,7 @@ __all__ = [
     "distinct_trials",
     "draw_trial",
     "dump_experiment",
+    "extreme_trials",
     "fingerprint",
     "known_addresses",
     "load_experiment",

@@ -17,6 +17,8 @@ from deepicd.records import Limits
 
 HEAD_WIDTHS = (32, 64, 80, 96, 112, 128)
 """Widths of an attention head that vLLM's CPU backend computes."""
+MLP_RATIO = 4
+"""Width of the built model's feed-forward layers, in times its `hidden_size`."""
 
 
 class DataConfig(Part):

@@ -145,11 +145,18 @@ def _running(
 
 def check_before_start(experiment: Experiment) -> None:
     """Refuse at once what a later stage would refuse: the port, the token, the search space."""
-    from deepicd.serving.endpoint import check_port, read_token
+    from deepicd.serving.endpoint import check_port
+    from deepicd.serving.settings import ServingSettings
+
+    check_plan(experiment)
+    check_port(ServingSettings.of_experiment(experiment))
+
+
+def check_plan(experiment: Experiment) -> None:
+    """Refuse what cannot run on any machine: settings, missing paths, an endpoint without token."""
+    from deepicd.serving.endpoint import read_token
     from deepicd.serving.settings import ServingSettings
     from deepicd.sweeps.checks import check_settings
 
-    settings = ServingSettings.of_experiment(experiment)
     check_settings(experiment)
-    check_port(settings)
-    read_token(settings)
+    read_token(ServingSettings.of_experiment(experiment))

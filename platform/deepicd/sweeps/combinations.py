@@ -4,6 +4,8 @@ Only whole numbers and sets of values can fail together: batch sizes that do not
 weights that are all 0. All their combinations are looked at, not only the ends.
 """
 
+from functools import partial
+
 from deepicd.config import (
     Choice,
     Domain,
@@ -12,6 +14,7 @@ from deepicd.config import (
     Scalar,
     all_values,
     distinct_trials,
+    draw_trial,
     with_parents,
     with_values,
 )
@@ -36,21 +39,24 @@ def check_combinations(experiment: Experiment) -> None:
 
 
 def combinations(experiment: Experiment) -> list[dict[str, Scalar]]:
-    """Every combination of the batch sizes that the sweep searches, with what they depend on."""
+    """Every combination of batch sizes that a trial can have, with what they depend on."""
     search = experiment.sweep.search
-    searched = [address for address in _BATCHES if address in search]
-    return distinct_trials(with_parents(search, searched), all_values)
+    searched = with_parents(search, [address for address in _BATCHES if address in search])
+    return distinct_trials(searched, all_values)
 
 
 def _check_weights(experiment: Experiment) -> None:
     """All weights 0 at once: a point of a grid, or of choices; chance never hits an end."""
+    least = partial(_least, is_grid=experiment.sweep.sampler == "grid")
+    trial = draw_trial(experiment.sweep.search, lambda _, domain: least(domain))
     lowest = {
-        address.removeprefix(_WEIGHT): _least(domain, is_grid=experiment.sweep.sampler == "grid")
-        for address, domain in experiment.sweep.search.items()
+        address.removeprefix(_WEIGHT): float(value)
+        for address, value in trial.items()
         if address.startswith(_WEIGHT)
     }
+    preset = trial.get("rewards.preset", experiment.rewards.preset)
     try:
-        resolve_weights(experiment.rewards.preset, {**experiment.rewards.weights, **lowest})
+        resolve_weights(str(preset), {**experiment.rewards.weights, **lowest})
     except ConfigError as error:
         raise ConfigError(
             f"[sweep.search] at the least of every weight: {error} In every trial: give one part a "
@@ -58,7 +64,8 @@ def _check_weights(experiment: Experiment) -> None:
         ) from None
 
 
-def _least(domain: Domain, *, is_grid: bool) -> float:
+def _least(domain: Domain, *, is_grid: bool) -> Scalar:
     if isinstance(domain, Choice):
-        return min(map(float, domain.values))
-    return float(domain.low if is_grid or not isinstance(domain, FloatRange) else domain.high)
+        numbers = [value for value in domain.values if not isinstance(value, str)]
+        return min(numbers, default=domain.values[0])
+    return domain.low if is_grid or not isinstance(domain, FloatRange) else domain.high

@@ -36,8 +36,10 @@ _WEIGHT = "rewards.weights."
 
 
 def _needs(switch: str) -> Rule:
-    def rule(experiment: Experiment, _: str) -> str:
-        if any(possible(experiment, switch)):
+    def rule(experiment: Experiment, address: str) -> str:
+        domain = experiment.sweep.search.get(address)
+        drawn_with = domain.when.get(switch) if domain is not None else None
+        if any(drawn_with or possible(experiment, switch)):
             return _ACTS
         return f"{switch} is false in every trial; set it, or search it too"
 
@@ -217,16 +219,24 @@ def possible(
     experiment: Experiment, address: str, default: Scalar | None = None
 ) -> tuple[Scalar, ...]:
     """Values that an address has in trials of the sweep: what is searched (both ends of a range),
-    else the experiment's one; `default` for a verl key that the experiment does not set.
+    and the experiment's own where it is not drawn; `default` for a key that neither sets.
     """
     domain = experiment.sweep.search.get(address)
-    if domain is not None:
-        return domain.values if isinstance(domain, Choice) else (domain.low, domain.high)
-    if address.startswith("verl."):
-        value = experiment.verl.get(address.removeprefix("verl."), default)
-        return () if value is None else (value,)
+    own = () if domain is not None and not domain.when else _own(experiment, address, default)
+    if domain is None:
+        return own
+    return (*(domain.values if isinstance(domain, Choice) else (domain.low, domain.high)), *own)
+
+
+def _own(experiment: Experiment, address: str, default: Scalar | None) -> tuple[Scalar, ...]:
     part, _, name = address.partition(".")
-    return (getattr(getattr(experiment, part), name),)
+    if part == "verl":
+        value = experiment.verl.get(name, default)
+    elif address.startswith(_WEIGHT):
+        value = experiment.rewards.weights.get(address.removeprefix(_WEIGHT), default)
+    else:
+        value = getattr(getattr(experiment, part), name)
+    return () if value is None else (value,)
 
 
 def greatest_weights(experiment: Experiment, preset: str) -> dict[str, float]:

@@ -26,7 +26,7 @@ from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers, trainers
 from transformers import GenerationConfig, Qwen2Config, Qwen2ForCausalLM, Qwen2Tokenizer
 
 from deepicd import checkpoints
-from deepicd.config import ModelConfig
+from deepicd.config import MLP_RATIO, ModelConfig
 from deepicd.errors import DataError
 from deepicd.prompts import CHAT_TEMPLATE, END_OF_TURN, SYSTEM_PROMPT
 
@@ -36,7 +36,6 @@ TAGS = ("<think>", "</think>", "<diagnosis>", "</diagnosis>")
 MAX_POSITIONS = 4096
 """Longest sequence in tokens; rotary positions cost nothing until they are used."""
 
-_MLP_RATIO = 4
 _DTYPES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
 """safetensors' name of a type → torch's."""
 
@@ -114,7 +113,7 @@ def init_model(config: ModelConfig, tokenizer: Any, *, seed: int) -> Any:
     shape = Qwen2Config(
         vocab_size=len(tokenizer),
         hidden_size=config.hidden_size,
-        intermediate_size=_MLP_RATIO * config.hidden_size,
+        intermediate_size=MLP_RATIO * config.hidden_size,
         num_hidden_layers=config.num_layers,
         num_attention_heads=config.num_heads,
         num_key_value_heads=config.num_heads,

@@ -199,6 +199,12 @@ def compose_grpo(
     return config
 
 
+def setting(experiment: Experiment, key: str, default: Any = None) -> Any:
+    """A verl key's value as the experiment or its profile sets it; `default` where verl's stays."""
+    settings = _BOTH | _PROFILES[experiment.profile] | _mapped(experiment) | experiment.verl
+    return settings.get(key, default)
+
+
 def worker_env(experiment: Experiment) -> dict[str, str]:
     """Environment of every process of a verl run; never holds a value that we sweep."""
     env = {

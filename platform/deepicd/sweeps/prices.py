@@ -1,0 +1,83 @@
+"""What a GPU costs by the hour: a dated table of machines, the package's own or one's own.
+
+In: a TOML file like `data/prices.toml`, and the name of a machine or of a GPU. Out: the machines
+that it names. Nothing is asked over the network, so a price is as good as the table's date.
+"""
+
+import tomllib
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+
+from pydantic import Field, ValidationError
+
+from deepicd.config import Part, nearest
+from deepicd.errors import ConfigError, MissingError
+
+
+class Machine(Part):
+    """One kind of machine that can be rented."""
+
+    provider: str
+    name: str
+    """The provider's name of it."""
+    gpu: str
+    num_gpus: int = Field(ge=1)
+    gpu_memory_gib: float = Field(gt=0)
+    """Memory of one GPU, in GiB."""
+    usd_per_hour: float = Field(ge=0)
+    """Price of the whole machine, in USD per hour."""
+
+    @property
+    def usd_per_gpu_hour(self) -> float:
+        """Its share for one GPU, as if all of them were used."""
+        return self.usd_per_hour / self.num_gpus
+
+
+class PriceTable(Part):
+    """Prices of one day."""
+
+    as_of: str
+    """When they were looked up: YYYY-MM, or a day."""
+    source: str
+    """Where they are from, in words."""
+    machines: tuple[Machine, ...] = Field(min_length=1)
+
+
+def read_prices(path: Path | None = None) -> PriceTable:
+    """The table in a file; the package's own without one.
+
+    Raises:
+        MissingError: no such file.
+        ConfigError: not TOML, or not such a table.
+    """
+    file = path or resources.files("deepicd").joinpath("data/prices.toml")
+    if not file.is_file():
+        raise MissingError(f"no price table at {file}; deepicd/data/prices.toml shows its form")
+    try:
+        return PriceTable.model_validate(tomllib.loads(file.read_text(encoding="utf-8")))
+    except (tomllib.TOMLDecodeError, ValidationError) as error:
+        raise ConfigError(
+            f"{file} is no price table like deepicd/data/prices.toml: {error}"
+        ) from None
+
+
+def find_machines(table: PriceTable, name: str) -> Sequence[Machine]:
+    """Machines of that name or with that GPU, cheapest GPU-hour first; case does not matter.
+
+    Raises:
+        ConfigError: the table has neither.
+    """
+    wanted = name.casefold()
+    found = [
+        machine
+        for machine in table.machines
+        if wanted in (machine.name.casefold(), machine.gpu.casefold())
+    ]
+    if found:
+        return sorted(found, key=lambda machine: machine.usd_per_gpu_hour)
+    known = sorted({word for machine in table.machines for word in (machine.gpu, machine.name)})
+    raise ConfigError(
+        f"no machine or GPU {name!r} in the price table of {table.as_of}{nearest(name, known)}; "
+        f"known: {', '.join(known)}; --prices FILE takes a table of your own"
+    )
