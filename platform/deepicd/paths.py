@@ -95,6 +95,11 @@ class RunPaths:
         return self.sweep / DECISION
 
     @property
+    def swept(self) -> Path:
+        """The experiment that this sweep was started with (JSON); `resume` holds to it."""
+        return self.sweep / "experiment.json"
+
+    @property
     def trials(self) -> Path:
         """Trials of a finished sweep, as JSON."""
         return self.root / "trials.json"

@@ -187,6 +187,7 @@ def test_only_the_cpu_profile_names_its_platform_in_the_environment():
 
 
 def test_trials_share_an_engine_unless_it_would_be_built_otherwise():
+    from deepicd.training.warm import engine_key
 
     def key(**values: Any) -> str:
         changed = {name.replace("__", "."): value for name, value in values.items()}

@@ -9,13 +9,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from deepicd.config import parse_experiment
+from deepicd.config import dump_experiment, parse_experiment
 from deepicd.errors import ConfigError, DataError, MissingError
 from deepicd.notes.build import read_split, write_split
 from deepicd.notes.subset import leave_out_patients
 from deepicd.paths import RunPaths
-from deepicd.pipeline import check_before_start, summary
-from deepicd.pipeline.run import Run, prepare_root
+from deepicd.pipeline import check_before_start, resume_sweep, summary
+from deepicd.pipeline.run import Run, check_folder, prepare_root
 from deepicd.pipeline.stages import Scored, build_start_model, headline, lineage_of, model_folder
 from deepicd.records import Checkpoint, Decision, Note, Prediction, Trial
 from deepicd.scoring import score_predictions
@@ -115,6 +115,34 @@ def test_an_earlier_run_is_kept_beside_a_new_one(tmp_path):
     assert again == first and not list(again.iterdir())
     assert (tmp_path / "demo.previous" / "summary.json").is_file()
     assert len(said) == 1 and "started anew" in said[0]
+
+
+def test_a_run_is_started_anew_in_its_own_folder_only(tmp_path):
+    experiment, other = (
+        parse_experiment({"training": {"total_steps": steps}}, "here") for steps in (4, 8)
+    )
+    root = tmp_path / "demo"
+    check_folder(root, experiment)
+    dump_experiment(experiment, RunPaths(root).experiment)
+    check_folder(root, experiment)
+    with pytest.raises(ConfigError, match=r"training\.total_steps is 4 there and 8 here; choose"):
+        check_folder(root, other)
+    RunPaths(root).experiment.write_text('{"nam": "x"}')
+    with pytest.raises(ConfigError, match=r"no experiment of this version \(1 faults\)"):
+        check_folder(root, experiment)
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter.tex").touch()
+    with pytest.raises(ConfigError, match=r"holds chapter\.tex and no run"):
+        check_folder(tmp_path / "thesis", experiment)
+
+
+def test_a_sweep_goes_on_with_the_experiment_it_was_started_with_only(tmp_path):
+    paths = RunPaths(tmp_path)
+    experiment = parse_experiment({"sweep": {"search": SEARCH}}, "here")
+    dump_experiment(experiment, paths.swept)
+    dump_experiment(experiment.model_copy(update={"seed": 7}), paths.experiment)
+    with pytest.raises(ConfigError, match="another experiment: seed is 1 there and 7 here; put"):
+        resume_sweep(tmp_path, say=print)
 
 
 def test_a_stage_is_timed_and_numbered(tmp_path):

@@ -210,6 +210,12 @@ def test_a_scheduler_that_could_stop_nothing_is_refused(name):
     check_settings(experiment(scheduler="none", grace_steps=40))
 
 
+def test_a_median_of_too_few_trials_is_refused():
+    with pytest.raises(ConfigError, match="would stop nobody"):
+        check_settings(experiment(scheduler="median", num_trials=2))
+    check_settings(experiment(scheduler="median", num_trials=3))
+
+
 class Trial:
     def __init__(self, name):
         self.trial_id = name

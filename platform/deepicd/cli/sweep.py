@@ -1,6 +1,8 @@
 """`deepicd sweep`: run a sweep, stop it, go on with it, look at its trials."""
 
+import json
 import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 

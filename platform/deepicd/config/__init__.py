@@ -19,6 +19,7 @@ from deepicd.config.domains import (
     with_parents,
 )
 from deepicd.config.files import (
+    differing,
     dump_experiment,
     fingerprint,
     load_experiment,
@@ -66,6 +67,7 @@ __all__ = [
     "TrainingConfig",
     "all_values",
     "check_batches",
+    "differing",
     "distinct_trials",
     "draw_trial",
     "dump_experiment",

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +76,25 @@ def dump_experiment(experiment: Experiment, path: Path) -> None:
 def read_experiment(path: Path) -> Experiment:
     """The experiment that `dump_experiment` wrote; `path` must exist."""
     return Experiment.model_validate_json(path.read_text(encoding="utf-8"))
+
+
+def differing(one: Experiment, other: Experiment) -> dict[str, tuple[Any, Any]]:
+    """Address → both values, where two experiments differ."""
+    tables = (dict(_flat(each.model_dump(mode="json"), "")) for each in (one, other))
+    left, right = tables
+    return {
+        address: (left.get(address), right.get(address))
+        for address in dict.fromkeys((*left, *right))
+        if left.get(address) != right.get(address)
+    }
+
+
+def _flat(table: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    for name, value in table.items():
+        if isinstance(value, dict) and value:
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
 
 
 def fingerprint(part: BaseModel) -> str:

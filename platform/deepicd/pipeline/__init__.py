@@ -20,7 +20,14 @@ from deepicd.errors import MissingError, SweepError
 from deepicd.paths import RunPaths
 from deepicd.pipeline import release, stages, summary
 from deepicd.pipeline.lock import locked
-from deepicd.pipeline.run import Run, Say, heeding_sigterm, prepare_root
+from deepicd.pipeline.run import (
+    Run,
+    Say,
+    check_folder,
+    check_same,
+    heeding_sigterm,
+    prepare_root,
+)
 from deepicd.records import Trial
 from deepicd.session import chatter_to
 
@@ -66,6 +73,7 @@ def run_until_sweep(experiment: Experiment, root: Path, *, say: Say) -> list[Tri
     from deepicd.sweeps.checks import check_settings
 
     check_settings(experiment)
+    check_folder(root, experiment)
     with _running(experiment, root, say) as run:
         stages.build_data(run)
         stages.build_start_model(run)
@@ -79,6 +87,7 @@ def resume_sweep(root: Path, *, say: Say) -> list[Trial]:
     Raises:
         MissingError: no run lies there.
         SweepError: it is going on, or has ended.
+        ConfigError: its sweep was started with another experiment.
         DataError: its notes are not those it was started with.
     """
     from deepicd.notes.identity import check_identity
@@ -87,6 +96,8 @@ def resume_sweep(root: Path, *, say: Say) -> list[Trial]:
     paths = RunPaths(root.resolve())
     experiment = experiment_of_run(paths)
     check_settings(experiment)
+    if paths.swept.is_file():
+        check_same(paths.swept, experiment, f"put {paths.experiment} back, or start a new run")
     if paths.trials.is_file():
         raise SweepError(
             f"the sweep in {root} has ended, there is nothing to resume; `deepicd sweep status` "
@@ -116,6 +127,7 @@ def experiment_of_run(paths: RunPaths) -> Experiment:
 
 
 def _sweep_and_write(run: Run, *, is_resumed: bool) -> list[Trial]:
+    dump_experiment(run.experiment, run.paths.swept)
     trials = stages.sweep(run, is_resumed=is_resumed)
     rows = [summary.trial_row(trial) for trial in trials]
     write_atomically(run.paths.trials, json.dumps(rows, indent=2) + "\n")
@@ -136,10 +148,13 @@ def _running(
         with chatter_to(run.paths.console):
             from deepicd.clusters.session import run_session
             from deepicd.sweeps.checks import check_capacity
+            from deepicd.sweeps.storage import check_storage
 
             dump_experiment(experiment, run.paths.experiment)
             with run_session(experiment, run.paths.root):
                 check_capacity(experiment)
+                model = experiment.model.path
+                check_storage(run.paths.root, [model.resolve()] if model else [])
                 yield run
 
 

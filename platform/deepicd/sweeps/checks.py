@@ -10,6 +10,7 @@ from deepicd.sweeps.grid import check_grid
 from deepicd.training.effects import check_search
 
 _REWARD_WEIGHTS = "rewards.weights."
+_MEDIAN_TRIALS = 3
 
 
 def check_settings(experiment: Experiment) -> None:
@@ -56,6 +57,12 @@ def check_early_stopping(experiment: Experiment) -> None:
         raise ConfigError(
             f"sweep.grace_steps ({grace}) must be a multiple of training.validate_every "
             f"({every}): trials are compared at a validation; change either"
+        )
+    if sweep.scheduler == "median" and sweep.total_trials < _MEDIAN_TRIALS:
+        raise ConfigError(
+            f"sweep.scheduler = 'median' compares a trial with two others and the sweep has "
+            f"{sweep.total_trials}, so it would stop nobody; raise sweep.num_trials, or set "
+            'sweep.scheduler = "none"'
         )
     if sweep.scheduler != "none" and grace >= experiment.training.total_steps:
         raise ConfigError(

@@ -62,12 +62,13 @@ def plan_sweep(
     length = experiment.data.max_prompt_tokens + training.max_response_tokens
     answers = training.train_batch_size * training.rollout_n
     num_gpus = training.num_gpus * training.num_nodes
+    at_once = max(1, sweep.max_concurrent)
     hours = hours_at_most(experiment, step_s) if step_s else {}
     stop = training.total_steps if sweep.scheduler == "none" else sweep.grace_steps
     return Plan(
         trials={
             "number": sweep.total_trials,
-            "at_once": sweep.max_concurrent,
+            "at_once": at_once,
             "steps": training.total_steps,
             "first_stop_at_step": stop,
         },
@@ -81,7 +82,7 @@ def plan_sweep(
             "gpus_per_node": training.num_gpus,
             "nodes": training.num_nodes,
             "gpus": num_gpus,
-            "gpus_at_once": num_gpus * sweep.max_concurrent,
+            "gpus_at_once": num_gpus * at_once,
         },
         memory_gb=estimate_memory(
             experiment, max((machine.gpu_memory_gib for machine in machines), default=0.0)
@@ -98,7 +99,7 @@ def hours_at_most(experiment: Experiment, step_s: float) -> dict[str, float]:
     training, sweep = experiment.training, experiment.sweep
     trial = training.total_steps * step_s / 3600
     return {
-        "clock": math.ceil(sweep.total_trials / sweep.max_concurrent) * trial,
+        "clock": math.ceil(sweep.total_trials / max(1, sweep.max_concurrent)) * trial,
         "gpu": sweep.total_trials * trial * training.num_gpus * training.num_nodes,
     }
 
