@@ -4,6 +4,7 @@ import json
 import math
 import pickle
 from collections import Counter
+from pathlib import Path
 
 import optuna
 import pytest
@@ -250,19 +251,24 @@ def test_the_median_rule_spares_the_best_and_stops_the_worst():
 
 @pytest.mark.parametrize("scheduler", ["asha", "median"])
 def test_a_rule_that_goes_on_knows_what_earlier_trials_reported(tmp_path, scheduler):
+    from ray.train._internal.storage import StorageContext
+    from ray.tune.experiment.trial import Trial as TuneTrial
+
     from deepicd.sweeps.run import build_scheduler
 
+    storage = StorageContext(str(tmp_path), experiment_dir_name="tune")
     rule = build_scheduler(experiment(scheduler=scheduler, grace_steps=10))
     for name, score in (("a", 0.5), ("b", 0.6), ("c", 0.7), ("new", 0.1)):
-        trial = Trial(name)
-        trial.path = str(tmp_path / name)
+        trial = TuneTrial("nothing", stub=True, trial_id=name, storage=storage)
         if name != "new":
+            trial.storage.trial_dir_name = name
             rows = [
                 {"step": 0, "objective": float("nan")},
                 {"step": 10, "objective": score, "validation/hierarchical_f1": score},
             ]
-            (tmp_path / name).mkdir()
-            (tmp_path / name / "earlier-000.json").write_text("\n".join(map(json.dumps, rows)))
+            folder = Path(trial.path)
+            folder.mkdir(parents=True)
+            (folder / "earlier-000.json").write_text("\n".join(map(json.dumps, rows)))
         rule.on_trial_add(None, trial)
     worst = {"step": 10, "objective": 0.1, "validation/hierarchical_f1": 0.1}
     assert rule.on_trial_result(None, trial, worst) == "STOP"

@@ -32,7 +32,7 @@ class HalvingRule(ASHAScheduler):
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
         """Note what the trial reported before the sweep was interrupted, if it is not new."""
         super().on_trial_add(tune_controller, trial)
-        for row in read_history(Path(trial.path)):
+        for row in earlier_reports(trial):
             super().on_trial_result(tune_controller, trial, row)
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
@@ -59,7 +59,7 @@ class MedianRule(MedianStoppingRule):
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
         """Note what the trial reported before the sweep was interrupted, if it is not new."""
         super().on_trial_add(tune_controller, trial)
-        for row in read_history(Path(trial.path)):
+        for row in earlier_reports(trial):
             if self._validation in row:
                 super().on_trial_complete(tune_controller, trial, row)  # which only notes it
 
@@ -71,3 +71,11 @@ class MedianRule(MedianStoppingRule):
 
     def _on_insufficient_samples(self, *_: Any) -> str:
         return str(TrialScheduler.CONTINUE)
+
+
+def earlier_reports(trial: Any) -> list[dict[str, Any]]:
+    """What a trial reported before its sweep was interrupted; a new one has no folder yet."""
+    try:
+        return read_history(Path(trial.path))
+    except RuntimeError:
+        return []
