@@ -1,14 +1,20 @@
-"""What long commands print: progress on standard error, the outcome on standard output."""
+"""What long commands print: progress on standard error, the outcome on standard output.
+
+Progress is lines, above a table of trials that is drawn anew in place where standard error is a
+terminal. Both go through one console, so that neither is written into the other.
+"""
 
 import json
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.live import Live
 from rich.table import Table
 
 from deepicd.config import SweepConfig
@@ -24,7 +30,7 @@ class Screen:
 
     def __init__(self, *, as_json: bool) -> None:
         # The streams of now: during a run `sys.stdout` is a file for what libraries print.
-        self._progress = Console(file=sys.stderr, highlight=False, soft_wrap=True)
+        self._progress = Console(file=sys.stderr, highlight=False)
         self._output = Console(file=sys.stdout, highlight=False)
         self._as_json = as_json
         self._started = time.monotonic()
@@ -32,7 +38,24 @@ class Screen:
     def say(self, line: str) -> None:
         """One line of progress."""
         minutes, seconds = divmod(int(time.monotonic() - self._started), 60)
-        self._progress.print(f"{minutes:3d}:{seconds:02d} {line}", markup=False)
+        self._progress.print(f"{minutes:3d}:{seconds:02d} {line}", markup=False, soft_wrap=True)
+
+    @contextmanager
+    def live(self) -> Iterator[Callable[[Table], None] | None]:
+        """A function that draws a table below the lines said so far, for the duration of a block;
+        None where nobody would see it: no terminal, or JSON is asked for.
+        """
+        if self._as_json or not self._progress.is_terminal:
+            yield None
+            return
+        with Live(
+            console=self._progress,
+            auto_refresh=False,
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        ) as live:
+            yield lambda table: live.update(table, refresh=True)
 
     def show_trials(
         self,

@@ -42,7 +42,8 @@ def run(
     experiment = load_experiment(file, overrides or [])
     screen = Screen(as_json=as_json)
     root = runs / (name or experiment.name)
-    run_until_sweep(experiment, root, say=screen.say)
+    with screen.live() as draw:
+        run_until_sweep(experiment, root, say=screen.say, draw=draw)
     _show(screen, root)
 
 
@@ -60,7 +61,8 @@ def resume(
     from deepicd.pipeline import resume_sweep
 
     screen = Screen(as_json=as_json)
-    resume_sweep(runs / name, say=screen.say)
+    with screen.live() as draw:
+        resume_sweep(runs / name, say=screen.say, draw=draw)
     _show(screen, runs / name)
 
 

@@ -21,6 +21,7 @@ from deepicd.paths import RunPaths
 from deepicd.pipeline import release, stages, summary
 from deepicd.pipeline.lock import locked
 from deepicd.pipeline.run import (
+    Draw,
     Run,
     Say,
     check_folder,
@@ -68,19 +69,25 @@ def run_pipeline(
     return result
 
 
-def run_until_sweep(experiment: Experiment, root: Path, *, say: Say) -> list[Trial]:
-    """Notes, model, SFT and sweep only: what `deepicd sweep run` runs. Writes `RUN/trials.json`."""
+def run_until_sweep(
+    experiment: Experiment, root: Path, *, say: Say, draw: Draw | None = None
+) -> list[Trial]:
+    """Notes, model, SFT and sweep only: what `deepicd sweep run` runs. Writes `RUN/trials.json`.
+
+    `say` receives progress lines; `draw`, where it is given, a table whenever a trial reports.
+    """
     from deepicd.sweeps.checks import check_settings
 
     check_settings(experiment)
     check_folder(root, experiment)
     with _running(experiment, root, say) as run:
+        run.draw = draw
         stages.build_data(run)
         stages.build_start_model(run)
         return _sweep_and_write(run, is_resumed=False)
 
 
-def resume_sweep(root: Path, *, say: Say) -> list[Trial]:
+def resume_sweep(root: Path, *, say: Say, draw: Draw | None = None) -> list[Trial]:
     """Go on with a run that ended before its sweep did: trials that are over stay as they are, one
     that was going on continues from its last checkpoint, the others follow.
 
@@ -104,6 +111,7 @@ def resume_sweep(root: Path, *, say: Say) -> list[Trial]:
             "shows it, `deepicd sweep run` starts another"
         )
     with _running(experiment, paths.root, say, is_resumed=True) as run:
+        run.draw = draw
         if (paths.notes / "report.json").is_file():
             check_identity(paths.notes, experiment.data, seed=experiment.seed)
         else:

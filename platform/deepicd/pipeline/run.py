@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
@@ -15,7 +16,11 @@ from deepicd.config import Experiment, differing, read_experiment
 from deepicd.errors import ConfigError
 from deepicd.paths import RunPaths
 
+if TYPE_CHECKING:
+    from rich.table import Table
+
 Say = Callable[[str], None]
+Draw = Callable[["Table"], None]
 STAGES = (
     "notes",
     "model",
@@ -37,6 +42,8 @@ class Run:
     experiment: Experiment
     paths: RunPaths
     say: Say
+    draw: Draw | None = None
+    """Draws a table of the sweep's trials in place; None where lines say it."""
     seconds: dict[str, float] = field(default_factory=dict)
     """Stage → how long it took."""
 

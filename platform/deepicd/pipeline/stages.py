@@ -145,7 +145,12 @@ def sweep(run: Run, *, is_resumed: bool = False) -> list[Trial]:
     )
     with run.stage("sweep", f"{settings.total_trials} trials of up to {steps} GRPO steps"):
         return run_sweep(
-            run.experiment, given, storage=paths.sweep, say=run.detail, is_resumed=is_resumed
+            run.experiment,
+            given,
+            storage=paths.sweep,
+            say=run.detail,
+            draw=run.draw,
+            is_resumed=is_resumed,
         )
 
 

@@ -1,4 +1,6 @@
-"""What a sweep shows while it runs: one line a report, and a table of trials."""
+"""What a sweep shows while it runs: one line a report, or in a terminal a table that is drawn anew
+in place; and the table of trials when it is over.
+"""
 
 import time
 from collections.abc import Callable, Collection, Sequence
@@ -8,27 +10,32 @@ from ray import tune
 from rich.table import Table
 
 from deepicd.records import Trial
+from deepicd.sweeps.board import Board, show
 from deepicd.sweeps.decision import show_interval
 from deepicd.sweeps.time_left import TimeLeft, clock
 
 Say = Callable[[str], None]
+Draw = Callable[[Table], None]
 _voices: list[Say] = [print]
+_painters: list[Draw] = []
 
 
-def speak_by(say: Say) -> None:
-    """Choose who prints the lines of this process's sweep: Tune pickles its callbacks with the
-    state of a sweep, and a screen does not pickle.
+def speak_by(say: Say, draw: Draw | None = None) -> None:
+    """Choose who prints the lines of this process's sweep, and who draws its table in place: Tune
+    pickles its callbacks with the state of a sweep, and a screen does not pickle.
     """
     _voices[0] = say
+    _painters[:] = [draw] if draw is not None else []
 
 
 class TrialProgress(tune.Callback):
-    """Print a line at every validation and every few steps: trial, step, reward, score, and how
-    long the trial and the sweep can still take.
+    """Say at every validation and every few steps how a trial is doing: step, reward, score, and
+    how long it and the sweep can still take. Where a table is drawn, it says so instead.
     """
 
     def __init__(self, *, num_trials: int, total_steps: int, metric: str, every: int = 5) -> None:
         self._left = TimeLeft(num_trials, total_steps)
+        self._board = Board(num_trials=num_trials, total_steps=total_steps, metric=metric)
         self._total_steps = total_steps
         self._metric = metric
         self._every = every
@@ -36,9 +43,14 @@ class TrialProgress(tune.Callback):
     def _say(self, line: str) -> None:
         _voices[0](line)
 
+    def _draw(self) -> None:
+        for draw in _painters:
+            draw(self._board.table())
+
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         """Say which values a trial runs with."""
         self._left.start(trial.trial_id, time.monotonic())
+        self._board.start(trial.trial_id, trial.config)
         values = ", ".join(f"{key}={show(value)}" for key, value in trial.config.items())
         self._say(f"trial {trial.trial_id} starts ({len(trials)} so far): {values}")
 
@@ -48,11 +60,13 @@ class TrialProgress(tune.Callback):
         """Say how a trial is doing."""
         step = int(result["step"])
         self._left.advance(trial.trial_id, step, time.monotonic())
-        if step == 0 or (self._metric not in result and step % self._every):
+        in_trial, in_sweep = self._left.seconds(trial.trial_id)
+        self._board.advance(trial.trial_id, result, (in_trial, in_sweep))
+        self._draw()
+        if _painters or step == 0 or (self._metric not in result and step % self._every):
             return
         score = f", {self._metric} {result[self._metric]:.3f}" if self._metric in result else ""
         reward = result.get("critic/score/mean", float("nan"))
-        in_trial, in_sweep = self._left.seconds(trial.trial_id)
         self._say(
             f"trial {trial.trial_id} step {step}/{self._total_steps}: reward {reward:.3f}{score} "
             f"(left: trial {clock(in_trial)}, sweep {clock(in_sweep)} at most)"
@@ -61,11 +75,15 @@ class TrialProgress(tune.Callback):
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         """Say that a trial is over."""
         self._left.end(trial.trial_id)
+        self._board.end(trial.trial_id)
+        self._draw()
         self._say(f"trial {trial.trial_id} over after step {trial.last_result.get('step', 0)}")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         """Say that a trial failed; its cause stands in the table."""
         self._left.end(trial.trial_id)
+        self._board.end(trial.trial_id, has_failed=True)
+        self._draw()
         self._say(f"trial {trial.trial_id} failed; the sweep goes on")
 
 
@@ -91,8 +109,3 @@ def trial_table(trials: Sequence[Trial], metric: str, front: Collection[str] = (
 def _interval_of(trial: Trial, metric: str) -> str:
     ends = (trial.validation.get(f"{metric}_{end}") for end in ("low", "high"))
     return show_interval(*ends)
-
-
-def show(value: object) -> str:
-    """A parameter value for people."""
-    return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -25,7 +25,7 @@ from deepicd.records import Trial
 from deepicd.sweeps.checks import check_capacity, check_settings
 from deepicd.sweeps.cleanup import FreeTrial, end_cleaners, live_groups, wait_until_free
 from deepicd.sweeps.decision import decide, is_fresh, write_decision
-from deepicd.sweeps.progress import Say, TrialProgress, speak_by
+from deepicd.sweeps.progress import Draw, Say, TrialProgress, speak_by
 from deepicd.sweeps.repeats import repeat
 from deepicd.sweeps.results import keep_earlier_reports, read_trials, seconds_spent
 from deepicd.sweeps.rules import HalvingRule, MedianRule
@@ -45,12 +45,14 @@ def run_sweep(
     *,
     storage: Path,
     say: Say = print,
+    draw: Draw | None = None,
     is_resumed: bool = False,
 ) -> list[Trial]:
     """Run every trial and name the winner (`RUN/sweep/decision.json`); Ray must be initialised.
     Returns the trials in the order they were started.
 
-    With `is_resumed` the sweep in `storage` goes on: sampler, scheduler and trials as it left them.
+    `say` gets lines; `draw`, where there is a terminal, a table whenever a trial reports. With
+    `is_resumed` the sweep in `storage` goes on: sampler, scheduler and trials as it left them.
 
     Raises:
         ConfigError, MissingError, CapacityError: it cannot run; nothing was started.
@@ -59,7 +61,7 @@ def run_sweep(
     check_sweep(experiment, given)
     quieten()
     before = live_groups()
-    speak_by(say)
+    speak_by(say, draw)
     build = restore_tuner if is_resumed else build_tuner
     slot = open_slot()
     try:

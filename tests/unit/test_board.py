@@ -1,0 +1,161 @@
+"""The table of a sweep that goes on, and a terminal in which it never mixes with lines."""
+
+import io
+import pickle
+import re
+
+import pytest
+from rich.console import Console
+
+from deepicd.cli.screen import Screen
+from deepicd.sweeps import progress
+from deepicd.sweeps.board import Board
+from deepicd.sweeps.progress import TrialProgress, speak_by
+
+F1 = "validation/hierarchical_f1"
+PARAMS = {"training.learning_rate": 1.234e-4, "rewards.weights.hierarchy": 0.5}
+
+
+def rendered(board, width=110):
+    console = Console(record=True, width=width, file=io.StringIO())
+    console.print(board.table())
+    return console.export_text()
+
+
+def row(text, trial):
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in text.splitlines()]
+    (cells,) = [cells for cells in rows if cells[:1] == [trial]]
+    return cells
+
+
+def a_board(trials=4):
+    return Board(num_trials=trials, total_steps=15, metric=F1)
+
+
+def report(step, score=None, **more):
+    scores = (
+        {} if score is None else {F1: score, f"{F1}_low": score - 0.1, f"{F1}_high": score + 0.1}
+    )
+    return {"step": step, "perf/throughput": 812.4, **scores, **more}
+
+
+def test_a_row_says_how_a_trial_is_doing():
+    board = a_board()
+    board.start("a1", PARAMS)
+    assert row(rendered(board), "a1") == ["a1", "0.5", "0.000123", "0/15", "-", "-", "running", "-"]
+    board.advance("a1", report(5, 0.4), (42.0, 725.0))
+    board.advance("a1", report(6), (40.0, 700.0))
+    text = rendered(board)
+    assert row(text, "a1")[3:] == ["6/15", "0.400 [0.300, 0.500]", "812", "running", "0:40"]
+    assert "1 of 4 trials, at most 11:40 left" in text
+
+
+def test_states_follow_how_a_trial_ended():
+    board = a_board()
+    for trial, step in (("whole", 15), ("early", 5), ("broken", 3)):
+        board.start(trial, PARAMS)
+        board.advance(trial, report(step, 0.1), (1.0, 1.0))
+        board.end(trial, has_failed=trial == "broken")
+    text = rendered(board)
+    states = [row(text, trial)[6] for trial in ("whole", "early", "broken")]
+    assert states == ["finished", "stopped", "failed"]
+
+
+def test_running_trials_stand_first_and_a_long_table_is_cut():
+    board = a_board(40)
+    for number in range(30):
+        board.start(f"t{number}", PARAMS)
+        board.advance(f"t{number}", report(5, number / 100), (1.0, 1.0))
+        if number:
+            board.end(f"t{number}")
+    text = rendered(board)
+    shown = re.findall(r"│ (t\d+) ", text)
+    assert shown[:3] == ["t0", "t29", "t28"] and len(shown) == 20 and "and 10 more" in text
+
+
+class Trial:
+    def __init__(self, trial_id):
+        self.trial_id = trial_id
+        self.config = PARAMS
+        self.last_result = {"step": 2}
+
+
+def drive(callback):
+    trial = Trial("a1")
+    callback.on_trial_start(1, [trial], trial)
+    for step in range(3):
+        callback.on_trial_result(1, [trial], trial, report(step, 0.4 if step == 2 else None))
+    callback.on_trial_complete(1, [trial], trial)
+
+
+@pytest.fixture
+def voices():
+    yield
+    speak_by(print)
+
+
+def test_lines_say_the_steps_where_no_table_shows_them(voices):
+    said, drawn = [], []
+    speak_by(said.append)
+    drive(TrialProgress(num_trials=1, total_steps=2, metric=F1))
+    assert [" ".join(line.split()[2:4]) for line in said] == [
+        "starts (1",
+        "step 2/2:",
+        "over after",
+    ]
+    del said[:]
+    speak_by(said.append, drawn.append)
+    callback = pickle.loads(pickle.dumps(TrialProgress(num_trials=1, total_steps=2, metric=F1)))
+    drive(callback)
+    assert [line.split()[2] for line in said] == ["starts", "over"] and len(drawn) == 4
+    assert progress._painters
+
+
+class Terminal(io.StringIO):
+    """Interprets what rich writes: new lines, carriage returns, cursor up, erase line."""
+
+    def isatty(self):
+        return True
+
+    def screen(self):
+        lines, at = [""], 0
+        for word in re.findall(r"\x1b\[[0-9;?]*[A-Za-z]|\r|\n|[^\x1b\r\n]+", self.getvalue()):
+            if word == "\n":
+                at += 1
+                lines += [""] * (at == len(lines))
+            elif word.endswith("A") and word.startswith("\x1b"):
+                at -= int(word[2:-1] or 1)
+            elif word == "\x1b[2K":
+                lines[at] = ""
+            elif not word.startswith(("\x1b", "\r")):
+                lines[at] += word
+        return [line.rstrip() for line in lines if line.strip()]
+
+
+def test_lines_and_table_never_mix_in_a_terminal(monkeypatch, voices):
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "80")
+    screen = Screen(as_json=False)
+    with screen.live() as draw:
+        board = a_board()
+        for number in range(5):
+            screen.say(f"line {number} [x] " + "long " * (20 * (number == 2)))
+            board.start(f"t{number}", PARAMS)
+            board.advance(f"t{number}", report(number, 0.4), (1.0, 1.0))
+            draw(board.table())
+        during = terminal.screen()
+    after = terminal.screen()
+    said = [line for line in during if "line " in line]
+    assert [re.search(r"line \d", line)[0] for line in said] == [f"line {n}" for n in range(5)]
+    assert not any("│" in line for line in said) and not any("│" in line for line in after)
+    assert sum("trials, at most" in line for line in during) == 1
+    assert [row("\n".join(during), f"t{n}")[-2] for n in range(5)] == ["running"] * 5
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_without_a_terminal_or_with_json_nothing_is_drawn(monkeypatch, as_json):
+    monkeypatch.setattr("sys.stderr", Terminal() if as_json else io.StringIO())
+    with Screen(as_json=as_json).live() as draw:
+        assert draw is None
