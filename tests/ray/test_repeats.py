@@ -89,11 +89,13 @@ def start(verb: str, root: Path) -> subprocess.Popen[bytes]:
         return subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
 
 
-def kill_when(process: subprocess.Popen[bytes], is_time: Callable[[], bool]) -> None:
-    """Kill the driver with -9 once it has come so far."""
+def kill_when(verb: str, root: Path, is_time: Callable[[], bool]) -> None:
+    """Start the driver, and kill it with -9 once it has come so far."""
+    process = start(verb, root)
     deadline = time.monotonic() + 120
     while not is_time():
-        assert process.poll() is None and time.monotonic() < deadline
+        is_late = process.poll() is not None or time.monotonic() > deadline
+        assert not is_late, (root / "log").read_text()[-3000:]
         time.sleep(0.05)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
@@ -111,8 +113,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A sweep that was killed among the proposed trials, again among the confirmations, and then
     came to its end."""
     root = tmp_path_factory.mktemp("repeats")
-    kill_when(start("run", root), lambda: len(read(root)) >= 3)
-    kill_when(start("resume", root), lambda: len(read(root)) >= 7)
+    kill_when("run", root, lambda: len(read(root)) >= 3)
+    kill_when("resume", root, lambda: len(read(root)) >= 7)
     assert start("resume", root).wait(timeout=120) == 0, (root / "log").read_text()[-3000:]
     return root
 

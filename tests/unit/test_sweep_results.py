@@ -5,15 +5,19 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from deepicd import cli
 from deepicd.config import parse_experiment
 from deepicd.errors import MissingError, SweepError
 from deepicd.paths import RunPaths
 from deepicd.pipeline import experiment_of_run, resume_sweep
 from deepicd.pipeline.lock import holder, locked, stop_holder
+from deepicd.sweeps.decision import write_decision
 from deepicd.sweeps.results import (
     best_validation,
     cause_of,
@@ -24,7 +28,7 @@ from deepicd.sweeps.results import (
     status_of,
     validation_of,
 )
-from deepicd.sweeps.status import budget, read_status, status_row
+from deepicd.sweeps.status import budget, read_ranking, read_status, status_row
 
 KEY = "validation/hierarchical_f1"
 LEARNING_RATE = {"type": "loguniform", "low": 1e-5, "high": 1e-3}
@@ -166,6 +170,26 @@ def test_the_budget_counts_what_was_spent(tmp_path):
         "seconds": 90.0,
         "gpu_hours": 0.025,
     }
+
+
+def test_who_won_is_asked_of_a_sweep_that_has_ended_also_of_one_without_a_decision(tmp_path):
+    root = write_run(tmp_path / "run", {"a": ROWS, "b": ROWS[:3]})
+    paths = RunPaths(root)
+    experiment = experiment_of_run(paths)
+    assert read_ranking(paths, experiment) is None
+    rows = [{**vars(trial)} for trial in read_status(paths, experiment, is_alive=False)]
+    paths.trials.write_text(json.dumps([{**row, "checkpoint": None} for row in rows]))
+    found = read_ranking(paths, experiment)
+    assert found.winner == "a" and "no predictions of these notes" in found.why
+    command = ["sweep", "status", "run", "--runs", str(tmp_path)]
+    shown = json.loads(CliRunner().invoke(cli.app, [*command, "--json"]).stdout)
+    assert shown["decision"]["winner"] == "a" and {"trials", "budget"} < set(shown)
+    assert (
+        "winner: trial a, hierarchical_f1 0.500 over 1 seed"
+        in CliRunner().invoke(cli.app, command).stdout
+    )
+    write_decision(replace(found, winner="b"), paths.decision)
+    assert read_ranking(paths, experiment).winner == "b"
 
 
 # Stop and resume

@@ -133,8 +133,8 @@ def decide(trials: Sequence[Trial], experiment: Experiment, *, sweep: Path) -> S
     rows = [_describe(one, column, experiment) for one, column in zip(ranked, means, strict=True)]
     rows[: len(rivals)] = _compare(rows[: len(rivals)], means[: len(rivals)])
     winner = max(ranked[0].counted, key=lambda trial: trial.validation[metric])
-    lacking = [trial.id for trial in counted if trial.id not in columns]
-    why = _explain(rows[: len(rivals)], metric, lacking=lacking)
+    num_lacking = len(counted) - len(columns)
+    why = _explain(rows[: len(rivals)], metric, num_lacking=num_lacking)
     return SweepDecision(metric, winner.id, rows[0].is_confirmed, rows, why)
 
 
@@ -240,10 +240,10 @@ def _shares(means: Sequence[Floats | None]) -> list[float] | None:
     return [float(share) for share in (is_best / is_best.sum(axis=0)).mean(axis=1)]
 
 
-def _explain(rows: Sequence[Configuration], metric: str, *, lacking: Sequence[str]) -> str:
+def _explain(rows: Sequence[Configuration], metric: str, *, num_lacking: int) -> str:
     first = rows[0]
     kind = "fresh " if first.is_confirmed else ""
-    num = len(first.seeds)
+    num = len(set(first.seeds))
     why = f"{metric} {first.mean:.3f}{show_interval(first.low, first.high)} "
     why += f"over {num} {kind}seed{'s' * (num > 1)}"
     if first.proposed_mean is not None:
@@ -255,8 +255,9 @@ def _explain(rows: Sequence[Configuration], metric: str, *, lacking: Sequence[st
         why += f"; {first.difference:+.3f}{ends} ahead of the next of {len(rows)} configurations"
         if first.difference_low is not None and first.difference_low <= 0:
             why += ", which these notes cannot tell apart"
-    if lacking:
-        why += f"; no predictions of these notes on disk for {', '.join(lacking)}: point values"
+    if num_lacking:
+        why += f"; {num_lacking} of the trials have no predictions of these notes on disk, so no "
+        why += "intervals"
     return why
 
 
