@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from deepicd.clusters.description import check_description, read_description, schema_path
-from deepicd.clusters.session import LOGICAL_CPUS
+from deepicd.clusters.session import logical_slots
+from deepicd.config import Experiment
 from deepicd.errors import ConfigError, MissingError
 from deepicd.session import has_token, write_token
 
@@ -92,8 +93,8 @@ def test_a_file_that_is_missing_or_not_a_mapping_is_refused(tmp_path):
 
 def test_the_local_cluster_has_the_slots_of_the_embedded_one(local):
     (start,) = [line for line in local["head_start_ray_commands"] if "ray start" in line]
-    assert re.search(r"--num-cpus=(\d+)", start).group(1) == str(LOGICAL_CPUS)
-    assert re.search(r"--num-gpus=(\d+)", start).group(1) == "1"
+    slots = [re.search(rf"--num-{kind}=(\d+)", start).group(1) for kind in ("cpus", "gpus")]
+    assert tuple(map(int, slots)) == logical_slots(Experiment())
 
 
 def test_a_token_is_private_long_and_kept(tmp_path):

@@ -376,3 +376,33 @@ def test_replacing_a_value_keeps_the_search_space():
     experiment = parse_experiment(table, "here")
     changed = with_values(experiment, {"training.total_steps": 7})
     assert changed.sweep.search == experiment.sweep.search and changed.training.total_steps == 7
+
+
+def write_as(folder, name, text):
+    path = folder / name
+    path.write_text(text)
+    return path
+
+
+SEARCHED = '"training.learning_rate"'
+
+
+def test_a_file_begins_from_others_and_later_values_win(tmp_path):
+    write_as(tmp_path, "small.toml", "seed = 3\n[data]\nnum_notes = 500\nnum_codes = 9\n")
+    domain = f"[sweep.search]\n{SEARCHED} = {{type = 'uniform', low = 0.1, high = 0.2}}\n"
+    write_as(tmp_path, "question.toml", f"base = 'small.toml'\nquestion = 'why?'\n{domain}")
+    write_as(tmp_path, "large.toml", "[data]\nnum_notes = 900\n")
+    choice = f"[sweep.search]\n{SEARCHED} = {{type = 'choice', values = [0.1]}}\n"
+    both = "base = ['question.toml', 'large.toml']\n"
+    experiment = load_experiment(write_as(tmp_path, "both.toml", both + choice), ["seed=4"])
+    assert (experiment.seed, experiment.question) == (4, "why?")
+    assert (experiment.data.num_notes, experiment.data.num_codes) == (900, 9)
+    assert experiment.sweep.search["training.learning_rate"].type == "choice"
+
+
+def test_a_base_that_is_missing_or_a_circle_is_refused(tmp_path):
+    with pytest.raises(MissingError, match=r"no experiment file at .*none\.toml"):
+        load_experiment(write_as(tmp_path, "a.toml", "base = 'none.toml'"))
+    write_as(tmp_path, "b.toml", "base = 'c.toml'")
+    with pytest.raises(ConfigError, match=r"c\.toml begins from itself"):
+        load_experiment(write_as(tmp_path, "c.toml", "base = 'b.toml'"))

@@ -188,7 +188,6 @@ SEARCH = {"training.learning_rate": {"type": "loguniform", "low": 1e-5, "high": 
             {"sweep": {"search": SEARCH, "grace_steps": 6}, "training": {"validate_every": 4}},
             r"multiple of training\.validate_every",
         ),
-        ({"sweep": {"search": SEARCH, "max_concurrent": 2}}, "max_concurrent is 2"),
         (
             {"sweep": {"search": SEARCH}, "rewards": {"preset": "strickt"}},
             r"unknown reward preset 'strickt' \(nearest: strict\)",

@@ -67,6 +67,8 @@ def job(name: str, folder: Path) -> dict[str, Any]:
         env={},
         num_gpus=1,
         min_probs_pearson=None,
+        sweep="01000000",
+        room_timeout_s=1.0,
     )
     return asdict(made)
 
@@ -95,19 +97,55 @@ def test_trials_follow_one_another_in_one_process(slot: Slot, tmp_path: Path) ->
     assert len(set(pids)) == 1
 
 
-def test_a_trial_that_still_runs_is_stopped_for_the_next(slot: Slot, tmp_path: Path) -> None:
+def test_a_trial_that_was_told_to_stop_is_waited_for(slot: Slot, tmp_path: Path) -> None:
     slot.begin(job("long", tmp_path))
     first = until_ready(slot, "long")
-    slot.begin(job("next", tmp_path))
+    slot.stop("long")
+    assert slot.begin(job("next", tmp_path))
     ready, over = until_over(slot, "next")
     assert ready["pid"] == first["pid"] and over["kind"] == "done"
     assert slot.next_message("long") == {"kind": "stopped"}
+
+
+def test_a_slot_tells_how_ready_it_is_and_keeps_a_trial_that_runs(
+    slot: Slot, tmp_path: Path
+) -> None:
+    assert slot.state("next") == "empty"
+    assert slot.next_message("next")["lost"] == ["the node of its slot was lost"]
+    slot.begin(job("long", tmp_path))
+    until_ready(slot, "long")
+    assert (slot.state("long"), slot.state("next")) == ("own", "busy")
+    assert not slot.begin(job("next", tmp_path)) and slot.state("long") == "own"
+    slot.stop("long")
+    assert slot.state("next") == "stopping"
+    until_over(slot, "long")
+    assert slot.state("next") == "warm"
+
+
+def test_a_trial_that_starts_again_takes_its_own_slot(slot: Slot, tmp_path: Path) -> None:
+    slot.begin(job("long", tmp_path))
+    first = until_ready(slot, "long")
+    assert slot.begin(job("long", tmp_path))
+    assert until_ready(slot, "long")["pid"] == first["pid"]
+
+
+def test_a_trial_that_hangs_loses_its_process_and_nothing_else(slot: Slot, tmp_path: Path) -> None:
+    slot.begin(job("deaf and long", tmp_path))
+    first = until_ready(slot, "deaf and long")
+    slot.abandon("another")
+    assert slot.state("deaf and long") == "own"
+    slot.abandon("deaf and long")
+    with pytest.raises(ProcessLookupError):
+        os.kill(first["pid"], 0)
+    assert slot.begin(job("next", tmp_path))
+    assert not until_over(slot, "next")[0]["is_warm"]
 
 
 def test_a_stop_that_comes_twice_does_not_stop_the_next_trial(slot: Slot, tmp_path: Path) -> None:
     slot.begin(job("long", tmp_path))
     until_ready(slot, "long")
     slot.stop("another")
+    slot.stop("long")
     slot.stop("long")
     slot.begin(job("next", tmp_path))
     assert until_over(slot, "next")[-1]["kind"] == "done"
@@ -116,6 +154,7 @@ def test_a_stop_that_comes_twice_does_not_stop_the_next_trial(slot: Slot, tmp_pa
 def test_a_trial_that_does_not_stop_costs_its_process(slot: Slot, tmp_path: Path) -> None:
     slot.begin(job("deaf and long", tmp_path))
     first = until_ready(slot, "deaf and long")
+    slot.stop("deaf and long")
     slot.begin(job("next", tmp_path))
     ready = until_over(slot, "next")[0]
     assert ready["pid"] != first["pid"] and not ready["is_warm"]
@@ -158,6 +197,7 @@ def test_a_checkpoint_that_nobody_hears_of_is_removed(slot: Slot, tmp_path: Path
     saved.mkdir()
     slot.begin(job("long and saves", tmp_path))
     until_ready(slot, "long and saves")
+    slot.stop("long and saves")
     slot.begin(job("next", tmp_path))
     assert until_over(slot, "next")[-1]["kind"] == "done" and not saved.exists()
 

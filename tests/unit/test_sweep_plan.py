@@ -161,3 +161,5 @@ def test_the_command_prints_the_plan_and_refuses_what_cannot_run(root):
     open_to_all = [*SWEEP_PLAN, file, "--set", "serving.host=0.0.0.0"]
     refused = CliRunner().invoke(cli.app, open_to_all, env={"DEEPICD_TOKEN": ""})
     assert "DEEPICD_TOKEN is not set" in str(refused.exception)
+    wrong = ["sweep", "plan", file, "--set", "sweep.grace_steps=6"]
+    assert "grace_steps (6) must be" in str(CliRunner().invoke(cli.app, wrong).exception)

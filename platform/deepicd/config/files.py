@@ -19,14 +19,25 @@ from deepicd.errors import ConfigError, MissingError
 def load_experiment(path: str | Path, overrides: Sequence[str] = ()) -> Experiment:
     """Read one experiment file and apply `a.b=value` overrides.
 
-    Values are in TOML syntax; bare words are strings.
+    Values are in TOML syntax; bare words are strings. A file may begin from others, named by `base`
+    relative to it (one, or a list): its values and those of later bases replace earlier ones,
+    address by address.
 
     Raises:
-        MissingError: the file does not exist.
+        MissingError: the file, or one that it begins from, does not exist.
         ConfigError: broken TOML, an unknown key, or a value out of range; names the nearest valid
             key.
     """
-    path = Path(path)
+    table = _read_table(Path(path))
+    for override in overrides:
+        set_override(table, override)
+    return parse_experiment(table, str(path))
+
+
+def _read_table(path: Path, above: Sequence[Path] = ()) -> dict[str, Any]:
+    """A file's table on top of those it begins from; `above` are the files that begin from it."""
+    if path.resolve() in above:
+        raise ConfigError(f"{path} begins from itself, by way of its base; remove one of them")
     if not path.is_file():
         known = sorted(str(p) for p in Path("experiments").glob("*.toml"))
         raise MissingError(
@@ -36,9 +47,19 @@ def load_experiment(path: str | Path, overrides: Sequence[str] = ()) -> Experime
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not valid TOML: {error}") from error
-    for override in overrides:
-        set_override(table, override)
-    return parse_experiment(table, str(path))
+    bases, merged = table.pop("base", []), dict[str, Any]()
+    for base in [bases] if isinstance(bases, str) else bases:
+        merged = _merge(merged, _read_table(path.parent / base, (*above, path.resolve())))
+    return _merge(merged, table)
+
+
+def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Both tables; where both have a value that of `above`. A domain of a search is one value."""
+    merged = dict(below)
+    for name, value in above.items():
+        is_table = isinstance(value, dict) and isinstance(below.get(name), dict)
+        merged[name] = _merge(below[name], value) if is_table and "type" not in value else value
+    return merged
 
 
 def parse_experiment(table: Mapping[str, Any], place: str) -> Experiment:

@@ -152,6 +152,9 @@ class TrainingConfig(Part):
     """GPUs (logical slots on the CPU profile) per node of one trial."""
     num_nodes: int = Field(default=1, ge=1)
     """Nodes of one trial."""
+    hang_timeout_s: float = Field(default=300.0, gt=0)
+    """A trial that is silent for this long, in seconds, and for ten of its longest steps, is taken
+    for hung and starts again from its last checkpoint; four times as long while it starts."""
     min_probs_pearson: float = Field(default=0.99, ge=-1, le=1)
     """A trial fails when actor and rollout probabilities correlate less (CPU float32 only)."""
 

@@ -26,8 +26,8 @@ class SweepConfig(Part):
     winner is named among them; 0 names the best as proposed."""
     confirm_seeds: int = Field(default=2, ge=1)
     """Fresh seeds, and trials, of each of these."""
-    max_concurrent: int = Field(default=1, ge=1)
-    """Trials at once; more than 1 is refused while verl's TransferQueue is one per cluster."""
+    max_concurrent: int = Field(default=1, ge=0)
+    """Trials at once; 0 runs as many as the cluster's GPUs hold when the sweep starts."""
     metric: Metric = "hierarchical_f1"
     """Validation score to maximise: it decides who is stopped early and who wins."""
     objectives: tuple[Metric | Minimised, ...] = ()
@@ -45,6 +45,11 @@ class SweepConfig(Part):
     """ASHA's halving rate."""
     max_failures: int = Field(default=0, ge=0)
     """Restarts of a crashed trial from its last checkpoint."""
+    max_interruptions: int = Field(default=3, ge=0)
+    """Restarts of a trial whose node was lost or pre-empted, or that hung; not failures of its
+    own."""
+    room_timeout_s: float = Field(default=3600.0, gt=0)
+    """Longest wait of a trial for its GPUs, in seconds, while others hold them."""
     search: dict[str, Domain] = {}
     """Dotted experiment address (`rewards.weights.hierarchy`) → domain."""
 

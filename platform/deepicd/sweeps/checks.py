@@ -18,8 +18,8 @@ def check_settings(experiment: Experiment) -> None:
 
     Raises:
         ConfigError: nothing to search, an address that acts on no trial, values that cannot go
-            together, rewards that cannot be built, more than one trial at once, a grace period at
-            which nothing is validated, or no traces for notes of one's own.
+            together, rewards that cannot be built, a grace period at which nothing is validated, or
+            no traces for notes of one's own.
         MissingError: a model, traces or tables that the experiment names are not there.
     """
     check_paths(experiment)
@@ -37,12 +37,6 @@ def check_settings(experiment: Experiment) -> None:
     check_rewards(experiment.rewards, searched=searched)
     check_search(experiment)
     check_combinations(experiment)
-    if sweep.max_concurrent > 1:
-        raise ConfigError(
-            f"sweep.max_concurrent is {sweep.max_concurrent}, but verl's TransferQueue is one per "
-            "Ray cluster and two trials would share it silently; set it to 1, or run a second "
-            "sweep on its own cluster"
-        )
     check_grid(sweep)
     check_early_stopping(experiment)
 
@@ -96,14 +90,37 @@ def check_paths(experiment: Experiment) -> None:
 
 
 def check_capacity(experiment: Experiment) -> None:
-    """Raise CapacityError when the Ray cluster cannot hold a trial; Ray must be initialised."""
+    """Raise CapacityError when the Ray cluster cannot hold the trials that are to run at once; Ray
+    must be initialised.
+    """
+    training, wanted = experiment.training, max(1, experiment.sweep.max_concurrent)
+    fitting = count_fitting(experiment)
+    if fitting >= wanted:
+        return
+    raise CapacityError(
+        f"{wanted} trial(s) at once need {wanted * training.num_nodes} x {training.num_gpus} GPUs "
+        f"(sweep.max_concurrent x training.num_nodes, training.num_gpus on one node each), the Ray "
+        f"cluster's nodes have {gpus_by_node() or 'none'}; lower one of them, or start Ray with "
+        "more (on the CPU profile: ray.init(num_gpus=N) logical slots)"
+    )
+
+
+def count_at_once(experiment: Experiment) -> int:
+    """Trials that run at once: as many as the experiment says, or as the cluster holds."""
+    sweep = experiment.sweep
+    return min(sweep.total_trials, sweep.max_concurrent or max(1, count_fitting(experiment)))
+
+
+def count_fitting(experiment: Experiment) -> int:
+    """Trials that the whole cluster could hold at once, were nothing else there."""
+    training = experiment.training
+    places = sum(gpus // training.num_gpus for gpus in gpus_by_node())
+    return places // training.num_nodes
+
+
+def gpus_by_node() -> list[int]:
+    """GPUs (logical slots on the CPU profile) of every node that has some."""
     import ray
 
-    needed = experiment.training.num_gpus * experiment.training.num_nodes
-    total = ray.cluster_resources().get("GPU", 0.0)
-    if total < needed:
-        raise CapacityError(
-            f"a trial needs {needed} GPUs (training.num_gpus x training.num_nodes), the Ray "
-            f"cluster has {total:g}; lower training.num_gpus, or start Ray with more (on the CPU "
-            "profile: ray.init(num_gpus=N) logical slots)"
-        )
+    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return [int(resources["GPU"]) for resources in alive if resources.get("GPU")]

@@ -3,7 +3,7 @@
 Ray Train makes a placement group for its worker from inside the sweep's Ray job. When Tune stops a
 trial early, the Train controller dies and the group stays, with the worker's CPU in it (ray issue
 54305). Each trial therefore reports its group; this callback removes it, which kills the worker,
-and tells the sweep's slot to stop the trial, so that verl's processes are ready for the next one.
+and tells the trial's slot to stop it, so that verl's processes are ready for the next one.
 """
 
 import os
@@ -18,7 +18,7 @@ from ray import tune
 from ray._raylet import PlacementGroupID
 from ray.util.placement_group import PlacementGroup, placement_group_table, remove_placement_group
 
-from deepicd.training.trial import stop_in_slot
+from deepicd.training.pool import stop_in_slots
 
 GROUP_KEY = "placement_group"
 _POLL_S = 0.1
@@ -43,12 +43,12 @@ class FreeTrial(tune.Callback):
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         """Free a trial that finished or was stopped."""
-        stop_in_slot(trial.trial_id)
+        stop_in_slots(trial.trial_id)
         remove_groups(self._groups.pop(trial.trial_id, ()))
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         """Free a trial that failed."""
-        stop_in_slot(trial.trial_id)
+        stop_in_slots(trial.trial_id)
         remove_groups(self._groups.pop(trial.trial_id, ()))
 
 

@@ -48,7 +48,7 @@ class MedianRule(MedianStoppingRule):
 
     Between validations, and before the first, a report's objective is an older one or NaN, and NaN
     as a trial's best would stop it. While few trials can be compared Tune's rule pauses a trial for
-    a waiting one; ours run one at a time.
+    a waiting one; ours never wait for each other.
     """
 
     def __init__(self, validation: str, *, spares: Spares = spare_none, **arguments: Any) -> None:

@@ -1,10 +1,8 @@
 """Experiment + search space → ranked trials. Ray Tune samples with Optuna and stops early with
 ASHA or the median rule.
 
-Each trial is a Tune function that fits one Ray Train run (`training.trial`). All trials of a sweep
-use one slot, whose verl processes stay between them (`training.slot`). They run one at a time:
-verl's TransferQueue is one per cluster (see `training.driver`), so more than one is refused before
-anything starts.
+Each trial is a Tune function that fits one Ray Train run (`training.trial`). A sweep has a slot for
+each trial that it runs at once; the slot's verl processes stay between trials (`training.slot`).
 """
 
 import os
@@ -22,7 +20,7 @@ from deepicd.config import Experiment, Scalar
 from deepicd.errors import MissingError, SweepError
 from deepicd.paths import DECISION, TRIALS, TUNE
 from deepicd.records import Trial
-from deepicd.sweeps.checks import check_capacity, check_settings
+from deepicd.sweeps.checks import check_capacity, check_settings, count_at_once
 from deepicd.sweeps.cleanup import FreeTrial, end_cleaners, live_groups, wait_until_free
 from deepicd.sweeps.decision import decide, is_fresh, write_decision
 from deepicd.sweeps.progress import Draw, Say, TrialProgress, speak_by
@@ -31,7 +29,8 @@ from deepicd.sweeps.results import keep_earlier_reports, read_trials, seconds_sp
 from deepicd.sweeps.rules import HalvingRule, MedianRule
 from deepicd.sweeps.searcher import Searcher
 from deepicd.sweeps.space import trial_experiment
-from deepicd.training.trial import OBJECTIVE, TrialInput, close_slot, fit_trial, open_slot
+from deepicd.training.pool import close_slots, open_slots
+from deepicd.training.trial import OBJECTIVE, ON_HEAD, TrialInput, fit_trial
 
 _FREE_TIMEOUT_S = 60.0
 _CLEANER_PATIENCE_S = 5.0
@@ -63,11 +62,11 @@ def run_sweep(
     before = live_groups()
     speak_by(say, draw)
     build = restore_tuner if is_resumed else build_tuner
-    slot = open_slot()
+    slots = open_slots(count_at_once(experiment))
     try:
         results = build(experiment, given, storage=storage).fit()
     finally:
-        close_slot(slot)
+        close_slots(slots)
     left = wait_until_free(before, timeout_s=_FREE_TIMEOUT_S)
     if left:
         raise SweepError(
@@ -121,7 +120,7 @@ def restore_tuner(experiment: Experiment, given: TrialInput, *, storage: Path) -
 def build_trainable(experiment: Experiment, given: TrialInput, *, storage: Path) -> Any:
     """What Tune calls for a trial."""
     trainable = partial(run_trial, experiment=experiment, given=given, storage=storage)
-    return tune.with_resources(trainable, {"CPU": 1})
+    return tune.with_resources(trainable, tune.PlacementGroupFactory([dict(ON_HEAD)]))
 
 
 def build_tuner(experiment: Experiment, given: TrialInput, *, storage: Path) -> tune.Tuner:
@@ -136,7 +135,7 @@ def build_tuner(experiment: Experiment, given: TrialInput, *, storage: Path) -> 
         build_trainable(experiment, given, storage=storage),
         tune_config=tune.TuneConfig(
             num_samples=sweep.total_trials,
-            max_concurrent_trials=sweep.max_concurrent,
+            max_concurrent_trials=count_at_once(experiment),
             search_alg=repeat(Searcher(experiment, storage=storage), experiment),
             scheduler=build_scheduler(experiment),
             trial_dirname_creator=lambda trial: trial.trial_id,

@@ -9,10 +9,9 @@ as the sweep lives. As a job of its own, verl takes everything with it when its 
 however it ends; the kernel ends the process when the slot that started it dies (parent-death
 signal).
 
-Why one trial at a time: TransferQueue's controller is one actor named `TransferQueueController` in
-the namespace `transfer_queue` of the whole cluster. A second run would attach to it silently and
-train on the other run's rollouts, so a process waits for it to be gone, and refuses to go on when
-the controller it got belongs to another job.
+Several of these processes may work in one cluster: each has a TransferQueue of its own
+(`training.queue_patch`) and waits until its whole placement fits (`training.placement`). One that
+has no trial makes room when somebody waits.
 """
 
 import ctypes
@@ -24,6 +23,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -32,13 +32,16 @@ import ray
 from omegaconf import DictConfig, OmegaConf
 
 from deepicd.config import Experiment
-from deepicd.errors import CapacityError, DeepICDError
+from deepicd.errors import ConfigError, DataError, DeepICDError
 from deepicd.training.job import Job, read_job
+from deepicd.training.queue_patch import QUEUE_VARIABLE
 
 if TYPE_CHECKING:
     from deepicd.training.warm import Engines
 
-_POLL_S = 0.2
+_IDLE_S = 5.0
+_LOST_S = 30.0
+_POLL_S = 0.5
 _PR_SET_PDEATHSIG = 1
 
 
@@ -76,8 +79,15 @@ class Inbox:
         self._jobs.put(None)
 
     def next_job(self) -> Job | None:
-        """Wait for a trial; None when there will be no more."""
-        return self._jobs.get()
+        """Wait for a trial; None when there will be no more, or when somebody else wants this
+        process's room meanwhile.
+        """
+        while True:
+            try:
+                return self._jobs.get(timeout=_IDLE_S)
+            except queue.Empty:
+                if ray.is_initialized() and is_room_wanted():
+                    return None
 
     def raise_if_stopped(self) -> None:
         """Leave the trial that runs, if the slot said so."""
@@ -92,7 +102,8 @@ def main() -> None:
     try:
         serve(pipe, inbox)
     except Exception as error:
-        pipe.send("error", type=type(error).__name__, message=explain(error))
+        lost = lost_nodes(error)
+        pipe.send("error", type=type(error).__name__, message=explain(error), lost=lost)
         raise
     finally:
         ray.shutdown()
@@ -110,9 +121,18 @@ def serve(pipe: Pipe, inbox: Inbox) -> None:
             pipe.send("cold")
             return
         is_warm = engines is not None
-        engines = prepare(config, job, engines)
+        engines = prepare(config, job, pipe, engines)
         pipe.send("ready", is_warm=is_warm)
         pipe.send("done" if train(engines, job, pipe, inbox) else "stopped")
+        if is_room_wanted(by_others_than=job.sweep):
+            return
+
+
+def is_room_wanted(*, by_others_than: str = "") -> bool:
+    """Whether a trial of another sweep, or with "" of any, waits for room in the cluster."""
+    from deepicd.training.placement import waiting_sweep
+
+    return waiting_sweep() not in (None, by_others_than)
 
 
 def log_to(path: Path) -> None:
@@ -131,16 +151,49 @@ def die_with(parent: int) -> None:
 
 
 def join(job: Job, pipe: Pipe) -> None:
-    """Join the cluster as a new job, and wait for room."""
+    """Join the cluster as a new job, whose processes share a TransferQueue of their own."""
     pipe.send("stage", name="joining Ray")
+    namespace = f"verl-{uuid4().hex}"
+    os.environ[QUEUE_VARIABLE] = namespace
+    own = {"TMPDIR": os.environ["TMPDIR"], QUEUE_VARIABLE: namespace}
     ray.init(
         address=job.address,
-        namespace=f"verl-{uuid4().hex}",
-        runtime_env={"env_vars": {**job.env, "TMPDIR": os.environ["TMPDIR"]}},
+        namespace=namespace,
+        runtime_env={"env_vars": {**job.env, **own}},
         logging_level="warning",
     )
-    wait_for_room(job)
-    pipe.send("stage", name="starting verl")
+    _nodes.update(live_nodes())
+    pipe.send("stage", name="starting verl", job=ray.get_runtime_context().get_job_id())
+
+
+_nodes: set[str] = set()
+"""Nodes of the cluster when this process joined it."""
+
+
+def live_nodes() -> set[str]:
+    """Ids of the cluster's nodes that are alive."""
+    return {node["NodeID"] for node in ray.nodes() if node["Alive"]}
+
+
+def lost_nodes(error: BaseException) -> list[str]:
+    """What became of nodes that went away while verl ran, when that can be why it failed.
+
+    verl's error need not name a death (rollouts that fail are left out of a batch until it is
+    empty), and Ray may learn of a node's death some seconds after verl does.
+    """
+    if isinstance(error, ConfigError | DataError) or not ray.is_initialized():
+        return []
+    deadline = time.monotonic() + _LOST_S
+    while not (lost := _nodes - live_nodes()) and time.monotonic() < deadline:
+        time.sleep(_POLL_S)
+    gone = [node for node in ray.nodes() if node["NodeID"] in lost]
+    return [f"node {node['NodeManagerAddress']} was {describe_death(node)}" for node in gone]
+
+
+def describe_death(node: Mapping[str, Any]) -> str:
+    """pre-empted or lost, as far as Ray knows."""
+    is_expected = "PREEMPT" in str(node.get("DeathReason")) + str(node.get("DeathReasonMessage"))
+    return "pre-empted" if is_expected else "lost"
 
 
 def compose(job: Job) -> DictConfig:
@@ -158,61 +211,22 @@ def compose(job: Job) -> DictConfig:
     return config
 
 
-def wait_for_room(job: Job) -> None:
-    """Block until the previous run has left the TransferQueue and enough slots are free.
-
-    Raises:
-        CapacityError: that did not happen within `job.start_timeout_s` seconds.
-    """
-    deadline = time.monotonic() + job.start_timeout_s
-    while True:
-        free = ray.available_resources().get("GPU", 0.0)
-        if not has_transfer_queue() and free >= job.num_gpus:
-            return
-        if time.monotonic() > deadline:
-            raise CapacityError(
-                f"no room for trial {job.name} within {job.start_timeout_s:.0f} s: {free:g} of "
-                f"{job.num_gpus} GPUs "
-                "(logical slots) free, another verl run "
-                f"{'is' if has_transfer_queue() else 'is not'} using the "
-                "cluster's TransferQueue. Wait for it to end, or give this sweep a cluster of "
-                "its own."
-            )
-        time.sleep(_POLL_S)
-
-
-def has_transfer_queue() -> bool:
-    """Whether some verl run on this cluster holds the one TransferQueue."""
-    try:
-        ray.get_actor("TransferQueueController", namespace="transfer_queue")
-    except ValueError:
-        return False
-    return True
-
-
-def own_transfer_queue() -> None:
-    """Refuse a TransferQueue that another job made between our look and our start."""
-    controller = ray.get_actor("TransferQueueController", namespace="transfer_queue")
-    owner, here = controller._actor_id.job_id.hex(), ray.get_runtime_context().get_job_id()
-    if owner != here:
-        raise CapacityError(
-            f"the cluster's TransferQueue belongs to Ray job {owner}, not to this trial's job "
-            f"{here}; "
-            "two verl runs cannot share a cluster. Start this trial again when the other run "
-            "has ended."
-        )
-
-
-def prepare(config: DictConfig, job: Job, engines: "Engines | None") -> "Engines":
+def prepare(config: DictConfig, job: Job, pipe: Pipe, engines: "Engines | None") -> "Engines":
     """verl's workers and vLLM's engine for this trial: new ones, or those that are there."""
     from verl.utils.logging_utils import configure_verl_logging
 
     from deepicd.training import warm
+    from deepicd.training.placement import WholePlacement
 
     configure_verl_logging()
     if engines is not None:
         return warm.restart(engines, config)
-    return warm.start(config, job.env, check_queue=own_transfer_queue)
+
+    def say(stage: str) -> None:
+        pipe.send("stage", name=stage)
+
+    place = partial(WholePlacement, sweep=job.sweep, timeout_s=job.room_timeout_s, say=say)
+    return warm.start(config, job.env, place=place)
 
 
 def train(engines: "Engines", job: Job, pipe: Pipe, inbox: Inbox) -> bool:
@@ -223,12 +237,14 @@ def train(engines: "Engines", job: Job, pipe: Pipe, inbox: Inbox) -> bool:
         inbox.raise_if_stopped()
 
     engines.trainer.report = report
+    engines.trainer.say = lambda stage: pipe.send("stage", name=stage)
     engines.trainer.min_probs_pearson = job.min_probs_pearson
     try:
         engines.trainer.fit(engines.rollouts)
     except StoppedError:
-        engines.trainer.leave()
         return False
+    finally:
+        engines.trainer.leave()
     return True
 
 

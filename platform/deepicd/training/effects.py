@@ -28,6 +28,7 @@ _LENGTH = (
 )
 _RESOURCES = "resources are the same for every trial of a sweep; run one sweep for each"
 _WORDS = "it names or describes the run; no trial reads it"
+_GUARD = "it guards trials and trains none"
 _AFTER = "it is used after the sweep; no trial reads it"
 _JUDGE = "whoever judges answers is asked in the same way in every trial, or ratings do not compare"
 
@@ -164,7 +165,8 @@ RULES: Mapping[str, Rule] = {
     "training.validate_every": _LENGTH,
     "training.num_gpus": _RESOURCES,
     "training.num_nodes": _RESOURCES,
-    "training.min_probs_pearson": "it guards trials and trains none",
+    "training.hang_timeout_s": _GUARD,
+    "training.min_probs_pearson": _GUARD,
     "rewards.preset": _preset,
     "rewards.weights": "it is a table; search one of its weights, rewards.weights.NAME",
     _WEIGHT: _weight,

@@ -36,8 +36,10 @@ class Job:
     """GPUs (logical slots) the run needs over all nodes."""
     min_probs_pearson: float | None
     """Guard on actor/rollout agreement; None switches it off."""
-    start_timeout_s: float = 120.0
-    """Seconds to wait for the previous run to leave."""
+    sweep: str
+    """Who asks for room in the cluster: the Ray job of the sweep."""
+    room_timeout_s: float
+    """Seconds to wait for room in the cluster."""
 
 
 def write_job(job: Job, path: Path) -> None:

@@ -1,9 +1,9 @@
 """What verl loads in every process, through the entry-point group `verl.plugins`.
 
-In: `VERL_PLATFORM` of the process. Out: on `cpu`, the CPU platform is registered and the one patch
-applied; on anything else nothing happens. It must stay light: every worker, server and driver that
-imports verl pays for it. The heavy parts (engine, vLLM replica) are in `external.py`, which the
-configuration names.
+In: `VERL_PLATFORM` of the process, and the namespace of its run's TransferQueue. Out: on `cpu`, the
+CPU platform is registered and its patch applied; with a namespace, the queue is looked for there.
+It must stay light: every worker, server and driver that imports verl pays for it. The heavy parts
+(engine, vLLM replica) are in `external.py`, which the configuration names.
 
 verl logs a plug-in that fails at DEBUG and goes on; here the cause is logged as an error first,
 because what follows ("Unknown platform 'cpu'", "Duplicate device type") does not name it.
@@ -11,20 +11,21 @@ because what follows ("Unknown platform 'cpu'", "Duplicate device type") does no
 
 import logging
 
+from deepicd.training import queue_patch
 from deepicd.training.platform_choice import is_cpu_platform
 
 
 def activate() -> None:
-    """Register the CPU platform and apply the patch; does nothing on other platforms."""
-    if not is_cpu_platform():
-        return
+    """Register the CPU platform with its patch, scope the queue: what the process asks for."""
     try:
-        from deepicd.training import cpu_patch, cpu_platform
+        if is_cpu_platform():
+            from deepicd.training import cpu_patch, cpu_platform
 
-        cpu_platform.register()
-        cpu_patch.apply()
+            cpu_platform.register()
+            cpu_patch.apply()
+        queue_patch.apply()
     except Exception:
-        logging.getLogger(__name__).exception("verl's CPU platform could not be set up")
+        logging.getLogger(__name__).exception("verl could not be set up for this run")
         raise
 
 

@@ -7,7 +7,8 @@ Ray workers, vLLM's engine), so the process stays when a trial ends and the next
 must be built otherwise, the process is ended and a new one started: a cold start.
 
 A slot is a Ray actor of the sweep's job (`Slot` is its class) and dies with it; the process it owns
-dies with the slot (parent-death signal) and takes verl's Ray job along. See `training.driver`.
+dies with the slot (parent-death signal) and takes verl's Ray job along. See `training.driver`, and
+`training.pool` for which slot a trial takes.
 """
 
 import json
@@ -20,7 +21,7 @@ import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 from deepicd.training.job import Job, read_job, write_job
 from deepicd.training.scratch import Scratch
@@ -33,6 +34,7 @@ _STOP_TIMEOUT_S = 120.0
 _POLL_S = 1.0
 
 Message = dict[str, Any]
+State = Literal["own", "warm", "empty", "stopping", "busy"]
 
 
 class Slot:
@@ -44,22 +46,40 @@ class Slot:
         self._job: Job | None = None
         self._is_over = True
         self._is_inherited = False
+        self._is_stopping = False
 
-    def begin(self, job: Mapping[str, Any]) -> None:
-        """Start a trial; one that still runs here is stopped first."""
+    def state(self, name: str) -> State:
+        """How ready this slot is for trial `name`."""
+        if not self._is_over and self._job is not None:
+            if self._job.name == name:
+                return "own"
+            return "stopping" if self._is_stopping else "busy"
+        return "empty" if self._process is None else "warm"
+
+    def begin(self, job: Mapping[str, Any]) -> bool:
+        """Start a trial, unless another one runs here that nobody has told to stop. One that was
+        told is waited for, and so is an earlier start of the same trial.
+        """
+        if self.state(job["name"]) == "busy":
+            return False
         self._stop_current()
+        self._is_stopping = False
         self._job = Job(**job)
         self._is_over = False
         self._is_inherited = self._process is not None
         self._start()
+        return True
 
     def next_message(self, name: str) -> Message | None:
         """What trial `name` reports next; None when nothing came within a second.
 
         Kinds: `stage`, `ready` and `step` while it runs; one of `OVER` ends it, `ended` when the
-        process is gone without a word. A trial that another one has replaced here is `stopped`.
+        process is gone without a word. A trial that another one has replaced here is `stopped`; one
+        whose slot was lost, and started again elsewhere, is told so.
         """
-        if self._job is None or self._job.name != name or self._is_over:
+        if self._job is None:
+            return {"kind": "error", "lost": ["the node of its slot was lost"]}
+        if self._job.name != name or self._is_over:
             return {"kind": "stopped"}
         assert self._process is not None
         message = self._process.next(timeout_s=_POLL_S)
@@ -77,7 +97,14 @@ class Slot:
     def stop(self, name: str) -> None:
         """Tell trial `name`, if it runs here, to stop after its step; does not wait."""
         if self._process is not None and self._job is not None and self._job.name == name:
+            self._is_stopping = True
             self._process.send({"kind": "stop"})
+
+    def abandon(self, name: str) -> None:
+        """End the process of trial `name`, if it runs here, without waiting for anything."""
+        if self.state(name) == "own":
+            self._end_process()
+            self._is_over = True
 
     def close(self) -> None:
         """End the process and remove what it left."""

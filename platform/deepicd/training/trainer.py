@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import transfer_queue as tq
 from torchdata.stateful_dataloader import StatefulDataLoader
+from verl.single_controller.ray.base import ResourcePoolManager
 from verl.trainer.ppo.v1 import PPOTrainerSync, register_trainer
 from verl.utils.tensordict_utils import assign_non_tensor_stack
 
@@ -55,10 +56,15 @@ class ReportingTrainer(PPOTrainerSync):
     """
 
     report: Report | None = None
+    say: Callable[[str], None] = staticmethod(lambda stage: None)
+    """Receives the name of the stage that begins: rollout, update, validation."""
+    place: Callable[[ResourcePoolManager], ResourcePoolManager] | None = None
+    """Makes of verl's resource pools those that the trial gets."""
     min_probs_pearson: float | None = None
     """None switches the guard off (other precisions than float32)."""
 
     _saved: Path | None = None
+    _tracking: Any = None
     _waited_s: float = 0.0
     _num_prompts: int = 0
     _set_up: Callable[["ReportingTrainer"], None] | None = None
@@ -74,9 +80,32 @@ class ReportingTrainer(PPOTrainerSync):
             self._set_up(self)
         self._waited_s = self.train_dataset.waited_s
 
+    def _init_resource_pool_mgr(self) -> None:
+        super()._init_resource_pool_mgr()
+        pools: ResourcePoolManager = self.resource_pool_manager
+        self.resource_pool_manager = self.place(pools) if self.place else pools
+
+    def on_sample_begin(self) -> None:
+        """The rollout's answers are waited for."""
+        super().on_sample_begin()
+        self.say("rollout")
+
+    def on_sample_end(self) -> None:
+        """The answers are there."""
+        super().on_sample_end()
+        self.say("update")
+
+    def on_validate_begin(self) -> None:
+        """The validation notes are answered."""
+        super().on_validate_begin()
+        self.say("validation")
+
     def leave(self) -> None:
-        """End what runs beside the steps; for a trial that is stopped between two of them."""
+        """End what runs beside the steps and the trackers that log them, which verl leaves to the
+        end of its process."""
         self._shutdown_dump_executor()
+        if self._tracking is not None:
+            self._tracking.finish()
 
     def _build_replay_buffer(self) -> Any:
         self.trainer_mode = "sync"  # verl chooses buffers and checkpoints by this name
@@ -95,6 +124,7 @@ class ReportingTrainer(PPOTrainerSync):
         self._tracking = tracking
 
     train_dataloader: Any
+    resource_pool_manager: Any
 
     def _init_dataloader(self) -> None:
         """As verl does, with an order of our own: verl's seeded shuffle would ask for the last row

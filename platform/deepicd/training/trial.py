@@ -9,9 +9,8 @@ Ray job of its own.
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +23,14 @@ from ray.train.v2.api.report_config import CheckpointUploadMode
 from deepicd.config import Experiment
 from deepicd.errors import TrainingError
 from deepicd.training.job import Job
-from deepicd.training.slot import OVER, Slot
+from deepicd.training.pool import take_slot
+from deepicd.training.slot import OVER
+from deepicd.training.watch import Watch, conclude
 
-_LOG_TAIL_LINES = 15
-_CLOSE_TIMEOUT_S = 30.0
+ON_HEAD: Mapping[str, float] = {"node:__internal_head__": 0.001}
+"""Resources (Ray's own) that place a trial's light processes on the head node, which no trial
+survives anyway: what is lost with another node, verl and its slot, a trial starts again."""
+_ABSENT_S = 1.0
 OBJECTIVE = "objective"
 """Metric key that sampler and scheduler read: the last validation score, NaN before the first."""
 
@@ -75,7 +78,7 @@ def fit_trial(
             "folder": str(storage.resolve() / name),
             "since": time.time() - spent_s,
         },
-        scaling_config=ScalingConfig(num_workers=1, resources_per_worker={"CPU": 1}),
+        scaling_config=ScalingConfig(num_workers=1, resources_per_worker=dict(ON_HEAD)),
         run_config=RunConfig(
             name=name,
             storage_path=str(storage.resolve()),
@@ -89,37 +92,15 @@ def fit_trial(
     return trainer.fit()
 
 
-def open_slot() -> Any:
-    """Start the slot of this job's sweep: an actor by a name that its trials know. Close it with
-    `close_slot`; it ends with the job in any case.
-    """
-    slot = ray.remote(num_cpus=0)(Slot).options(name=slot_name(), max_restarts=-1).remote()
-    ray.get(slot.__ray_ready__.remote())
-    return slot
-
-
-def close_slot(slot: Any) -> None:
-    """End the slot and the process it owns, which dies with it in any case."""
-    with suppress(ray.exceptions.RayError, TimeoutError):
-        ray.get(slot.close.remote(), timeout=_CLOSE_TIMEOUT_S)
-    ray.kill(slot)
-
-
-def stop_in_slot(name: str) -> None:
-    """Tell trial `name` to leave the slot, if it is there; does not wait."""
-    try:
-        ray.get_actor(slot_name()).stop.remote(name)
-    except ValueError:
-        return
-
-
-def slot_name() -> str:
-    """Name of the slot's actor, one a Ray job."""
-    return f"slot-{ray.get_runtime_context().get_job_id()}"
-
-
 def train_on_worker(loop: Mapping[str, Any]) -> None:
-    """Body of the Train worker: give the slot this trial, and pass on what it reports."""
+    """Body of the Train worker: give a slot this trial, and pass on what it reports.
+
+    A trial that the cluster interrupts (a node that is lost or pre-empted, a slot that dies) or
+    that hangs goes on from its last checkpoint, which is not charged as a failure.
+
+    Raises:
+        TrainingError: verl failed, or was interrupted more than `sweep.max_interruptions` times.
+    """
     experiment = Experiment.model_validate(loop["experiment"])
     num_gpus = experiment.training.num_gpus * experiment.training.num_nodes
     reporter = Reporter(
@@ -128,10 +109,22 @@ def train_on_worker(loop: Mapping[str, Any]) -> None:
     reporter.report({"step": 0})
     job = prepare_job(experiment, loop)
     Path(job.log).parent.mkdir(parents=True, exist_ok=True)
-    slot = ray.get_actor(slot_name())
+    while (cause := run_in_slot(job, experiment, reporter=reporter)) is not None:
+        if reporter.num_interruptions == experiment.sweep.max_interruptions:
+            raise TrainingError(
+                f"trial {job.name} was interrupted more than sweep.max_interruptions = "
+                f"{experiment.sweep.max_interruptions} times, at last: {cause} (log: {job.log})"
+            )
+        reporter.note_interruption(cause)
+        job = replace(job, resume=reporter.checkpoint or job.resume)
+
+
+def run_in_slot(job: Job, experiment: Experiment, *, reporter: "Reporter") -> str | None:
+    """Run a trial to its end; returns what interrupted it, None when nothing did."""
+    watch = Watch(Path(job.out), hang_timeout_s=experiment.training.hang_timeout_s)
+    slot = take_slot(job)
     reporter.expect_start()
-    ray.get(slot.begin.remote(asdict(job)))
-    forward(slot, job, reporter=reporter)
+    return forward(slot, job, reporter=reporter, watch=watch)
 
 
 def prepare_job(experiment: Experiment, loop: Mapping[str, Any]) -> Job:
@@ -153,13 +146,16 @@ def prepare_job(experiment: Experiment, loop: Mapping[str, Any]) -> Job:
         env=worker_env(experiment),
         num_gpus=experiment.training.num_gpus * experiment.training.num_nodes,
         min_probs_pearson=experiment.training.min_probs_pearson if is_guarded else None,
+        sweep=str(ray.get_runtime_context().get_job_id()),
+        room_timeout_s=experiment.sweep.room_timeout_s,
     )
 
 
 class Reporter:
     """Reports to Ray Train; every report carries the worker's placement group, the last validation
-    score, `cost/gpu_hours` (clock time of the trial, restarts included, times its GPUs), and how
-    the trial started: `start/is_warm`, and `start/seconds` until its first step could begin.
+    score, `cost/gpu_hours` (clock time of the trial, restarts included, times its GPUs), how the
+    trial started (`start/is_warm`, and `start/seconds` until its first step could begin), and what
+    interrupted it so far (`interruptions`, `interruption`).
     """
 
     def __init__(self, metric: str, *, since: float, num_gpus: int) -> None:
@@ -169,6 +165,11 @@ class Reporter:
         self._objective = math.nan
         self._expected = 0.0
         self._start: dict[str, float] = {}
+        self._interruption: dict[str, str | int] = {}
+        self._step = 0.0
+        self.num_interruptions = 0
+        self.checkpoint: str | None = None
+        """The last one reported."""
 
     def expect_start(self) -> None:
         """Count the seconds of the start from now."""
@@ -179,6 +180,12 @@ class Reporter:
         seconds = time.monotonic() - self._expected
         self._start = {"start/is_warm": float(is_warm), "start/seconds": seconds}
 
+    def note_interruption(self, cause: str) -> None:
+        """The trial starts again, from its last checkpoint where it has one."""
+        self.num_interruptions += 1
+        self._interruption = {"interruptions": self.num_interruptions, "interruption": cause}
+        self.report({"step": self._step})
+
     def report(self, metrics: Mapping[str, float], folder: str | None = None) -> None:
         """One `ray.train.report`: metrics, and the checkpoint folder where the step saved one.
 
@@ -186,9 +193,12 @@ class Reporter:
         is copied.
         """
         self._objective = metrics.get(self._metric, self._objective)
+        self._step = metrics["step"]
+        self.checkpoint = folder or self.checkpoint
         values = {
             **metrics,
             **self._start,
+            **self._interruption,
             OBJECTIVE: self._objective,
             "cost/gpu_hours": (time.time() - self._since) * self._num_gpus / 3600,
             "placement_group": current_placement_group(),
@@ -203,42 +213,41 @@ class Reporter:
         )
 
 
-def forward(slot: Any, job: Job, *, reporter: Reporter) -> None:
-    """Pass every step on to Ray Train until the trial is over.
+def forward(slot: Any, job: Job, *, reporter: Reporter, watch: Watch) -> str | None:
+    """Pass every step on to Ray Train until the trial is over; returns what interrupted it.
 
     Raises:
         TrainingError: verl failed, its process ended without a word, or the slot was taken away.
     """
     while True:
-        message = ray.get(slot.next_message.remote(job.name))
+        message = ask(slot, job.name)
         if message is None:
+            if cause := watch.overdue():
+                slot.abandon.remote(job.name)
+                return cause
             continue
+        watch.hear(message)
         if message["kind"] == "ready":
             reporter.note_start(is_warm=message["is_warm"])
         if message["kind"] == "step":
             reporter.report({**message["metrics"], "step": message["step"]}, message["checkpoint"])
         if message["kind"] in OVER:
-            break
-    if message["kind"] == "error":
-        raise TrainingError(
-            f"verl run failed: {message['type']}: {message['message']} (log: {job.log})"
-        )
-    if message["kind"] == "ended":
-        raise TrainingError(
-            f"verl's process ended with code {message['code']} before training was done. "
-            f"Last lines of {job.log}:\n{log_tail(Path(job.log))}"
-        )
-    if message["kind"] == "stopped":
-        raise TrainingError(f"trial {job.name} was stopped before its last step")
+            return conclude(message, job)
+
+
+def ask(slot: Any, name: str) -> dict[str, Any] | None:
+    """What the trial reports next; None when nothing came, or while its slot is not there: one that
+    is lost with its node starts again elsewhere, and says so.
+    """
+    try:
+        message: dict[str, Any] | None = ray.get(slot.next_message.remote(name))
+    except ray.exceptions.RayActorError:
+        time.sleep(_ABSENT_S)
+        return None
+    return message
 
 
 def current_placement_group() -> str:
     """Id (hex) of this worker's placement group, which the sweep removes with the trial."""
     group = ray.util.get_current_placement_group()
     return group.id.hex() if group is not None else ""
-
-
-def log_tail(log: Path) -> str:
-    """Last lines of a trial's log; verl prints numbers and configuration there, never a note."""
-    lines: Iterator[str] = iter(log.read_text(encoding="utf-8", errors="replace").splitlines())
-    return "\n".join(list(lines)[-_LOG_TAIL_LINES:])

@@ -217,7 +217,8 @@ def worker_env(experiment: Experiment) -> dict[str, str]:
         "VLLM_NO_USAGE_STATS": "1",
     }
     if experiment.profile == "cpu":
-        num_threads = max(1, (os.cpu_count() or 1) // experiment.training.num_gpus)
+        at_once = experiment.training.num_gpus * max(1, experiment.sweep.max_concurrent)
+        num_threads = max(1, (os.cpu_count() or 1) // at_once)
         env |= {
             PLATFORM_VARIABLE: "cpu",
             "OMP_NUM_THREADS": str(num_threads),

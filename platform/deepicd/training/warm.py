@@ -24,13 +24,16 @@ import ray
 import torch
 import transfer_queue as tq
 from omegaconf import DictConfig, OmegaConf
+from verl.single_controller.ray.base import ResourcePoolManager
 from verl.trainer.ppo.v1 import AgentLoopManagerTQ
 from verl.utils.py_functional import temp_env_var
 
 from deepicd.errors import TrainingError
+from deepicd.training.queue_patch import check_queue
 from deepicd.training.trainer import ReportingTrainer
 
-_FREE_ROLLOUT_KEYS = ("n", "temperature", "top_p", "top_k", "val_kwargs", "prompt_logprobs")
+Place = Callable[[ResourcePoolManager], ResourcePoolManager]
+_FREE_ROLLOUT_KEYS = ("n", "temperature", "top_p", "top_k", "val_kwargs", "prompt_logprobs", "seed")
 _FREE_PREFIXES = ("log_prob_",)
 """Settings of the rollout that its workers read request by request; all others built the engine."""
 
@@ -73,18 +76,18 @@ def engine_key(config: DictConfig, env: Mapping[str, str]) -> str:
         "world": [trainer[name] for name in ("nnodes", "n_gpus_per_node", "device")],
         "reward": [reward["num_workers"], reward["reward_model"]],
         "queue": values["transfer_queue"],
-        "seed": values["data"]["seed"],
     }
     return hashlib.sha256(json.dumps(built, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def start(
-    config: DictConfig, env: Mapping[str, str], *, check_queue: Callable[[], None]
-) -> Engines:
+def start(config: DictConfig, env: Mapping[str, str], *, place: Place) -> Engines:
     """Start verl's workers and vLLM's engine.
 
     Args:
-        check_queue: Called when the TransferQueue is up; raises if it is another run's.
+        place: makes of verl's resource pools those that wait for room.
+
+    Raises:
+        CapacityError: there is no room, or the TransferQueue is another run's.
     """
     key = engine_key(config, env)
     config.transfer_queue.enable = True
@@ -92,6 +95,7 @@ def start(
     tq.init(config.transfer_queue)
     check_queue()
     trainer = ReportingTrainer(config=config)
+    trainer.place = place
     trainer.init()
     seed_workers(trainer)
     rollouts = AgentLoopManagerTQ.create(config=config, **_clients(trainer))
@@ -132,6 +136,7 @@ def adopt(new: ReportingTrainer, old: ReportingTrainer) -> None:
     ):
         setattr(new, name, getattr(old, name))
     actors = new.actor_rollout_wg
+    new.checkpoint_manager.sleep_replicas()  # room for the models on a GPU that they share
     settings = {
         "config": new.config.actor_rollout_ref,
         "distillation_config": new.config.get("distillation"),
@@ -143,7 +148,6 @@ def adopt(new: ReportingTrainer, old: ReportingTrainer) -> None:
     rewards = new.reward_loop_manager
     rewards.config = new.config
     rebuild(rewards.reward_loop_workers, new.config, rewards.reward_router_address)
-    new.checkpoint_manager.sleep_replicas()
     new._load_checkpoint()
 
 

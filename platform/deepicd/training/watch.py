@@ -1,0 +1,118 @@
+"""Is a trial still alive? What it said last, and how long it may stay silent.
+
+In: messages of a slot. Out: the stage a trial is in, kept in a file of the trial's folder for
+whoever looks at the sweep, and why it must be taken for hung. Decided here: a trial may be silent
+for `training.hang_timeout_s`, or ten times its longest step if that is more; four times as long
+while verl and vLLM start. Waiting for room in the cluster has a limit of its own
+(`training.placement`). What ends a trial is its own failure, or an interruption that is not charged
+to it.
+"""
+
+import json
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from deepicd.errors import TrainingError
+from deepicd.training.job import Job
+
+STAGE_FILE = "stage.json"
+_STEPS = 10
+_STARTS = 4
+_LOG_TAIL_LINES = 15
+
+
+class Watch:
+    """The watch over one start of a trial."""
+
+    def __init__(self, folder: Path, *, hang_timeout_s: float) -> None:
+        self._file = folder / STAGE_FILE
+        self._hang_timeout_s = hang_timeout_s
+        self._job = ""
+        self._step, self._longest_s = 0, 0.0
+        self._is_ready = False
+        self._heard = self._stepped = time.monotonic()
+        self._note("starting")
+
+    def hear(self, message: Mapping[str, Any]) -> None:
+        """Take a message of the trial into account."""
+        now = self._heard = time.monotonic()
+        if message["kind"] == "stage":
+            self._job = message.get("job", self._job)
+            self._note(message["name"])
+        if message["kind"] == "ready":
+            self._is_ready, self._stepped = True, now
+            self._note("rollout")
+        if message["kind"] == "step":
+            self._longest_s = max(self._longest_s, now - self._stepped)
+            self._step, self._stepped = message["step"], now
+            self._note("rollout")
+
+    def patience_s(self) -> float:
+        """How long the trial may be silent now, in seconds."""
+        if not self._is_ready:
+            return _STARTS * self._hang_timeout_s
+        return max(self._hang_timeout_s, _STEPS * self._longest_s)
+
+    def overdue(self) -> str | None:
+        """Why the trial must be taken for hung; None while it is within its time."""
+        silent_s = time.monotonic() - self._heard
+        if silent_s <= self.patience_s():
+            return None
+        cause = f"hung: silent for {silent_s:.0f} s in stage {self.stage!r} after step {self._step}"
+        pending = pending_actors(self._job) if self._job else []
+        return f"{cause}; {', '.join(pending)}" if pending else cause
+
+    def _note(self, stage: str) -> None:
+        self.stage = stage
+        record = {"stage": stage, "step": self._step, "since": round(time.time(), 1)}
+        with suppress(OSError):  # a full disk must not end a trial that only says where it is
+            self._file.write_text(json.dumps(record) + "\n", encoding="utf-8")
+
+
+def pending_actors(job: str) -> list[str]:
+    """Actors of a Ray job that have not started yet, with the reason where Ray knows it."""
+    import ray
+    from ray.util.state import list_actors
+    from ray.util.state.exception import RayStateApiException
+
+    address = ray.get_runtime_context().gcs_address
+    filters = [("job_id", "=", job), ("state", "=", "PENDING_CREATION")]
+    try:
+        waiting = list_actors(address=address, filters=filters, detail=True)
+    except RayStateApiException:  # a cluster without its dashboard has no state API
+        return []
+    return [
+        f"actor {actor.class_name} is pending, needs {actor.required_resources}"
+        for actor in waiting
+    ]
+
+
+def conclude(message: Mapping[str, Any], job: Job) -> str | None:
+    """What the last message of a trial means: None for its end, or what interrupted it.
+
+    Raises:
+        TrainingError: it failed or was stopped.
+    """
+    if message["kind"] == "done":
+        return None
+    if message["kind"] == "stopped":
+        raise TrainingError(f"trial {job.name} was stopped before its last step")
+    if message["kind"] == "ended":
+        raise TrainingError(
+            f"verl's process ended with code {message['code']} before training was done. "
+            f"Last lines of {job.log}:\n{log_tail(Path(job.log))}"
+        )
+    if message["lost"]:
+        return "; ".join(message["lost"])
+    raise TrainingError(
+        f"verl run failed: {message['type']}: {message['message']} (log: {job.log})"
+    )
+
+
+def log_tail(log: Path) -> str:
+    """Last lines of a trial's log; verl prints numbers and configuration there, never a note."""
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    return "\n".join(lines[-_LOG_TAIL_LINES:])

@@ -1,0 +1,269 @@
+"""A sweep under fire, by the command that users run, on a cluster that was there before it.
+
+Twelve trials under ASHA, two at once. A process of a random trial is killed with -9 every few
+steps, one is made to hang, the sweep's own driver is killed once and the sweep resumed. A second
+Ray instance is on the machine, and the cluster has no dashboard. Afterwards every slot of the
+cluster is free, nothing of the sweep is left on the machine, no trial is lost or counted twice.
+"""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from deepicd.sweeps.results import read_history
+
+pytestmark = pytest.mark.timeout(2400)
+NUM_TRIALS, STEPS, AT_ONCE = 12, 4, 2
+KILL_EVERY, NUM_KILLS, HANG_S = 6, 4, 60
+VERL = "ray::WorkerDict"
+VICTIMS = (VERL, "deepicd.training.driver", "ray::AgentLoop", "ray::RayTrainWorker")
+EXPERIMENT = f"""
+name = "chaos"
+[data]
+num_notes = 400
+max_prompt_tokens = 300
+num_validation = 16
+num_codes = 12
+[model]
+path = "MODEL"
+[sft]
+is_enabled = false
+[training]
+train_batch_size = 8
+ppo_mini_batch_size = 8
+ppo_micro_batch_size_per_gpu = 16
+rollout_n = 2
+max_response_tokens = 16
+hang_timeout_s = {HANG_S}
+total_steps = {STEPS}
+validate_every = 1
+[sweep]
+num_trials = {NUM_TRIALS}
+max_concurrent = {AT_ONCE}
+max_failures = {NUM_KILLS}
+scheduler = "asha"
+grace_steps = 1
+[sweep.search]
+"training.learning_rate" = {{ type = "loguniform", low = 1e-5, high = 1e-3 }}
+"rewards.weights.hierarchy" = {{ type = "uniform", low = 0.0, high = 1.0 }}
+"""
+OTHER_RAY = """
+import ray
+ray.init(num_cpus=1, include_dashboard=False, logging_level="error")
+print("up", flush=True)
+input()
+"""
+
+
+@dataclass
+class Fire:
+    """What was killed, and what was left."""
+
+    killed: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+    status: dict[str, Any] = field(default_factory=dict)
+    held: dict[str, float] = field(default_factory=dict)
+    processes: list[str] = field(default_factory=list)
+    actors: list[str] = field(default_factory=list)
+    groups: list[str] = field(default_factory=list)
+    shared_memory: set[str] = field(default_factory=set)
+    sockets: set[str] = field(default_factory=set)
+
+
+@pytest.fixture(scope="module")
+def fire(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Fire, Path]]:
+    import ray
+
+    from deepicd.session import ray_session
+
+    root = tmp_path_factory.mktemp("chaos")
+    file = root / "chaos.toml"
+    file.write_text(EXPERIMENT.replace("MODEL", str(build_start(root))))
+    options = [sys.executable, "-c", OTHER_RAY]
+    other = subprocess.Popen(options, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert other.stdout is not None and other.stdout.readline().strip() == "up"
+    with ray_session(token_file=root / "token", num_cpus=16, num_gpus=AT_ONCE):
+        address = ray.get_runtime_context().gcs_address
+        yield under_fire(file, root / "runs", address), root / "runs"
+    assert other.poll() is None, "the second Ray instance did not survive"
+    other.kill()
+    other.wait()
+
+
+def build_start(root: Path) -> Path:
+    """An untrained model whose tokeniser knows the notes."""
+    from deepicd.config import parse_experiment
+    from deepicd.notes.build import build_notes, read_split
+    from deepicd.training.model import build_model
+
+    data = {"num_notes": 400, "max_prompt_tokens": 300, "num_codes": 12}
+    model = {"vocab_size": 600, "hidden_size": 64, "num_layers": 1, "num_heads": 2}
+    experiment = parse_experiment({"name": "start", "data": data, "model": model}, "here")
+    build_notes(experiment.data, tables=root / "tables", out=root / "notes", seed=1)
+    texts = [note.text for note in read_split(root / "notes" / "train.parquet")]
+    build_model(experiment.model, texts, root / "model", seed=1)
+    return root / "model"
+
+
+def under_fire(file: Path, runs: Path, address: str) -> Fire:
+    found, rng, before = Fire(), random.Random(1), traces()
+    began = time.monotonic()
+    sweep = command(address, runs, "run", str(file))
+    shoot(sweep, runs, found.killed, rng, until=lambda: len(found.killed) == NUM_KILLS // 2)
+    sweep.send_signal(signal.SIGKILL)
+    sweep.wait()
+    found.killed.append("the sweep's driver")
+    sweep = command(address, runs, "resume", "chaos")
+    shoot(sweep, runs, found.killed, rng, until=lambda: sweep.poll() is not None)
+    output, progress = sweep.communicate()
+    assert sweep.returncode == 0, progress[-4000:]
+    found.status, found.seconds = json.loads(output), time.monotonic() - began
+    look(found, before)
+    return found
+
+
+def command(address: str, runs: Path, *words: str) -> subprocess.Popen[str]:
+    """`deepicd sweep` on the cluster; what it says goes to a file, so that no pipe fills up."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "deepicd", "sweep", *words, "--runs", str(runs), "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "RAY_ADDRESS": address},
+    )
+
+
+def shoot(
+    sweep: subprocess.Popen[str],
+    runs: Path,
+    killed: list[str],
+    rng: random.Random,
+    *,
+    until: Callable[[], bool],
+) -> None:
+    """Kill a random process of a trial every few steps, until told to cease."""
+    aim = num_steps(runs) + KILL_EVERY
+    while not until():
+        if sweep.poll() is not None:
+            raise AssertionError(f"ended with {sweep.returncode}: {sweep.communicate()[1][-4000:]}")
+        if num_steps(runs) >= aim and len(killed) <= NUM_KILLS:
+            victim = rng.choice(find_victims(*([VERL] if not killed else VICTIMS)))
+            victim.suspend() if not killed else victim.kill()
+            killed.append(f"{victim.name()} at step {num_steps(runs)}")
+            aim = num_steps(runs) + KILL_EVERY
+        time.sleep(0.2)
+
+
+def num_steps(runs: Path) -> int:
+    """Steps that all trials have reported so far."""
+    folders = {file.parent for file in runs.glob("chaos/sweep/tune/*/result.json")}
+    return sum(row["step"] > 0 for folder in folders for row in read_history(folder))
+
+
+def find_victims(*names: str) -> list[psutil.Process]:
+    """Processes of trials on this test's cluster, in an order that does not depend on chance."""
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        try:
+            line = " ".join(process.cmdline())
+        except psutil.Error:
+            continue
+        if any(name in line for name in names):
+            found.append((line, process.pid, process))
+    return [process for _, _, process in sorted(found, key=lambda item: item[:2])]
+
+
+def traces() -> dict[str, set[str]]:
+    """What processes can leave on this machine beside memory: segments and listening sockets."""
+    own = {process.pid for process in psutil.Process().children(recursive=True)} | {os.getpid()}
+    listening = [link for link in psutil.net_connections("all") if link.status == "LISTEN"]
+    return {
+        "shared_memory": {file.name for file in Path("/dev/shm").iterdir()},
+        "sockets": {str(link.laddr) for link in listening if link.pid in own},
+    }
+
+
+def look(found: Fire, before: dict[str, set[str]]) -> None:
+    """Count what is left, given a minute to go."""
+    import ray
+    from ray._private.state import actors
+    from ray.util.placement_group import placement_group_table
+
+    total, deadline = ray.cluster_resources(), time.monotonic() + 60
+    while True:
+        free = ray.available_resources()
+        found.held = {name: total[name] - free.get(name, 0) for name in ("CPU", "GPU")}
+        alive = [actor for actor in actors().values() if actor["State"] == "ALIVE"]
+        found.actors = [actor["ActorClassName"] for actor in alive]
+        groups = placement_group_table().values()
+        found.groups = [group["state"] for group in groups if group["state"] != "REMOVED"]
+        found.processes = [" ".join(process.cmdline()) for process in find_victims(*VICTIMS)]
+        after = traces()
+        found.shared_memory = after["shared_memory"] - before["shared_memory"]
+        found.sockets = after["sockets"] - before["sockets"]
+        left = (found.actors, found.groups, found.processes, found.shared_memory, found.sockets)
+        if not (any(found.held.values()) or any(left)) or time.monotonic() > deadline:
+            return
+        time.sleep(0.5)
+
+
+def test_processes_of_trials_and_the_driver_were_killed(fire: tuple[Fire, Path]) -> None:
+    assert len(fire[0].killed) == NUM_KILLS + 1 and "the sweep's driver" in fire[0].killed
+
+
+def test_the_trial_that_was_made_to_hang_was_found_and_went_on(fire: tuple[Fire, Path]) -> None:
+    folders = [file.parent for file in (fire[1] / "chaos/sweep/tune").glob("*/result.json")]
+    rows = [row for folder in folders for row in read_history(folder)]
+    hung = [row["interruption"] for row in rows if "hung" in row.get("interruption", "")]
+    assert hung and all("in stage" in cause for cause in hung)
+
+
+def test_trials_ran_side_by_side(fire: tuple[Fire, Path]) -> None:
+    folders = [file.parent for file in (fire[1] / "chaos/sweep/tune").glob("*/result.json")]
+    times = [[row["timestamp"] for row in read_history(folder)] for folder in folders]
+    spans = sorted((min(stamps), max(stamps)) for stamps in times)
+    assert any(later[0] < earlier[1] for earlier, later in pairwise(spans))
+
+
+def test_every_slot_of_the_cluster_is_free(fire: tuple[Fire, Path]) -> None:
+    assert fire[0].held == {"CPU": 0, "GPU": 0}
+    assert (fire[0].groups, fire[0].actors, fire[0].processes) == ([], [], [])
+
+
+def test_no_shared_memory_and_no_socket_is_left(fire: tuple[Fire, Path]) -> None:
+    assert fire[0].shared_memory == set()
+    assert fire[0].sockets == set()
+
+
+def test_no_trial_is_lost_or_doubled(fire: tuple[Fire, Path]) -> None:
+    trials = fire[0].status["trials"]
+    assert len({trial["id"] for trial in trials}) == len(trials) == NUM_TRIALS
+    assert {trial["state"] for trial in trials} <= {"finished", "stopped"}
+    assert len({json.dumps(trial["params"], sort_keys=True) for trial in trials}) == NUM_TRIALS
+    assert any(trial["state"] == "finished" for trial in trials)
+
+
+def test_each_trials_steps_follow_one_another(fire: tuple[Fire, Path]) -> None:
+    found, runs = fire
+    for trial in found.status["trials"]:
+        rows = read_history(runs / "chaos/sweep/tune" / trial["id"])
+        assert [row["step"] for row in rows] == list(range(trial["steps"] + 1))
+
+
+def test_the_budget_counts_only_time_that_was_spent(fire: tuple[Fire, Path]) -> None:
+    budget = fire[0].status["budget"]
+    assert 0 < budget["seconds"] <= AT_ONCE * fire[0].seconds
+    assert budget["num_steps"] <= budget["max_steps"] == NUM_TRIALS * STEPS
+    assert budget["gpu_hours"] == pytest.approx(budget["seconds"] / 3600, abs=1e-4)

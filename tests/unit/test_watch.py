@@ -1,0 +1,97 @@
+"""Who is taken for hung, and what becomes of an interrupted trial."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deepicd.errors import TrainingError
+from deepicd.training import watch as watches
+from deepicd.training.watch import STAGE_FILE, Watch, conclude
+
+
+class Clock:
+    """Seconds that only this test lets pass."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def time(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(watches, "time", clock)
+    return clock
+
+
+def started(folder: Path, clock: Clock) -> Watch:
+    watch = Watch(folder, hang_timeout_s=60)
+    watch.hear({"kind": "ready", "is_warm": False})
+    return watch
+
+
+def test_a_trial_may_take_longer_to_start_than_to_step(tmp_path: Path, clock: Clock) -> None:
+    watch = Watch(tmp_path, hang_timeout_s=60)
+    clock.now = 240
+    assert watch.overdue() is None
+    watch.hear({"kind": "ready", "is_warm": False})
+    clock.now += 61
+    assert watch.overdue() == "hung: silent for 61 s in stage 'rollout' after step 0"
+
+
+def test_long_steps_earn_patience(tmp_path: Path, clock: Clock) -> None:
+    watch = started(tmp_path, clock)
+    clock.now = 20
+    watch.hear({"kind": "step", "step": 1})
+    clock.now += 199
+    assert watch.patience_s() == 200 and watch.overdue() is None
+    clock.now += 2
+    assert "after step 1" in str(watch.overdue())
+
+
+def test_every_message_counts_and_names_the_stage(tmp_path: Path, clock: Clock) -> None:
+    watch = started(tmp_path, clock)
+    for now in (50, 100, 150):
+        clock.now = now
+        watch.hear({"kind": "stage", "name": "validation"})
+    assert watch.overdue() is None
+    assert json.loads((tmp_path / STAGE_FILE).read_text()) == {
+        "stage": "validation",
+        "step": 0,
+        "since": 150,
+    }
+    clock.now = 211
+    assert "in stage 'validation'" in str(watch.overdue())
+
+
+def test_pending_actors_are_named_with_what_they_wait_for(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = []
+    monkeypatch.setattr(watches, "pending_actors", lambda job: jobs.append(job) or ["actor A"])
+    watch = Watch(tmp_path, hang_timeout_s=1)
+    watch.hear({"kind": "stage", "name": "starting verl", "job": "07000000"})
+    clock.now = 5
+    assert str(watch.overdue()).endswith("in stage 'starting verl' after step 0; actor A")
+    assert jobs == ["07000000"]
+
+
+JOB: Any = type("Job", (), {"name": "t1", "log": "verl.log"})
+
+
+def test_a_lost_node_interrupts_a_trial_and_an_error_fails_it() -> None:
+    error = {"kind": "error", "type": "RayTaskError", "message": "gone", "lost": []}
+    assert conclude({"kind": "done"}, JOB) is None
+    lost = {**error, "lost": ["node 10.0.0.2 was lost", "node 10.0.0.3 was pre-empted"]}
+    assert conclude(lost, JOB) == "node 10.0.0.2 was lost; node 10.0.0.3 was pre-empted"
+    with pytest.raises(TrainingError, match="verl run failed: RayTaskError: gone"):
+        conclude(error, JOB)
+    with pytest.raises(TrainingError, match="t1 was stopped before its last step"):
+        conclude({"kind": "stopped"}, JOB)
