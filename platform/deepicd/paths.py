@@ -5,6 +5,8 @@ from pathlib import Path
 
 TUNE = "tune"
 """Name of Ray Tune's folder inside a sweep's storage."""
+STAGE = "stage.json"
+"""Name of the file in a trial's folder that says what the trial does now."""
 STUDY = "optuna.log"
 """Name of Optuna's journal beside it."""
 TRIALS = "trials"

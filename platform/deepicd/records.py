@@ -100,6 +100,8 @@ class Trial:
     error: str | None = None
     objectives: Mapping[str, float] = field(default_factory=dict)
     """What the sweep pursues, at the best step."""
+    stage: str = ""
+    """What it does, or waits for, while it is running or pending."""
 
 
 @dataclass(frozen=True)

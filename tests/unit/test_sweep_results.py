@@ -137,6 +137,19 @@ def test_a_trial_of_an_interrupted_sweep_is_pending(tmp_path):
     assert status_rows(root)["b"]["state"] == "running"  # the newest snapshot is being written
 
 
+def test_status_says_what_a_trial_that_is_not_over_does_or_waits_for(tmp_path):
+    root = write_run(tmp_path / "run", {"a": ROWS[:2], "b": ROWS[:2]})
+    write_tune_state(root, a="RUNNING", b="TERMINATED")
+    for name in ("a", "b"):
+        folder = root / "sweep" / "trials" / name
+        folder.mkdir(parents=True)
+        (folder / "stage.json").write_text('{"stage": "waiting for 1 node(s)", "step": 2}')
+    rows = status_rows(root)
+    assert (rows["a"]["stage"], rows["b"]["stage"]) == ("waiting for 1 node(s)", "")
+    (root / "sweep" / "trials" / "a" / "stage.json").write_text('{"sta')
+    assert status_rows(root)["a"]["stage"] == ""
+
+
 def test_a_failed_trial_is_told_by_its_error_file(tmp_path):
     root = write_run(tmp_path / "run", {"a": ROWS[:1]})
     (RunPaths(root).sweep / "tune" / "a" / "error.txt").write_text("boom")

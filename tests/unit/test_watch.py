@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from deepicd.errors import TrainingError
+from deepicd.paths import STAGE
 from deepicd.training import watch as watches
-from deepicd.training.watch import STAGE_FILE, Watch, conclude
+from deepicd.training.watch import Watch, conclude
 
 
 class Clock:
@@ -62,7 +63,7 @@ def test_every_message_counts_and_names_the_stage(tmp_path: Path, clock: Clock) 
         clock.now = now
         watch.hear({"kind": "stage", "name": "validation"})
     assert watch.overdue() is None
-    assert json.loads((tmp_path / STAGE_FILE).read_text()) == {
+    assert json.loads((tmp_path / STAGE).read_text()) == {
         "stage": "validation",
         "step": 0,
         "since": 150,

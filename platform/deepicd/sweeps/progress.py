@@ -39,6 +39,7 @@ class TrialProgress(tune.Callback):
         self._total_steps = total_steps
         self._metric = metric
         self._every = every
+        self._interruptions: dict[str, int] = {}
 
     def _say(self, line: str) -> None:
         _voices[0](line)
@@ -59,6 +60,12 @@ class TrialProgress(tune.Callback):
     ) -> None:
         """Say how a trial is doing."""
         step = int(result["step"])
+        if result.get("interruptions", 0) > self._interruptions.get(trial.trial_id, 0):
+            self._interruptions[trial.trial_id] = result["interruptions"]
+            self._say(
+                f"trial {trial.trial_id} interrupted after step {step}: {result['interruption']}; "
+                "it goes on from its last checkpoint"
+            )
         self._left.advance(trial.trial_id, step, time.monotonic())
         in_trial, in_sweep = self._left.seconds(trial.trial_id)
         self._board.advance(trial.trial_id, result, (in_trial, in_sweep))
@@ -98,7 +105,7 @@ def trial_table(trials: Sequence[Trial], metric: str, front: Collection[str] = (
         cells = [show(trial.params.get(address, "")) for address in addresses]
         table.add_row(
             f"{trial.id} *" if trial.id in front else trial.id,
-            trial.status,
+            f"{trial.status}: {trial.stage}" if trial.stage else trial.status,
             str(trial.steps),
             "-" if score is None else f"{score:.3f}{_interval_of(trial, metric)}",
             *cells,

@@ -10,7 +10,7 @@ from typing import Any
 
 from deepicd.config import Experiment
 from deepicd.errors import MissingError
-from deepicd.paths import RunPaths
+from deepicd.paths import STAGE, TRIALS, RunPaths
 from deepicd.records import Trial
 from deepicd.sweeps.decision import SweepDecision, decide, read_decision
 from deepicd.sweeps.front import objectives_of
@@ -52,7 +52,8 @@ def read_status(paths: RunPaths, experiment: Experiment, *, is_alive: bool) -> l
         )
     is_over = read_tune_states(paths.tune)
     found = [unfinished_trial(file.parent, experiment) for file in folders]
-    return [settle(trial, is_over.get(trial.id), is_alive=is_alive) for trial in found]
+    settled = [settle(trial, is_over.get(trial.id), is_alive=is_alive) for trial in found]
+    return [replace(trial, stage=read_stage(paths, trial)) for trial in settled]
 
 
 def read_tune_states(tune: Path) -> dict[str, bool]:
@@ -101,6 +102,17 @@ def settle(trial: Trial, is_over: bool | None, *, is_alive: bool) -> Trial:
     return trial if is_alive else replace(trial, status="pending")
 
 
+def read_stage(paths: RunPaths, trial: Trial) -> str:
+    """What a trial does, or waits for; empty for one that is over or does nothing yet."""
+    file = paths.sweep / TRIALS / trial.id / STAGE
+    if trial.status not in {"running", "pending"} or not file.is_file():
+        return ""
+    try:
+        return str(json.loads(file.read_text(encoding="utf-8"))["stage"])
+    except (ValueError, KeyError):  # read while it is written
+        return ""
+
+
 def read_ranking(paths: RunPaths, experiment: Experiment) -> SweepDecision | None:
     """Who won and why; None while the sweep goes on."""
     if not paths.trials.is_file():
@@ -133,6 +145,7 @@ def status_row(trial: Trial, front: Collection[str] = ()) -> dict[str, Any]:
     return {
         "id": trial.id,
         "state": trial.status,
+        "stage": trial.stage,
         "steps": trial.steps,
         "params": dict(trial.params),
         "validation": dict(trial.validation),

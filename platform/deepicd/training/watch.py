@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from deepicd.errors import TrainingError
+from deepicd.paths import STAGE
 from deepicd.training.job import Job
 
-STAGE_FILE = "stage.json"
 _STEPS = 10
 _STARTS = 4
 _LOG_TAIL_LINES = 15
@@ -28,7 +28,7 @@ class Watch:
     """The watch over one start of a trial."""
 
     def __init__(self, folder: Path, *, hang_timeout_s: float) -> None:
-        self._file = folder / STAGE_FILE
+        self._file = folder / STAGE
         self._hang_timeout_s = hang_timeout_s
         self._job = ""
         self._step, self._longest_s = 0, 0.0
