@@ -86,7 +86,7 @@ def end_cleaners(*, patience_s: float) -> int:
     while (left := _live_cleaners()) and time.monotonic() < deadline:
         time.sleep(_POLL_S)
     here = ray.get_runtime_context().get_node_id()
-    ended = [actor.pid for actor in left if actor.pid and actor.node_id == here]
+    ended = [actor["Pid"] for actor in left if actor["Pid"] and actor["Address"]["NodeID"] == here]
     for process in ended:
         with suppress(ProcessLookupError):
             os.kill(process, signal.SIGKILL)
@@ -94,20 +94,10 @@ def end_cleaners(*, patience_s: float) -> int:
 
 
 def _live_cleaners() -> list[Any]:
-    from ray.util.state import list_actors
-    from ray.util.state.exception import RayStateApiException
-
-    context = ray.get_runtime_context()
-    wanted = {
-        "state": "ALIVE",
-        "class_name": "PlacementGroupCleaner",
-        "job_id": context.get_job_id(),
-    }
-    filters = [(name, "=", value) for name, value in wanted.items()]
-    try:
-        return list(list_actors(address=context.gcs_address, filters=filters, detail=True))
-    except RayStateApiException:  # a cluster without its dashboard has no state API
-        return []
+    """Read from the cluster's own table: the state API needs the dashboard."""
+    job = ray.get_runtime_context().job_id
+    alive = ray._private.state.actors(job_id=job, actor_state_name="ALIVE").values()
+    return [actor for actor in alive if actor["ActorClassName"] == "PlacementGroupCleaner"]
 
 
 def free_resources() -> dict[str, float]:

@@ -20,6 +20,7 @@ import ray
 from verl.single_controller.ray.base import ResourcePoolManager
 
 from deepicd.errors import CapacityError
+from deepicd.training.watch import describe_room
 
 Say = Callable[[str], None]
 _NAMESPACE, _TURN = "deepicd", "turn"
@@ -114,16 +115,3 @@ def waiting_sweep() -> str | None:
         turn = ray.get_actor(_TURN, namespace=_NAMESPACE)
         return str(ray.get(turn.sweep.remote(), timeout=_SAY_S))
     return None
-
-
-def describe_room() -> str:
-    """Free and all GPUs (logical slots on the CPU profile), by node."""
-    free = ray._private.state.available_resources_per_node()
-    nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("GPU")]
-    if not nodes:
-        return "no node has a GPU"
-    shares = (
-        f"{free.get(node['NodeID'], {}).get('GPU', 0):g} of {node['Resources']['GPU']:g}"
-        for node in nodes
-    )
-    return f"free now {', '.join(shares)} by node"

@@ -73,21 +73,28 @@ class Watch:
 
 
 def pending_actors(job: str) -> list[str]:
-    """Actors of a Ray job that have not started yet, with the reason where Ray knows it."""
+    """Actors of a Ray job that have not started yet, and the room that there is for them."""
     import ray
-    from ray.util.state import list_actors
-    from ray.util.state.exception import RayStateApiException
 
-    address = ray.get_runtime_context().gcs_address
-    filters = [("job_id", "=", job), ("state", "=", "PENDING_CREATION")]
-    try:
-        waiting = list_actors(address=address, filters=filters, detail=True)
-    except RayStateApiException:  # a cluster without its dashboard has no state API
-        return []
-    return [
-        f"actor {actor.class_name} is pending, needs {actor.required_resources}"
-        for actor in waiting
-    ]
+    owner = ray.JobID.from_hex(job)
+    waiting = ray._private.state.actors(job_id=owner, actor_state_name="PENDING_CREATION").values()
+    names = [f"actor {actor['ActorClassName']} is pending" for actor in waiting]
+    return [*names, f"GPUs {describe_room()}"] if names else []
+
+
+def describe_room() -> str:
+    """Free and all GPUs (logical slots on the CPU profile), by node."""
+    import ray
+
+    free = ray._private.state.available_resources_per_node()
+    nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("GPU")]
+    if not nodes:
+        return "no node has a GPU"
+    shares = (
+        f"{free.get(node['NodeID'], {}).get('GPU', 0):g} of {node['Resources']['GPU']:g}"
+        for node in nodes
+    )
+    return f"free now {', '.join(shares)} by node"
 
 
 def conclude(message: Mapping[str, Any], job: Job) -> str | None:
