@@ -190,7 +190,7 @@ def run_rule(curves: Sequence[Curve], experiment: Experiment) -> dict[str, int |
             rule.on_trial_add(None, runners[number])
             heapq.heappush(events, (now + seen[number][0].get(_SECONDS, 0.0), number, 0))
 
-    for _ in range(experiment.sweep.max_concurrent):
+    for _ in range(max(1, experiment.sweep.max_concurrent)):
         start_next(0.0)
     while events:
         now, number, at = heapq.heappop(events)
