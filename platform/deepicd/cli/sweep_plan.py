@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -50,11 +51,13 @@ def plan(
     """
     from deepicd.config import load_experiment
     from deepicd.pipeline import check_plan
+    from deepicd.sweeps.earlier import begin_from_earlier
     from deepicd.sweeps.memory import check_memory
     from deepicd.sweeps.plan import plan_sweep
     from deepicd.sweeps.prices import find_machines, read_prices
 
     experiment = load_experiment(file, overrides or [])
+    experiment = begin_from_earlier(experiment, say=partial(typer.echo, err=True))
     check_plan(experiment)
     table = read_prices(prices)
     machines = find_machines(table, gpu) if gpu else ()

@@ -16,6 +16,7 @@ from deepicd.config.domains import (
     distinct_trials,
     draw_trial,
     extreme_trials,
+    in_order,
     with_parents,
 )
 from deepicd.config.files import (
@@ -42,7 +43,7 @@ from deepicd.config.parts import (
     TrainingConfig,
     check_batches,
 )
-from deepicd.config.sweep import MINIMISED, SweepConfig
+from deepicd.config.sweep import MINIMISED, EarlierTrial, SweepConfig
 
 __all__ = [
     "HEAD_WIDTHS",
@@ -51,6 +52,7 @@ __all__ = [
     "Choice",
     "DataConfig",
     "Domain",
+    "EarlierTrial",
     "Experiment",
     "FloatRange",
     "IntRange",
@@ -73,6 +75,7 @@ __all__ = [
     "dump_experiment",
     "extreme_trials",
     "fingerprint",
+    "in_order",
     "known_addresses",
     "load_experiment",
     "nearest",

@@ -1,16 +1,28 @@
 """The part of an experiment that says what is searched, by whom, and who is stopped early."""
 
+from pathlib import Path
 from typing import Literal, get_args
 
 from pydantic import Field, field_validator, model_validator
 
 from deepicd.config.domains import Domain, check_conditions
-from deepicd.config.part import Part
+from deepicd.config.part import Part, Scalar
 
 Metric = Literal["hierarchical_f1", "macro_f1_full", "macro_f1_category", "macro_f1_chapter"]
 Minimised = Literal["response_length", "share_unparsable", "gpu_hours"]
 MINIMISED: tuple[str, ...] = get_args(Minimised)
 """Objectives of which less is better; of all others more is."""
+
+
+class EarlierTrial(Part):
+    """What a trial of an earlier sweep found."""
+
+    source: str
+    """Name of its run and its id, `first/3f2a0_00001`."""
+    params: dict[str, Scalar]
+    """Address → value, of this search space."""
+    objectives: dict[str, float]
+    """Objective → value."""
 
 
 class SweepConfig(Part):
@@ -52,12 +64,30 @@ class SweepConfig(Part):
     """Longest wait of a trial for its GPUs, in seconds, while others hold them."""
     search: dict[str, Domain] = {}
     """Dotted experiment address (`rewards.weights.hierarchy`) → domain."""
+    start_from: Path | None = None
+    """Folder of an earlier run, whose trials the sampler is to know from the start."""
+    freeze: tuple[str, ...] = ()
+    """Addresses that take the value of the best trial in `start_from` and are not searched."""
+    earlier: tuple[EarlierTrial, ...] = ()
+    """Trials taken from `start_from`; filled when a sweep starts, so that a resume, or a reader,
+    does not need that folder."""
+    earlier_notes: str = ""
+    """Hash of the validation notes on which those were scored; filled with them."""
 
     @field_validator("search")
     @classmethod
     def _check_search(cls, search: dict[str, Domain]) -> dict[str, Domain]:
         check_conditions(search)
         return search
+
+    @model_validator(mode="after")
+    def _check_freeze(self) -> "SweepConfig":
+        if self.freeze and self.start_from is None:
+            raise ValueError(
+                f"freeze {list(self.freeze)} takes values of an earlier sweep; set start_from to "
+                "its folder"
+            )
+        return self
 
     @model_validator(mode="after")
     def _check_objectives(self) -> "SweepConfig":

@@ -49,6 +49,9 @@ def run_pipeline(
         serve_on: called with the running endpoint after the summary is written; None stops the
             endpoint right away.
     """
+    from deepicd.sweeps.earlier import begin_from_earlier
+
+    experiment = begin_from_earlier(experiment, say=say)
     check_before_start(experiment)
     with _running(experiment, root, say) as run:
         stages.build_data(run)
@@ -77,7 +80,9 @@ def run_until_sweep(
     `say` receives progress lines; `draw`, where it is given, a table whenever a trial reports.
     """
     from deepicd.sweeps.checks import check_settings
+    from deepicd.sweeps.earlier import begin_from_earlier
 
+    experiment = begin_from_earlier(experiment, say=say)
     check_settings(experiment)
     check_folder(root, experiment)
     with _running(experiment, root, say) as run:
@@ -135,6 +140,9 @@ def experiment_of_run(paths: RunPaths) -> Experiment:
 
 
 def _sweep_and_write(run: Run, *, is_resumed: bool) -> list[Trial]:
+    from deepicd.sweeps.earlier import check_notes
+
+    check_notes(run.paths, run.experiment)
     dump_experiment(run.experiment, run.paths.swept)
     trials = stages.sweep(run, is_resumed=is_resumed)
     rows = [summary.trial_row(trial) for trial in trials]

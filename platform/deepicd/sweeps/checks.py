@@ -37,7 +37,7 @@ def check_settings(experiment: Experiment) -> None:
     check_rewards(experiment.rewards, searched=searched)
     check_search(experiment)
     check_combinations(experiment)
-    check_grid(sweep)
+    check_grid(experiment)
     check_early_stopping(experiment)
 
 

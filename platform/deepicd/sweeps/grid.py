@@ -11,15 +11,17 @@ from deepicd.config import (
     Experiment,
     FloatRange,
     Scalar,
-    SweepConfig,
     distinct_trials,
 )
 from deepicd.errors import ConfigError
 
 
 def grid_trials(experiment: Experiment) -> list[dict[str, Scalar]]:
-    """Every trial of a grid once, in an order that the seed decides."""
-    trials = distinct_trials(experiment.sweep.search, points)
+    """Every trial of a grid once, but those of an earlier sweep; the seed decides the order."""
+    known = [trial.params for trial in experiment.sweep.earlier]
+    trials = [
+        trial for trial in distinct_trials(experiment.sweep.search, points) if trial not in known
+    ]
     Random(experiment.seed).shuffle(trials)
     return trials
 
@@ -42,13 +44,15 @@ def points(domain: Domain) -> list[Scalar]:
     return [domain.low, *inner, domain.high]
 
 
-def check_grid(sweep: SweepConfig) -> None:
+def check_grid(experiment: Experiment) -> None:
     """Raise ConfigError where a grid has fewer points than the sweep has trials."""
+    sweep = experiment.sweep
     if sweep.sampler != "grid":
         return
-    size = len(distinct_trials(sweep.search, points))
+    size = len(grid_trials(experiment))
     if sweep.num_trials > size:
         raise ConfigError(
             f"sweep.num_trials is {sweep.num_trials}, but the grid of [sweep.search] has {size} "
-            f"points; set sweep.num_trials = {size}, or more num_points or values"
+            f"points{' left' if sweep.earlier else ''}; set sweep.num_trials = {size}, or more "
+            "num_points or values"
         )

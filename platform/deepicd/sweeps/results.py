@@ -84,10 +84,19 @@ def read_histories(folder: Path) -> dict[str, list[dict[str, Any]]]:
     return {trial.name: history for trial in folders if (history := read_history(trial))}
 
 
-def best_validation(history: Sequence[Mapping[str, Any]], metric: str) -> Mapping[str, Any] | None:
+def best_validation(
+    history: Sequence[Mapping[str, Any]], metric: str, *, is_needed: bool = True
+) -> Mapping[str, Any] | None:
     """The report with the best validation score among those that saved a checkpoint; earliest on a
-    tie."""
-    rows = [row for row in history if _PREFIX + metric in row and is_kept(row.get(_CHECKPOINT_KEY))]
+    tie. A checkpoint that is not needed any more may be gone.
+    """
+    rows = [
+        row
+        for row in history
+        if _PREFIX + metric in row
+        and row.get(_CHECKPOINT_KEY)
+        and (not is_needed or is_kept(row[_CHECKPOINT_KEY]))
+    ]
     return max(rows, key=lambda row: row[_PREFIX + metric], default=None)
 
 

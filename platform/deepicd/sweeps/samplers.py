@@ -1,5 +1,6 @@
 """Who proposes a trial's values: Optuna's samplers, seeded by the experiment."""
 
+from random import Random
 from typing import Any
 
 from optuna import samplers
@@ -29,9 +30,17 @@ def build_sampler(experiment: Experiment) -> samplers.BaseSampler:
     """The sampler that `sweep.sampler` names; a grid's trials are queued (`sweeps.grid`), so that
     none is left to propose.
     """
-    sweep, seed = experiment.sweep, experiment.seed
+    sweep, seed = experiment.sweep, seed_of(experiment)
     if sweep.sampler == "sobol":
         return SobolSampler(sweep.search, seed=seed)
     if sweep.sampler == "tpe":
         return samplers.TPESampler(seed=seed, n_startup_trials=_STARTUP_TRIALS)
     return samplers.RandomSampler(seed=seed)
+
+
+def seed_of(experiment: Experiment) -> int:
+    """Seed of the sampler. After an earlier sweep it is another one than the experiment's, or the
+    first proposals would be that sweep's own.
+    """
+    sources = [trial.source for trial in experiment.sweep.earlier]
+    return Random(repr(sources)).getrandbits(31) ^ experiment.seed if sources else experiment.seed

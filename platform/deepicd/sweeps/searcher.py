@@ -12,7 +12,7 @@ from typing import Any
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
-from optuna.trial import TrialState
+from optuna.trial import TrialState, create_trial
 from ray.tune.search.optuna import OptunaSearch
 
 from deepicd.config import MINIMISED, Experiment, Scalar
@@ -21,7 +21,7 @@ from deepicd.sweeps.front import objectives_of
 from deepicd.sweeps.grid import grid_trials
 from deepicd.sweeps.results import best_validation, read_history
 from deepicd.sweeps.samplers import build_sampler
-from deepicd.sweeps.space import suggest
+from deepicd.sweeps.space import distributions, suggest
 from deepicd.training.trial import OBJECTIVE
 
 
@@ -47,6 +47,21 @@ class Searcher(OptunaSearch):
             study_name=experiment.name,
             storage=JournalStorage(JournalFileBackend(str(journal))),
         )
+
+        self._add_earlier()
+
+    def _add_earlier(self) -> None:
+        """Tell the study of an earlier sweep's trials; their attribute `earlier` says which."""
+        known = distributions(self._sweep.search)
+        for trial in self._sweep.earlier:
+            self._ot_study.add_trial(
+                create_trial(
+                    params=trial.params,
+                    distributions={address: known[address] for address in trial.params},
+                    values=[trial.objectives[name] for name in self._sweep.pursued],
+                    user_attrs={"earlier": trial.source},
+                )
+            )
 
     def suggest(self, trial_id: str) -> dict[str, Scalar] | None:
         """Values of a new trial, whose Tune id the study notes as the attribute `trial`."""
