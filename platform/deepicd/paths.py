@@ -13,6 +13,10 @@ TRIALS = "trials"
 """Name of the folder of what trials write themselves."""
 DECISION = "decision.json"
 """Name of the sweep's ranking and winner beside them."""
+RECORD = "record.json"
+"""Name of what a trial ran with, in the trial's folder."""
+DIFF = "code.diff"
+"""Name of the code's difference to its commit beside it."""
 SPLITS = ("train", "validation", "test", "promotion")
 
 

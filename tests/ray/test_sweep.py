@@ -4,6 +4,7 @@ Afterwards nothing of them is left. One sweep serves all tests here, because a v
 a minute.
 """
 
+import hashlib
 import json
 import os
 import threading
@@ -257,6 +258,28 @@ def test_reward_weights_reach_verl_as_values_of_the_trial(swept: Swept) -> None:
         assert f"hierarchy: {trial.params['rewards.weights.hierarchy']}" in log
     weights = {trial.params["rewards.weights.hierarchy"] for trial in swept.trials}
     assert len(weights) == 3
+
+
+def test_a_trial_records_what_it_ran_with_before_its_first_step(swept: Swept) -> None:
+    from deepicd.config import with_values
+    from deepicd.paths import RunPaths
+    from deepicd.sweeps.status import trial_facts
+
+    for trial in swept.trials:
+        folder = swept.root / "sweep" / "trials" / trial.id
+        facts = trial_facts(RunPaths(swept.root), trial.id)
+        record = facts["record"]
+        assert facts["last"]["step"] == trial.steps and record["trial"] == trial.id
+        values = with_values(swept.experiment, trial.params)
+        assert record["experiment"] == values.model_dump(mode="json")
+        written = (folder / "verl.yaml").read_bytes()
+        assert record["verl"]["sha256"] == hashlib.sha256(written).hexdigest()
+        assert Path(record["verl"]["path"]) == folder / "verl.yaml"
+        assert (folder / "record.json").stat().st_mtime < (folder / "verl.log").stat().st_mtime
+        (machine,) = record["machines"]
+        assert record["num_nodes"] == 1 and machine["num_cpus"] == os.cpu_count()
+        assert {"splits", "codes", "settings", "seed", "train"} <= record["data"].keys()
+        assert record["versions"]["verl"] and len(record["lock"]["sha256"]) == 64
 
 
 def test_the_study_is_an_ordinary_journal_of_optuna(swept: Swept) -> None:

@@ -2,9 +2,10 @@
 
 import json
 import os
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -125,6 +126,39 @@ def replay(
     found = replays.replay(replays.read_curves(paths, experiment), experiment, settings)
     lines = [json.dumps(asdict(found), indent=2)] if as_json else replays.describe(found)
     typer.echo("\n".join(lines))
+
+
+@app.command()
+def show(
+    name: Annotated[str, typer.Argument(help="Name of the run.")],
+    trial: Annotated[str, typer.Argument(help="Id of the trial.")],
+    runs: RunsOption = Path("runs"),
+    as_json: JsonOption = False,
+) -> None:
+    """Show what a trial ran with and its last report.
+
+    Example: deepicd sweep show demo 3f2a_00001
+    """
+    from deepicd.paths import RunPaths
+    from deepicd.sweeps.status import trial_facts
+
+    found = trial_facts(RunPaths((runs / name).resolve()), trial)
+    if as_json:
+        typer.echo(json.dumps(found, indent=2))
+    else:
+        for key, value in flatten(found):
+            typer.echo(f"{key} = {value}")
+
+
+def flatten(values: Any, address: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted address and value of everything in nested tables and lists."""
+    pairs = values.items() if isinstance(values, dict) else enumerate(values)
+    for key, value in pairs:
+        here = f"{address}.{key}" if address else str(key)
+        if isinstance(value, dict | list) and value:
+            yield from flatten(value, here)
+        else:
+            yield here, value
 
 
 def _show(screen: "Screen", root: Path) -> None:

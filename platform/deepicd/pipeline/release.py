@@ -4,7 +4,7 @@ from typing import Any
 
 from deepicd.pipeline.run import Run
 from deepicd.pipeline.stages import Scored, lineage_of, model_folder
-from deepicd.pipeline.summary import code_commit
+from deepicd.provenance import code_commit
 from deepicd.records import Decision, Trial
 
 NUM_QUERIES = 24

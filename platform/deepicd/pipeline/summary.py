@@ -1,29 +1,14 @@
 """What a run found: `summary.json`, `report.html`, plain values."""
 
-import importlib.metadata
 import json
-import platform
-import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
-from deepicd import __version__
 from deepicd.pipeline.run import Run
 from deepicd.pipeline.stages import Scored
+from deepicd.provenance import versions
 from deepicd.records import Decision, Trial
-
-_PACKAGES = (
-    "ray",
-    "verl",
-    "vllm",
-    "torch",
-    "transformers",
-    "optuna",
-    "tensordict",
-    "TransferQueue",
-)
 
 
 @dataclass
@@ -84,17 +69,3 @@ def render(run: Run, summary: Mapping[str, Any]) -> str:
 def trial_row(trial: Trial) -> dict[str, Any]:
     """One trial, its checkpoint as a path."""
     return {**asdict(trial), "checkpoint": trial.checkpoint.path if trial.checkpoint else None}
-
-
-def versions() -> dict[str, str]:
-    """Versions of what ran."""
-    found = {"deepicd": __version__, "code": code_commit(), "python": platform.python_version()}
-    return found | {package: importlib.metadata.version(package) for package in _PACKAGES}
-
-
-def code_commit() -> str:
-    """Commit of the code, marked when it was changed; empty outside a checkout."""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
-    place = Path(__file__).parent
-    done = subprocess.run(command, cwd=place, capture_output=True, text=True, check=False)
-    return done.stdout.strip()

@@ -24,6 +24,7 @@ from deepicd.sweeps.checks import check_capacity, check_settings, count_at_once
 from deepicd.sweeps.cleanup import FreeTrial, end_cleaners, live_groups, wait_until_free
 from deepicd.sweeps.decision import decide, is_fresh, write_decision
 from deepicd.sweeps.progress import Draw, Say, TrialProgress, speak_by
+from deepicd.sweeps.record import WriteRecord
 from deepicd.sweeps.repeats import repeat
 from deepicd.sweeps.results import keep_earlier_reports, read_trials, seconds_spent
 from deepicd.sweeps.rules import HalvingRule, MedianRule
@@ -143,7 +144,11 @@ def build_tuner(experiment: Experiment, given: TrialInput, *, storage: Path) -> 
         run_config=tune.RunConfig(
             name=TUNE,
             storage_path=str(storage.resolve()),
-            callbacks=[FreeTrial(), progress],
+            callbacks=[
+                FreeTrial(),
+                progress,
+                WriteRecord(experiment, given, storage=storage),
+            ],
             verbose=0,
         ),
     )

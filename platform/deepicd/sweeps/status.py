@@ -10,7 +10,7 @@ from typing import Any
 
 from deepicd.config import Experiment
 from deepicd.errors import MissingError
-from deepicd.paths import STAGE, TRIALS, RunPaths
+from deepicd.paths import RECORD, STAGE, TRIALS, RunPaths
 from deepicd.records import Trial
 from deepicd.sweeps.decision import SweepDecision, decide, read_decision
 from deepicd.sweeps.front import objectives_of
@@ -122,6 +122,23 @@ def read_ranking(paths: RunPaths, experiment: Experiment) -> SweepDecision | Non
     folders = [paths.tune / trial["id"] for trial in json.loads(paths.trials.read_text("utf-8"))]
     trials = [unfinished_trial(folder, experiment) for folder in folders if folder.is_dir()]
     return decide(trials, experiment, sweep=paths.sweep)
+
+
+def trial_facts(paths: RunPaths, trial: str) -> dict[str, Any]:
+    """What a trial ran with (`record`), and its last report without what is not a number (`last`,
+    None before the first).
+
+    Raises:
+        MissingError: there is no such trial; names those that are there.
+    """
+    records = {file.parent.name: file for file in paths.sweep.glob(f"{TRIALS}/*/{RECORD}")}
+    if trial not in records:
+        known = ", ".join(sorted(records)) or "none"
+        raise MissingError(f"no record of trial {trial!r} in {paths.sweep}; known: {known}")
+    record = json.loads(records[trial].read_text(encoding="utf-8"))
+    rows = read_history(paths.tune / trial)
+    last = {name: value for name, value in rows[-1].items() if value == value} if rows else None
+    return {"record": record, "last": last}
 
 
 def budget(trials: Sequence[Trial], paths: RunPaths, experiment: Experiment) -> dict[str, float]:

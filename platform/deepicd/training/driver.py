@@ -33,6 +33,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from deepicd.config import Experiment
 from deepicd.errors import ConfigError, DataError, DeepICDError
+from deepicd.provenance import add_to_record, sha256
 from deepicd.training.job import Job, read_job
 from deepicd.training.queue_patch import QUEUE_VARIABLE
 
@@ -197,7 +198,7 @@ def describe_death(node: Mapping[str, Any]) -> str:
 
 
 def compose(job: Job) -> DictConfig:
-    """verl's configuration of this run, which is also kept beside the trial's log."""
+    """verl's configuration of this run, kept beside the trial's log and named in its record."""
     from deepicd.training.verl_config import compose_grpo
 
     given = {name: Path(path) for name, path in job.given.items()}
@@ -207,7 +208,10 @@ def compose(job: Job) -> DictConfig:
         out=Path(job.out),
         resume=Path(job.resume) if job.resume else None,
     )
-    Path(job.record).write_text(OmegaConf.to_yaml(config), encoding="utf-8")
+    text = OmegaConf.to_yaml(config)
+    Path(job.record).write_text(text, encoding="utf-8")
+    verl = {"path": job.record, "sha256": sha256(text.encode())}
+    add_to_record(Path(job.out), verl=verl)
     return config
 
 
