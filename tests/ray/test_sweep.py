@@ -36,6 +36,7 @@ TABLE = {
         "rollout_n": 2,
         "learning_rate": 1e-4,
         "max_response_tokens": 16,
+        "entropy_coeff": 0.01,  # random weights earn no reward, and learn all the same
         "total_steps": STEPS,
         "validate_every": 1,
     },
@@ -260,6 +261,12 @@ def test_reward_weights_reach_verl_as_values_of_the_trial(swept: Swept) -> None:
     assert len(weights) == 3
 
 
+def test_different_values_have_different_fingerprints(swept: Swept) -> None:
+    stopped, _, finished = (swept.histories[trial.id] for trial in swept.trials)
+    assert stopped[1]["fingerprint/1"] != finished[1]["fingerprint/1"]
+    assert len({finished[-1][f"fingerprint/{number}"] for number in (1, 2, 3)}) == 3
+
+
 def test_a_trial_records_what_it_ran_with_before_its_first_step(swept: Swept) -> None:
     from deepicd.config import with_values
     from deepicd.paths import RunPaths
@@ -280,6 +287,45 @@ def test_a_trial_records_what_it_ran_with_before_its_first_step(swept: Swept) ->
         assert record["num_nodes"] == 1 and machine["num_cpus"] == os.cpu_count()
         assert {"splits", "codes", "settings", "seed", "train"} <= record["data"].keys()
         assert record["versions"]["verl"] and len(record["lock"]["sha256"]) == 64
+
+
+def test_a_sweep_whose_parameter_does_nothing_is_stopped_and_leaves_nothing(
+    swept: Swept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from deepicd.config import with_values
+    from deepicd.paths import RunPaths
+    from deepicd.sweeps import run as sweeps
+    from deepicd.training.trial import TrialInput
+
+    monkeypatch.setattr(sweeps, "build_trainable", lambda *_, **__: deaf_trial())
+    paths = RunPaths(swept.root)
+    given = TrialInput(paths.model, paths.split("train"), paths.split("validation"))
+    experiment = with_values(swept.experiment, {"sweep.scheduler": "none"})
+    with pytest.raises(SweepError, match=r"differ in training.learning_rate \(.*\), and") as found:
+        sweeps.run_sweep(experiment, given, storage=swept.root / "deaf", say=lambda line: None)
+    names = [folder.name for folder in (swept.root / "deaf" / "trials").iterdir()]
+    assert len(names) == 2 and all(name in str(found.value) for name in names)
+    assert what_is_left(timeout_s=60) == NOTHING
+
+
+def deaf_trial() -> Any:
+    """A trial that does not hear its values, and holds a placement group as trials do. Made here
+    because Ray's workers cannot import a test.
+    """
+
+    def deaf(params: dict[str, Any]) -> None:
+        import ray
+        from ray import tune
+        from ray.util.placement_group import placement_group
+
+        group = placement_group([{"CPU": 0.01}], lifetime="detached")
+        ray.get(group.ready(), timeout=30)
+        metrics = {"placement_group": group.id.hex(), "objective": 0.5, "critic/score/mean": 0.1}
+        for step in range(5):
+            prints = {f"fingerprint/{number}": float(number) for number in range(1, step + 1)}
+            tune.report({**metrics, **prints, "step": step})
+
+    return deaf
 
 
 def test_the_study_is_an_ordinary_journal_of_optuna(swept: Swept) -> None:

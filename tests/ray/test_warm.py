@@ -103,3 +103,13 @@ def test_the_trained_weights_are_equal_to_the_last_bit(twins: list[dict[str, Any
         for file in (Path(one["checkpoint"].path) / CHECKPOINT_MODEL).glob("*.safetensors")
     }
     assert len(digests) == 1
+
+
+def test_equal_trials_have_equal_fingerprints_and_are_not_stopped(
+    twins: list[dict[str, Any]],
+) -> None:
+    keys = [f"fingerprint/{number}" for number in range(1, STEPS + 1)]
+    for number, key in enumerate(keys, 1):
+        seen = {one["history"][number][key] for one in twins}
+        assert len(seen) == 1 and key not in twins[0]["history"][number - 1]
+    assert len({twins[0]["history"][-1][key] for key in keys}) == STEPS

@@ -62,6 +62,8 @@ class SweepConfig(Part):
     own."""
     room_timeout_s: float = Field(default=3600.0, gt=0)
     """Longest wait of a trial for its GPUs, in seconds, while others hold them."""
+    compare_fingerprints: bool = True
+    """Stop the sweep when trials with unequal values have equal weights after three updates."""
     search: dict[str, Domain] = {}
     """Dotted experiment address (`rewards.weights.hierarchy`) → domain."""
     start_from: Path | None = None

@@ -51,6 +51,12 @@ class FreeTrial(tune.Callback):
         stop_in_slots(trial.trial_id)
         remove_groups(self._groups.pop(trial.trial_id, ()))
 
+    def on_experiment_end(self, trials: list[Any], **_: Any) -> None:
+        """Free what a sweep that ends by an error leaves: Tune then calls no trial complete."""
+        for name in list(self._groups):
+            stop_in_slots(name)
+            remove_groups(self._groups.pop(name))
+
 
 def remove_groups(groups: Iterable[str]) -> None:
     """Remove placement groups by id (hex); removed ones are passed over."""

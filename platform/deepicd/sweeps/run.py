@@ -23,6 +23,7 @@ from deepicd.records import Trial
 from deepicd.sweeps.checks import check_capacity, check_settings, count_at_once
 from deepicd.sweeps.cleanup import FreeTrial, end_cleaners, live_groups, wait_until_free
 from deepicd.sweeps.decision import decide, is_fresh, write_decision
+from deepicd.sweeps.fingerprints import CompareFingerprints
 from deepicd.sweeps.progress import Draw, Say, TrialProgress, speak_by
 from deepicd.sweeps.record import WriteRecord
 from deepicd.sweeps.repeats import repeat
@@ -56,7 +57,7 @@ def run_sweep(
 
     Raises:
         ConfigError, MissingError, CapacityError: it cannot run; nothing was started.
-        SweepError: every trial failed.
+        SweepError: every trial failed, or a parameter has no effect (`fingerprints`).
     """
     check_sweep(experiment, given)
     quieten()
@@ -148,6 +149,7 @@ def build_tuner(experiment: Experiment, given: TrialInput, *, storage: Path) -> 
                 FreeTrial(),
                 progress,
                 WriteRecord(experiment, given, storage=storage),
+                *([CompareFingerprints()] if sweep.compare_fingerprints else []),
             ],
             verbose=0,
         ),

@@ -2,12 +2,13 @@
 
 Added: every reward part in the training metrics (verl logs them in validation only), validation
 scored by the one definition in `scoring` with its predictions on disk, a guard on actor/rollout
-agreement, and a stream of metrics to whoever drives the trial.
+agreement, fingerprints of the first updates, and a stream of metrics to whoever drives the trial.
 """
 
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from deepicd.paths import validation_file
 from deepicd.records import Prediction
 from deepicd.scoring import format_predictions, interval, score_predictions
 from deepicd.training.dataset import EpochSampler
+from deepicd.training.fingerprint import FirstUpdates, digest_actor
 from deepicd.training.job import CHECKPOINT_MODEL
 from deepicd.training.model import state_dtype
 
@@ -68,6 +70,8 @@ class ReportingTrainer(PPOTrainerSync):
     _waited_s: float = 0.0
     _num_prompts: int = 0
     _set_up: Callable[["ReportingTrainer"], None] | None = None
+    _updates: FirstUpdates | None = None
+    """None in a run that goes on from a checkpoint."""
 
     def set_up_by(self, adopt: Callable[["ReportingTrainer"], None]) -> None:
         """Let `adopt` do the work of verl's `_setup`, which starts workers and engines."""
@@ -99,6 +103,12 @@ class ReportingTrainer(PPOTrainerSync):
         """The validation notes are answered."""
         super().on_validate_begin()
         self.say("validation")
+
+    def on_train_begin(self) -> None:
+        """Before the first step."""
+        super().on_train_begin()
+        if self.global_steps == 1:
+            self._updates = FirstUpdates(partial(digest_actor, self.actor_rollout_wg.workers))
 
     def leave(self) -> None:
         """End what runs beside the steps and the trackers that log them, which verl leaves to the
@@ -147,6 +157,8 @@ class ReportingTrainer(PPOTrainerSync):
     def report_step(self, step: int, metrics: dict[str, float]) -> None:
         """Hand one step's metrics and, if one was saved at this step, its checkpoint folder on."""
         saved, self._saved = self._saved, None
+        if self._updates is not None:
+            metrics.update(self._updates.after(metrics))
         if self.report is not None:
             self.report(step, metrics, saved)
 
