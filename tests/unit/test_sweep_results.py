@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from deepicd import cli
-from deepicd.config import parse_experiment
+from deepicd.config import parse_experiment, with_values
 from deepicd.errors import MissingError, SweepError
 from deepicd.paths import RunPaths
 from deepicd.pipeline import experiment_of_run, resume_sweep
@@ -183,6 +183,9 @@ def test_the_budget_counts_what_was_spent(tmp_path):
         "seconds": 90.0,
         "gpu_hours": 0.025,
     }
+    capped = with_values(experiment, {"sweep.max_cost": 1.0, "sweep.gpu_hour_price": 8.0})
+    added = {"max_gpu_hours": 0.125, "usd": 0.2}
+    assert budget(trials, paths, capped) == spent | added
 
 
 def test_who_won_is_asked_of_a_sweep_that_has_ended_also_of_one_without_a_decision(tmp_path):

@@ -84,7 +84,7 @@ class Screen:
             self._output.print(
                 f"{budget['num_started']} of {budget['num_trials']} trials, "
                 f"{budget['num_steps']} of at most {budget['max_steps']} steps, "
-                f"{budget['seconds'] / 60:.1f} minutes"
+                f"{budget['seconds'] / 60:.1f} minutes{_capped(budget)}"
             )
             if decision and decision.winner:
                 self._output.print(f"winner: trial {decision.winner}, {decision.why}", markup=False)
@@ -103,6 +103,12 @@ class Screen:
             f"{summary['monitor']['labelled']} labels"
         )
         self._output.print(f"report: {(root / 'report.html').resolve().as_uri()}", soft_wrap=True)
+
+
+def _capped(budget: Mapping[str, float]) -> str:
+    if "max_gpu_hours" not in budget:
+        return ""
+    return f", {budget['gpu_hours']:.2f} of {budget['max_gpu_hours']:.2f} GPU-hours"
 
 
 def score_table(summary: Mapping[str, Any]) -> Table:

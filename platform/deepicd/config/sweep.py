@@ -1,6 +1,7 @@
 """The part of an experiment that says what is searched, by whom, and who is stopped early."""
 
 from pathlib import Path
+import math
 from typing import Literal, get_args
 
 from pydantic import Field, field_validator, model_validator
@@ -64,6 +65,13 @@ class SweepConfig(Part):
     """Longest wait of a trial for its GPUs, in seconds, while others hold them."""
     compare_fingerprints: bool = True
     """Stop the sweep when trials with unequal values have equal weights after three updates."""
+    max_gpu_hours: float = Field(default=0.0, ge=0)
+    """GPU-hours (of logical slots on the CPU profile) that all trials together may take: none
+    starts that the rest could not hold. 0: no cap."""
+    max_cost: float = Field(default=0.0, ge=0)
+    """The same cap in USD, at `gpu_hour_price`. 0: no cap."""
+    gpu_hour_price: float = Field(default=0.0, ge=0)
+    """USD per GPU-hour."""
     search: dict[str, Domain] = {}
     """Dotted experiment address (`rewards.weights.hierarchy`) → domain."""
     start_from: Path | None = None
@@ -101,6 +109,21 @@ class SweepConfig(Part):
                 "is chosen; add it, or set sweep.metric to one of them"
             )
         return self
+
+    @model_validator(mode="after")
+    def _check_cost(self) -> "SweepConfig":
+        if self.max_cost and not self.gpu_hour_price:
+            raise ValueError(
+                "max_cost needs sweep.gpu_hour_price, in USD (deepicd sweep plan --gpu NAME shows "
+                "on-demand prices)"
+            )
+        return self
+
+    @property
+    def gpu_hours_cap(self) -> float:
+        """GPU-hours that the trials may take together; infinite without a cap."""
+        by_cost = self.max_cost / self.gpu_hour_price if self.max_cost else math.inf
+        return min(self.max_gpu_hours or math.inf, by_cost)
 
     @property
     def pursued(self) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from random import Random
 
 from deepicd.config import Choice, Domain, Experiment, FloatRange, Scalar, draw_trial
+from deepicd.errors import ConfigError
 from deepicd.sweeps.memory import estimate_memory
 from deepicd.sweeps.prices import Machine, PriceTable
 
@@ -33,6 +34,8 @@ class Plan:
     """Estimates per GPU from below, see `sweeps.memory`."""
     hours: Mapping[str, float]
     """GPU-hours and hours by the clock at most; empty without a measured `step_s`."""
+    cap: Mapping[str, float]
+    """GPU-hours and USD after which no trial starts; empty without a cap."""
     cost: tuple[Row, ...]
     """Price of a GPU-hour and of the whole sweep at most, for each machine asked for."""
     prices: Mapping[str, str]
@@ -57,6 +60,9 @@ def plan_sweep(
         machines: those that it could run on, for its cost and the engine's memory.
         prices: the table that they are from.
         num_samples: trials to draw, by the experiment's seed.
+
+    Raises:
+        ConfigError: the hours exceed the experiment's cap, and nobody is stopped early.
     """
     training, sweep = experiment.training, experiment.sweep
     length = experiment.data.max_prompt_tokens + training.max_response_tokens
@@ -64,6 +70,8 @@ def plan_sweep(
     num_gpus = training.num_gpus * training.num_nodes
     at_once = max(1, sweep.max_concurrent)
     hours = hours_at_most(experiment, step_s) if step_s else {}
+    gpu_hours = hours.get("gpu", 0.0)
+    check_budget(experiment, gpu_hours)
     stop = training.total_steps if sweep.scheduler == "none" else sweep.grace_steps
     return Plan(
         trials={
@@ -88,7 +96,8 @@ def plan_sweep(
             experiment, max((machine.gpu_memory_gib for machine in machines), default=0.0)
         ),
         hours={name: round(value, 2) for name, value in hours.items()},
-        cost=tuple(cost_of(machine, hours.get("gpu", 0.0)) for machine in machines),
+        cap=cap_of(experiment),
+        cost=tuple(cost_of(machine, gpu_hours) for machine in machines),
         prices={"as_of": prices.as_of, "source": prices.source} if prices and machines else {},
         samples=draw_samples(experiment, num_samples),
     )
@@ -102,6 +111,29 @@ def hours_at_most(experiment: Experiment, step_s: float) -> dict[str, float]:
         "clock": math.ceil(sweep.total_trials / max(1, sweep.max_concurrent)) * trial,
         "gpu": sweep.total_trials * trial * training.num_gpus * training.num_nodes,
     }
+
+
+def check_budget(experiment: Experiment, gpu_hours: float) -> None:
+    """Raise ConfigError when trials that nobody stops would take more than the cap."""
+    sweep = experiment.sweep
+    if sweep.scheduler != "none" or gpu_hours <= sweep.gpu_hours_cap:
+        return
+    fitting = int(sweep.total_trials * sweep.gpu_hours_cap / gpu_hours)
+    raise ConfigError(
+        f"{sweep.total_trials} trials that are not stopped early take {gpu_hours:.1f} GPU-hours, "
+        f"the cap is {sweep.gpu_hours_cap:.1f} (sweep.max_gpu_hours, sweep.max_cost): it holds "
+        f"{fitting}. Lower sweep.num_trials or training.total_steps, stop early "
+        '(sweep.scheduler = "asha"), or raise the cap'
+    )
+
+
+def cap_of(experiment: Experiment) -> dict[str, float]:
+    """What the trials may take together, where the experiment caps it."""
+    sweep = experiment.sweep
+    if math.isinf(sweep.gpu_hours_cap):
+        return {}
+    cap = {"gpu_hours": round(sweep.gpu_hours_cap, 2)}
+    return {**cap, "usd": sweep.max_cost} if sweep.max_cost else cap
 
 
 def cost_of(machine: Machine, gpu_hours: float) -> Row:

@@ -28,6 +28,11 @@ def speak_by(say: Say, draw: Draw | None = None) -> None:
     _painters[:] = [draw] if draw is not None else []
 
 
+def say(line: str) -> None:
+    """One line about the sweep of this process."""
+    _voices[0](line)
+
+
 class TrialProgress(tune.Callback):
     """Say at every validation and every few steps how a trial is doing: step, reward, score, and
     how long it and the sweep can still take. Where a table is drawn, it says so instead.
@@ -41,9 +46,6 @@ class TrialProgress(tune.Callback):
         self._every = every
         self._interruptions: dict[str, int] = {}
 
-    def _say(self, line: str) -> None:
-        _voices[0](line)
-
     def _draw(self) -> None:
         for draw in _painters:
             draw(self._board.table())
@@ -53,7 +55,7 @@ class TrialProgress(tune.Callback):
         self._left.start(trial.trial_id, time.monotonic())
         self._board.start(trial.trial_id, trial.config)
         values = ", ".join(f"{key}={show(value)}" for key, value in trial.config.items())
-        self._say(f"trial {trial.trial_id} starts ({len(trials)} so far): {values}")
+        say(f"trial {trial.trial_id} starts ({len(trials)} so far): {values}")
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any
@@ -74,7 +76,7 @@ class TrialProgress(tune.Callback):
             return
         score = f", {self._metric} {result[self._metric]:.3f}" if self._metric in result else ""
         reward = result.get("critic/score/mean", float("nan"))
-        self._say(
+        say(
             f"trial {trial.trial_id} step {step}/{self._total_steps}: reward {reward:.3f}{score} "
             f"(left: trial {clock(in_trial)}, sweep {clock(in_sweep)} at most)"
         )
@@ -84,14 +86,14 @@ class TrialProgress(tune.Callback):
         self._left.end(trial.trial_id)
         self._board.end(trial.trial_id)
         self._draw()
-        self._say(f"trial {trial.trial_id} over after step {trial.last_result.get('step', 0)}")
+        say(f"trial {trial.trial_id} over after step {trial.last_result.get('step', 0)}")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         """Say that a trial failed; its cause stands in the table."""
         self._left.end(trial.trial_id)
         self._board.end(trial.trial_id, has_failed=True)
         self._draw()
-        self._say(f"trial {trial.trial_id} failed; the sweep goes on")
+        say(f"trial {trial.trial_id} failed; the sweep goes on")
 
 
 def trial_table(trials: Sequence[Trial], metric: str, front: Collection[str] = ()) -> Table:

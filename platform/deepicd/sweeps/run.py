@@ -20,6 +20,7 @@ from deepicd.config import Experiment, Scalar
 from deepicd.errors import MissingError, SweepError
 from deepicd.paths import DECISION, TRIALS, TUNE
 from deepicd.records import Trial
+from deepicd.sweeps.budget import within_budget
 from deepicd.sweeps.checks import check_capacity, check_settings, count_at_once
 from deepicd.sweeps.cleanup import FreeTrial, end_cleaners, live_groups, wait_until_free
 from deepicd.sweeps.decision import decide, is_fresh, write_decision
@@ -138,7 +139,11 @@ def build_tuner(experiment: Experiment, given: TrialInput, *, storage: Path) -> 
         tune_config=tune.TuneConfig(
             num_samples=sweep.total_trials,
             max_concurrent_trials=count_at_once(experiment),
-            search_alg=repeat(Searcher(experiment, storage=storage), experiment),
+            search_alg=within_budget(
+                repeat(Searcher(experiment, storage=storage), experiment),
+                experiment,
+                storage=storage,
+            ),
             scheduler=build_scheduler(experiment),
             trial_dirname_creator=lambda trial: trial.trial_id,
         ),

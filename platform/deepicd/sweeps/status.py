@@ -3,6 +3,7 @@ without Ray.
 """
 
 import json
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -143,18 +144,25 @@ def trial_facts(paths: RunPaths, trial: str) -> dict[str, Any]:
 
 def budget(trials: Sequence[Trial], paths: RunPaths, experiment: Experiment) -> dict[str, float]:
     """What the sweep may spend and has spent: trials, GRPO steps, seconds of trials, and hours of
-    GPUs (of logical slots on the CPU profile) that they held.
+    GPUs (of logical slots on the CPU profile) that they held; `max_gpu_hours` and `usd` where the
+    experiment says a cap or a price.
     """
     seconds = sum(seconds_spent(paths.tune / trial.id) for trial in trials)
-    training = experiment.training
-    return {
-        "num_trials": experiment.sweep.total_trials,
+    training, sweep = experiment.training, experiment.sweep
+    gpu_hours = seconds * training.num_gpus * training.num_nodes / 3600
+    spent = {
+        "num_trials": sweep.total_trials,
         "num_started": len(trials),
         "num_steps": sum(trial.steps for trial in trials),
-        "max_steps": experiment.sweep.total_trials * training.total_steps,
+        "max_steps": sweep.total_trials * training.total_steps,
         "seconds": round(seconds, 1),
-        "gpu_hours": round(seconds * training.num_gpus * training.num_nodes / 3600, 4),
+        "gpu_hours": round(gpu_hours, 4),
     }
+    if math.isfinite(sweep.gpu_hours_cap):
+        spent["max_gpu_hours"] = round(sweep.gpu_hours_cap, 4)
+    if sweep.gpu_hour_price:
+        spent["usd"] = round(gpu_hours * sweep.gpu_hour_price, 2)
+    return spent
 
 
 def status_row(trial: Trial, front: Collection[str] = ()) -> dict[str, Any]:
