@@ -17,6 +17,7 @@ from deepicd.config import (
     with_values,
 )
 from deepicd.errors import ConfigError, DataError
+from deepicd.pipeline import check_before_start
 from deepicd.training import verl_config
 from deepicd.training.differences import check_mapped, differences
 from deepicd.training.verl_sft_config import compose_sft
@@ -249,4 +250,4 @@ def test_only_what_is_searched_differs_between_trials():
 def test_a_searched_verl_key_that_the_installed_verl_lacks_is_refused():
     search = {"verl.actor_rollout_ref.actor.grad_clipp": {"type": "uniform", "low": 0, "high": 1}}
     with pytest.raises(ConfigError, match=r"unknown key .*grad_clipp \(nearest: .*grad_clip\)"):
-        check_mapped(parse_experiment({"sweep": {"search": search}}, "here"))
+        check_before_start(parse_experiment({"sweep": {"search": search}}, "here"))

@@ -15,7 +15,8 @@ from deepicd.notes.build import read_split, write_split
 from deepicd.notes.subset import leave_out_patients
 from deepicd.paths import RunPaths
 from deepicd.pipeline import check_before_start, resume_sweep, summary
-from deepicd.pipeline.run import Run, check_folder, prepare_root
+from deepicd.pipeline.checks import check_folder
+from deepicd.pipeline.run import Run, prepare_root
 from deepicd.pipeline.stages import Scored, build_start_model, headline, lineage_of, model_folder
 from deepicd.records import Checkpoint, Decision, Note, Prediction, Trial
 from deepicd.scoring import score_predictions

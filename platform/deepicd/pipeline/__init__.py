@@ -5,7 +5,7 @@ way, as laid out by `paths.RunPaths`. Decided here: the order of the stages and 
 
     run        one run in progress, its folder and its stages     stages    notes to scored models
     release    promotion, endpoint, late labels                   summary   what the run found
-    lock       one process at a time in a folder
+    lock       one process at a time in a folder              checks    what is refused beforehand
 """
 
 import json
@@ -19,13 +19,20 @@ from deepicd.config import Experiment, dump_experiment, read_experiment
 from deepicd.errors import MissingError, SweepError
 from deepicd.paths import RunPaths
 from deepicd.pipeline import release, stages, summary
+from deepicd.pipeline.checks import (
+    check_before_start,
+    check_composed,
+    check_folder,
+    check_same,
+)
+from deepicd.pipeline.checks import (
+    check_plan as check_plan,
+)
 from deepicd.pipeline.lock import locked
 from deepicd.pipeline.run import (
     Draw,
     Run,
     Say,
-    check_folder,
-    check_same,
     heeding_sigterm,
     prepare_root,
 )
@@ -84,6 +91,7 @@ def run_until_sweep(
 
     experiment = begin_from_earlier(experiment, say=say)
     check_settings(experiment)
+    check_composed(experiment)
     check_folder(root, experiment)
     with _running(experiment, root, say) as run:
         run.draw = draw
@@ -172,22 +180,3 @@ def _running(
                 model = experiment.model.path
                 check_storage(run.paths.root, [model.resolve()] if model else [])
                 yield run
-
-
-def check_before_start(experiment: Experiment) -> None:
-    """Refuse at once what a later stage would refuse: the port, the token, the search space."""
-    from deepicd.serving.endpoint import check_port
-    from deepicd.serving.settings import ServingSettings
-
-    check_plan(experiment)
-    check_port(ServingSettings.of_experiment(experiment))
-
-
-def check_plan(experiment: Experiment) -> None:
-    """Refuse what cannot run on any machine: settings, missing paths, an endpoint without token."""
-    from deepicd.serving.endpoint import read_token
-    from deepicd.serving.settings import ServingSettings
-    from deepicd.sweeps.checks import check_settings
-
-    check_settings(experiment)
-    read_token(ServingSettings.of_experiment(experiment))

@@ -10,10 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import ValidationError
-
-from deepicd.config import Experiment, differing, read_experiment
-from deepicd.errors import ConfigError
+from deepicd.config import Experiment
 from deepicd.paths import RunPaths
 
 if TYPE_CHECKING:
@@ -71,40 +68,6 @@ def prepare_root(root: Path, say: Say) -> Path:
         say(f"started anew; the earlier run is kept in {kept}")
     root.mkdir(parents=True)
     return root
-
-
-def check_folder(root: Path, experiment: Experiment) -> None:
-    """Raise ConfigError for a folder that holds another experiment's run, or no run at all.
-
-    A run of the same experiment is put aside when it is started anew.
-    """
-    paths = RunPaths(root.resolve())
-    if paths.experiment.is_file():
-        check_same(paths.experiment, experiment, "choose another --name, or remove the folder")
-        return
-    strange = sorted({path.name for path in root.glob("*")} - {paths.console.name})
-    if strange:
-        raise ConfigError(
-            f"{root} holds {', '.join(strange[:3])} and no run; choose another --name or --runs"
-        )
-
-
-def check_same(file: Path, experiment: Experiment, way_out: str) -> None:
-    """Raise ConfigError, with the differences, when a resolved experiment on disk is another."""
-    try:
-        there = read_experiment(file)
-    except ValidationError as error:
-        raise ConfigError(
-            f"{file} is no experiment of this version ({error.error_count()} faults); {way_out}"
-        ) from None
-    found = differing(there, experiment)
-    if not found:
-        return
-    shown = [f"{name} is {old!r} there and {new!r} here" for name, (old, new) in found.items()]
-    more = f" and {len(shown) - 3} more" if len(shown) > 3 else ""
-    raise ConfigError(
-        f"{file.parent} holds another experiment: {'; '.join(shown[:3])}{more}; {way_out}"
-    )
 
 
 @contextmanager
