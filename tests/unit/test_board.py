@@ -14,6 +14,7 @@ from deepicd.sweeps.progress import TrialProgress, speak_by
 
 F1 = "validation/hierarchical_f1"
 PARAMS = {"training.learning_rate": 1.234e-4, "rewards.weights.hierarchy": 0.5}
+SHOWN = "learning_rate=0.000123 hierarchy=0.5"
 
 
 def rendered(board, width=110):
@@ -23,7 +24,7 @@ def rendered(board, width=110):
 
 
 def row(text, trial):
-    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in text.splitlines()]
+    rows = [re.split(r"\s{2,}", line.strip()) for line in text.splitlines()]
     (cells,) = [cells for cells in rows if cells[:1] == [trial]]
     return cells
 
@@ -42,11 +43,11 @@ def report(step, score=None, **more):
 def test_a_row_says_how_a_trial_is_doing():
     board = a_board()
     board.start("a1", PARAMS)
-    assert row(rendered(board), "a1") == ["a1", "0.5", "0.000123", "0/15", "-", "-", "running", "-"]
+    assert row(rendered(board), "a1") == ["a1", "0/15", "-", "-", "running", "-", SHOWN]
     board.advance("a1", report(5, 0.4), (42.0, 725.0))
     board.advance("a1", report(6), (40.0, 700.0))
     text = rendered(board)
-    assert row(text, "a1")[3:] == ["6/15", "0.400 [0.300, 0.500]", "812", "running", "0:40"]
+    assert row(text, "a1")[1:6] == ["6/15", "0.400 [0.300, 0.500]", "812", "running", "0:40"]
     assert "1 of 4 trials, at most 11:40 left" in text
 
 
@@ -57,7 +58,7 @@ def test_states_follow_how_a_trial_ended():
         board.advance(trial, report(step, 0.1), (1.0, 1.0))
         board.end(trial, has_failed=trial == "broken")
     text = rendered(board)
-    states = [row(text, trial)[6] for trial in ("whole", "early", "broken")]
+    states = [row(text, trial)[4] for trial in ("whole", "early", "broken")]
     assert states == ["finished", "stopped", "failed"]
 
 
@@ -69,7 +70,7 @@ def test_running_trials_stand_first_and_a_long_table_is_cut():
         if number:
             board.end(f"t{number}")
     text = rendered(board)
-    shown = re.findall(r"│ (t\d+) ", text)
+    shown = re.findall(r"(?m)^ +(t\d+) ", text)
     assert shown[:3] == ["t0", "t29", "t28"] and len(shown) == 20 and "and 10 more" in text
 
 
@@ -149,9 +150,9 @@ def test_lines_and_table_never_mix_in_a_terminal(monkeypatch, voices):
     after = terminal.screen()
     said = [line for line in during if "line " in line]
     assert [re.search(r"line \d", line)[0] for line in said] == [f"line {n}" for n in range(5)]
-    assert not any("│" in line for line in said) and not any("│" in line for line in after)
+    assert not any("running" in line for line in (*said, *after))
     assert sum("trials, at most" in line for line in during) == 1
-    assert [row("\n".join(during), f"t{n}")[-2] for n in range(5)] == ["running"] * 5
+    assert [row("\n".join(during), f"t{n}")[4] for n in range(5)] == ["running"] * 5
 
 
 @pytest.mark.parametrize("as_json", [True, False])

@@ -1,7 +1,7 @@
 """The part of an experiment that says what is searched, by whom, and who is stopped early."""
 
-from pathlib import Path
 import math
+from pathlib import Path
 from typing import Literal, get_args
 
 from pydantic import Field, field_validator, model_validator

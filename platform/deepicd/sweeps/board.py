@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Column, Table
 
 from deepicd.sweeps.decision import show_interval
@@ -72,22 +73,19 @@ class Board:
     def table(self) -> Table:
         """The trials as they stand."""
         lines = sorted(self._lines.values(), key=_rank)
-        addresses = sorted({address for line in lines for address in line.params})
-        name = self._metric.removeprefix("validation/")
+        score = self._metric.replace("/", "\n")
         table = Table(
-            Column("trial", no_wrap=True),
-            *(address.split(".")[-1] for address in addresses),
-            Column("step", no_wrap=True),
-            f"validation\n{name}",
-            "tokens/s\nper GPU",
-            Column("state", no_wrap=True),
-            Column("left", no_wrap=True),
+            *(Column(head, no_wrap=head != score) for head in ("trial", "step", score)),
+            *(Column(head, no_wrap=True) for head in ("tokens/s\nper GPU", "state", "left")),
+            Column("parameters", overflow="fold", ratio=1),
             title=f"{len(lines)} of {self._num_trials} trials, at most {clock(self._left_s)} left",
             title_justify="left",
+            box=SIMPLE_HEAD,
+            pad_edge=False,
         )
         for line in lines[:_MAX_ROWS]:
-            values = (show(line.params.get(address, "")) for address in addresses)
-            table.add_row(line.id, *values, *self._cells(line))
+            values = (f"{key.split('.')[-1]}={show(one)}" for key, one in line.params.items())
+            table.add_row(line.id, *self._cells(line), " ".join(values))
         if len(lines) > _MAX_ROWS:
             table.caption = f"and {len(lines) - _MAX_ROWS} more that are over"
         return table
