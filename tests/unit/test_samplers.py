@@ -127,6 +127,7 @@ def test_the_study_is_told_a_trial_by_its_best_validation(tmp_path):
     (tmp_path / "tune" / "a").mkdir(parents=True)
     report = tmp_path / "tune" / "a" / "result.json"
     report.write_text(json.dumps({**validated(0.9), "step": 5}) + "\n" + json.dumps(validated(0.4)))
+    searcher.on_trial_result("a", {**validated(0.95), "objective": 0.95, "training_iteration": 8})
     searcher.on_trial_complete("a", validated(0.4))
     searcher.suggest("crashed")
     searcher.on_trial_complete("crashed", error=True)
@@ -134,7 +135,7 @@ def test_the_study_is_told_a_trial_by_its_best_validation(tmp_path):
     searcher.on_trial_complete("never validated", {"step": 0, "objective": math.nan})
     trials = study_of(tmp_path).trials
     assert [trial.state.name for trial in trials] == ["COMPLETE", "FAIL", "FAIL"]
-    assert trials[0].value == 0.9 and trials[0].user_attrs == {"trial": "a"}
+    assert trials[0].value == 0.95 and trials[0].user_attrs == {"trial": "a"}
 
 
 def pursue(folder, number):

@@ -80,9 +80,8 @@ class Repeats(TuneSearcher):
         return [{**one.params, SEED: seed} for one in best for seed in seeds]
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """The inner searcher sees the reports of its own trial."""
-        if any(group.first == trial_id for group in self._groups):
-            self.searcher.on_trial_result(trial_id, result)
+        """Hand a report on."""
+        self.searcher.on_trial_result(trial_id, result)
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False

@@ -35,6 +35,7 @@ class Searcher(OptunaSearch):
     def __init__(self, experiment: Experiment, *, storage: Path) -> None:
         sweep, journal = experiment.sweep, storage.resolve() / STUDY
         self._sweep, self._tune = sweep, storage.resolve() / TUNE
+        self._validated: dict[str, list[dict[str, Any]]] = {}
         journal.parent.mkdir(parents=True, exist_ok=True)
         journal.unlink(missing_ok=True)
         queued = grid_trials(experiment)[: sweep.num_trials] if sweep.sampler == "grid" else None
@@ -70,9 +71,14 @@ class Searcher(OptunaSearch):
         return values
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Pass a report on, unless the study has closed the trial."""
-        with suppress(UpdateFinishedTrialError):
-            super().on_trial_result(trial_id, result)
+        """Keep a validation until the trial ends: Tune brings reports to disk some seconds later.
+        Pass the report on, where the study has this trial and has not closed it.
+        """
+        if f"validation/{self._sweep.metric}" in result:
+            self._validated.setdefault(trial_id, []).append(result)
+        if trial_id in self._ot_trials:
+            with suppress(UpdateFinishedTrialError):
+                super().on_trial_result(trial_id, result)
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
@@ -83,10 +89,11 @@ class Searcher(OptunaSearch):
         self.tell(trial_id, {} if error else self.reached(trial_id, result))
 
     def reached(self, trial_id: str, result: dict[str, Any] | None) -> dict[str, float]:
-        """A trial's objectives at its best validation, the last report included; empty where it
-        lacks one.
+        """Objectives, at its best validation, of a trial that is over and whose last report this
+        is; empty where it lacks one.
         """
-        rows = [*read_history(self._tune / trial_id), *([result] if result else [])]
+        rows = [*read_history(self._tune / trial_id), *self._validated.pop(trial_id, [])]
+        rows += [result] if result else []
         best = best_validation(rows, self._sweep.metric)
         values = objectives_of(best, self._sweep.pursued) if best else {}
         return values if len(values) == len(self._sweep.pursued) else {}
