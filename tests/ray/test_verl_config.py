@@ -247,6 +247,15 @@ def test_only_what_is_searched_differs_between_trials():
     }
 
 
+def test_a_searched_verl_key_reaches_verl():
+    address = "verl.actor_rollout_ref.actor.optim.weight_decay"
+    search = {address: {"type": "loguniform", "low": 1e-4, "high": 1e-1}}
+    experiment = parse_experiment({"sweep": {"search": search}}, "here")
+    check_before_start(experiment)
+    trial = compose(with_values(experiment, {address: 0.03}))
+    assert trial.actor_rollout_ref.actor.optim.weight_decay == 0.03
+
+
 def test_a_searched_verl_key_that_the_installed_verl_lacks_is_refused():
     search = {"verl.actor_rollout_ref.actor.grad_clipp": {"type": "uniform", "low": 0, "high": 1}}
     with pytest.raises(ConfigError, match=r"unknown key .*grad_clipp \(nearest: .*grad_clip\)"):
