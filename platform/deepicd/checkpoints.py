@@ -1,11 +1,11 @@
 """Model folders that can be trusted: hashed, free of code, and checked by loading.
 
 In: a Hugging Face folder as a trainer left it. Out: a copy whose `manifest.json` names the SHA-256
-of every file. Decided here: a folder without a manifest is unfinished (it is written last, so a
-killed writer leaves none); only file kinds that cannot hold code are let in (an allow-list; a
-pickle under another name fails its header check); an export counts only after transformers has
-loaded it, found every weight in it and computed finite logits. A copy is made beside the target and
-renamed.
+of every file; `seal` does the same for a trial's own checkpoint, pickles included. Decided here: a
+folder without a manifest is unfinished (it is written last, so a killed writer leaves none); only
+file kinds that cannot hold code are let in (an allow-list; a pickle under another name fails its
+header check); an export counts only after transformers has loaded it, found every weight in it and
+computed finite logits. A copy is made beside the target and renamed.
 """
 
 import hashlib
@@ -15,6 +15,7 @@ import shutil
 import struct
 import uuid
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ PROBE_TOKENS = 32
 """Length of the token sequence on which logits are computed and compared."""
 
 _CHUNK = 1 << 20
+_NUM_HASHERS = 8
+"""Files hashed at a time; hashing releases the interpreter's lock."""
 
 
 def write_manifest(folder: Path, facts: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -38,8 +41,16 @@ def write_manifest(folder: Path, facts: Mapping[str, Any] | None = None) -> dict
         CheckpointError: the folder holds a file of a kind that is refused.
     """
     refuse_unsafe_files(folder)
-    files = {name: _describe(folder / name) for name in _file_names(folder)}
-    manifest = {"format": 1, "files": files, "facts": dict(facts or {})}
+    return seal(folder, facts)
+
+
+def seal(folder: Path, facts: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """As `write_manifest`, for files of any kind: a checkpoint of one's own trainer. Every file is
+    on disk before the manifest says so.
+    """
+    for path in (folder, *folder.rglob("*")):
+        sync(path)
+    manifest = {"format": 1, "files": _describe_all(folder), "facts": dict(facts or {})}
     write_atomically(folder / MANIFEST, json.dumps(manifest, indent=2, sort_keys=True) + "\n")
     return manifest
 
@@ -51,20 +62,26 @@ def verify(folder: Path) -> dict[str, Any]:
         MissingError: there is no such folder.
         CheckpointError: no manifest (unfinished write), a missing, added, changed or refused file.
     """
-    manifest = read_manifest(folder)
+    read_manifest(folder)
     refuse_unsafe_files(folder)
-    expected, present = set(manifest["files"]), set(_file_names(folder))
+    return verify_seal(folder)
+
+
+def verify_seal(folder: Path) -> dict[str, Any]:
+    """As `verify`, for files of any kind."""
+    manifest = read_manifest(folder)
+    found = _describe_all(folder)
+    expected, present = set(manifest["files"]), set(found)
     if expected != present:
         raise CheckpointError(
             f"{folder} is not what its manifest lists: missing {sorted(expected - present)}, "
             f"added {sorted(present - expected)}. Restore the folder or export it again."
         )
     for name, described in manifest["files"].items():
-        found = _describe(folder / name)
-        if found != described:
+        if found[name] != described:
             raise CheckpointError(
-                f"{folder / name} differs from its manifest: SHA-256 {found['sha256'][:12]}… "
-                f"({found['bytes']} bytes) "
+                f"{folder / name} differs from its manifest: SHA-256 "
+                f"{found[name]['sha256'][:12]}… ({found[name]['bytes']} bytes) "
                 f"instead of {described['sha256'][:12]}… ({described['bytes']}). Restore it or "
                 "export it again."
             )
@@ -94,6 +111,11 @@ def read_manifest(folder: Path) -> dict[str, Any]:
             f"{folder / MANIFEST} is broken ({error!r}). Export the checkpoint again."
         ) from error
     return manifest
+
+
+def packed_bytes(folder: Path) -> int:
+    """Bytes of all files that a folder's manifest lists."""
+    return sum(int(entry["bytes"]) for entry in read_manifest(folder)["files"].values())
 
 
 def content_digest(manifest: Mapping[str, Any]) -> str:
@@ -143,7 +165,7 @@ def export(source: Path, target: Path, *, facts: Mapping[str, Any] | None = None
         if target.exists():
             target.replace(replaced)
         aside.replace(target)
-        sync_folder(target.parent)
+        sync(target.parent)
     finally:
         for leftover in (aside, replaced):
             shutil.rmtree(leftover, ignore_errors=True)
@@ -186,14 +208,14 @@ def write_atomically(path: Path, text: str) -> None:
             writer.flush()
             os.fsync(writer.fileno())
         aside.replace(path)
-        sync_folder(path.parent)
+        sync(path.parent)
     finally:
         aside.unlink(missing_ok=True)
 
 
-def sync_folder(folder: Path) -> None:
-    """Flush a folder's entries, so that a rename in it survives a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """Flush a file, or a folder's entries, so that a rename in it survives a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
@@ -292,6 +314,13 @@ def _file_names(folder: Path) -> list[str]:
         if path.is_file() or path.is_symlink()
     )
     return sorted(name for name in names if name != MANIFEST)
+
+
+def _describe_all(folder: Path) -> dict[str, dict[str, Any]]:
+    names = _file_names(folder)
+    with ThreadPoolExecutor(_NUM_HASHERS) as pool:
+        described = pool.map(_describe, (folder / name for name in names))
+        return dict(zip(names, described, strict=True))
 
 
 def _describe(path: Path) -> dict[str, Any]:

@@ -135,7 +135,7 @@ class Registry:
                     if (known.content, known.lineage) == (content, facts["lineage"]):
                         return known
                 folder.rename(self._versions / name)
-                checkpoints.sync_folder(self._versions)
+                checkpoints.sync(self._versions)
                 manifest = _digest(self._versions / name / checkpoints.MANIFEST)
                 self._append(history.REGISTERED, name, {"manifest": manifest})
         return self.get(name)
