@@ -13,6 +13,7 @@ from deepicd.config import (
     known_addresses,
     load_experiment,
     nearest,
+    override,
     parse_experiment,
     read_experiment,
     with_values,
@@ -406,3 +407,11 @@ def test_a_base_that_is_missing_or_a_circle_is_refused(tmp_path):
     write_as(tmp_path, "b.toml", "base = 'c.toml'")
     with pytest.raises(ConfigError, match=r"c\.toml begins from itself"):
         load_experiment(write_as(tmp_path, "c.toml", "base = 'b.toml'"))
+
+
+def test_a_run_that_goes_on_may_change_its_machines_and_nothing_it_learns():
+    allowed = ("training.num_gpus", "training.ppo_micro_batch_size_per_gpu")
+    found = override(Experiment(), ["training.num_gpus=2"], allowed=allowed)
+    assert found.training.num_gpus == 2
+    with pytest.raises(ConfigError, match=r"may change training.num_gpus, .* nothing else"):
+        override(Experiment(), ["training.learning_rate=1"], allowed=allowed)

@@ -52,18 +52,21 @@ def run(
 def resume(
     name: Annotated[str, typer.Argument(help="Name of the run.")],
     runs: RunsOption = Path("runs"),
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", help="ADDRESS=VALUE: other machines.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Go on with a run that was interrupted: finished trials stay, the others follow.
 
-    Example: deepicd sweep resume first
+    Example: deepicd sweep resume first --set training.num_gpus=2
     """
     from deepicd.cli.screen import Screen
     from deepicd.pipeline import resume_sweep
 
     screen = Screen(as_json=as_json)
     with screen.live() as draw:
-        resume_sweep(runs / name, say=screen.say, draw=draw)
+        resume_sweep(runs / name, say=screen.say, draw=draw, overrides=overrides or [])
     _show(screen, runs / name)
 
 

@@ -88,6 +88,26 @@ def with_values(
         raise ConfigError(_explain(error, place)) from None
 
 
+def override(
+    experiment: Experiment, overrides: Sequence[str], *, allowed: Sequence[str]
+) -> Experiment:
+    """Experiment with `a.b=value` overrides, where only some addresses may change.
+
+    Raises:
+        ConfigError: another address, or a value out of range.
+    """
+    table = experiment.model_dump(mode="json")
+    for text in overrides:
+        address = text.partition("=")[0].strip()
+        if address not in allowed:
+            raise ConfigError(
+                f"--set {text}: a run that goes on may change {', '.join(allowed)} and nothing "
+                f"else{nearest(address, list(allowed))}; start another run for that"
+            )
+        set_override(table, text)
+    return parse_experiment(table, "--set")
+
+
 def dump_experiment(experiment: Experiment, path: Path) -> None:
     """Write the resolved experiment as JSON beside its results."""
     path.parent.mkdir(parents=True, exist_ok=True)

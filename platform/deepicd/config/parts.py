@@ -155,8 +155,15 @@ class TrainingConfig(Part):
     hang_timeout_s: float = Field(default=300.0, gt=0)
     """A trial that is silent for this long, in seconds, and for ten of its longest steps, is taken
     for hung and starts again from its last checkpoint; four times as long while it starts."""
+    disk_wait_s: float = Field(default=3600.0, ge=0)
+    """Seconds that a trial waits for room on a full disk before it fails."""
     min_probs_pearson: float = Field(default=0.99, ge=-1, le=1)
     """A trial fails when actor and rollout probabilities correlate less (CPU float32 only)."""
+
+    @property
+    def world_size(self) -> int:
+        """Ranks of one trial: GPUs (logical slots) over all nodes."""
+        return self.num_gpus * self.num_nodes
 
 
 class JudgeConfig(Part):
@@ -250,6 +257,9 @@ class PromotionConfig(Part):
     """Chapters with fewer notes in the promotion split are not compared on their own."""
     num_bootstrap: int = Field(default=1000, ge=100)
     """Bootstrap replicates."""
+    compare_logits: bool = True
+    """Compare the winner's export with the actor's own shards; takes host memory for two float32
+    copies of the model."""
 
 
 class ServingConfig(Part):

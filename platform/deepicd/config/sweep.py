@@ -63,6 +63,8 @@ class SweepConfig(Part):
     own."""
     room_timeout_s: float = Field(default=3600.0, gt=0)
     """Longest wait of a trial for its GPUs, in seconds, while others hold them."""
+    keep_top: int = Field(default=1, ge=1)
+    """Checkpoints of a trial that are kept for their validation score, besides the last one."""
     compare_fingerprints: bool = True
     """Stop the sweep when trials with unequal values have equal weights after three updates."""
     max_gpu_hours: float = Field(default=0.0, ge=0)

@@ -9,13 +9,13 @@ way, as laid out by `paths.RunPaths`. Decided here: the order of the stages and 
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from deepicd.checkpoints import write_atomically
-from deepicd.config import Experiment, dump_experiment, read_experiment
+from deepicd.config import Experiment, dump_experiment, override, read_experiment
 from deepicd.errors import MissingError, SweepError
 from deepicd.paths import RunPaths
 from deepicd.pipeline import release, stages, summary
@@ -38,6 +38,12 @@ from deepicd.pipeline.run import (
 )
 from deepicd.records import Trial
 from deepicd.session import chatter_to
+
+RESUMED_WITH = (
+    *("training.num_gpus", "training.num_nodes", "training.ppo_micro_batch_size_per_gpu"),
+    *("training.disk_wait_s", "sweep.keep_top", "sweep.max_failures"),
+)
+"""Addresses that may change when a sweep goes on: the machines, and what is kept."""
 
 
 def run_pipeline(
@@ -100,14 +106,21 @@ def run_until_sweep(
         return _sweep_and_write(run, is_resumed=False)
 
 
-def resume_sweep(root: Path, *, say: Say, draw: Draw | None = None) -> list[Trial]:
+def resume_sweep(
+    root: Path, *, say: Say, draw: Draw | None = None, overrides: Sequence[str] = ()
+) -> list[Trial]:
     """Go on with a run that ended before its sweep did: trials that are over stay as they are, one
     that was going on continues from its last checkpoint, the others follow.
+
+    Args:
+        root: the run's folder.
+        say: receives progress lines.
+        overrides: `a.b=value` for addresses in `RESUMED_WITH`.
 
     Raises:
         MissingError: no run lies there.
         SweepError: it is going on, or has ended.
-        ConfigError: its sweep was started with another experiment.
+        ConfigError: its sweep was started with another experiment, or another address is set.
         DataError: its notes are not those it was started with.
     """
     from deepicd.notes.identity import check_identity
@@ -115,9 +128,10 @@ def resume_sweep(root: Path, *, say: Say, draw: Draw | None = None) -> list[Tria
 
     paths = RunPaths(root.resolve())
     experiment = experiment_of_run(paths)
-    check_settings(experiment)
     if paths.swept.is_file():
         check_same(paths.swept, experiment, f"put {paths.experiment} back, or start a new run")
+    experiment = override(experiment, overrides, allowed=RESUMED_WITH)
+    check_settings(experiment)
     if paths.trials.is_file():
         raise SweepError(
             f"the sweep in {root} has ended, there is nothing to resume; `deepicd sweep status` "

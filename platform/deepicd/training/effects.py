@@ -165,6 +165,7 @@ RULES: Mapping[str, Rule] = {
     "training.validate_every": _LENGTH,
     "training.num_gpus": _RESOURCES,
     "training.num_nodes": _RESOURCES,
+    "training.disk_wait_s": _GUARD,
     "training.hang_timeout_s": _GUARD,
     "training.min_probs_pearson": _GUARD,
     "rewards.preset": _preset,
