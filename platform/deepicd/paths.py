@@ -30,6 +30,11 @@ def validation_file(trial: Path, step: int) -> Path:
     return trial / "validation" / f"step_{step}.jsonl"
 
 
+def notices_file(trial: Path) -> Path:
+    """What a trial says aloud, a line each, in the trial's folder."""
+    return trial / "notices.log"
+
+
 @dataclass(frozen=True)
 class RunPaths:
     """Layout of `runs/NAME`."""

@@ -5,6 +5,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -21,6 +22,8 @@ from deepicd.notes.build import read_split
 from deepicd.paths import SPLITS, RunPaths
 from deepicd.pipeline.run import STAGES
 from deepicd.sweeps.results import read_histories, read_history
+from deepicd.training.notices import read_notices
+from deepicd.training.saves import saves_of, step_of
 
 pytestmark = pytest.mark.timeout(1800)
 SCORES = ("macro_f1_chapter", "macro_f1_category", "macro_f1_full", "hierarchical_f1")
@@ -28,7 +31,7 @@ SHORT = [
     f"--set={value}"
     for value in (
         *("sft.num_traces=64", "sft.epochs=1"),
-        *("sweep.scheduler=none", "sweep.num_trials=2"),
+        *("sweep.scheduler=none", "sweep.num_trials=2", "training.validate_every=1"),
     )
 ]
 SHOULD_HOLD_TEXT = ("tables", "notes", "traces.parquet")
@@ -199,12 +202,12 @@ def test_no_note_is_anywhere_but_in_the_data(demo: Demo) -> None:
     assert not found
 
 
-def test_a_sweep_that_ctrl_c_ended_leaves_nothing_and_is_resumed(
+def test_a_sweep_that_ctrl_c_ended_leaves_nothing_and_is_resumed_from_a_whole_checkpoint(
     root: Path, tmp_path: Path
 ) -> None:
     process = start(root, tmp_path, "sweep run", *SHORT)
     try:
-        wait_for_a_checkpoint(process, tmp_path)
+        wait_for_checkpoints(process, tmp_path, 2)
         started = descendants(process)
         assert len(started) > 10
         os.killpg(process.pid, signal.SIGINT)
@@ -218,14 +221,30 @@ def test_a_sweep_that_ctrl_c_ended_leaves_nothing_and_is_resumed(
             os.killpg(process.pid, signal.SIGKILL)
     (interrupted,) = ask(tmp_path, "status", "tiny")["trials"]
     assert interrupted["state"] == "pending" and interrupted["steps"] >= 2
+    trial = tmp_path / "tiny/sweep/trials" / interrupted["id"]
+    *_, before, newest = saves_of(trial)
+    damage(newest / "actor" / "model_world_size_1_rank_0.pt")
+    (trial / "global_step_99").mkdir()
     resumed = ask(tmp_path, "resume", "tiny")
     assert resumed["trials"][0]["id"] == interrupted["id"]
     assert [trial["state"] for trial in resumed["trials"]] == ["finished", "finished"]
     assert resumed["budget"]["num_steps"] == resumed["budget"]["max_steps"] == 8
     steps = [row["step"] for row in read_history(tmp_path / "tiny/sweep/tune" / interrupted["id"])]
     assert steps == [0, 1, 2, 3, 4]
-    log = tmp_path / "tiny/sweep/trials" / interrupted["id"] / "verl.log"
-    assert "global_step_2" in log.read_text(errors="replace").split("step:2 ")[-1]
+    said = read_notices(trial)[0]
+    assert said[0].startswith("removes global_step_99") and newest.name in said[1]
+    assert said[2] == f"goes on from {before.name}, the one before"
+    assert all(f"trial {interrupted['id']} {line}" in resumed["progress"] for line in said)
+    after = (trial / "verl.log").read_text(errors="replace").split(said[2])[-1]
+    again = {int(step) for step in re.findall(r"step:(\d+) ", after)}
+    assert again == set(range(step_of(before) + 1, 5))
+
+
+def damage(file: Path) -> None:
+    """Flip one bit in the middle."""
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
 
 
 def ask(runs: Path, *words: str) -> dict[str, Any]:
@@ -238,15 +257,15 @@ def ask(runs: Path, *words: str) -> dict[str, Any]:
     _, alive = psutil.wait_procs(list(started.values()), timeout=30)
     assert not alive
     answer: dict[str, Any] = json.loads(output)
-    return answer
+    return answer | {"progress": progress}
 
 
-def wait_for_a_checkpoint(process: subprocess.Popen[str], runs: Path) -> None:
-    """Until the first trial has reported a checkpoint."""
+def wait_for_checkpoints(process: subprocess.Popen[str], runs: Path, number: int) -> None:
+    """Until the first trial has reported so many checkpoints."""
     deadline = time.monotonic() + 900
     while time.monotonic() < deadline and process.poll() is None:
         reports = runs.glob("tiny/sweep/tune/*/result.json")
-        if any("checkpoint_path" in report.read_text() for report in reports):
+        if any(report.read_text().count("checkpoint_path") >= number for report in reports):
             return
         time.sleep(0.2)
     os.killpg(process.pid, signal.SIGKILL)

@@ -8,9 +8,11 @@ import pytest
 from rich.console import Console
 
 from deepicd.cli.screen import Screen
+from deepicd.paths import trial_folder
 from deepicd.sweeps import progress
 from deepicd.sweeps.board import Board
 from deepicd.sweeps.progress import TrialProgress, speak_by
+from deepicd.training.notices import give_notice
 
 F1 = "validation/hierarchical_f1"
 PARAMS = {"training.learning_rate": 1.234e-4, "rewards.weights.hierarchy": 0.5}
@@ -95,10 +97,14 @@ def voices():
     speak_by(print)
 
 
-def test_lines_say_the_steps_where_no_table_shows_them(voices):
+def progress_in(sweep):
+    return TrialProgress(num_trials=1, total_steps=2, metric=F1, sweep=sweep)
+
+
+def test_lines_say_the_steps_where_no_table_shows_them(voices, tmp_path):
     said, drawn = [], []
     speak_by(said.append)
-    drive(TrialProgress(num_trials=1, total_steps=2, metric=F1))
+    drive(progress_in(tmp_path))
     assert [" ".join(line.split()[2:4]) for line in said] == [
         "starts (1",
         "step 2/2:",
@@ -106,10 +112,22 @@ def test_lines_say_the_steps_where_no_table_shows_them(voices):
     ]
     del said[:]
     speak_by(said.append, drawn.append)
-    callback = pickle.loads(pickle.dumps(TrialProgress(num_trials=1, total_steps=2, metric=F1)))
+    callback = pickle.loads(pickle.dumps(progress_in(tmp_path)))
     drive(callback)
     assert [line.split()[2] for line in said] == ["starts", "over"] and len(drawn) == 4
     assert progress._painters
+
+
+def test_what_a_trial_says_itself_is_passed_on_once(voices, tmp_path):
+    said = []
+    speak_by(said.append)
+    trial, callback = Trial("abc"), progress_in(tmp_path)
+    give_notice(trial_folder(tmp_path, "abc"), "waited in an earlier start")
+    callback.on_trial_start(1, [trial], trial)
+    give_notice(trial_folder(tmp_path, "abc"), "skips a damaged checkpoint")
+    for _ in range(2):
+        callback.on_step_end(1, [trial])
+    assert said[1:] == ["trial abc skips a damaged checkpoint"]
 
 
 class Terminal(io.StringIO):

@@ -19,8 +19,8 @@ from ray._raylet import PlacementGroupID
 from ray.util.placement_group import PlacementGroup, placement_group_table, remove_placement_group
 
 from deepicd.training.pool import stop_in_slots
+from deepicd.training.trial import GROUP
 
-GROUP_KEY = "placement_group"
 _POLL_S = 0.1
 
 
@@ -38,7 +38,7 @@ class FreeTrial(tune.Callback):
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any
     ) -> None:
         """Remember the group; a restarted worker reports a new one."""
-        if group := result.get(GROUP_KEY):
+        if group := result.get(GROUP):
             self._groups.setdefault(trial.trial_id, set()).add(group)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:

@@ -4,15 +4,18 @@ in place; and the table of trials when it is over.
 
 import time
 from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
 from typing import Any
 
 from ray import tune
 from rich.table import Table
 
+from deepicd.paths import trial_folder
 from deepicd.records import Trial
 from deepicd.sweeps.board import Board, show
 from deepicd.sweeps.decision import show_interval
 from deepicd.sweeps.time_left import TimeLeft, clock
+from deepicd.training.notices import read_notices
 
 Say = Callable[[str], None]
 Draw = Callable[[Table], None]
@@ -35,27 +38,41 @@ def say(line: str) -> None:
 
 class TrialProgress(tune.Callback):
     """Say at every validation and every few steps how a trial is doing: step, reward, score, and
-    how long it and the sweep can still take. Where a table is drawn, it says so instead.
+    how long it and the sweep can still take; and what a trial has to say itself. Where a table is
+    drawn, it says how trials are doing instead.
     """
 
-    def __init__(self, *, num_trials: int, total_steps: int, metric: str, every: int = 5) -> None:
+    def __init__(
+        self, *, num_trials: int, total_steps: int, metric: str, sweep: Path, every: int = 5
+    ) -> None:
         self._left = TimeLeft(num_trials, total_steps)
         self._board = Board(num_trials=num_trials, total_steps=total_steps, metric=metric)
         self._total_steps = total_steps
         self._metric = metric
+        self._sweep = sweep
         self._every = every
         self._interruptions: dict[str, int] = {}
+        self._heard: dict[str, int] = {}
 
     def _draw(self) -> None:
         for draw in _painters:
             draw(self._board.table())
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        """Say which values a trial runs with."""
+        """Say which values a trial runs with. Its notices from an earlier start were heard."""
+        folder = trial_folder(self._sweep, trial.trial_id)
+        self._heard[trial.trial_id] = read_notices(folder)[1]
         self._left.start(trial.trial_id, time.monotonic())
         self._board.start(trial.trial_id, trial.config)
         values = ", ".join(f"{key}={show(value)}" for key, value in trial.config.items())
         say(f"trial {trial.trial_id} starts ({len(trials)} so far): {values}")
+
+    def on_step_end(self, iteration: int, trials: list[Any], **_: Any) -> None:
+        """Pass on what trials say, some times a minute whatever they do."""
+        for trial, heard in self._heard.items():
+            lines, self._heard[trial] = read_notices(trial_folder(self._sweep, trial), heard)
+            for line in lines:
+                say(f"trial {trial} {line}")
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any

@@ -6,6 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from deepicd.checkpoints import MANIFEST
 from deepicd.config import Experiment
 from deepicd.records import Checkpoint, Trial
 from deepicd.sweeps.front import objectives_of
@@ -101,12 +102,12 @@ def best_validation(
 
 
 def is_kept(checkpoint: str | None) -> bool:
-    """Whether a checkpoint can still be there: Ray Train keeps the best two, and which of equals
-    is not ours to say. Only a local path can be looked up.
+    """Whether a checkpoint is still there, manifest included (`training.saves`). Only a local path
+    can be looked up.
     """
     if not checkpoint:
         return False
-    return not Path(checkpoint).is_absolute() or Path(checkpoint).is_dir()
+    return not Path(checkpoint).is_absolute() or (Path(checkpoint) / MANIFEST).is_file()
 
 
 def validation_of(row: Mapping[str, Any]) -> dict[str, float]:

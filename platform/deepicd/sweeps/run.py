@@ -133,6 +133,7 @@ def build_tuner(experiment: Experiment, given: TrialInput, *, storage: Path) -> 
         num_trials=sweep.total_trials,
         total_steps=experiment.training.total_steps,
         metric=f"validation/{sweep.metric}",
+        sweep=storage.resolve(),
     )
     return tune.Tuner(
         build_trainable(experiment, given, storage=storage),

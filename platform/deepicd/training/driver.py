@@ -35,6 +35,7 @@ from deepicd.config import Experiment
 from deepicd.errors import ConfigError, DataError, DeepICDError
 from deepicd.provenance import add_to_record, sha256
 from deepicd.training.job import Job, read_job
+from deepicd.training.notices import give_notice
 from deepicd.training.queue_patch import QUEUE_VARIABLE
 
 if TYPE_CHECKING:
@@ -240,8 +241,14 @@ def train(engines: "Engines", job: Job, pipe: Pipe, inbox: Inbox) -> bool:
         send_step(pipe, step, metrics, saved)
         inbox.raise_if_stopped()
 
+    def notify(line: str) -> None:
+        give_notice(Path(job.out), line)
+        pipe.send("stage", name=line)
+
     engines.trainer.report = report
     engines.trainer.say = lambda stage: pipe.send("stage", name=stage)
+    engines.trainer.notify = notify
+    engines.trainer.disk_wait_s = job.experiment["training"]["disk_wait_s"]
     engines.trainer.min_probs_pearson = job.min_probs_pearson
     try:
         engines.trainer.fit(engines.rollouts)

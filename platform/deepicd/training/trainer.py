@@ -2,7 +2,8 @@
 
 Added: every reward part in the training metrics (verl logs them in validation only), validation
 scored by the one definition in `scoring` with its predictions on disk, a guard on actor/rollout
-agreement, fingerprints of the first updates, and a stream of metrics to whoever drives the trial.
+agreement, fingerprints of the first updates, a wait for room on a full disk, and a stream of
+metrics to whoever drives the trial.
 """
 
 import math
@@ -25,6 +26,7 @@ from deepicd.paths import validation_file
 from deepicd.records import Prediction
 from deepicd.scoring import format_predictions, interval, score_predictions
 from deepicd.training.dataset import EpochSampler
+from deepicd.training.disk import room_for
 from deepicd.training.fingerprint import FirstUpdates, digest_actor
 from deepicd.training.job import CHECKPOINT_MODEL
 from deepicd.training.model import state_dtype
@@ -53,15 +55,17 @@ class _ReportBackend:
 
 @register_trainer(NAME)
 class ReportingTrainer(PPOTrainerSync):
-    """`PPOTrainerSync` that reports; `report` and `min_probs_pearson` are set by the driver of the
-    trial.
-    """
+    """`PPOTrainerSync` that reports; what stands first is set by the driver of the trial."""
 
     report: Report | None = None
     say: Callable[[str], None] = staticmethod(lambda stage: None)
     """Receives the name of the stage that begins: rollout, update, validation."""
     place: Callable[[ResourcePoolManager], ResourcePoolManager] | None = None
     """Makes of verl's resource pools those that the trial gets."""
+    notify: Callable[[str], None] = staticmethod(lambda line: None)
+    """Receives what the trial says aloud (`notices`)."""
+    disk_wait_s: float = 0.0
+    """Longest wait for room on a full disk, in seconds."""
     min_probs_pearson: float | None = None
     """None switches the guard off (other precisions than float32)."""
 
@@ -177,10 +181,11 @@ class ReportingTrainer(PPOTrainerSync):
         return super()._balance_batch(batch, *args, **kwargs)
 
     def _save_checkpoint(self) -> None:
-        super()._save_checkpoint()
-        self._saved = (
-            Path(self.config.trainer.default_local_dir) / f"global_step_{self.global_steps}"
-        )
+        saved = Path(self.config.trainer.default_local_dir) / f"global_step_{self.global_steps}"
+        start_model = Path(self.config.actor_rollout_ref.model.path)
+        with room_for(saved, start_model, wait_s=self.disk_wait_s, say=self.notify):
+            super()._save_checkpoint()
+        self._saved = saved
         state_dtype(self._saved / CHECKPOINT_MODEL)
 
     def _compute_metrics(

@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,10 @@ from ray.train.v2.api.report_config import CheckpointUploadMode
 from deepicd.config import Experiment
 from deepicd.errors import TrainingError
 from deepicd.training.job import Job
+from deepicd.training.notices import LOG, give_notice
 from deepicd.training.pool import take_slot
+from deepicd.training.reshard import fit_world
+from deepicd.training.saves import Saves, facts_of, identify
 from deepicd.training.slot import OVER
 from deepicd.training.watch import Watch, conclude
 
@@ -33,6 +37,8 @@ survives anyway: what is lost with another node, verl and its slot, a trial star
 _ABSENT_S = 1.0
 OBJECTIVE = "objective"
 """Metric key that sampler and scheduler read: the last validation score, NaN before the first."""
+GROUP = "placement_group"
+"""Key of the worker's placement group (`sweeps.cleanup`)."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +75,7 @@ def fit_trial(
     Raises:
         ray.train.TrainingFailedError: the verl run failed more often than `sweep.max_failures`.
     """
+    forget_checkpoints(storage / name)
     trainer = DataParallelTrainer(
         train_on_worker,
         train_loop_config={
@@ -84,12 +91,17 @@ def fit_trial(
             storage_path=str(storage.resolve()),
             callbacks=list(callbacks),
             failure_config=FailureConfig(max_failures=experiment.sweep.max_failures),
-            checkpoint_config=CheckpointConfig(
-                num_to_keep=2, checkpoint_score_attribute=f"validation/{experiment.sweep.metric}"
-            ),
+            checkpoint_config=CheckpointConfig(),  # `saves` removes what is not kept
         ),
     )
     return trainer.fit()
+
+
+def forget_checkpoints(trial: Path) -> None:
+    """Remove Ray Train's own list of a trial's checkpoints (2.60): it refuses to go on when one of
+    them is gone, and what a trial goes on from is decided by what lies there (`saves`).
+    """
+    (trial / "checkpoint_manager_snapshot.json").unlink(missing_ok=True)
 
 
 def train_on_worker(loop: Mapping[str, Any]) -> None:
@@ -102,13 +114,13 @@ def train_on_worker(loop: Mapping[str, Any]) -> None:
         TrainingError: verl failed, or was interrupted more than `sweep.max_interruptions` times.
     """
     experiment = Experiment.model_validate(loop["experiment"])
-    num_gpus = experiment.training.num_gpus * experiment.training.num_nodes
-    reporter = Reporter(
-        f"validation/{experiment.sweep.metric}", since=loop["since"], num_gpus=num_gpus
-    )
+    num_gpus, saves = experiment.training.world_size, saves_of_loop(experiment, loop)
+    metric = f"validation/{experiment.sweep.metric}"
+    reporter = Reporter(metric, saves, since=loop["since"], num_gpus=num_gpus)
     reporter.report({"step": 0})
     job = prepare_job(experiment, loop)
     Path(job.log).parent.mkdir(parents=True, exist_ok=True)
+    job = replace(job, resume=find_start(saves, reporter, job))
     while (cause := run_in_slot(job, experiment, reporter=reporter)) is not None:
         if reporter.num_interruptions == experiment.sweep.max_interruptions:
             raise TrainingError(
@@ -116,7 +128,18 @@ def train_on_worker(loop: Mapping[str, Any]) -> None:
                 f"{experiment.sweep.max_interruptions} times, at last: {cause} (log: {job.log})"
             )
         reporter.note_interruption(cause)
-        job = replace(job, resume=reporter.checkpoint or job.resume)
+        job = replace(job, resume=find_start(saves, reporter, job))
+
+
+def find_start(saves: Saves, reporter: "Reporter", job: Job) -> str | None:
+    """Checkpoint that the trial goes on from, in as many pieces as it has ranks; None where it
+    begins at its start model.
+    """
+    start = saves.newest()
+    if start is None:
+        return None
+    reporter.repeat(start)
+    return str(fit_world(start, job.num_gpus, say=saves.say))
 
 
 def run_in_slot(job: Job, experiment: Experiment, *, reporter: "Reporter") -> str | None:
@@ -127,24 +150,30 @@ def run_in_slot(job: Job, experiment: Experiment, *, reporter: "Reporter") -> st
     return forward(slot, job, reporter=reporter, watch=watch)
 
 
+def saves_of_loop(experiment: Experiment, loop: Mapping[str, Any]) -> Saves:
+    """The checkpoints of this worker's trial."""
+    trial = Path(loop["folder"])
+    splits = {name: Path(loop["given"][name]) for name in ("train", "validation")}
+    return Saves(trial, experiment, identify(experiment, **splits), partial(give_notice, trial))
+
+
 def prepare_job(experiment: Experiment, loop: Mapping[str, Any]) -> Job:
-    """The run that this trial needs."""
+    """The run that this trial needs, from its start model."""
     from deepicd.training.verl_config import worker_env
 
     folder = Path(loop["folder"])
-    checkpoint = ray.train.get_checkpoint()
     is_guarded = experiment.profile == "cpu"
     return Job(
         name=loop["name"],
         experiment=loop["experiment"],
         given=loop["given"],
         out=str(folder),
-        resume=str(checkpoint.path) if checkpoint else None,
+        resume=None,
         record=str(folder / "verl.yaml"),
-        log=str(folder / "verl.log"),
+        log=str(folder / LOG),
         address=ray.get_runtime_context().gcs_address,
         env=worker_env(experiment),
-        num_gpus=experiment.training.num_gpus * experiment.training.num_nodes,
+        num_gpus=experiment.training.world_size,
         min_probs_pearson=experiment.training.min_probs_pearson if is_guarded else None,
         sweep=str(ray.get_runtime_context().get_job_id()),
         room_timeout_s=experiment.sweep.room_timeout_s,
@@ -158,8 +187,9 @@ class Reporter:
     interrupted it so far (`interruptions`, `interruption`).
     """
 
-    def __init__(self, metric: str, *, since: float, num_gpus: int) -> None:
+    def __init__(self, metric: str, saves: Saves, *, since: float, num_gpus: int) -> None:
         self._metric = metric
+        self._saves = saves
         self._since = since
         self._num_gpus = num_gpus
         self._objective = math.nan
@@ -168,8 +198,6 @@ class Reporter:
         self._interruption: dict[str, str | int] = {}
         self._step = 0.0
         self.num_interruptions = 0
-        self.checkpoint: str | None = None
-        """The last one reported."""
 
     def expect_start(self) -> None:
         """Count the seconds of the start from now."""
@@ -190,25 +218,40 @@ class Reporter:
         """One `ray.train.report`: metrics, and the checkpoint folder where the step saved one.
 
         verl writes checkpoints where Train keeps them, on storage that every node sees, so nothing
-        is copied.
+        is copied. One is sealed before it is reported, while verl goes on with its next step.
         """
+        values = self._complete(metrics)
+        if folder is None:
+            ray.train.report(values)
+            return
+        self._saves.seal(Path(folder), values)
+        self._report_checkpoint(values, Path(folder))
+        self._saves.prune()
+
+    def repeat(self, save: Path) -> None:
+        """Report the step of the checkpoint that the trial goes on from once more: whoever was
+        killed may have written its manifest and lost its report.
+        """
+        row = facts_of(save)["metrics"]
+        now = {**self._interruption, GROUP: current_placement_group()}
+        self._report_checkpoint({**self._complete(row), **row, **now}, save)
+
+    def _complete(self, metrics: Mapping[str, Any]) -> dict[str, Any]:
         self._objective = metrics.get(self._metric, self._objective)
         self._step = metrics["step"]
-        self.checkpoint = folder or self.checkpoint
-        values = {
+        return {
             **metrics,
             **self._start,
             **self._interruption,
             OBJECTIVE: self._objective,
             "cost/gpu_hours": (time.time() - self._since) * self._num_gpus / 3600,
-            "placement_group": current_placement_group(),
+            GROUP: current_placement_group(),
         }
-        if folder is None:
-            ray.train.report(values)
-            return
+
+    def _report_checkpoint(self, values: Mapping[str, Any], save: Path) -> None:
         ray.train.report(
-            values,
-            checkpoint=Checkpoint.from_directory(folder),
+            dict(values),
+            checkpoint=Checkpoint.from_directory(str(save)),
             checkpoint_upload_mode=CheckpointUploadMode.NO_UPLOAD,
         )
 
