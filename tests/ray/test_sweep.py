@@ -7,6 +7,7 @@ a minute.
 import hashlib
 import json
 import os
+import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -349,6 +350,28 @@ def test_the_checkpoint_is_a_hugging_face_folder_that_loads(swept: Swept) -> Non
     model = Path(checkpoint.path) / CHECKPOINT_MODEL
     assert checkpoints.verify_by_loading(model)["vocab_size"] > 0
     assert json.loads((model / "config.json").read_text())["dtype"] == "float32"
+
+
+def test_an_export_that_is_not_its_actor_is_refused(swept: Swept, tmp_path: Path) -> None:
+    from safetensors.numpy import load_file, save_file
+
+    from deepicd.errors import CheckpointError
+    from deepicd.training.exports import check_export, compare
+    from deepicd.training.saves import facts_of
+
+    checkpoint = swept.trials[-1].checkpoint
+    assert checkpoint is not None
+    save, start = Path(checkpoint.path), swept.root / "model"
+    assert compare(save, start, [[5, 6, 7]])["logits"] < 1e-6
+    facts = facts_of(save)
+    assert (facts["step"], facts["world_size"]) == (checkpoint.step, 1)
+    copy = shutil.copytree(save, tmp_path / save.name)
+    (weights,) = copy.rglob("*.safetensors")
+    changed = load_file(weights)
+    changed["model.norm.weight"][0] *= -1
+    save_file(changed, weights, metadata={"format": "pt"})
+    with pytest.raises(CheckpointError, match=r"model\.norm\.weight is not what the actor holds"):
+        check_export(copy, start, [[5, 6, 7]])
 
 
 def test_no_note_is_in_a_trial_log(swept: Swept) -> None:

@@ -8,6 +8,9 @@ from typing import Any
 from deepicd.pipeline.run import Run
 from deepicd.records import Prediction, Trial
 
+NUM_COMPARED = 4
+"""Validation notes whose logits are compared between a winner's export and its actor."""
+
 
 @dataclass(frozen=True)
 class Scored:
@@ -156,13 +159,38 @@ def sweep(run: Run, *, is_resumed: bool = False) -> list[Trial]:
 
 def evaluate_best(run: Run, trials: Sequence[Trial]) -> tuple[Trial, Scored]:
     """The sweep's winner, its export checked by loading, scored like the baselines."""
-    from deepicd import checkpoints
     from deepicd.sweeps.decision import best_trial, read_decision
 
     best = best_trial(trials, read_decision(run.paths.decision))
-    model = model_folder(best)
-    checkpoints.verify_by_loading(model)
-    return best, score_model(run, f"trial-{best.id}", model, stage="evaluation")
+    check_winner(run, best)
+    return best, score_model(run, f"trial-{best.id}", model_folder(best), stage="evaluation")
+
+
+def check_winner(run: Run, best: Trial) -> None:
+    """Refuse a winner whose checkpoint is damaged, or whose export is not the actor it trained.
+
+    Raises:
+        CheckpointError: what is wrong with it.
+    """
+    from deepicd import checkpoints
+    from deepicd.notes.build import read_split
+    from deepicd.prompts import PromptEncoder
+    from deepicd.training.exports import check_export
+
+    assert best.checkpoint is not None, "best_trial returns trials with a checkpoint"
+    save, model = Path(best.checkpoint.path), model_folder(best)
+    checkpoints.verify_seal(save)
+    if not run.experiment.promotion.compare_logits:
+        checkpoints.verify_by_loading(model)
+        return
+    notes = read_split(run.paths.split("validation"))[:NUM_COMPARED]
+    encoder = PromptEncoder.of_model(model, run.experiment.limits)
+    prompts = [one.token_ids for one in encoder.encode([note.text for note in notes])]
+    found = check_export(save, run.paths.sft, [ids for ids in prompts if ids])
+    run.detail(
+        f"trial {best.id} step {best.checkpoint.step}: its export is its actor (logits "
+        f"{found['logits']:.1e} off)"
+    )
 
 
 def model_folder(trial: Trial) -> Path:
