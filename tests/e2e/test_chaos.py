@@ -93,7 +93,7 @@ def fire(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Fire, Path]
     file.write_text(EXPERIMENT.replace("MODEL", str(build_start(root))))
     options = [sys.executable, "-c", OTHER_RAY]
     other = subprocess.Popen(options, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert other.stdout is not None and other.stdout.readline().strip() == "up"
+    assert other.stdout is not None and any(line.strip() == "up" for line in other.stdout)
     with ray_session(token_file=root / "token", num_cpus=16, num_gpus=AT_ONCE):
         address = ray.get_runtime_context().gcs_address
         yield under_fire(file, root / "runs", address), root / "runs"

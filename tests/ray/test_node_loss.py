@@ -24,5 +24,5 @@ def test_a_trial_goes_on_from_its_checkpoint_on_another_node(tmp_path: Path) -> 
     assert (found["status"], found["error"]) == ("finished", None)
     assert found["lost_at"] >= 1 and found["steps"] == list(range(found["num_steps"] + 1))
     assert found["interruptions"] == 1 and "was lost" in found["interruption"]
-    assert f"global_step_{found['lost_at']}" in found["resumed_from"]
+    assert int(found["resumed_from"].rsplit("_", 1)[1]) >= found["lost_at"]
     assert any("waiting for 1 node(s) with 1 free GPUs" in stage for stage in found["stages"])

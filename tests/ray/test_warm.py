@@ -1,7 +1,8 @@
-"""A warm trial is the same trial: two with equal values, one after the other in one slot.
+"""A warm trial is the same trial: equal ones, one after the other in one slot.
 
-The first starts cold, the second in the first one's processes; on CPU in float32 every number that
-depends on the weights must be equal to the last bit, and so must the weights themselves.
+Four trials with seeds 7, 8, 7, 8, else with equal values. The first starts cold, the others in the
+first one's processes; on CPU in float32 every number that depends on the weights must be equal to
+the last bit where the seed is, and so must the weights themselves.
 """
 
 import hashlib
@@ -34,7 +35,8 @@ TABLE = {
     },
     "rewards": {"preset": "default"},
     "sweep": {
-        "num_trials": 3,
+        "num_trials": 2,
+        "num_seeds": 2,
         "scheduler": "none",
         "search": {"training.learning_rate": {"type": "choice", "values": [1e-3]}},
     },
@@ -47,7 +49,7 @@ EXACT = (
 
 @pytest.fixture(scope="module")
 def twins(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[dict[str, Any]]]:
-    """Three trials with equal values: history and last checkpoint of each."""
+    """Seed, history and last checkpoint of each trial."""
     from deepicd.clusters.session import run_session
 
     root = tmp_path_factory.mktemp("warm")
@@ -76,33 +78,42 @@ def run(experiment: Experiment, root: Path) -> list[dict[str, Any]]:
     trials = run_sweep(experiment, given, storage=paths.sweep, say=lambda line: None)
     histories = read_histories(paths.tune)
     return [
-        {"history": histories[trial.id], "checkpoint": trial.checkpoint, "error": trial.error}
+        {
+            "seed": trial.params["seed"],
+            "history": histories[trial.id],
+            "checkpoint": trial.checkpoint,
+            "error": trial.error,
+        }
         for trial in trials
     ]
 
 
+def numbers_of(one: dict[str, Any]) -> list[list[float]]:
+    """What depends on the weights, step by step."""
+    return [[row[name] for name in EXACT] for row in one["history"] if row["step"] > 0]
+
+
+def weights_of(one: dict[str, Any]) -> str:
+    """Digest of the trained weights."""
+    (file,) = (Path(one["checkpoint"].path) / CHECKPOINT_MODEL).glob("*.safetensors")
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
 def test_later_trials_start_in_the_processes_of_the_first(twins: list[dict[str, Any]]) -> None:
-    assert [one["error"] for one in twins] == [None, None, None]
+    assert [(one["seed"], one["error"]) for one in twins] == [(seed, None) for seed in (7, 8) * 2]
     last = [one["history"][-1] for one in twins]
-    assert [row["start/is_warm"] for row in last] == [0.0, 1.0, 1.0]
+    assert [row["start/is_warm"] for row in last] == [0.0, 1.0, 1.0, 1.0]
 
 
 def test_every_step_of_a_warm_trial_equals_the_cold_ones(twins: list[dict[str, Any]]) -> None:
-    cold, *warm = [
-        [[row[name] for name in EXACT] for row in one["history"] if row["step"] > 0]
-        for one in twins
-    ]
+    cold, other, again, other_again = map(numbers_of, twins)
     assert len(cold) == STEPS and len({tuple(row) for row in cold}) == STEPS
-    assert warm == [cold, cold]
+    assert again == cold and other_again == other and other != cold
 
 
 def test_the_trained_weights_are_equal_to_the_last_bit(twins: list[dict[str, Any]]) -> None:
-    digests = {
-        hashlib.sha256(file.read_bytes()).hexdigest()
-        for one in twins
-        for file in (Path(one["checkpoint"].path) / CHECKPOINT_MODEL).glob("*.safetensors")
-    }
-    assert len(digests) == 1
+    cold, other, again, other_again = map(weights_of, twins)
+    assert again == cold and other_again == other and other != cold
 
 
 def test_equal_trials_have_equal_fingerprints_and_are_not_stopped(
@@ -110,6 +121,7 @@ def test_equal_trials_have_equal_fingerprints_and_are_not_stopped(
 ) -> None:
     keys = [f"fingerprint/{number}" for number in range(1, STEPS + 1)]
     for number, key in enumerate(keys, 1):
-        seen = {one["history"][number][key] for one in twins}
-        assert len(seen) == 1 and key not in twins[0]["history"][number - 1]
+        seen = [one["history"][number][key] for one in twins]
+        assert seen[:2] == seen[2:] and seen[0] != seen[1]
+        assert key not in twins[0]["history"][number - 1]
     assert len({twins[0]["history"][-1][key] for key in keys}) == STEPS
