@@ -82,11 +82,13 @@ def wait_until_free(before: Iterable[str], *, timeout_s: float) -> list[str]:
 
 
 def end_cleaners(*, patience_s: float) -> int:
-    """End what is left of Ray Train's detached `PlacementGroupCleaner` actors of this job.
+    """End what is left of Ray Train's detached `PlacementGroupCleaner` actors of this job, and of
+    jobs that are over.
 
     Each Train run has one; it ends itself, but on a busy machine its exit races with the call that
-    stops it and an idle process stays until the cluster ends (Ray 2.60). They live on the head
-    node, where drivers do. Returns how many were ended here after waiting `patience_s`.
+    stops it, and without the dashboard it does not learn that its run was killed; an idle process
+    then stays until the cluster ends (Ray 2.60). They live on the head node, where drivers do.
+    Returns how many were ended here after waiting `patience_s`.
     """
     deadline = time.monotonic() + patience_s
     while (left := _live_cleaners()) and time.monotonic() < deadline:
@@ -100,10 +102,12 @@ def end_cleaners(*, patience_s: float) -> int:
 
 
 def _live_cleaners() -> list[Any]:
-    """Read from the cluster's own table: the state API needs the dashboard."""
-    job = ray.get_runtime_context().job_id
-    alive = ray._private.state.actors(job_id=job, actor_state_name="ALIVE").values()
-    return [actor for actor in alive if actor["ActorClassName"] == "PlacementGroupCleaner"]
+    """Read from the cluster's own tables: the state API needs the dashboard."""
+    over = {job["JobID"] for job in ray._private.state.jobs() if job["IsDead"]}
+    jobs = {*over, ray.get_runtime_context().get_job_id()}
+    alive = ray._private.state.actors(actor_state_name="ALIVE").values()
+    cleaners = [actor for actor in alive if actor["ActorClassName"] == "PlacementGroupCleaner"]
+    return [actor for actor in cleaners if actor["JobID"] in jobs]
 
 
 def free_resources() -> dict[str, float]:
