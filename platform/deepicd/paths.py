@@ -116,6 +116,11 @@ class RunPaths:
         return self.root / "trials.json"
 
     @property
+    def sweep_report(self) -> Path:
+        """What a sweep found, as one HTML file."""
+        return self.root / "sweep.html"
+
+    @property
     def evaluation(self) -> Path:
         """Predictions and scores, one folder a model."""
         return self.root / "evaluation"

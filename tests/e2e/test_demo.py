@@ -175,7 +175,8 @@ class Links(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.num_tags += 1
-        self.links += [value for name, value in attrs if name in {"src", "href"} and value]
+        links = [value for name, value in attrs if name in {"src", "href"} and value]
+        self.links += [link for link in links if not link.startswith("#")]
 
 
 def test_the_report_opens_without_a_network(demo: Demo) -> None:

@@ -2,10 +2,9 @@
 
 import json
 import os
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -143,6 +142,7 @@ def show(
     Example: deepicd sweep show demo 3f2a_00001
     """
     from deepicd.paths import RunPaths
+    from deepicd.provenance import flatten
     from deepicd.sweeps.status import trial_facts
 
     found = trial_facts(RunPaths((runs / name).resolve()), trial)
@@ -153,15 +153,28 @@ def show(
             typer.echo(f"{key} = {value}")
 
 
-def flatten(values: Any, address: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted address and value of everything in nested tables and lists."""
-    pairs = values.items() if isinstance(values, dict) else enumerate(values)
-    for key, value in pairs:
-        here = f"{address}.{key}" if address else str(key)
-        if isinstance(value, dict | list) and value:
-            yield from flatten(value, here)
-        else:
-            yield here, value
+@app.command()
+def report(
+    name: Annotated[str, typer.Argument(help="Name of the run.")],
+    runs: RunsOption = Path("runs"),
+    out: Annotated[
+        Path | None, typer.Option(help="HTML file to write; RUN/sweep.html if not given.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a run's sweep as one HTML file, while it goes on or afterwards.
+
+    Example: deepicd sweep report first --out first.html
+    """
+    from deepicd.pipeline.sweep_report import write_sweep_report
+
+    written = write_sweep_report(runs / name, out)
+    if as_json:
+        typer.echo(json.dumps(written, indent=2))
+        return
+    answer = written["sections"][0]
+    typer.echo("\n".join(answer["text"]))
+    typer.echo(f"report: {Path(written['report']).as_uri()}")
 
 
 def _show(screen: "Screen", root: Path) -> None:

@@ -59,11 +59,11 @@ def summarise(run: Run, found: Found) -> dict[str, Any]:
 
 def render(run: Run, summary: Mapping[str, Any]) -> str:
     """The report's HTML."""
-    from deepicd.report import render_report
+    from deepicd.report.run import render_run
     from deepicd.sweeps.results import read_histories
 
     histories = read_histories(run.paths.tune)
-    return render_report(summary, histories, stages=run.seconds, experiment=run.experiment)
+    return render_run(summary, histories, stages=run.seconds, experiment=run.experiment)
 
 
 def trial_row(trial: Trial) -> dict[str, Any]:

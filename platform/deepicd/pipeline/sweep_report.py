@@ -1,0 +1,100 @@
+"""A sweep's folder → `RUN/sweep.html`, while the sweep goes on or afterwards; Ray is not needed.
+
+Here the files are read; what the report makes of them is `report.sweep`'s.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from deepicd.checkpoints import write_atomically
+from deepicd.config import MINIMISED, Experiment
+from deepicd.paths import RECORD, RunPaths, trial_folder
+from deepicd.pipeline import experiment_of_run
+from deepicd.pipeline.lock import holder
+from deepicd.provenance import versions
+from deepicd.records import Trial
+from deepicd.report.page import page_values
+from deepicd.report.record import Sweep
+from deepicd.report.sweep import build_sections, render_sweep
+from deepicd.sweeps.front import objectives_of, pareto_front
+from deepicd.sweeps.results import best_validation, read_history, read_parts
+from deepicd.sweeps.rungs import rungs
+from deepicd.sweeps.status import budget, read_ranking, read_status
+
+_OBJECTIVES = ("hierarchical_f1", "macro_f1_full", *MINIMISED)
+"""What trials are compared by where the sweep itself pursues one score."""
+
+
+def write_sweep_report(root: Path, out: Path | None = None) -> dict[str, Any]:
+    """Write the report; returns its address, and its text and tables as values.
+
+    Args:
+        root: the run's folder.
+        out: the HTML file; None is `RUN/sweep.html`.
+
+    Raises:
+        MissingError: no run lies there, or it has not reached its sweep.
+    """
+    paths = RunPaths(root.resolve())
+    sweep = read_sweep(paths)
+    sections = build_sections(sweep)
+    target = (out or paths.sweep_report).resolve()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(target, render_sweep(sweep, sections))
+    return {"report": str(target), "sections": page_values(sections)}
+
+
+def read_sweep(paths: RunPaths) -> Sweep:
+    """What lies on disk of a sweep.
+
+    Raises:
+        MissingError: as above.
+    """
+    experiment = experiment_of_run(paths)
+    trials = read_status(paths, experiment, is_alive=holder(paths.lock) is not None)
+    ranking = read_ranking(paths, experiment)
+    recorded = [_read(trial_folder(paths.sweep, trial.id) / RECORD) for trial in trials]
+    folders = {trial.id: paths.tune / trial.id for trial in trials}
+    histories = {trial: read_history(folder) for trial, folder in folders.items()}
+    trials = [with_objectives(trial, histories[trial.id], experiment) for trial in trials]
+    return Sweep(
+        experiment=experiment,
+        trials=trials,
+        starts={trial: read_parts(folder) for trial, folder in folders.items()},
+        histories=histories,
+        fronts=find_fronts(trials, experiment),
+        rungs=rungs(experiment),
+        budget=budget(trials, paths, experiment),
+        versions=versions(),
+        decision=asdict(ranking) if ranking else {},
+        records=[record for record in recorded if record],
+    )
+
+
+def with_objectives(
+    trial: Trial, history: Sequence[Mapping[str, Any]], experiment: Experiment
+) -> Trial:
+    """The trial with everything that it could have been chosen by, as far as it was reported."""
+    best = best_validation(history, experiment.sweep.metric) or {}
+    names = dict.fromkeys((*experiment.sweep.pursued, *_OBJECTIVES))
+    return replace(trial, objectives={**objectives_of(best, list(names)), **trial.objectives})
+
+
+def find_fronts(trials: Sequence[Trial], experiment: Experiment) -> dict[tuple[str, ...], set[str]]:
+    """The front of what the sweep pursues (of everything known where that is one score), and of its
+    metric with each other objective.
+    """
+    metric, pursued = experiment.sweep.metric, experiment.sweep.pursued
+    wanted = pursued if len(pursued) > 1 else (metric, *_OBJECTIVES)
+    known = {name for trial in trials for name in trial.objectives}
+    names = tuple(name for name in dict.fromkeys((metric, *wanted)) if name in known)
+    pairs = [(metric, name) for name in names[1:]]
+    return {one: pareto_front(trials, one) for one in [names, *pairs] if one}
+
+
+def _read(file: Path) -> dict[str, Any]:
+    """A JSON file; empty when there is none."""
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}

@@ -1,0 +1,163 @@
+"""The experiment's question, and what the trials say to it: sentences that the numbers carry.
+
+In: a `Sweep`. Out: the report's first section. A winner and its interval are taken from the sweep's
+own decision where there is one; differences between groups of trials are `factors`'.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from deepicd.config import Experiment, with_values
+from deepicd.report.curves import line_of
+from deepicd.report.factors import (
+    FAMILY_CONFIDENCE,
+    Comparison,
+    common_step,
+    compare,
+    credit_split,
+    merge_alike,
+    merge_seeds,
+    splits_of,
+)
+from deepicd.report.page import Section, Table, label, show, with_interval
+from deepicd.report.record import Sweep
+from deepicd.rewards.table import resolve_weights
+
+_CHOSEN = (
+    "It was chosen by these validation notes: expect less on others. The promotion split, which no "
+    "trial reads, decides."
+)
+_ENDED = ("finished", "stopped")
+
+
+def answer_section(sweep: Sweep) -> Section:
+    """The report's first section."""
+    texts, tables = [best_sentence(sweep)], ranking_tables(sweep)
+    curves = ended_curves(sweep)
+    step = common_step(curves)
+    if step is None:
+        return Section("Answer", text=[*texts, "No trial has ended with a score."], tables=tables)
+    scores = {trial: dict(curve)[step] for trial, curve in curves.items() if curve}
+    compared = compare_factors(sweep, scores)
+    texts += [*credit_note(sweep, scores), how(len(scores), step)]
+    points = [sentence(one, metric=label(sweep.metric), step=step) for one in compared]
+    return Section("Answer", texts, points, [*tables, comparison_table(compared)])
+
+
+def ended_curves(sweep: Sweep) -> dict[str, list[tuple[int, float]]]:
+    """Trial id → (step, validation score) after step 0, of trials that ended and did not fail."""
+    key = f"validation/{sweep.metric}"
+    return {
+        trial.id: [point for point in line_of(sweep.histories.get(trial.id, ()), key) if point[0]]
+        for trial in sweep.trials
+        if trial.status in _ENDED
+    }
+
+
+def compare_factors(sweep: Sweep, scores: Mapping[str, float]) -> list[Comparison]:
+    """Hierarchical credit first where it differs, then every searched value."""
+    merged = merge_seeds(sweep.params, scores)
+    params = {trial: sweep.params[trial] for trial in merged}
+    credit = credit_split({t: credit_weight(sweep.experiment, own) for t, own in params.items()})
+    others = splits_of(params, sweep.experiment.sweep.search)
+    return compare(merge_alike([credit, *others] if credit else others), merged)
+
+
+def credit_weight(experiment: Experiment, params: Mapping[str, Any]) -> float:
+    """Weight of the hierarchical credit in a trial's reward."""
+    rewards = with_values(experiment, params).rewards
+    return resolve_weights(rewards.preset, rewards.weights).get("hierarchy", 0.0)
+
+
+def credit_note(sweep: Sweep, trials: Sequence[str] | Mapping[str, Any]) -> list[str]:
+    """That hierarchical credit against strict cannot be answered, where it cannot."""
+    has_credit = {credit_weight(sweep.experiment, sweep.params[trial]) > 0 for trial in trials}
+    if len(has_credit) == 2:
+        return []
+    which = "every" if has_credit == {True} else "no"
+    return [
+        f"Hierarchical credit against strict: not decided, {which} trial that was compared gave "
+        "hierarchical credit."
+    ]
+
+
+def best_sentence(sweep: Sweep) -> str:
+    """The winner and why, or the best trial so far; and how far its score can be trusted."""
+    if sweep.decision.get("winner"):
+        return f"Winner: trial {sweep.decision['winner']}, {sweep.decision['why']}. {_CHOSEN}"
+    if not sweep.scores:
+        return "No trial has a score yet."
+    best = next(iter(sweep.scores))
+    validation = next(trial.validation for trial in sweep.trials if trial.id == best)
+    ends = (validation.get(f"{sweep.metric}_{end}") for end in ("low", "high"))
+    score = with_interval(validation[sweep.metric], *ends)
+    notes = f" on {validation['num_notes']:g} validation notes" if "num_notes" in validation else ""
+    return (
+        f"Best so far: trial {best}, {label(sweep.metric)} {score}{notes}, the best of "
+        f"{len(sweep.scores)} trials at its best validation. {_CHOSEN}"
+    )
+
+
+def how(num_trials: int, step: int) -> str:
+    """How the sentences came about."""
+    return (
+        f"The {num_trials} trials that ended are compared at step {step}, the last one at which "
+        "all of them were validated, so that early stopping favours nobody. Other values varied "
+        "along with each factor. Intervals are Welch's over trials, at "
+        f"{FAMILY_CONFIDENCE:.0%} confidence for all of them together; they hold for these "
+        "validation notes."
+    )
+
+
+def sentence(one: Comparison, *, metric: str, step: int) -> str:
+    """One comparison in words."""
+    groups = one.split
+    sizes = f"{len(groups.first_trials)} against {len(groups.second_trials)} trials"
+    what = f"{groups.factor}: {groups.first} against {groups.second}"
+    if groups.alike:
+        what += f" (these trials cannot tell it from {', '.join(groups.alike)})"
+    if one.low is None or one.high is None:
+        return (
+            f"{what}: not decided by these {sizes}, too few to know their spread; the means at "
+            f"step {step} differ by {one.difference:+.3f}."
+        )
+    interval = f"{one.difference:+.3f} [{one.low:+.3f}, {one.high:+.3f}]"
+    if not one.is_decided:
+        return f"{what}: not decided by these {sizes}: {interval} in {metric} at step {step}."
+    word = "higher" if one.difference > 0 else "lower"
+    return f"{what}: {metric} at step {step} is {word}, {interval} ({sizes})."
+
+
+def comparison_table(compared: Sequence[Comparison]) -> Table:
+    """The numbers of the sentences."""
+    rows = [
+        {
+            "factor": one.split.factor,
+            "first group": f"{one.split.first} ({len(one.split.first_trials)} trials)",
+            "second group": f"{one.split.second} ({len(one.split.second_trials)} trials)",
+            "difference": one.difference,
+            "low": one.low,
+            "high": one.high,
+            "decided": one.is_decided,
+        }
+        for one in compared
+    ]
+    return Table("Difference of mean scores, first group minus second", rows)
+
+
+def ranking_tables(sweep: Sweep) -> list[Table]:
+    """The ranking that the sweep itself decided by."""
+    rows = [
+        {
+            "rank": number,
+            "values": ", ".join(f"{key} = {show(value)}" for key, value in one["params"].items()),
+            "trials": len(one["trials"]),
+            "mean": with_interval(one["mean"], one["low"], one["high"]),
+            "to the leader (the leader: to the next)": with_interval(
+                one["difference"], one["difference_low"], one["difference_high"]
+            ),
+            "run again": one["is_confirmed"],
+        }
+        for number, one in enumerate(sweep.decision.get("configurations", ()), start=1)
+    ]
+    return [Table("The sweep's own ranking, with 95% intervals by patient", rows)]

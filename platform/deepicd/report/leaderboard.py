@@ -1,0 +1,65 @@
+"""Every trial with its best validation and what it cost, best first."""
+
+from collections.abc import Sequence
+
+from deepicd.records import Trial
+from deepicd.report.page import Figure, Section, Table, label, new_plot, short, with_interval
+from deepicd.report.record import Sweep
+
+_MAX_DOTS = 40
+
+
+def leaderboard_section(sweep: Sweep) -> Section:
+    """Every trial; those without a score last."""
+    unscored = [trial.id for trial in sweep.trials if trial.id not in sweep.scores]
+    trials = {trial.id: trial for trial in sweep.trials}
+    names = {name for one in sweep.trials for name in one.objectives}
+    others = sorted(names - {sweep.metric, "gpu_hours"})
+    ranked = [trials[name] for name in [*sweep.scores, *unscored]]
+    rows = [leaderboard_row(sweep, trial, others) for trial in ranked]
+    if any(trial.error for trial in ranked):
+        rows = [{**row, "error": one.error} for row, one in zip(rows, ranked, strict=True)]
+    has_intervals = any(f"{sweep.metric}_low" in trial.validation for trial in sweep.trials)
+    return Section(
+        "Leaderboard",
+        text=[] if has_intervals else ["These trials recorded no interval of their scores."],
+        tables=[Table(f"Trials by their best validation {label(sweep.metric)}", rows)],
+        figures=[draw_scores(sweep)] if sweep.scores else [],
+    )
+
+
+def leaderboard_row(sweep: Sweep, trial: Trial, others: Sequence[str]) -> dict[str, object]:
+    """One line, with further objectives; the same headers for every trial."""
+    found = trial.validation
+    ends = (found.get(f"{sweep.metric}_{end}") for end in ("low", "high"))
+    return {
+        "trial": trial.id,
+        "state": trial.status,
+        "steps": trial.steps,
+        label(sweep.metric): with_interval(found.get(sweep.metric), *ends),
+        **{label(name): trial.objectives.get(name) for name in others},
+        "GPU-hours in all": sweep.gpu_hours.get(trial.id),
+        **{short(key): trial.params.get(key) for key in sweep.experiment.sweep.search},
+    }
+
+
+def draw_scores(sweep: Sweep) -> Figure:
+    """A dot a trial with its interval, best on top."""
+    names = list(sweep.scores)[:_MAX_DOTS]
+    validations = {trial.id: trial.validation for trial in sweep.trials}
+    plot = new_plot(x=label(sweep.metric), height=140 + 26 * len(names))
+    values = [sweep.scores[name] for name in names]
+    ends = [
+        [validations[name].get(f"{sweep.metric}_{end}", sweep.scores[name]) for name in names]
+        for end in ("low", "high")
+    ]
+    below, above = (
+        [abs(end - value) for end, value in zip(own, values, strict=True)] for own in ends
+    )
+    bars = {"type": "data", "array": above, "arrayminus": below, "symmetric": False}
+    plot.add_scatter(x=values, y=names, mode="markers", marker={"size": 11}, error_x=bars)
+    plot.update_yaxes(type="category", autorange="reversed")
+    caption = "Best validation of each trial, with its interval where one was recorded."
+    if left := len(sweep.scores) - len(names):
+        caption += f" {left} further trials are in the table."
+    return Figure("Scores", caption, plot)

@@ -1,0 +1,133 @@
+"""A whole run's summary and curves → its report.
+
+In: the summary of `pipeline`, every report of every trial, seconds by stage. Out: HTML text.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from deepicd.config import Experiment
+from deepicd.report.curves import Histories, draw_learning
+from deepicd.report.page import (
+    Figure,
+    Section,
+    Table,
+    label,
+    new_plot,
+    render_page,
+    show,
+    with_interval,
+)
+from deepicd.report.parameters import draw_parallel
+from deepicd.scoring import HEADLINE
+
+
+def render_run(
+    summary: Mapping[str, Any],
+    histories: Histories,
+    *,
+    stages: Mapping[str, float],
+    experiment: Experiment,
+) -> str:
+    """The report as text."""
+    sweep = experiment.sweep
+    validated = {
+        trial["id"]: trial for trial in summary["trials"] if sweep.metric in trial["validation"]
+    }
+    params = {name: trial["params"] for name, trial in validated.items()}
+    scores = {name: trial["validation"][sweep.metric] for name, trial in validated.items()}
+    sections = [
+        Section("Test split", tables=[score_table(summary)], figures=[compare_scores(summary)]),
+        Section("Promotion", text=[verdict(summary)], points=summary["decision"]["reasons"]),
+        Section(
+            "Trials",
+            tables=[trial_table(summary["trials"], sweep.metric)],
+            figures=[draw_parallel(params, scores, search=sweep.search, metric=sweep.metric)],
+        ),
+        Section("Learning curves", figures=draw_learning(histories, sweep.metric)),
+        Section("Time", figures=[draw_stages(stages)]),
+        Section("Versions", text=[versions(summary)]),
+    ]
+    return render_page(summary["experiment"], sections, lead=[summary["question"]])
+
+
+def scored_models(summary: Mapping[str, Any]) -> dict[str, Mapping[str, float]]:
+    """Name → test scores, in the order they are compared."""
+    baselines = summary["baselines"]
+    return {
+        "majority code": baselines["majority"],
+        "SFT start": baselines["sft"],
+        "best trial": summary["best"]["test"],
+    }
+
+
+def score_table(summary: Mapping[str, Any]) -> Table:
+    """Every headline score with its interval."""
+    rows = [
+        {
+            "model": name,
+            **{
+                label(level): with_interval(
+                    scores[level], scores[f"{level}_low"], scores[f"{level}_high"]
+                )
+                for level in HEADLINE
+            },
+            "unparsable": f"{scores['share_unparsable']:.1%}",
+        }
+        for name, scores in scored_models(summary).items()
+    ]
+    return Table("Scores with 95% bootstrap intervals by patient", rows)
+
+
+def compare_scores(summary: Mapping[str, Any]) -> Figure:
+    """Bars by level."""
+    plot = new_plot(y="score")
+    plot.update_yaxes(range=[0, 1])
+    for name, scores in scored_models(summary).items():
+        values = [scores[level] for level in HEADLINE]
+        high = [scores[f"{level}_high"] - scores[level] for level in HEADLINE]
+        low = [scores[level] - scores[f"{level}_low"] for level in HEADLINE]
+        bars = {"type": "data", "array": high, "arrayminus": low, "symmetric": False}
+        plot.add_bar(name=name, x=[label(level) for level in HEADLINE], y=values, error_y=bars)
+    return Figure("Scores by level", "The numbers of the table, bars with their intervals.", plot)
+
+
+def verdict(summary: Mapping[str, Any]) -> str:
+    """What the gate decided, who serves and what monitoring saw."""
+    accepted = summary["decision"]["accepted"]
+    outcome = "Promoted" if accepted else "Not promoted; the champion stays"
+    monitor = summary["monitor"]
+    return (
+        f"{outcome}. {summary['version']} serves. Monitoring: {monitor['labelled']} labelled "
+        f"answers, hierarchical F1 {monitor['hierarchical_f1']:.3f}."
+    )
+
+
+def trial_table(trials: Sequence[Mapping[str, Any]], metric: str) -> Table:
+    """State, steps, best validation and values of each trial."""
+    rows = [
+        {
+            "trial": trial["id"],
+            "state": trial["status"],
+            "steps": trial["steps"],
+            f"{label(metric)} (validation)": trial["validation"].get(metric),
+            "parameters": ", ".join(f"{key} = {show(v)}" for key, v in trial["params"].items()),
+            "error": trial["error"],
+        }
+        for trial in trials
+    ]
+    return Table("Trials in the order they were started", rows)
+
+
+def draw_stages(stages: Mapping[str, float]) -> Figure:
+    """Where the time went."""
+    plot = new_plot(x="seconds")
+    plot.add_bar(x=list(stages.values()), y=list(stages), orientation="h")
+    plot.update_yaxes(autorange="reversed")
+    return Figure("Seconds by stage", "Wall time of each stage of the run.", plot)
+
+
+def versions(summary: Mapping[str, Any]) -> str:
+    """One line of versions and the seed."""
+    found = " · ".join(f"{name} {version}" for name, version in summary["versions"].items())
+    return f"{found} · seed {summary['seed']}"
