@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from deepicd import provenance
-from deepicd.cli.sweep import flatten
 from deepicd.errors import MissingError
 from deepicd.paths import RunPaths
+from deepicd.provenance import flatten
 from deepicd.sweeps.status import trial_facts
 
 

@@ -5,7 +5,7 @@ its resolved form as JSON beside the results. Precedence: defaults, file, overri
 are refused with the nearest valid one. Paths in a file are relative to the working directory.
 """
 
-from deepicd.config.addresses import known_addresses, nearest
+from deepicd.config.addresses import known_addresses, leaves, nearest
 from deepicd.config.domains import (
     Choice,
     Domain,
@@ -78,6 +78,7 @@ __all__ = [
     "fingerprint",
     "in_order",
     "known_addresses",
+    "leaves",
     "load_experiment",
     "nearest",
     "override",

@@ -2,7 +2,7 @@
 
 import difflib
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel
@@ -27,6 +27,15 @@ def known_addresses(part: type[BaseModel] = Experiment, prefix: str = "") -> lis
         else:
             addresses.append(f"{prefix}{name}")
     return addresses
+
+
+def leaves(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted address and value of everything in nested tables; an empty table is a value."""
+    for name, value in table.items():
+        if isinstance(value, dict) and value:
+            yield from leaves(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
 
 
 def set_override(table: dict[str, Any], override: str) -> None:

@@ -41,9 +41,10 @@ from deepicd.session import chatter_to
 
 RESUMED_WITH = (
     *("training.num_gpus", "training.num_nodes", "training.ppo_micro_batch_size_per_gpu"),
-    *("training.disk_wait_s", "sweep.keep_top", "sweep.max_failures"),
+    *("training.disk_wait_s", "training.hang_timeout_s", "sweep.keep_top", "sweep.max_failures"),
+    *("sweep.max_interruptions", "sweep.room_timeout_s"),
 )
-"""Addresses that may change when a sweep goes on: the machines, and what is kept."""
+"""Addresses that may change when a sweep goes on: the machines, patience, and what is kept."""
 
 
 def run_pipeline(

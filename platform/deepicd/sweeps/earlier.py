@@ -21,6 +21,7 @@ from deepicd.config import (
     Search,
     draw_trial,
     in_order,
+    leaves,
     nearest,
     parse_experiment,
     read_experiment,
@@ -212,15 +213,7 @@ def differences(there: Experiment, here: Experiment) -> Iterator[tuple[str, str]
 
 def flatten(experiment: Experiment) -> dict[str, Any]:
     """Dotted address → value, for every value that is set."""
-    return dict(_leaves(experiment.model_dump(mode="json"), ""))
-
-
-def _leaves(node: Any, prefix: str) -> Iterator[tuple[str, Any]]:
-    if not isinstance(node, dict):
-        yield prefix.removesuffix("."), node
-        return
-    for name, child in node.items():
-        yield from _leaves(child, f"{prefix}{name}.")
+    return dict(leaves(experiment.model_dump(mode="json")))
 
 
 def _with_sweep(experiment: Experiment, **changes: Any) -> Experiment:

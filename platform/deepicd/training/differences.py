@@ -6,13 +6,13 @@ real trial, verl's own checks included, so that a value which does not reach ver
 
 import contextlib
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from deepicd.config import Experiment, extreme_trials, with_values
+from deepicd.config import Experiment, extreme_trials, leaves, with_values
 from deepicd.errors import ConfigError
 from deepicd.training.verl_config import compose_grpo
 
@@ -38,7 +38,7 @@ def differences(experiments: Sequence[Experiment]) -> dict[str, list[Any]]:
     another one is not repeated.
     """
     configs = (OmegaConf.to_container(compose_planned(each)) for each in experiments)
-    tables = [dict(_leaves(config, "")) for config in configs]
+    tables = [dict(leaves(config)) for config in configs]
     keys = dict.fromkeys(key for table in tables for key in table)
     rows = {key: [table.get(key, _ABSENT) for table in tables] for key in keys}
     return {key: row for key, row in rows.items() if any(value != row[0] for value in row)}
@@ -58,11 +58,3 @@ def check_mapped(experiment: Experiment) -> None:
                 f"[sweep.search] {address} does not reach verl: trials with {first[address]} and "
                 f"{alike[-1][address]} there are configured alike; remove it"
             )
-
-
-def _leaves(node: Any, prefix: str) -> Iterator[tuple[str, Any]]:
-    if not isinstance(node, dict):
-        yield prefix.rstrip("."), node
-        return
-    for name, child in node.items():
-        yield from _leaves(child, f"{prefix}{name}.")

@@ -6,12 +6,12 @@ configuration holds: an unknown one is refused with the nearest, a table or a va
 is refused too.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from deepicd.config import nearest
+from deepicd.config import leaves, nearest
 from deepicd.errors import ConfigError
 
 PLACE = "[verl]"
@@ -48,15 +48,7 @@ def set_values(config: DictConfig, values: Mapping[str, Any]) -> None:
 
 def known_keys(config: DictConfig) -> list[str]:
     """Every dotted key of a configuration that holds a value."""
-    return list(_leaves(OmegaConf.to_container(config, resolve=False), ""))
-
-
-def _leaves(node: Any, prefix: str) -> Iterator[str]:
-    if not isinstance(node, dict) or not node:
-        yield prefix.rstrip(".")
-        return
-    for name, child in node.items():
-        yield from _leaves(child, f"{prefix}{name}.")
+    return [key for key, _ in leaves(OmegaConf.to_container(config, resolve=False))]
 
 
 def _check_refused(name: str, refused: Mapping[str, str]) -> None:

@@ -35,7 +35,8 @@ _TRAINS_THE_SAME: dict[str, bool | set[str]] = {
     "promotion": True,
     "serving": True,
     "training": {
-        *("total_steps", "total_epochs", "validate_every", "disk_wait_s", "min_probs_pearson"),
+        *("total_steps", "total_epochs", "validate_every"),
+        *("disk_wait_s", "hang_timeout_s", "min_probs_pearson"),
         *("num_gpus", "num_nodes", "ppo_micro_batch_size_per_gpu"),
     },
 }
