@@ -18,8 +18,8 @@ from deepicd.report.factors import (
     common_step,
     compare,
     credit_split,
+    group_seeds,
     merge_alike,
-    merge_seeds,
     splits_of,
 )
 from deepicd.report.front import front_section
@@ -48,12 +48,15 @@ DOMAINS = EXPERIMENT.sweep.search
 KEY = "validation/hierarchical_f1"
 
 
-def presets(*values: str) -> dict[str, dict[str, str]]:
-    return {f"t{i}": {"rewards.preset": value} for i, value in enumerate(values)}
+def presets(*values: str) -> dict[str, dict[str, str | int]]:
+    """Trials that differ in something else, too."""
+    return {f"t{i}": {"rewards.preset": value, "other": i} for i, value in enumerate(values)}
 
 
 def say(scores: dict[str, float], params: dict) -> str:
-    [one] = compare(splits_of(params, DOMAINS), scores)
+    runs = group_seeds(params, scores)
+    split = splits_of({trial: params[trial] for trial in runs}, DOMAINS)
+    [one] = compare(split, runs)
     return sentence(one, metric="hierarchical F1", step=4)
 
 
@@ -83,7 +86,8 @@ def test_more_comparisons_never_narrow_an_interval(values, count):
     params = presets("default", "default", "strict", "strict")
     scores = {f"t{i}": value / 64 for i, value in enumerate(values)}
     [split] = splits_of(params, DOMAINS)
-    [alone], among = compare([split], scores), compare([split] * count, scores)[0]
+    runs = {trial: [score] for trial, score in scores.items()}
+    [alone], among = compare([split], runs), compare([split] * count, runs)[0]
     if alone.low is not None:
         assert among.low <= alone.low <= alone.high <= among.high
 
@@ -123,10 +127,29 @@ def test_trials_are_compared_at_the_last_step_that_all_of_them_reached():
     assert common_step({"a": [(2, 0.1)], "b": [(4, 0.3)]}) is None and common_step({}) is None
 
 
-def test_trials_that_differ_in_their_seed_only_count_once():
+def test_two_configurations_are_compared_by_their_seeds():
+    params = {
+        f"t{i}": {"rewards.preset": ["strict", "default"][i % 2], "seed": i // 2} for i in range(6)
+    }
+    scores = {trial: 0.4 + 0.2 * (i % 2) + 0.01 * (i // 2) for i, trial in enumerate(params)}
+    text = say(scores, params)
+    assert "is higher, +0.200 [+0.177, +0.223] (3 against 3 seeds of one configuration" in text
+
+
+def test_more_than_two_configurations_count_once_each_whatever_their_seeds():
+    params = {
+        "a": {"rewards.preset": "strict", "seed": 1},
+        "b": {"rewards.preset": "strict", "seed": 2},
+        "c": {"rewards.preset": "default", "other": 1},
+        "d": {"rewards.preset": "default", "other": 2},
+    }
+    text = say({"a": 0.1, "b": 0.11, "c": 0.9, "d": 0.91}, params)
+    assert "not decided by these 2 against 1 configurations, means over their seeds" in text
+
+
+def test_trials_that_differ_in_their_seed_only_are_one_configuration():
     params = {"a": {"x": 1, "seed": 1}, "b": {"x": 1, "seed": 2}, "c": {"x": 2, "seed": 1}}
-    found = merge_seeds(params, {"a": 0.2, "b": 0.4, "c": 0.1})
-    assert found == pytest.approx({"a": 0.3, "c": 0.1})
+    assert group_seeds(params, {"a": 0.2, "b": 0.4, "c": 0.1}) == {"a": [0.2, 0.4], "c": [0.1]}
 
 
 def test_fronts_are_of_what_is_pursued_or_else_of_everything_known():

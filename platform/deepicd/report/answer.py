@@ -15,11 +15,12 @@ from deepicd.report.factors import (
     common_step,
     compare,
     credit_split,
+    group_seeds,
     merge_alike,
-    merge_seeds,
     splits_of,
 )
 from deepicd.report.page import Section, Table, label, show, with_interval
+from deepicd.report.parameters import searched
 from deepicd.report.record import Sweep
 from deepicd.rewards.table import resolve_weights
 
@@ -27,6 +28,10 @@ _CHOSEN = (
     "It was chosen by these validation notes: expect less on others. The promotion split, which no "
     "trial reads, decides."
 )
+_UNITS = {
+    "seeds": "seeds of one configuration each",
+    "configurations": "configurations, means over their seeds",
+}
 _ENDED = ("finished", "stopped")
 
 
@@ -39,7 +44,9 @@ def answer_section(sweep: Sweep) -> Section:
         return Section("Answer", text=[*texts, "No trial has ended with a score."], tables=tables)
     scores = {trial: dict(curve)[step] for trial, curve in curves.items() if curve}
     compared = compare_factors(sweep, scores)
-    texts += [*credit_note(sweep, scores), how(len(scores), step)]
+    params = {trial: sweep.params[trial] for trial in scores}
+    num_varied = len(searched(params, sweep.experiment.sweep.search))
+    texts += [*credit_note(sweep, scores), how(len(scores), step, num_varied)]
     points = [sentence(one, metric=label(sweep.metric), step=step) for one in compared]
     return Section("Answer", texts, points, [*tables, comparison_table(compared)])
 
@@ -56,11 +63,11 @@ def ended_curves(sweep: Sweep) -> dict[str, list[tuple[int, float]]]:
 
 def compare_factors(sweep: Sweep, scores: Mapping[str, float]) -> list[Comparison]:
     """Hierarchical credit first where it differs, then every searched value."""
-    merged = merge_seeds(sweep.params, scores)
-    params = {trial: sweep.params[trial] for trial in merged}
+    runs = group_seeds(sweep.params, scores)
+    params = {trial: sweep.params[trial] for trial in runs}
     credit = credit_split({t: credit_weight(sweep.experiment, own) for t, own in params.items()})
     others = splits_of(params, sweep.experiment.sweep.search)
-    return compare(merge_alike([credit, *others] if credit else others), merged)
+    return compare(merge_alike([credit, *others] if credit else others), runs)
 
 
 def credit_weight(experiment: Experiment, params: Mapping[str, Any]) -> float:
@@ -98,21 +105,21 @@ def best_sentence(sweep: Sweep) -> str:
     )
 
 
-def how(num_trials: int, step: int) -> str:
+def how(num_trials: int, step: int, num_varied: int) -> str:
     """How the sentences came about."""
+    others = "Other values varied along with each factor. " if num_varied > 1 else ""
     return (
         f"The {num_trials} trials that ended are compared at step {step}, the last one at which "
-        "all of them were validated, so that early stopping favours nobody. Other values varied "
-        "along with each factor. Intervals are Welch's over trials, at "
-        f"{FAMILY_CONFIDENCE:.0%} confidence for all of them together; they hold for these "
-        "validation notes."
+        f"all of them were validated, so that early stopping favours nobody. {others}Intervals are "
+        f"Welch's over trials, at {FAMILY_CONFIDENCE:.0%} confidence for all of them together; "
+        "they hold for these validation notes."
     )
 
 
 def sentence(one: Comparison, *, metric: str, step: int) -> str:
     """One comparison in words."""
     groups = one.split
-    sizes = f"{len(groups.first_trials)} against {len(groups.second_trials)} trials"
+    sizes = f"{one.sizes[0]} against {one.sizes[1]} {_UNITS.get(one.unit, one.unit)}"
     what = f"{groups.factor}: {groups.first} against {groups.second}"
     if groups.alike:
         what += f" (these trials cannot tell it from {', '.join(groups.alike)})"
@@ -133,8 +140,8 @@ def comparison_table(compared: Sequence[Comparison]) -> Table:
     rows = [
         {
             "factor": one.split.factor,
-            "first group": f"{one.split.first} ({len(one.split.first_trials)} trials)",
-            "second group": f"{one.split.second} ({len(one.split.second_trials)} trials)",
+            "first group": f"{one.split.first} ({one.sizes[0]} {one.unit})",
+            "second group": f"{one.split.second} ({one.sizes[1]} {one.unit})",
             "difference": one.difference,
             "low": one.low,
             "high": one.high,

@@ -8,6 +8,8 @@ In: trial id → values, trial id → score. Decided here:
 - the interval is Welch's for a difference of means (unequal variances). A percentile bootstrap of
   three trials against three is far too narrow, and of one trial has no width;
 - its confidence is Bonferroni's: all comparisons of a report together are wrong in at most 5%;
+- independent are configurations, each with the mean over its seeds; seeds are where a group is one
+  configuration, so the answer then holds for these two configurations;
 - a difference whose interval holds 0 is undecided, which is not "no difference";
 - factors that part the trials alike are one comparison: these trials cannot tell them apart.
 """
@@ -51,10 +53,14 @@ class Comparison:
     """Mean score of the first group minus the second's."""
 
     split: Split
+    sizes: tuple[int, int]
+    """Independent scores in each group."""
+    unit: str
+    """What they are: trials, configurations (means over seeds), or seeds of one configuration."""
     difference: float
-    low: float | None = None
-    """None when a group is too small, or no score differs within either."""
-    high: float | None = None
+    low: float | None
+    """None where no interval can be given."""
+    high: float | None
 
     @property
     def is_decided(self) -> bool:
@@ -92,17 +98,19 @@ def merge_alike(splits: Sequence[Split]) -> list[Split]:
     return list(found.values())
 
 
-def merge_seeds(
+def group_seeds(
     params: Mapping[str, Mapping[str, Scalar]], scores: Mapping[str, float]
-) -> dict[str, float]:
-    """The first trial of each configuration → mean score of its trials: runs that differ in their
-    seed only are not independent of each other.
+) -> dict[str, list[float]]:
+    """The first trial of each configuration → scores of its trials, which differ in their seed
+    only.
     """
-    runs: dict[str, list[str]] = {}
-    for trial in scores:
+    first: dict[str, str] = {}
+    runs: dict[str, list[float]] = {}
+    for trial, score in scores.items():
         own = {address: value for address, value in params[trial].items() if address != SEED}
-        runs.setdefault(json.dumps(own, sort_keys=True), []).append(trial)
-    return {trials[0]: statistics.fmean(scores[one] for one in trials) for trials in runs.values()}
+        name = first.setdefault(json.dumps(own, sort_keys=True), trial)
+        runs.setdefault(name, []).append(score)
+    return runs
 
 
 def _by_choice(address: str, values: Mapping[str, Scalar], known: Sequence[Scalar]) -> list[Split]:
@@ -143,26 +151,48 @@ def split(factor: str, words: tuple[str, str], is_first: Mapping[str, bool]) -> 
     return Split(factor, *words, first, second)
 
 
-def compare(splits: Sequence[Split], scores: Mapping[str, float]) -> list[Comparison]:
-    """Every split, at a confidence for all of them together; each trial of theirs has a score."""
+def compare(splits: Sequence[Split], runs: Mapping[str, Sequence[float]]) -> list[Comparison]:
+    """Every split, at a confidence for all of them together.
+
+    Args:
+        splits: of trials that stand for their configuration.
+        runs: each of them → scores of its configuration's trials.
+    """
     confidence = 1 - (1 - FAMILY_CONFIDENCE) / max(1, len(splits))
-    return [_compare(one, scores, confidence) for one in splits]
+    return [_compare(one, runs, confidence) for one in splits]
 
 
-def _compare(one: Split, scores: Mapping[str, float], confidence: float) -> Comparison:
+def _compare(one: Split, runs: Mapping[str, Sequence[float]], confidence: float) -> Comparison:
     groups = (one.first_trials, one.second_trials)
-    first, second = ([scores[trial] for trial in trials] for trials in groups)
+    if len(one.first_trials) == len(one.second_trials) == 1:
+        first, second = (list(runs[trials[0]]) for trials in groups)
+        unit = "seeds" if len(first) > 1 or len(second) > 1 else "trials"
+    else:
+        first, second = ([statistics.fmean(runs[trial]) for trial in own] for own in groups)
+        has_seeds = any(len(runs[trial]) > 1 for own in groups for trial in own)
+        unit = "configurations" if has_seeds else "trials"
     difference = statistics.fmean(first) - statistics.fmean(second)
-    if min(len(first), len(second)) < MIN_GROUP:
-        return Comparison(one, difference)
-    sizes = [len(first), len(second)]
-    parts = [statistics.variance(first) / sizes[0], statistics.variance(second) / sizes[1]]
-    if not sum(parts):  # no spread was seen, which does not say that there is none
-        return Comparison(one, difference)
+    low, high = welch(first, second, confidence)
+    return Comparison(one, (len(first), len(second)), unit, difference, low=low, high=high)
+
+
+def welch(
+    first: Sequence[float], second: Sequence[float], confidence: float
+) -> tuple[float | None, float | None]:
+    """Interval of the difference of means; none for a group below `MIN_GROUP`, or where no score
+    differs within either: that no spread was seen does not say that there is none.
+    """
+    sizes = (len(first), len(second))
+    if min(sizes) < MIN_GROUP:
+        return None, None
+    parts = (statistics.variance(first) / sizes[0], statistics.variance(second) / sizes[1])
+    if not sum(parts):
+        return None, None
     shares = [part**2 / (size - 1) for part, size in zip(parts, sizes, strict=True)]
     quantile = t.ppf((1 + confidence) / 2, sum(parts) ** 2 / sum(shares))
+    difference = statistics.fmean(first) - statistics.fmean(second)
     margin = float(quantile * math.sqrt(sum(parts)))
-    return Comparison(one, difference, difference - margin, difference + margin)
+    return difference - margin, difference + margin
 
 
 def common_step(curves: Mapping[str, Sequence[tuple[int, float]]]) -> int | None:
