@@ -19,7 +19,7 @@ import psutil
 import pytest
 
 from deepicd.config import Experiment, parse_experiment
-from deepicd.errors import CapacityError, ConfigError, MissingError, SweepError
+from deepicd.errors import CapacityError, MissingError, SweepError
 from deepicd.records import Trial
 
 STEPS = 3
@@ -392,9 +392,9 @@ def test_a_sweep_that_cannot_run_is_refused_before_anything_starts(swept: Swept)
     root = swept.root
     given = TrialInput(root / "model", root / "notes/train.parquet", root / "notes/test.parquet")
     two_gpus = {"training.num_gpus": 2, "training.ppo_micro_batch_size_per_gpu": 8}
-    with pytest.raises(CapacityError, match=r"needs 2 GPUs .* has 1"):
+    with pytest.raises(CapacityError, match=r"1 trial\(s\) at once need 1 x 2 GPUs .* have \[1\]"):
         check_sweep(with_values(swept.experiment, two_gpus), given)
-    with pytest.raises(ConfigError, match="max_concurrent is 2"):
+    with pytest.raises(CapacityError, match=r"2 trial\(s\) at once need 2 x 1 GPUs"):
         check_sweep(with_values(swept.experiment, {"sweep.max_concurrent": 2}), given)
     with pytest.raises(MissingError, match="no/model"):
         check_sweep(swept.experiment, TrialInput(Path("no/model"), given.train, given.validation))
