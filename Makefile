@@ -22,7 +22,7 @@ if [ -n "$$links" ]; then export UV_FIND_LINKS="$$links"; else unset UV_FIND_LIN
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint format test test-unit coverage test-ray test-e2e demo demo-small bench lock clean distclean
+.PHONY: help setup lint format test test-unit coverage test-ray test-e2e chaos demo demo-small bench lock clean distclean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -69,6 +69,9 @@ test-ray: setup ## tests on a local Ray cluster with real verl and vLLM
 
 test-e2e: setup ## whole ways through the system
 	$(BIN)/python -m pytest tests/e2e
+
+chaos: setup ## a sweep of twelve trials under kill -9, about a quarter of an hour; not part of `make test`
+	$(BIN)/python -m pytest -s tests/chaos
 
 demo: setup ## the whole loop on this machine, about 15 minutes (KEEP=1 leaves the endpoint up)
 	$(BIN)/deepicd demo $(EXPERIMENT) $(if $(KEEP),--keep) $(ARGS)

@@ -130,6 +130,18 @@ def test_what_a_trial_says_itself_is_passed_on_once(voices, tmp_path):
     assert said[1:] == ["trial abc skips a damaged checkpoint"]
 
 
+def test_an_interruption_is_said_once_with_its_cause(voices, tmp_path):
+    said = []
+    speak_by(said.append)
+    trial, callback = Trial("abc"), progress_in(tmp_path)
+    callback.on_trial_start(1, [trial], trial)
+    cut = {"interruptions": 1, "interruption": "node 10.0.0.2 was lost"}
+    for step in (1, 1, 2):
+        callback.on_trial_result(1, [trial], trial, {**report(step, None), **cut})
+    words = "trial abc interrupted after step 1: node 10.0.0.2 was lost; it goes on from its last"
+    assert [line for line in said if "interrupted" in line] == [f"{words} checkpoint"]
+
+
 class Terminal(io.StringIO):
     """Interprets what rich writes: new lines, carriage returns, cursor up, erase line."""
 

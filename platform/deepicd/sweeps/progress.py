@@ -81,7 +81,7 @@ class TrialProgress(tune.Callback):
         step = int(result["step"])
         if result.get("interruptions", 0) > self._interruptions.get(trial.trial_id, 0):
             self._interruptions[trial.trial_id] = result["interruptions"]
-            self._say(
+            say(
                 f"trial {trial.trial_id} interrupted after step {step}: {result['interruption']}; "
                 "it goes on from its last checkpoint"
             )
