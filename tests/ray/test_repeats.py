@@ -5,7 +5,6 @@ trainable that takes no time to learn: a configuration is worth its learning rat
 are worth less, so that a scheduler would stop them.
 """
 
-import os
 import signal
 import subprocess
 import sys
@@ -44,7 +43,7 @@ EXPERIMENT = parse_experiment(
     },
     "here",
 )
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(900)
 SWEEP = EXPERIMENT.sweep
 RATE = "training.learning_rate"
 
@@ -94,13 +93,15 @@ def start(verb: str, root: Path) -> subprocess.Popen[bytes]:
 def kill_when(verb: str, root: Path, is_time: Callable[[], bool]) -> None:
     """Start the driver, and kill it with -9 once it has come so far."""
     process = start(verb, root)
-    deadline = time.monotonic() + 120
-    while not is_time():
-        is_late = process.poll() is not None or time.monotonic() > deadline
-        assert not is_late, (root / "log").read_text()[-3000:]
-        time.sleep(0.05)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    deadline = time.monotonic() + 300
+    try:
+        while not is_time():
+            is_late = process.poll() is not None or time.monotonic() > deadline
+            assert not is_late, (root / "log").read_text()[-3000:]
+            time.sleep(0.05)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
 
 
 def read(root: Path) -> list[Trial]:
@@ -117,7 +118,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("repeats")
     kill_when("run", root, lambda: len(read(root)) >= 3)
     kill_when("resume", root, lambda: len(read(root)) >= 7)
-    assert start("resume", root).wait(timeout=120) == 0, (root / "log").read_text()[-3000:]
+    assert start("resume", root).wait(timeout=300) == 0, (root / "log").read_text()[-3000:]
     return root
 
 
