@@ -24,7 +24,7 @@ from deepicd.config import parse_experiment
 from deepicd.paths import RunPaths
 from deepicd.records import Trial
 from deepicd.sweeps.decision import decide, is_fresh
-from deepicd.sweeps.status import unfinished_trial
+from deepicd.sweeps.status import started_trials, unfinished_trial
 
 STEPS = 4
 EXPERIMENT = parse_experiment(
@@ -106,7 +106,7 @@ def kill_when(verb: str, root: Path, is_time: Callable[[], bool]) -> None:
 
 def read(root: Path) -> list[Trial]:
     """Trials on disk, in the order they were started."""
-    folders = (file.parent for file in RunPaths(root).tune.glob("*/params.json"))
+    folders = started_trials(RunPaths(root).tune)
     trials = [unfinished_trial(folder, EXPERIMENT) for folder in folders]
     return sorted(trials, key=lambda trial: (is_fresh(trial.params, EXPERIMENT), trial.id))
 

@@ -150,6 +150,13 @@ def test_status_says_what_a_trial_that_is_not_over_does_or_waits_for(tmp_path):
     assert status_rows(root)["a"]["stage"] == ""
 
 
+def test_a_trial_whose_parameters_are_being_written_is_not_there_yet(tmp_path):
+    root = write_run(tmp_path / "run", {"a": ROWS[:2], "b": []})
+    for text in ("", '{"training.learning'):
+        (RunPaths(root).tune / "b" / "params.json").write_text(text)
+        assert list(status_rows(root)) == ["a"]
+
+
 def test_a_failed_trial_is_told_by_its_error_file(tmp_path):
     root = write_run(tmp_path / "run", {"a": ROWS[:1]})
     (RunPaths(root).sweep / "tune" / "a" / "error.txt").write_text("boom")

@@ -44,7 +44,7 @@ def read_status(paths: RunPaths, experiment: Experiment, *, is_alive: bool) -> l
     if paths.trials.is_file():
         rows = json.loads(paths.trials.read_text(encoding="utf-8"))
         return [Trial(**{**row, "checkpoint": None}) for row in rows]
-    folders = sorted(paths.tune.glob("*/params.json"), key=lambda file: file.stat().st_mtime)
+    folders = started_trials(paths.tune)
     if not folders:
         raise MissingError(
             f"the run in {paths.root} has not reached its sweep yet; ask again in a minute"
@@ -52,9 +52,17 @@ def read_status(paths: RunPaths, experiment: Experiment, *, is_alive: bool) -> l
             else f"the run in {paths.root} ended before its sweep; `deepicd sweep resume` goes on"
         )
     is_over = read_tune_states(paths.tune)
-    found = [unfinished_trial(file.parent, experiment) for file in folders]
+    found = [unfinished_trial(folder, experiment) for folder in folders]
     settled = [settle(trial, is_over.get(trial.id), is_alive=is_alive) for trial in found]
     return [replace(trial, stage=read_stage(paths, trial)) for trial in settled]
+
+
+def started_trials(tune: Path) -> list[Path]:
+    """Folders of trials in the order they were started; one whose parameters are being written is
+    not there yet.
+    """
+    files = [file for file in tune.glob("*/params.json") if file.read_bytes().endswith(b"}")]
+    return [file.parent for file in sorted(files, key=lambda file: file.stat().st_mtime)]
 
 
 def read_tune_states(tune: Path) -> dict[str, bool]:
