@@ -2,7 +2,8 @@
 
     python node_loss.py FOLDER
 
-Prints, as its last line, what became of the trial, as JSON.
+Writes what became of the trial to `FOLDER/found.json`, before the cluster is taken down: Ray's
+teardown of a cluster inside one process may end that process with its output unwritten.
 """
 
 import json
@@ -68,20 +69,17 @@ def main(root: Path) -> None:
     history = read_history(paths.tune / trial.id)
     composed = OmegaConf.load(paths.sweep / "trials" / trial.id / "verl.yaml")
     last = history[-1]
-    print(
-        json.dumps(
-            {
-                **seen,
-                "status": trial.status,
-                "error": trial.error,
-                "num_steps": STEPS,
-                "steps": [row["step"] for row in history],
-                "interruptions": last.get("interruptions"),
-                "interruption": last.get("interruption"),
-                "resumed_from": composed.trainer.resume_from_path,
-            }
-        )
-    )
+    found = {
+        **seen,
+        "status": trial.status,
+        "error": trial.error,
+        "num_steps": STEPS,
+        "steps": [row["step"] for row in history],
+        "interruptions": last.get("interruptions"),
+        "interruption": last.get("interruption"),
+        "resumed_from": composed.trainer.resume_from_path,
+    }
+    (root / "found.json").write_text(json.dumps(found))
     ray.shutdown()
     cluster.shutdown()
 

@@ -19,8 +19,9 @@ def test_a_trial_goes_on_from_its_checkpoint_on_another_node(tmp_path: Path) -> 
     done = subprocess.run(
         [sys.executable, str(program), str(tmp_path)], capture_output=True, text=True, check=False
     )
-    assert done.returncode == 0, done.stderr[-4000:]
-    found = json.loads(done.stdout.splitlines()[-1])
+    wrote = tmp_path / "found.json"
+    assert wrote.exists(), f"exit code {done.returncode}\n{done.stderr[-4000:]}"
+    found = json.loads(wrote.read_text())
     assert (found["status"], found["error"]) == ("finished", None)
     assert found["lost_at"] >= 1 and found["steps"] == list(range(found["num_steps"] + 1))
     assert found["interruptions"] == 1 and "was lost" in found["interruption"]
