@@ -14,6 +14,7 @@ from typing import Any
 import optuna
 from ray import tune
 from ray.tune.integration.ray_train import TuneReportCallback
+from ray.tune.logger import JsonLoggerCallback
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from deepicd.config import Experiment, Scalar
@@ -37,8 +38,8 @@ from deepicd.training.trial import OBJECTIVE, ON_HEAD, TrialInput, fit_trial
 
 _FREE_TIMEOUT_S = 60.0
 _CLEANER_PATIENCE_S = 5.0
-_SNAPSHOT_S = "2"
-"""Seconds between two states on disk from which a sweep can go on."""
+_SNAPSHOT_S, _FEW_TRIALS = "2", 20
+"""Seconds between two states on disk of a sweep with at most so many trials (docs/scale.md)."""
 
 
 def run_sweep(
@@ -89,14 +90,23 @@ def run_sweep(
 
 
 def quieten() -> None:
-    """One voice on the screen, `progress`; Ctrl-C ends the command, not only Tune's part of it."""
+    """One voice on the screen, `progress`; Ctrl-C ends the command, not only Tune's part of it; no
+    copies of the reports that nobody asked for.
+    """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # TensorBoard, CSV
     os.environ.update(
         RAY_AIR_NEW_OUTPUT="0",
         TUNE_DISABLE_SIGINT_HANDLER="1",
         TUNE_DISABLE_STRICT_METRIC_CHECKING="1",  # objectives are read at a trial's end
-        TUNE_GLOBAL_CHECKPOINT_S=_SNAPSHOT_S,
     )
+
+
+def pace_snapshots(num_trials: int) -> None:
+    """How often Tune writes the state from which a sweep can go on. It grows with every trial: in a
+    large sweep Tune spaces snapshots so that they take a twentieth of its time, 10 s at least.
+    """
+    os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = _SNAPSHOT_S if num_trials <= _FEW_TRIALS else "auto"
 
 
 def check_sweep(experiment: Experiment, given: TrialInput) -> None:
@@ -112,6 +122,7 @@ def check_sweep(experiment: Experiment, given: TrialInput) -> None:
 
 def restore_tuner(experiment: Experiment, given: TrialInput, *, storage: Path) -> tune.Tuner:
     """Tune's side of a sweep that was interrupted. Trials that failed stay failed."""
+    pace_snapshots(experiment.sweep.total_trials)
     keep_earlier_reports(storage / TUNE)
     return tune.Tuner.restore(
         str(storage.resolve() / TUNE),
@@ -129,6 +140,7 @@ def build_trainable(experiment: Experiment, given: TrialInput, *, storage: Path)
 def build_tuner(experiment: Experiment, given: TrialInput, *, storage: Path) -> tune.Tuner:
     """Tune's side of the sweep."""
     sweep = experiment.sweep
+    pace_snapshots(sweep.total_trials)
     progress = TrialProgress(
         num_trials=sweep.total_trials,
         total_steps=experiment.training.total_steps,
@@ -152,6 +164,7 @@ def build_tuner(experiment: Experiment, given: TrialInput, *, storage: Path) -> 
             name=TUNE,
             storage_path=str(storage.resolve()),
             callbacks=[
+                JsonLoggerCallback(),
                 FreeTrial(),
                 progress,
                 WriteRecord(experiment, given, storage=storage),

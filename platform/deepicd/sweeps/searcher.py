@@ -72,10 +72,12 @@ class Searcher(OptunaSearch):
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Keep a validation until the trial ends: Tune brings reports to disk some seconds later.
-        Pass the report on, where the study has this trial and has not closed it.
+        Pass it on, where the study has this trial and has not closed it. Other reports repeat its
+        score, and each one that is passed on is forced to disk.
         """
-        if f"validation/{self._sweep.metric}" in result:
-            self._validated.setdefault(trial_id, []).append(result)
+        if f"validation/{self._sweep.metric}" not in result:
+            return
+        self._validated.setdefault(trial_id, []).append(result)
         if trial_id in self._ot_trials:
             with suppress(UpdateFinishedTrialError):
                 super().on_trial_result(trial_id, result)
