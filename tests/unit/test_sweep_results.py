@@ -105,6 +105,15 @@ def test_reports_from_before_an_interruption_stay_part_of_a_trial(tmp_path):
     assert seconds_spent(tune / "a") == 16.0 and list(read_histories(tune)) == ["a"]
 
 
+def test_a_trial_that_was_over_before_an_interruption_is_not_counted_again(tmp_path):
+    rows = [{"step": 1, "time_total_s": 5.0}, {"step": 2, "time_total_s": 9.0}]
+    tune = RunPaths(write_run(tmp_path / "run", {"a": rows})).sweep / "tune"
+    said = (tune / "a" / "result.json").read_text()
+    keep_earlier_reports(tune)
+    (tune / "a" / "result.json").write_text(said)  # Tune brings it back
+    assert seconds_spent(tune / "a") == 9.0
+
+
 def status_rows(root: Path, *, is_alive: bool = True) -> dict[str, dict]:
     paths = RunPaths(root)
     trials = read_status(paths, experiment_of_run(paths), is_alive=is_alive)

@@ -67,8 +67,12 @@ def keep_earlier_reports(tune: Path) -> None:
 
 
 def seconds_spent(folder: Path) -> float:
-    """Seconds that a trial has run, over all starts of its sweep."""
-    return sum(float(rows[-1].get("time_total_s", 0.0)) for rows in read_parts(folder) if rows)
+    """Seconds that a trial has run, over all starts of its sweep.
+
+    A start that did not touch the trial leaves the reports of the one before, which count once.
+    """
+    last = {json.dumps(rows[-1], sort_keys=True): rows[-1] for rows in read_parts(folder) if rows}
+    return sum(float(row.get("time_total_s", 0.0)) for row in last.values())
 
 
 def _read_lines(file: Path) -> list[dict[str, Any]]:
