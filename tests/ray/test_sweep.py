@@ -24,7 +24,13 @@ from deepicd.records import Trial
 
 STEPS = 3
 pytestmark = pytest.mark.timeout(1200)  # three starts of verl before the first test
-NOTHING = {"groups": [], "drivers": [], "held": {"CPU": 0.0, "GPU": 0.0}, "actors": []}
+NOTHING = {
+    "groups": [],
+    "drivers": [],
+    "held": {"CPU": 0.0, "GPU": 0.0},
+    "actors": [],
+    "shared_memory": [],
+}
 RAYS_OWN = {"_AutoscalingCoordinatorActor", "_StatsActor"}
 TABLE = {
     "name": "small",
@@ -114,7 +120,7 @@ def run(experiment: Experiment, root: Path) -> Swept:
     from deepicd.training.model import build_model
     from deepicd.training.trial import TrialInput
 
-    paths = RunPaths(root)
+    paths, before = RunPaths(root), shared_memory()
     build_notes(experiment.data, tables=paths.tables, out=paths.notes, seed=1)
     texts = [note.text for note in read_split(paths.split("train"))]
     build_model(experiment.model, texts, paths.model, seed=1)
@@ -128,13 +134,18 @@ def run(experiment: Experiment, root: Path) -> Swept:
         trials = sweeps.run_sweep(experiment, given, storage=paths.sweep, say=lines.append)
     done.set()
     killer.join()
-    left = what_is_left(timeout_s=60)
+    left = what_is_left(before, timeout_s=60)
     histories = read_histories(paths.sweep / "tune")
     return Swept(experiment, trials, histories, lines, root, left)
 
 
-def what_is_left(*, timeout_s: float) -> dict[str, Any]:
-    """What is still there of the trials, given some time to go."""
+def shared_memory() -> set[str]:
+    """Segments and semaphores of this machine."""
+    return {file.name for file in Path("/dev/shm").iterdir()}
+
+
+def what_is_left(before: set[str], *, timeout_s: float) -> dict[str, Any]:
+    """What is still there of the trials, given some time to go; `before`: `shared_memory` then."""
     import ray
 
     from deepicd.sweeps.cleanup import free_resources, live_groups
@@ -146,6 +157,7 @@ def what_is_left(*, timeout_s: float) -> dict[str, Any]:
             "drivers": drivers(),
             "held": {name: total[name] - free for name, free in free_resources().items()},
             "actors": [actor.class_name for actor in live_actors()],
+            "shared_memory": sorted(shared_memory() - before),
         }
         if left == NOTHING or time.monotonic() > deadline:
             return left
@@ -299,14 +311,14 @@ def test_a_sweep_whose_parameter_does_nothing_is_stopped_and_leaves_nothing(
     from deepicd.training.trial import TrialInput
 
     monkeypatch.setattr(sweeps, "build_trainable", lambda *_, **__: deaf_trial())
-    paths = RunPaths(swept.root)
+    paths, before = RunPaths(swept.root), shared_memory()
     given = TrialInput(paths.model, paths.split("train"), paths.split("validation"))
     experiment = with_values(swept.experiment, {"sweep.scheduler": "none"})
     with pytest.raises(SweepError, match=r"differ in training.learning_rate \(.*\), and") as found:
         sweeps.run_sweep(experiment, given, storage=swept.root / "deaf", say=lambda line: None)
     names = [folder.name for folder in (swept.root / "deaf" / "trials").iterdir()]
     assert len(names) == 2 and all(name in str(found.value) for name in names)
-    assert what_is_left(timeout_s=60) == NOTHING
+    assert what_is_left(before, timeout_s=60) == NOTHING
 
 
 def deaf_trial() -> Any:

@@ -1,7 +1,9 @@
 """What verl loads in every process, through the entry-point group `verl.plugins`.
 
 In: `VERL_PLATFORM` of the process, and the namespace of its run's TransferQueue. Out: on `cpu`, the
-CPU platform is registered and its patch applied; with a namespace, the queue is looked for there.
+CPU platform is registered and its patch applied; with a namespace, the queue is looked for there;
+progress bars are locked within a process only, because the semaphore that tqdm takes for all of a
+program's processes outlives an engine that is killed (`/dev/shm/sem.*`).
 It must stay light: every worker, server and driver that imports verl pays for it. The heavy parts
 (engine, vLLM replica) are in `external.py`, which the configuration names.
 
@@ -10,6 +12,9 @@ because what follows ("Unknown platform 'cpu'", "Duplicate device type") does no
 """
 
 import logging
+import threading
+
+from tqdm import tqdm
 
 from deepicd.training import queue_patch
 from deepicd.training.platform_choice import is_cpu_platform
@@ -24,6 +29,7 @@ def activate() -> None:
             cpu_platform.register()
             cpu_patch.apply()
         queue_patch.apply()
+        tqdm.set_lock(threading.RLock())
     except Exception:
         logging.getLogger(__name__).exception("verl could not be set up for this run")
         raise
