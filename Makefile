@@ -22,7 +22,7 @@ if [ -n "$$links" ]; then export UV_FIND_LINKS="$$links"; else unset UV_FIND_LIN
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint format test test-unit coverage test-ray test-e2e chaos demo demo-small bench lock clean distclean
+.PHONY: help setup lint format test test-unit coverage test-ray test-e2e browser chaos demo demo-small bench lock clean distclean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -72,6 +72,11 @@ test-e2e: setup ## whole ways through the system
 
 chaos: setup ## a sweep of twelve trials under kill -9, about a quarter of an hour; not part of `make test`
 	$(BIN)/python -m pytest -s tests/chaos
+
+browser: ## Debian's chromium, in which a test opens the sweep report; only as root with apt, and never fails
+	@command -v chromedriver > /dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null && apt-get update -qq \
+	  && apt-get install -y -qq --no-install-recommends chromium chromium-driver; } > /dev/null 2>&1 \
+	  || echo "no chromium was installed; the test that opens the sweep report will be skipped"
 
 demo: setup ## the whole loop on this machine, about 15 minutes (KEEP=1 leaves the endpoint up)
 	$(BIN)/deepicd demo $(EXPERIMENT) $(if $(KEEP),--keep) $(ARGS)

@@ -44,7 +44,9 @@ def draw_pair(
     if len(pair) == 1:
         columns, axes = [columns[0], values], [axes[0], {}]
     plot = new_plot(x=short(pair[0]), y=short(pair[-1]) if len(pair) > 1 else label(metric))
-    plot.update_layout(height=480, coloraxis={"colorscale": SCALE, "colorbar_title": label(metric)})
+    low, high = min(values), max(values)
+    colours = {"colorscale": SCALE, "colorbar_title": label(metric), "cmin": low, "cmax": high}
+    plot.update_layout(height=480, coloraxis=colours)
     plot.update_xaxes(**axes[0])
     plot.update_yaxes(**axes[1])
     surface = interpolate(columns, values, axes) if len(pair) > 1 else None
@@ -90,7 +92,10 @@ def interpolate(
     except QhullError:
         return None
     xs, ys = (10**line if log else line for line, log in zip(lines, logs, strict=True))
-    return go.Contour(x=xs, y=ys, z=grid, coloraxis="coloraxis", hoverinfo="skip")
+    # The points' colours again: plotly.js never ends drawing contours with a shared colour axis.
+    low, high = min(values), max(values)
+    shades = {"colorscale": SCALE, "zmin": low, "zmax": high, "showscale": False}
+    return go.Contour(x=xs, y=ys, z=grid, hoverinfo="skip", **shades)
 
 
 def axis_of(domain: Domain) -> dict[str, Any]:

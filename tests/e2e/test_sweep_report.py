@@ -1,0 +1,130 @@
+"""A sweep's report in a real browser: no script error, every figure drawn."""
+
+import json
+import math
+import shutil
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from selenium.webdriver import Chrome, ChromeOptions
+from selenium.webdriver.chrome.service import Service
+
+from deepicd.config import parse_experiment
+from deepicd.pipeline.sweep_report import write_sweep_report
+
+DRIVER = shutil.which("chromedriver")
+pytestmark = pytest.mark.skipif(
+    DRIVER is None,
+    reason="no chromedriver here; as root, `make browser` installs Debian's",
+)
+OPTIONS = ("--headless", "--no-sandbox", "--enable-unsafe-swiftshader", "--window-size=1200,1000")
+WATCH = """<script>
+window.problems = [];
+window.addEventListener("error", event => window.problems.push(event.message));
+window.addEventListener("unhandledrejection", event => window.problems.push(`${event.reason}`));
+</script>"""
+DRAWN = """
+const figures = [...document.querySelectorAll("figure")];
+return {
+  problems: window.problems,
+  titles: figures.map(figure => figure.closest("section, body").querySelector("h2").textContent),
+  empty: figures.filter(figure => !figure.querySelector(".main-svg")).map(figure => figure.id),
+  contours: document.querySelectorAll(".contour").length
+};
+"""
+
+
+@pytest.fixture
+def browser() -> Iterator[Chrome]:
+    options = ChromeOptions()
+    for option in OPTIONS:
+        options.add_argument(option)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    with Chrome(options, Service(DRIVER)) as driver:
+        driver.set_page_load_timeout(100)
+        yield driver
+
+
+def write_run(root: Path) -> Path:
+    """Twelve trials of two presets, some stopped, one failed."""
+    search = {
+        "rewards.preset": {"type": "choice", "values": ["strict", "default"]},
+        "training.learning_rate": {"type": "loguniform", "low": 1e-5, "high": 1e-3},
+        "training.temperature": {"type": "uniform", "low": 0.7, "high": 1.2},
+    }
+    table = {
+        "training": {"total_steps": 4, "validate_every": 2},
+        "sweep": {"num_trials": 12, "grace_steps": 2, "search": search},
+    }
+    root.mkdir()
+    (root / "experiment.json").write_text(parse_experiment(table, "here").model_dump_json())
+    for number in range(12):
+        folder = root / "sweep" / "tune" / f"trial{number:02}"
+        folder.mkdir(parents=True)
+        params = {
+            "rewards.preset": ["strict", "default"][number % 2],
+            "training.learning_rate": 1e-5 * 10 ** (number * 7 % 12 / 6),
+            "training.temperature": 0.7 + number * 5 % 12 / 24,
+        }
+        (folder / "params.json").write_text(json.dumps(params))
+        lines = (json.dumps(row) + "\n" for row in reports(number))
+        (folder / "result.json").write_text("".join(lines))
+        if number == 11:
+            (folder / "error.txt").write_text("TrainingError: x")
+    return root
+
+
+def reports(number: int) -> list[dict[str, float | str]]:
+    """One report a step; every third trial ends after two."""
+    rows: list[dict[str, float | str]] = [{"step": 0, "objective": math.nan, "time_total_s": 3.0}]
+    for step in range(1, 3 if number % 3 == 0 else 5):
+        score = 0.3 + 0.05 * step + 0.01 * number
+        scores = {"hierarchical_f1": score, "macro_f1_full": score / 3, "share_unparsable": 0.2}
+        scores |= {"hierarchical_f1_low": score - 0.05, "hierarchical_f1_high": score + 0.05}
+        rows.append(
+            {
+                "step": step,
+                "time_total_s": 10.0 + 9.0 * step,
+                "timestamp": 100.0 * number,
+                "critic/score/mean": score,
+                "response_length/mean": 40.0 - number,
+                **{f"reward/reward_{part}/mean": score for part in ("format", "hierarchy")},
+                "start/seconds": 5.0,
+                "start/is_warm": float(number > 0),
+                "timing_s/gen": 4.0,
+                "timing_s/update_actor": 3.0,
+                "timing_s/testing": 1.0,
+                **({f"validation/{key}": scores[key] for key in scores} if step % 2 == 0 else {}),
+                "checkpoint_path": f"trials/{number}/global_step_{step}",
+            }
+        )
+    return rows
+
+
+class Links(HTMLParser):
+    """What a page loads from elsewhere."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        links = [value for name, value in attrs if name in {"src", "href"} and value]
+        self.found += [link for link in links if not link.startswith("#")]
+
+
+def test_a_browser_draws_every_figure_without_an_error(browser: Chrome, tmp_path: Path) -> None:
+    written = write_sweep_report(write_run(tmp_path / "run"))
+    html = Path(written["report"]).read_text()
+    links = Links()
+    links.feed(html)
+    assert links.found == []
+    watched = tmp_path / "watched.html"
+    watched.write_text(html.replace("<head>", f"<head>{WATCH}", 1))
+    browser.get(watched.as_uri())
+    told = browser.execute_script(DRAWN)
+    assert (told["problems"], told["empty"]) == ([], [])
+    assert told["contours"] > 0 and len(told["titles"]) == 11
+    assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
