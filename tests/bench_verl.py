@@ -18,6 +18,8 @@ import tempfile
 import threading
 import time
 from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +68,8 @@ def measure(paths: RunPaths, num_trials: int, num_steps: int) -> dict[str, Any]:
     table["training"] |= {"total_steps": num_steps, "validate_every": num_steps}
     table["sweep"]["num_trials"] = num_trials
     experiment = parse_experiment(table, "here")
-    inputs = build_inputs(experiment, paths)
+    with ProcessPoolExecutor(1, get_context("spawn")) as apart:  # a process joins one Ray only
+        inputs = apart.submit(build_inputs, experiment, paths).result()
     ours, our_steps, folders = run_sweep(experiment, inputs, paths)
     runs = [run_verl(experiment, folder / "verl.yaml", paths.root / "verl") for folder in folders]
     theirs, their_steps = [seconds for seconds, _ in runs], [steps for _, steps in runs]
