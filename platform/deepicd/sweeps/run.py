@@ -16,10 +16,11 @@ from ray import tune
 from ray.tune.integration.ray_train import TuneReportCallback
 from ray.tune.logger import JsonLoggerCallback
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher as TuneSearcher
 
 from deepicd.config import Experiment, Scalar
 from deepicd.errors import MissingError, SweepError
-from deepicd.paths import DECISION, TRIALS, TUNE
+from deepicd.paths import DECISION, SNAPSHOTS, TRIALS, TUNE
 from deepicd.records import Trial
 from deepicd.sweeps.budget import within_budget
 from deepicd.sweeps.checks import check_capacity, check_settings, count_at_once
@@ -32,6 +33,7 @@ from deepicd.sweeps.repeats import repeat
 from deepicd.sweeps.results import keep_earlier_reports, read_trials, seconds_spent
 from deepicd.sweeps.rules import HalvingRule, MedianRule
 from deepicd.sweeps.searcher import Searcher
+from deepicd.sweeps.snapshots import Proposals, bring_back_snapshot
 from deepicd.sweeps.space import trial_experiment
 from deepicd.training.pool import close_slots, open_slots
 from deepicd.training.trial import OBJECTIVE, ON_HEAD, TrialInput, fit_trial
@@ -124,6 +126,7 @@ def restore_tuner(experiment: Experiment, given: TrialInput, *, storage: Path) -
     """Tune's side of a sweep that was interrupted. Trials that failed stay failed."""
     pace_snapshots(experiment.sweep.total_trials)
     keep_earlier_reports(storage / TUNE)
+    bring_back_snapshot(storage / SNAPSHOTS, storage / TUNE)
     return tune.Tuner.restore(
         str(storage.resolve() / TUNE),
         trainable=build_trainable(experiment, given, storage=storage),
@@ -151,11 +154,10 @@ def build_tuner(experiment: Experiment, given: TrialInput, *, storage: Path) -> 
         build_trainable(experiment, given, storage=storage),
         tune_config=tune.TuneConfig(
             num_samples=sweep.total_trials,
-            max_concurrent_trials=count_at_once(experiment),
-            search_alg=within_budget(
-                repeat(Searcher(experiment, storage=storage), experiment),
-                experiment,
-                storage=storage,
+            search_alg=Proposals(
+                build_searcher(experiment, storage=storage),
+                max_concurrent=count_at_once(experiment),
+                keep=storage.resolve() / SNAPSHOTS,
             ),
             scheduler=build_scheduler(experiment),
             trial_dirname_creator=lambda trial: trial.trial_id,
@@ -173,6 +175,12 @@ def build_tuner(experiment: Experiment, given: TrialInput, *, storage: Path) -> 
             verbose=0,
         ),
     )
+
+
+def build_searcher(experiment: Experiment, *, storage: Path) -> TuneSearcher:
+    """Who proposes trials: Optuna, each configuration with its seeds, within the budget."""
+    repeated = repeat(Searcher(experiment, storage=storage), experiment)
+    return within_budget(repeated, experiment, storage=storage)
 
 
 def run_trial(
