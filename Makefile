@@ -73,9 +73,11 @@ test-e2e: setup ## whole ways through the system
 chaos: setup ## a sweep of twelve trials under kill -9, about a quarter of an hour; not part of `make test`
 	$(BIN)/python -m pytest -s tests/chaos
 
+APT := -o Acquire::Retries=0 -o Acquire::http::Timeout=20 -o Acquire::https::Timeout=20
+
 browser: ## Debian's chromium, in which a test opens the sweep report; only as root with apt, and never fails
-	@command -v chromedriver > /dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null && apt-get update -qq \
-	  && apt-get install -y -qq --no-install-recommends chromium chromium-driver; } > /dev/null 2>&1 \
+	@command -v chromedriver > /dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null && apt-get update -qq $(APT) \
+	  && apt-get install -y -qq $(APT) --no-install-recommends chromium chromium-driver; } > /dev/null 2>&1 \
 	  || echo "no chromium was installed; the test that opens the sweep report will be skipped"
 
 demo: setup ## the whole loop on this machine, about 15 minutes (KEEP=1 leaves the endpoint up)

@@ -19,7 +19,10 @@ pytestmark = pytest.mark.skipif(
     DRIVER is None,
     reason="no chromedriver here; as root, `make browser` installs Debian's",
 )
-OPTIONS = ("--headless", "--no-sandbox", "--enable-unsafe-swiftshader", "--window-size=1200,1000")
+OPTIONS = (
+    *("--headless", "--no-sandbox", "--enable-unsafe-swiftshader", "--disable-dev-shm-usage"),
+    "--window-size=1200,1000",
+)
 WATCH = """<script>
 window.problems = [];
 window.addEventListener("error", event => window.problems.push(event.message));
