@@ -15,6 +15,7 @@ from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field
 from deepicd import codes
 from deepicd.answers import parse_answer
 from deepicd.records import Answer
+from deepicd.serving.evidence import find_evidence
 from deepicd.serving.protocols import Generation
 
 NUM_TOP = 5
@@ -44,6 +45,10 @@ class DiagnosisRequest(Body):
         default=True, validation_alias=AliasChoices("include_reasoning", "reasoning")
     )
     """False leaves `reasoning` out of the reply."""
+    include_evidence: bool = Field(
+        default=False, validation_alias=AliasChoices("include_evidence", "evidence")
+    )
+    """True adds the places in the note that the reasoning repeats."""
     include_token_ids: bool = False
     """True adds the ids of the prompt that the model was shown."""
     num_samples: int | None = Field(default=None, ge=0, le=64)
@@ -76,6 +81,16 @@ class Candidate(Body):
     title: str
     share: float
     """Share of all answers, in [0, 1]."""
+
+
+class Evidence(Body):
+    """A span of the note that the reasoning repeats word for word, case and white space aside."""
+
+    text: str
+    start: int
+    """Of its first character in the note as it was sent."""
+    end: int
+    """After its last character."""
 
 
 class Usage(Body):
@@ -113,6 +128,8 @@ class Diagnosis(Body):
     """Share of all answers that name this code; null without samples or without a code."""
     top_k: list[Candidate]
     reasoning: str | None
+    evidence: list[Evidence] | None = None
+    """Null unless asked for; empty when the reasoning repeats nothing of the note."""
     is_truncated: bool
     """True when the answer ran into the token limit."""
     is_note_cut: bool
@@ -141,6 +158,7 @@ def build_diagnosis(
             for code, share in list(shares.items())[:NUM_TOP]
         ],
         reasoning=answer.think if request.include_reasoning else None,
+        evidence=_evidence(answer.think, request.note) if request.include_evidence else None,
         is_truncated=generation.is_truncated,
         is_note_cut=generation.is_note_cut,
         usage=Usage(
@@ -156,6 +174,11 @@ def count_shares(named: Sequence[str | None]) -> dict[str, float]:
     counts = Counter(code for code in named if code is not None)
     ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     return {code: count / len(named) for code, count in ranked}
+
+
+def _evidence(reasoning: str | None, note: str) -> list[Evidence]:
+    spans = find_evidence(reasoning or "", note)
+    return [Evidence(text=note[start:end], start=start, end=end) for start, end in spans]
 
 
 def _describe(answer: Answer) -> dict[str, str | bool | None]:

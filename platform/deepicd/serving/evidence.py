@@ -1,0 +1,71 @@
+"""Where a model's reasoning repeats its note: spans that anyone can check.
+
+In: the reasoning and the note as it was sent. Out: spans of the note. Decided here: only words that
+stand in the note in the same order count, case and white space aside, at least `MIN_WORDS` of them
+with one of `MIN_LETTERS` letters; what is not in the note is never given as evidence. A span says
+where the words stand, not that they made the model decide.
+"""
+
+import re
+from collections import defaultdict
+from dataclasses import dataclass
+
+MIN_WORDS, MIN_LETTERS = 2, 4
+_MAX_PLACES = 200
+"""Places of a word in the note that are looked at: a note may be one word a million times."""
+_WORD = re.compile(r"\w+(?:[-'./]\w+)*")
+
+
+@dataclass(frozen=True)
+class Word:
+    """One word of a text, compared by its lower case."""
+
+    text: str
+    start: int
+    end: int
+
+
+def find_evidence(reasoning: str, note: str) -> list[tuple[int, int]]:
+    """Spans [start, end) of the note, in characters, in order and without overlap."""
+    said, written = split_words(reasoning), split_words(note)
+    places = defaultdict(list)
+    for index, word in enumerate(written):
+        places[word.text].append(index)
+    spans, index = [], 0
+    while index < len(said):
+        starts = places[said[index].text][:_MAX_PLACES]
+        runs = ((run_length(said, index, written, start), -start) for start in starts)
+        length, start = max(runs, default=(0, 0))
+        run = written[-start : length - start]
+        if is_telling(run):
+            spans.append((run[0].start, run[-1].end))
+        index += max(1, length)
+    return merge(spans)
+
+
+def split_words(text: str) -> list[Word]:
+    """Words with their places."""
+    return [Word(m.group().lower(), m.start(), m.end()) for m in _WORD.finditer(text)]
+
+
+def run_length(said: list[Word], index: int, written: list[Word], start: int) -> int:
+    """How many words are the same from these two places on."""
+    most = min(len(said) - index, len(written) - start)
+    differ = (n for n in range(most) if said[index + n].text != written[start + n].text)
+    return next(differ, most)
+
+
+def is_telling(run: list[Word]) -> bool:
+    """Whether a run of words is more than a chance."""
+    return len(run) >= MIN_WORDS and any(len(word.text) >= MIN_LETTERS for word in run)
+
+
+def merge(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The same characters in as few spans as possible, in order."""
+    merged: list[tuple[int, int]] = []
+    for start, end in sorted(spans):
+        if merged and start <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
+        else:
+            merged.append((start, end))
+    return merged
