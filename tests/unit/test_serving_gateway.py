@@ -135,6 +135,14 @@ def test_the_reasoning_is_left_out_and_the_token_ids_put_in_on_request():
     assert reply["reasoning"] is None and reply["prompt_token_ids"] == [1, 2, 3]
 
 
+@pytest.mark.parametrize("name", ["evidence", "include_evidence"])
+def test_evidence_is_a_span_of_the_note_and_given_on_request_only(name):
+    note = "HPI: chest pain  on effort since Monday."
+    reply = Front().post("/v1/diagnoses", {"note": note, name: True}).json()
+    assert reply["evidence"] == [{"text": "chest pain  on effort", "start": 5, "end": 26}]
+    assert Front().post("/v1/diagnoses", {"note": note}).json()["evidence"] is None
+
+
 def test_an_unusable_answer_is_a_reply_with_its_reason():
     front = Front()
     front.engine.text = "Hm.</think>\n<diagnosis>I25.99</diagnosis>"

@@ -34,7 +34,7 @@ def find_evidence(reasoning: str, note: str) -> list[tuple[int, int]]:
     spans, index = [], 0
     while index < len(said):
         starts = places[said[index].text][:_MAX_PLACES]
-        runs = ((run_length(said, index, written, start), -start) for start in starts)
+        runs = ((run_length(said, written, at=(index, start)), -start) for start in starts)
         length, start = max(runs, default=(0, 0))
         run = written[-start : length - start]
         if is_telling(run):
@@ -48,10 +48,11 @@ def split_words(text: str) -> list[Word]:
     return [Word(m.group().lower(), m.start(), m.end()) for m in _WORD.finditer(text)]
 
 
-def run_length(said: list[Word], index: int, written: list[Word], start: int) -> int:
-    """How many words are the same from these two places on."""
-    most = min(len(said) - index, len(written) - start)
-    differ = (n for n in range(most) if said[index + n].text != written[start + n].text)
+def run_length(said: list[Word], written: list[Word], *, at: tuple[int, int]) -> int:
+    """How many words of both are the same from their places on."""
+    first, second = at
+    most = min(len(said) - first, len(written) - second)
+    differ = (n for n in range(most) if said[first + n].text != written[second + n].text)
     return next(differ, most)
 
 
