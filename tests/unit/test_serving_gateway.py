@@ -12,6 +12,7 @@ from deepicd.records import Window
 from deepicd.serving.gateway import build_app
 from deepicd.serving.guard import hash_token
 from deepicd.serving.keeper import LogKeeper
+from deepicd.serving.problems import RefusedError
 from deepicd.serving.protocols import Generation, Head, TooLong
 from deepicd.serving.settings import ServingSettings
 
@@ -30,6 +31,7 @@ class ScriptedEngine:
         self.asked: list[tuple[str, int]] = []
         self.gate: asyncio.Event | None = None
         self.error: Exception | None = None
+        self.readme: str | None = "# v1"
 
     async def generate(self, note: str, num_samples: int) -> Generation | TooLong:
         self.asked.append((note, num_samples))
@@ -49,6 +51,9 @@ class ScriptedEngine:
             return
         for piece in (method, path, json.loads(body)["model"]):
             yield f"data: {piece}\n\n".encode()
+
+    async def card(self) -> str | None:
+        return self.readme
 
     async def check_health(self) -> None:
         if self.error is not None:
@@ -135,6 +140,31 @@ def test_the_reasoning_is_left_out_and_the_token_ids_put_in_on_request():
     assert reply["reasoning"] is None and reply["prompt_token_ids"] == [1, 2, 3]
 
 
+def test_a_batch_is_answered_in_order_and_a_refused_note_costs_no_other():
+    front = Front()
+    body = {"notes": ["Pain.", PLANTED * 100, "Fever."], "num_samples": 1}
+    first, refused, last = front.post("/v1/diagnoses", body).json()["diagnoses"]
+    assert (first["code"], last["code"]) == ("I2510", "I2510")
+    assert first["prediction_id"] != last["prediction_id"] and len(front.log.rows) == 2
+    assert refused["status"] == 400 and "999 tokens; at most 64" in refused["detail"]
+    assert [asked[0] for asked in front.engine.asked] == body["notes"]
+
+
+def test_a_batch_whose_engine_is_down_is_refused_as_a_whole():
+    front = Front()
+    front.engine.error = RefusedError("restarting", status=503)
+    assert front.post("/v1/diagnoses", {"notes": ["a", "b"]}).status_code == 503
+
+
+def test_the_model_card_of_the_version_that_answers_is_there():
+    front = Front()
+    reply = front.get("/v1/model-card")
+    assert (reply.text, reply.headers["x-model-version"]) == ("# v1", "v1")
+    assert reply.headers["content-type"].startswith("text/markdown")
+    front.engine.readme = None
+    assert front.get("/v1/model-card").status_code == 404
+
+
 @pytest.mark.parametrize("name", ["evidence", "include_evidence"])
 def test_evidence_is_a_span_of_the_note_and_given_on_request_only(name):
     note = "HPI: chest pain  on effort since Monday."
@@ -160,7 +190,11 @@ def test_an_unusable_answer_is_a_reply_with_its_reason():
         ({"note": "  \n"}, 422, "note: must hold text"),
         ({"note": "a\x00b"}, 422, "looks like a binary file"),
         ({"note": 7}, 422, "note: must be a string"),
-        ({}, 422, "note: is required"),
+        ({}, 422, "body: must hold either note, an admission note, or notes"),
+        ({"note": "x", "notes": ["x"]}, 422, "body: must hold either note"),
+        ({"notes": []}, 422, "notes: too short"),
+        ({"notes": ["x"] * 65}, 422, "notes: too long"),
+        ({"notes": ["x", " "]}, 422, "notes.1: must hold text"),
         ({"note": "x", "noet": PLANTED}, 422, "noet: is not a known field"),
         ({"note": "x", "num_samples": 1000}, 422, "num_samples: less than equal"),
         ([PLANTED], 422, "body: must be a JSON object"),

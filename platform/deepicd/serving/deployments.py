@@ -57,6 +57,13 @@ class RemoteEngine:
             finally:
                 pieces.cancel()
 
+    async def card(self) -> str | None:
+        """See `protocols.Engine`. Raises RefusedError 503 while the engine is down."""
+        with self._translated():
+            handle = await self._connect()
+            text: str | None = await handle.card.remote()
+            return text
+
     async def check_health(self) -> None:
         """See `protocols.Engine`. Raises RefusedError 503 while the engine is down."""
         with self._translated():
@@ -178,6 +185,10 @@ class EngineDeployment:
         """See `protocols.Engine`."""
         async for piece in self._engine.forward(method, path, body):
             yield piece
+
+    async def card(self) -> str | None:
+        """See `protocols.Engine`."""
+        return await self._engine.card()
 
     async def check_health(self) -> None:
         """Called by Serve, which restarts the replica when this raises."""

@@ -41,6 +41,7 @@ class VllmEngine:
         self, client: Any, app: Any, *, model: ServedModel, settings: ServingSettings
     ) -> None:
         self.version = model.version
+        self._path = model.path
         self._client = client
         self._app = app
         self._settings = settings
@@ -125,6 +126,11 @@ class VllmEngine:
         }
         async for piece in call_asgi(self._app, scope, body):
             yield piece
+
+    async def card(self) -> str | None:
+        """See `protocols.Engine`."""
+        file = self._path / "README.md"
+        return file.read_text(encoding="utf-8") if file.is_file() else None
 
     async def check_health(self) -> None:
         """Raise when the engine's process is gone."""

@@ -8,10 +8,12 @@ in the header `x-model-version` of every generated reply; a prediction log that 
 said in `/v1/monitor` and `/healthz`, and never costs a reply.
 """
 
+import asyncio
 import json
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -23,12 +25,14 @@ from deepicd import codes
 from deepicd.serving.guard import Guard, internal_error
 from deepicd.serving.keeper import LogKeeper
 from deepicd.serving.problems import OPENAI_PATHS, RefusedError, explain_validation
-from deepicd.serving.protocols import Head, Switch, TooLong
+from deepicd.serving.protocols import Engine, Head, Switch, TooLong
 from deepicd.serving.replies import (
+    Diagnoses,
     Diagnosis,
     DiagnosisRequest,
     LabelReply,
     LabelRequest,
+    Refusal,
     build_diagnosis,
 )
 from deepicd.serving.settings import ServingSettings
@@ -44,23 +48,49 @@ class Gateway:
         self._keeper = keeper
         self._settings = settings
 
-    async def diagnose(self, request: DiagnosisRequest, response: Response) -> Diagnosis:
-        """Code one admission note."""
+    async def diagnose(
+        self, request: DiagnosisRequest, response: Response
+    ) -> Diagnosis | Diagnoses:
+        """Code one admission note, or each of a batch."""
         engine = self._switch.current()
+        response.headers[VERSION_HEADER] = engine.version
+        if request.note is not None:
+            return await self._answer(engine, request, request.note)
+        answers = (self._try(engine, request, note) for note in request.notes or ())
+        return Diagnoses(diagnoses=list(await asyncio.gather(*answers)))
+
+    async def _answer(self, engine: Engine, request: DiagnosisRequest, note: str) -> Diagnosis:
         wanted = request.num_samples
         num_samples = self._settings.num_samples if wanted is None else wanted
-        generation = await engine.generate(request.note, num_samples)
+        generation = await engine.generate(note, num_samples)
         if isinstance(generation, TooLong):
             raise refuse_too_long(generation)
         prediction_id = uuid.uuid4().hex
         reply = build_diagnosis(
-            generation, request, version=engine.version, prediction_id=prediction_id
+            generation, request, note, version=engine.version, prediction_id=prediction_id
         )
         await self._keeper.record(
             prediction_id, engine.version, code=reply.code, reason=reply.reason
         )
-        response.headers[VERSION_HEADER] = engine.version
         return reply
+
+    async def _try(
+        self, engine: Engine, request: DiagnosisRequest, note: str
+    ) -> Diagnosis | Refusal:
+        """A note that is refused costs a batch no other one; an engine that is down does."""
+        try:
+            return await self._answer(engine, request, note)
+        except RefusedError as refused:
+            if refused.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+                raise
+            return Refusal(status=refused.status, detail=refused.detail)
+
+    async def card(self) -> Response:
+        """Model card of the version that answers."""
+        engine = self._switch.current()
+        if (text := await engine.card()) is None:
+            raise RefusedError("this version has no model card (README.md).", status=404)
+        return Response(text, media_type="text/markdown", headers={VERSION_HEADER: engine.version})
 
     async def label(self, request: LabelRequest) -> LabelReply:
         """Keep the code that turned out to be right."""
@@ -126,6 +156,7 @@ def build_app(
     app = FastAPI(title="DeepICD Platform", docs_url=None, redoc_url=None)
     app.add_api_route("/healthz", gateway.health, methods=["GET"])
     app.add_api_route("/v1/diagnoses", gateway.diagnose, methods=["POST"])
+    app.add_api_route("/v1/model-card", gateway.card, methods=["GET"], response_model=None)
     app.add_api_route("/v1/labels", gateway.label, methods=["POST"], status_code=202)
     app.add_api_route("/v1/monitor", gateway.monitor, methods=["GET"])
     for path in OPENAI_PATHS:
@@ -168,7 +199,9 @@ async def _answer_invalid(request: Request, error: Any) -> Response:
 
 
 async def _answer_http(request: Request, error: Any) -> Response:
-    known = "/v1/diagnoses, /v1/labels, /v1/monitor, /healthz, " + ", ".join(OPENAI_PATHS)
+    known = "/v1/diagnoses, /v1/model-card, /v1/labels, /v1/monitor, /healthz, " + ", ".join(
+        OPENAI_PATHS
+    )
     detail = f"{error.detail}. Routes: {known}."
     return await _answer_problem(request, RefusedError(detail, status=error.status_code))
 

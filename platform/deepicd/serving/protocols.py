@@ -59,6 +59,9 @@ class Engine(Protocol):
     def forward(self, method: str, path: str, body: bytes) -> AsyncIterator[Head | bytes]:
         """Reply of vLLM's own OpenAI server: a `Head`, then the body in pieces."""
 
+    async def card(self) -> str | None:
+        """Model card as Markdown, None for a model without one."""
+
     async def check_health(self) -> None:
         """Return when the engine can answer; raise otherwise."""
 

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Annotated
 
-from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field, model_validator
 
 from deepicd import codes
 from deepicd.answers import parse_answer
@@ -20,6 +20,8 @@ from deepicd.serving.protocols import Generation
 
 NUM_TOP = 5
 """Codes in `top_k`."""
+MAX_NOTES = 64
+"""Notes in a batch."""
 
 
 def _require_text(note: str) -> str:
@@ -30,6 +32,10 @@ def _require_text(note: str) -> str:
     return note
 
 
+Note = Annotated[str, AfterValidator(_require_text)]
+"""Text of an admission note."""
+
+
 class Body(BaseModel):
     """Base of the bodies: unknown fields are refused."""
 
@@ -37,10 +43,11 @@ class Body(BaseModel):
 
 
 class DiagnosisRequest(Body):
-    """One admission note."""
+    """One admission note, or a batch."""
 
-    note: Annotated[str, AfterValidator(_require_text)]
-    """Text of the note."""
+    note: Note | None = None
+    notes: list[Note] | None = Field(default=None, min_length=1, max_length=MAX_NOTES)
+    """A batch; the other fields hold for each of its notes."""
     include_reasoning: bool = Field(
         default=True, validation_alias=AliasChoices("include_reasoning", "reasoning")
     )
@@ -53,6 +60,12 @@ class DiagnosisRequest(Body):
     """True adds the ids of the prompt that the model was shown."""
     num_samples: int | None = Field(default=None, ge=0, le=64)
     """Answers sampled beside the greedy one; 0 gives no confidence; None takes the server's."""
+
+    @model_validator(mode="after")
+    def _require_one(self) -> "DiagnosisRequest":
+        if (self.note is None) == (self.notes is None):
+            raise ValueError("must hold either note, an admission note, or notes, a list of them")
+        return self
 
 
 class LabelRequest(Body):
@@ -138,10 +151,30 @@ class Diagnosis(Body):
     prompt_token_ids: list[int] | None = None
 
 
+class Refusal(Body):
+    """A note of a batch that was not answered; the others are."""
+
+    status: int
+    """As the note would have got by itself."""
+    detail: str
+
+
+class Diagnoses(Body):
+    """Typed reply to a batch."""
+
+    diagnoses: list[Diagnosis | Refusal]
+    """One for each note, in their order."""
+
+
 def build_diagnosis(
-    generation: Generation, request: DiagnosisRequest, *, version: str, prediction_id: str
+    generation: Generation,
+    request: DiagnosisRequest,
+    note: str,
+    *,
+    version: str,
+    prediction_id: str,
 ) -> Diagnosis:
-    """Reply to one note from the model's answers to it."""
+    """Reply to one note of a request from the model's answers to it."""
     answer = parse_answer(generation.text, is_prefilled=True)
     sampled = [parse_answer(text, is_prefilled=True).code for text in generation.samples]
     shares = count_shares([answer.code, *sampled])
@@ -158,7 +191,7 @@ def build_diagnosis(
             for code, share in list(shares.items())[:NUM_TOP]
         ],
         reasoning=answer.think if request.include_reasoning else None,
-        evidence=_evidence(answer.think, request.note) if request.include_evidence else None,
+        evidence=_evidence(answer.think, note) if request.include_evidence else None,
         is_truncated=generation.is_truncated,
         is_note_cut=generation.is_note_cut,
         usage=Usage(
