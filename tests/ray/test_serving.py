@@ -150,6 +150,24 @@ def test_the_official_client_lists_completes_and_streams(stage):
         client.completions.create(model="deepicd", prompt=f"{PLANTED} " * 800)
 
 
+def test_a_batch_shows_the_model_each_of_its_notes_as_if_sent_alone(stage):
+    notes, options = [NOTE, *TEXTS], {"include_token_ids": True, "include_evidence": True}
+    batch = stage.http.post("/v1/diagnoses", json={"notes": notes, **options}).json()["diagnoses"]
+    for note, found in zip(notes, batch, strict=True):
+        alone = stage.diagnose(note, include_token_ids=True).json()
+        assert found["prompt_token_ids"] == alone["prompt_token_ids"]
+        assert all(note[e["start"] : e["end"]] == e["text"] for e in found["evidence"])
+    assert len({found["prediction_id"] for found in batch}) == len(notes)
+
+
+def test_the_model_card_is_that_of_the_version_that_answers(stage):
+    card = stage.models[1].path / "README.md"
+    assert stage.http.get("/v1/model-card").status_code == 404
+    card.write_text("# A card")
+    assert stage.http.get("/v1/model-card").text == "# A card"
+    card.unlink()
+
+
 def test_bad_bodies_are_refused_in_the_routes_own_form(stage):
     headers = {"content-type": "application/json"}
     broken = b'{"note": ' + PLANTED.encode()
