@@ -33,6 +33,24 @@ def test_a_trial_that_starts_again_is_counted_once():
     assert left.seconds("a") == (1.0, 1.0)
 
 
+def test_trials_that_run_at_once_share_the_time():
+    left = TimeLeft(num_trials=5, total_steps=3, at_once=2)
+    for trial in ("a", "b"):
+        left.start(trial, now=0.0)
+        left.advance(trial, 1, now=50.0)
+        left.advance(trial, 2, now=55.0)
+    whole = 50.0 + 2 * 5.0
+    assert left.seconds("a") == (5.0, 5.0 + 2 * whole)  # three trials on two slots
+
+
+def test_a_slot_that_waits_for_its_next_trial_has_no_time_of_its_own():
+    left = TimeLeft(num_trials=3, total_steps=3, at_once=2)
+    left.start("a", now=0.0)
+    left.advance("a", 1, now=50.0)
+    left.advance("a", 2, now=55.0)
+    assert left.seconds("a") == (5.0, 5.0 + 60.0)
+
+
 def test_nothing_is_promised_before_the_first_step():
     left = TimeLeft(num_trials=2, total_steps=3)
     left.start("a", now=0.0)

@@ -36,6 +36,10 @@ def say(line: str) -> None:
     _voices[0](line)
 
 
+_EVERY = 5
+"""Steps after which a trial is heard of, where none of them validates."""
+
+
 class TrialProgress(tune.Callback):
     """Say at every validation and every few steps how a trial is doing: step, reward, score, and
     how long it and the sweep can still take; and what a trial has to say itself. Where a table is
@@ -43,14 +47,13 @@ class TrialProgress(tune.Callback):
     """
 
     def __init__(
-        self, *, num_trials: int, total_steps: int, metric: str, sweep: Path, every: int = 5
+        self, *, num_trials: int, total_steps: int, metric: str, sweep: Path, at_once: int = 1
     ) -> None:
-        self._left = TimeLeft(num_trials, total_steps)
+        self._left = TimeLeft(num_trials, total_steps, at_once=at_once)
         self._board = Board(num_trials=num_trials, total_steps=total_steps, metric=metric)
         self._total_steps = total_steps
         self._metric = metric
         self._sweep = sweep
-        self._every = every
         self._interruptions: dict[str, int] = {}
         self._heard: dict[str, int] = {}
 
@@ -89,7 +92,7 @@ class TrialProgress(tune.Callback):
         in_trial, in_sweep = self._left.seconds(trial.trial_id)
         self._board.advance(trial.trial_id, result, (in_trial, in_sweep))
         self._draw()
-        if _painters or step == 0 or (self._metric not in result and step % self._every):
+        if _painters or step == 0 or (self._metric not in result and step % _EVERY):
             return
         score = f", {self._metric} {result[self._metric]:.3f}" if self._metric in result else ""
         reward = result.get("critic/score/mean", float("nan"))

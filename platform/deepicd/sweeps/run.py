@@ -142,13 +142,14 @@ def build_trainable(experiment: Experiment, given: TrialInput, *, storage: Path)
 
 def build_tuner(experiment: Experiment, given: TrialInput, *, storage: Path) -> tune.Tuner:
     """Tune's side of the sweep."""
-    sweep = experiment.sweep
+    sweep, at_once = experiment.sweep, count_at_once(experiment)
     pace_snapshots(sweep.total_trials)
     progress = TrialProgress(
         num_trials=sweep.total_trials,
         total_steps=experiment.training.total_steps,
         metric=f"validation/{sweep.metric}",
         sweep=storage.resolve(),
+        at_once=at_once,
     )
     return tune.Tuner(
         build_trainable(experiment, given, storage=storage),
@@ -156,7 +157,7 @@ def build_tuner(experiment: Experiment, given: TrialInput, *, storage: Path) -> 
             num_samples=sweep.total_trials,
             search_alg=Proposals(
                 build_searcher(experiment, storage=storage),
-                max_concurrent=count_at_once(experiment),
+                max_concurrent=at_once,
                 keep=storage.resolve() / SNAPSHOTS,
             ),
             scheduler=build_scheduler(experiment),

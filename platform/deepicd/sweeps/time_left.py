@@ -1,5 +1,7 @@
 """How long a sweep can still take."""
 
+import heapq
+
 
 class TimeLeft:
     """Seconds that a sweep's trials can still take, from those that its steps took so far.
@@ -7,8 +9,9 @@ class TimeLeft:
     "At most": a trial that a scheduler stops early, or that fails, takes less.
     """
 
-    def __init__(self, num_trials: int, total_steps: int) -> None:
+    def __init__(self, num_trials: int, total_steps: int, *, at_once: int = 1) -> None:
         self._to_start = num_trials
+        self._at_once = at_once
         self._total_steps = total_steps
         self._start_s = 0.0
         self._step_s = 0.0
@@ -39,8 +42,12 @@ class TimeLeft:
             name: (self._total_steps - done) * self._step_s
             for name, (done, _, _) in self._running.items()
         }
+        slots = [*of_running.values(), *[0.0] * (self._at_once - len(of_running))]
+        heapq.heapify(slots)
         whole = self._start_s + (self._total_steps - 1) * self._step_s
-        return of_running.get(trial, 0.0), sum(of_running.values()) + self._to_start * whole
+        for _ in range(self._to_start):  # each where there is room first
+            heapq.heapreplace(slots, slots[0] + whole)
+        return of_running.get(trial, 0.0), max(slots)
 
 
 def clock(seconds: float) -> str:
