@@ -108,7 +108,7 @@ def run_sweep(
 
     trials = paths.sweep / "trials"
     began, ends, done = time.monotonic(), Ends(trials), threading.Event()
-    watcher = threading.Thread(target=ends.watch, args=("*/verl.log", done))
+    watcher = threading.Thread(target=ends.watch, args=("*/verl.log", done), daemon=True)
     watcher.start()
     with chatter_to(paths.console), run_session(experiment, paths.root):
         found = sweep(experiment, inputs, storage=paths.sweep, say=lambda line: None)
@@ -132,7 +132,7 @@ def run_verl(experiment: Experiment, composed: Path, out: Path) -> tuple[float, 
     config.ray_kwargs.ray_init["num_gpus"] = NUM_GPUS
     OmegaConf.save(config, folder / "run.yaml")
     ends, done = Ends(folder), threading.Event()
-    watcher = threading.Thread(target=ends.watch, args=("run.log", done))
+    watcher = threading.Thread(target=ends.watch, args=("run.log", done), daemon=True)
     watcher.start()
     hydra = [f"--config-path={folder}", "--config-name=run", "hydra.output_subdir=null"]
     began = time.monotonic()
