@@ -165,6 +165,37 @@ def test_the_model_card_of_the_version_that_answers_is_there():
     assert front.get("/v1/model-card").status_code == 404
 
 
+SAME_CATEGORY = "Angina.</think>\n<diagnosis>I25.110</diagnosis>"
+SAME_CHAPTER = OTHER
+ELSEWHERE = "Cough.</think>\n<diagnosis>J18.9</diagnosis>"
+
+
+@pytest.mark.parametrize(
+    ("samples", "least", "agreed"),
+    [
+        ((RIGHT, RIGHT, OTHER), 0.75, ("code", "I2510", 0.75)),
+        ((RIGHT, SAME_CATEGORY, SAME_CATEGORY), 0.75, ("category", "I25", 1.0)),
+        ((SAME_CATEGORY, SAME_CHAPTER, ELSEWHERE), 0.75, ("chapter", "IX", 0.75)),
+        ((ELSEWHERE, "no code", "no code"), 0.5, (None, None, None)),
+    ],
+)
+def test_what_enough_answers_agree_on_is_named_at_its_level(samples, least, agreed):
+    front = Front()
+    front.engine.samples = samples
+    body = {"note": "Pain.", "min_confidence": least, "num_samples": 3}
+    found = front.post("/v1/diagnoses", body).json()["agreed"]
+    assert (found["level"], found["node"], found["share"]) == agreed
+    assert bool(found["title"]) == (found["level"] is not None)
+
+
+def test_agreement_is_given_on_request_only_and_needs_samples():
+    front = Front()
+    assert front.post("/v1/diagnoses", {"note": "Pain."}).json()["agreed"] is None
+    body = {"note": "Pain.", "min_confidence": 0.5, "num_samples": 0}
+    refused = front.post("/v1/diagnoses", body)
+    assert refused.status_code == 422 and "needs samples" in refused.text
+
+
 @pytest.mark.parametrize("name", ["evidence", "include_evidence"])
 def test_evidence_is_a_span_of_the_note_and_given_on_request_only(name):
     note = "HPI: chest pain  on effort since Monday."

@@ -62,6 +62,12 @@ class Gateway:
     async def _answer(self, engine: Engine, request: DiagnosisRequest, note: str) -> Diagnosis:
         wanted = request.num_samples
         num_samples = self._settings.num_samples if wanted is None else wanted
+        if request.min_confidence is not None and num_samples == 0:
+            raise RefusedError(
+                "min_confidence needs samples, and this endpoint takes none by itself. Send "
+                "num_samples.",
+                status=422,
+            )
         generation = await engine.generate(note, num_samples)
         if isinstance(generation, TooLong):
             raise refuse_too_long(generation)

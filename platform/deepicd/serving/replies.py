@@ -7,8 +7,8 @@ non-existent answer is a reply with `code` null and its reason, never an error.
 """
 
 from collections import Counter
-from collections.abc import Sequence
-from typing import Annotated
+from collections.abc import Callable, Sequence
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field, model_validator
 
@@ -61,6 +61,15 @@ class DiagnosisRequest(Body):
     num_samples: int | None = Field(default=None, ge=0, le=64)
     """Answers sampled beside the greedy one; 0 gives no confidence; None takes the server's."""
 
+    min_confidence: float | None = Field(default=None, gt=0, le=1)
+    """Share of all answers that must agree; `agreed` then says on what. Needs samples."""
+
+    @model_validator(mode="after")
+    def _require_samples(self) -> "DiagnosisRequest":
+        if self.min_confidence is not None and self.num_samples == 0:
+            raise ValueError("min_confidence needs samples: num_samples must not be 0")
+        return self
+
     @model_validator(mode="after")
     def _require_one(self) -> "DiagnosisRequest":
         if (self.note is None) == (self.notes is None):
@@ -94,6 +103,17 @@ class Candidate(Body):
     title: str
     share: float
     """Share of all answers, in [0, 1]."""
+
+
+class Agreed(Body):
+    """The deepest level of the ICD-10-CM tree at which enough answers name the same node."""
+
+    level: Literal["code", "category", "chapter"] | None
+    """Null to abstain: not even on a chapter do enough of them agree."""
+    node: str | None
+    title: str | None
+    share: float | None
+    """Share of all answers, unusable ones included, below this node."""
 
 
 class Evidence(Body):
@@ -140,6 +160,8 @@ class Diagnosis(Body):
     confidence: float | None
     """Share of all answers that name this code; null without samples or without a code."""
     top_k: list[Candidate]
+    agreed: Agreed | None = None
+    """Null unless `min_confidence` is given."""
     reasoning: str | None
     evidence: list[Evidence] | None = None
     """Null unless asked for; empty when the reasoning repeats nothing of the note."""
@@ -177,7 +199,8 @@ def build_diagnosis(
     """Reply to one note of a request from the model's answers to it."""
     answer = parse_answer(generation.text, is_prefilled=True)
     sampled = [parse_answer(text, is_prefilled=True).code for text in generation.samples]
-    shares = count_shares([answer.code, *sampled])
+    named = [answer.code, *sampled]
+    shares = count_shares(named)
     has_confidence = bool(sampled) and answer.code is not None
     return Diagnosis(
         prediction_id=prediction_id,
@@ -190,6 +213,7 @@ def build_diagnosis(
             Candidate(code=code, title=codes.title(code), share=share)
             for code, share in list(shares.items())[:NUM_TOP]
         ],
+        agreed=agree(named, request.min_confidence) if request.min_confidence else None,
         reasoning=answer.think if request.include_reasoning else None,
         evidence=_evidence(answer.think, note) if request.include_evidence else None,
         is_truncated=generation.is_truncated,
@@ -207,6 +231,25 @@ def count_shares(named: Sequence[str | None]) -> dict[str, float]:
     counts = Counter(code for code in named if code is not None)
     ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     return {code: count / len(named) for code, count in ranked}
+
+
+_LEVELS: Sequence[tuple[Literal["code", "category", "chapter"], Callable[[str], str]]] = (
+    ("code", str),
+    ("category", codes.category),
+    ("chapter", codes.chapter),
+)
+
+
+def agree(named: Sequence[str | None], least: float) -> Agreed:
+    """The most frequent node of the deepest level where it has at least this share; ties by name.
+    Codes below a node count for it.
+    """
+    for level, above in _LEVELS:
+        nodes = count_shares([None if code is None else above(code) for code in named])
+        node, share = next(iter(nodes.items()), (None, 0.0))
+        if node is not None and share >= least:
+            return Agreed(level=level, node=node, title=codes.title(node), share=share)
+    return Agreed(level=None, node=None, title=None, share=None)
 
 
 def _evidence(reasoning: str | None, note: str) -> list[Evidence]:
