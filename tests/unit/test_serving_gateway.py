@@ -87,14 +87,14 @@ class MemoryLog:
 class Front:
     """Client of a gateway over a scripted engine and a log."""
 
-    def __init__(self, *, token: str | None = None, **settings) -> None:
+    def __init__(self, *, tokens: dict[str, str] | None = None, **settings) -> None:
         self.engine = ScriptedEngine()
         self.log = MemoryLog()
         app = build_app(
             self.engine,
             LogKeeper(self.log),
             ServingSettings(**settings),
-            token_hash=hash_token(token) if token else None,
+            tokens={hash_token(token): scope for token, scope in (tokens or {}).items()},
         )
         self.http = httpx.AsyncClient(
             transport=httpx.ASGITransport(app), base_url="http://test", trust_env=False
@@ -293,13 +293,30 @@ def test_refusals_of_openai_routes_have_openais_shape():
 
 
 def test_a_token_is_asked_for_everywhere_but_on_healthz():
-    front = Front(token="s3cret")
+    front = Front(tokens={"s3cret": "admin"})
     assert front.get("/healthz").status_code == 200
     for headers in ({}, {"authorization": "Bearer wrong"}, {"authorization": "Basic s3cret"}):
         reply = front.post("/v1/diagnoses", {"note": "x"}, headers=headers)
         assert reply.status_code == 401 and reply.headers["www-authenticate"] == "Bearer"
     good = {"authorization": "Bearer s3cret"}
     assert front.post("/v1/diagnoses", {"note": "x"}, headers=good).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("scope", "allowed"),
+    [("admin", {"query", "label", "monitor"}), ("query", {"query"}), ("label", {"label"})],
+)
+def test_a_token_opens_the_routes_of_its_scope_only(scope, allowed):
+    front = Front(tokens={"mine": scope, "other": "admin"})
+    options = {"headers": {"authorization": "Bearer mine"}}
+    label = {"prediction_id": "1", "code": "I25.10"}
+    statuses = {
+        "query": front.post("/v1/diagnoses", {"note": "x"}, **options).status_code,
+        "label": front.post("/v1/labels", label, **options).status_code,
+        "monitor": front.get("/v1/monitor", **options).status_code,
+    }
+    assert {name for name, status in statuses.items() if status < 300} == allowed
+    assert {status for name, status in statuses.items() if name not in allowed} <= {403}
 
 
 def test_too_many_in_flight_get_429_and_a_place_is_given_back():

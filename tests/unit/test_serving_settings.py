@@ -90,19 +90,34 @@ def test_more_gpus_than_there_are_is_refused():
         check_gpus(EngineSettings(device="cuda", tensor_parallel_size=2), 1)
 
 
+@pytest.fixture
+def no_tokens(monkeypatch):
+    for name in endpoint.TOKEN_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost", "127.9.9.9"])
-def test_loopback_needs_no_token(monkeypatch, host):
-    monkeypatch.delenv("DEEPICD_TOKEN", raising=False)
-    assert endpoint.read_token(ServingSettings(host=host)) is None
+def test_loopback_needs_no_token(no_tokens, host):
+    assert endpoint.read_tokens(ServingSettings(host=host)) == {}
 
 
-def test_any_other_interface_needs_one(monkeypatch):
-    monkeypatch.delenv("DEEPICD_TOKEN", raising=False)
+def test_any_other_interface_needs_one(no_tokens, monkeypatch):
     with pytest.raises(ConfigError, match="DEEPICD_TOKEN is not set"):
-        endpoint.read_token(ServingSettings(host="0.0.0.0"))
+        endpoint.read_tokens(ServingSettings(host="0.0.0.0"))
     monkeypatch.setenv("DEEPICD_TOKEN", "abc")
-    hashed = endpoint.read_token(ServingSettings(host="0.0.0.0"))
-    assert hashed and "abc" not in hashed
+    (hashed,) = endpoint.read_tokens(ServingSettings(host="0.0.0.0"))
+    assert "abc" not in hashed
+
+
+def test_narrower_tokens_need_one_that_may_do_everything_and_differ_from_it(no_tokens, monkeypatch):
+    monkeypatch.setenv("DEEPICD_LABEL_TOKEN", "abc")
+    with pytest.raises(ConfigError, match="a token is set, and DEEPICD_TOKEN is not set"):
+        endpoint.read_tokens(ServingSettings())
+    monkeypatch.setenv("DEEPICD_TOKEN", "abc")
+    with pytest.raises(ConfigError, match="hold one token"):
+        endpoint.read_tokens(ServingSettings())
+    monkeypatch.setenv("DEEPICD_TOKEN", "xyz")
+    assert set(endpoint.read_tokens(ServingSettings()).values()) == {"admin", "label"}
 
 
 def test_a_taken_port_is_refused_before_anything_starts():

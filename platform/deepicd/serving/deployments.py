@@ -95,9 +95,9 @@ class RemoteEngine:
 class GatewayDeployment:
     """The front: routes, limits, the pointer, the prediction log and its gauges."""
 
-    def __init__(self, settings: dict[str, Any], token_hash: str | None) -> None:
+    def __init__(self, settings: dict[str, Any], tokens: dict[str, str]) -> None:
         self._settings = ServingSettings.model_validate(settings)
-        self._token_hash = token_hash
+        self._tokens = tokens
         self._keeper = LogKeeper(open_log(self._settings.log))
         self._engine: Engine | None = None
         self._gauges = WindowGauges()
@@ -117,7 +117,7 @@ class GatewayDeployment:
         """The ASGI application; Serve calls this once the replica is made."""
         if self._settings.log is not None:
             self._publisher = asyncio.create_task(self._publish())
-        return build_app(self, self._keeper, self._settings, token_hash=self._token_hash)
+        return build_app(self, self._keeper, self._settings, tokens=self._tokens)
 
     async def _publish(self) -> None:
         while True:

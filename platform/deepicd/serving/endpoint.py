@@ -19,10 +19,17 @@ from typing import Any
 from uuid import uuid4
 
 from deepicd.errors import ConfigError, ServingError
+from deepicd.serving.guard import ADMIN, LABEL, QUERY, hash_token
 from deepicd.serving.settings import ServedModel, ServingSettings
 from deepicd.session import connect
 
 TOKEN_VARIABLE = "DEEPICD_TOKEN"
+TOKEN_VARIABLES = {
+    TOKEN_VARIABLE: ADMIN,
+    "DEEPICD_QUERY_TOKEN": QUERY,
+    "DEEPICD_LABEL_TOKEN": LABEL,
+}
+"""Environment variable → scope of the token that it holds."""
 POLL_S = 0.1
 SETTLE_S = 1.0
 """Between moving the pointer and draining the old engine: requests that chose it reach it."""
@@ -80,7 +87,7 @@ def start(model: ServedModel, settings: ServingSettings) -> Endpoint:
         CapacityError: fewer GPUs than the engine needs.
         ServingError: the port is taken, Serve runs already, or the model could not be loaded.
     """
-    token_hash = read_token(settings)
+    read_tokens(settings)
     check_port(settings)
     import ray
     from ray import serve
@@ -104,7 +111,7 @@ def start(model: ServedModel, settings: ServingSettings) -> Endpoint:
         app_name = _engine_app_name(model)
         targets = [
             _engine_target(model, settings, app_name),
-            _gateway_target(settings, app_name, model.version, token_hash=token_hash),
+            _gateway_target(settings, app_name, model.version),
         ]
         _run(targets, app_name)
         endpoint = Endpoint(_url(settings), model.version, settings, app_name, owns_ray)
@@ -120,21 +127,24 @@ def stop(endpoint: Endpoint) -> None:
     _shut_down(endpoint.owns_ray)
 
 
-def read_token(settings: ServingSettings) -> str | None:
-    """Hash of the token that clients must send, or None when none is asked for.
+def read_tokens(settings: ServingSettings) -> dict[str, str]:
+    """Hash → scope of the tokens that clients may send; empty when none is asked for.
 
     Raises:
-        ConfigError: the interface is not loopback and no token is set.
+        ConfigError: no token may do everything, where the interface is not loopback or a token of
+            a narrower scope is set; or two scopes share one.
     """
-    from deepicd.serving.guard import hash_token
-
-    token = os.environ.get(TOKEN_VARIABLE, "").strip()
-    if not token and not settings.is_loopback:
+    given = {scope: os.environ.get(name, "").strip() for name, scope in TOKEN_VARIABLES.items()}
+    tokens = {hash_token(token): scope for scope, token in given.items() if token}
+    if len(tokens) < sum(map(bool, given.values())):
+        raise ConfigError(f"two of {', '.join(TOKEN_VARIABLES)} hold one token; give each its own.")
+    if not given[ADMIN] and (tokens or not settings.is_loopback):
+        place = "a token is set" if tokens else f"{settings.host} can be reached from elsewhere"
         raise ConfigError(
-            f"{settings.host} can be reached from other machines, and {TOKEN_VARIABLE} is not set. "
-            f"Set it to a long random value, or serve on 127.0.0.1."
+            f"{place}, and {TOKEN_VARIABLE} is not set. Set it to a long random value, or serve on "
+            "127.0.0.1 without tokens."
         )
-    return hash_token(token) if token else None
+    return tokens
 
 
 def check_port(settings: ServingSettings) -> None:
@@ -182,9 +192,7 @@ def _engine_target(model: ServedModel, settings: ServingSettings, app_name: str)
     return serve.RunTarget(app, name=app_name, route_prefix=None)
 
 
-def _gateway_target(
-    settings: ServingSettings, app_name: str, version: str, *, token_hash: str | None = None
-) -> Any:
+def _gateway_target(settings: ServingSettings, app_name: str, version: str) -> Any:
     from ray import serve
 
     from deepicd.serving.deployments import GATEWAY_APP, GatewayDeployment
@@ -195,7 +203,7 @@ def _gateway_target(
         version="1",
         _internal=True,  # Serve keeps `version` to itself; with a new one the replica restarts
     )
-    app = deployment.bind(settings.model_dump(mode="json"), token_hash or read_token(settings))
+    app = deployment.bind(settings.model_dump(mode="json"), read_tokens(settings))
     return serve.RunTarget(app, name=GATEWAY_APP, route_prefix="/")
 
 

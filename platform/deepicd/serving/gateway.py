@@ -22,7 +22,7 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from starlette.exceptions import HTTPException
 
 from deepicd import codes
-from deepicd.serving.guard import Guard, internal_error
+from deepicd.serving.guard import Guard, Tokens, internal_error
 from deepicd.serving.keeper import LogKeeper
 from deepicd.serving.problems import OPENAI_PATHS, RefusedError, explain_validation
 from deepicd.serving.protocols import Engine, Head, Switch, TooLong
@@ -155,7 +155,7 @@ def refuse_too_long(note: TooLong) -> RefusedError:
 
 
 def build_app(
-    switch: Switch, keeper: LogKeeper, settings: ServingSettings, *, token_hash: str | None = None
+    switch: Switch, keeper: LogKeeper, settings: ServingSettings, *, tokens: Tokens | None = None
 ) -> Guard:
     """The whole front as one ASGI application."""
     gateway = Gateway(switch, keeper, settings)
@@ -177,7 +177,7 @@ def build_app(
         app,
         max_concurrent=settings.max_concurrent,
         max_body_bytes=settings.max_body_bytes,
-        token_hash=token_hash,
+        tokens=tokens,
     )
 
 

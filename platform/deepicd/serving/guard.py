@@ -11,7 +11,7 @@ import hmac
 import json
 import logging
 import traceback
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
 from deepicd.serving.problems import RefusedError
@@ -25,6 +25,15 @@ OPEN_PATHS = ("/healthz",)
 """Answered without a token and outside the limit, so that a busy endpoint is not taken for dead."""
 
 logger = logging.getLogger("deepicd.serving")
+
+
+ADMIN, QUERY, LABEL = "admin", "query", "label"
+"""Scopes of a token; `admin` may do everything, also what has no scope of its own."""
+_SCOPES = {"/v1/labels": LABEL, "/v1/monitor": ADMIN}
+"""Route → the scope that it needs; every other one needs `query`."""
+
+Tokens = Mapping[str, str]
+"""Hash of a token → its scope."""
 
 
 def hash_token(token: str) -> str:
@@ -41,12 +50,12 @@ class Guard:
     """ASGI application around another one."""
 
     def __init__(
-        self, app: App, *, max_concurrent: int, max_body_bytes: int, token_hash: str | None
+        self, app: App, *, max_concurrent: int, max_body_bytes: int, tokens: Tokens | None
     ) -> None:
         self._app = app
         self._max_concurrent = max_concurrent
         self._max_body_bytes = max_body_bytes
-        self._token_hash = token_hash
+        self._tokens = tokens
         self._num_in_flight = 0
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -93,18 +102,26 @@ class Guard:
             self._num_in_flight -= 1
 
     def _check_token(self, scope: Message) -> None:
-        if self._token_hash is None:
+        if not self._tokens:
             return
-        given = _header(scope, b"authorization")
-        kind, _, token = given.partition(" ")
-        if kind.lower() != "bearer" or not hmac.compare_digest(
-            hash_token(token.strip()), self._token_hash
-        ):
+        kind, _, token = _header(scope, b"authorization").partition(" ")
+        given, has = hash_token(token.strip()), None
+        for known, of in self._tokens.items():
+            if hmac.compare_digest(given, known) and kind.lower() == "bearer":
+                has = of
+        if has is None:
             raise RefusedError(
                 "this endpoint asks for a token: send the header 'Authorization: Bearer TOKEN' "
                 "(deepicd query takes it from DEEPICD_TOKEN).",
                 status=401,
                 headers={"www-authenticate": "Bearer"},
+            )
+        needed = _SCOPES.get(scope["path"], QUERY)
+        if has not in {ADMIN, needed}:
+            raise RefusedError(
+                f"this token has the scope {has}, and {scope['path']} needs {needed}. Ask whoever "
+                "runs the endpoint for one.",
+                status=403,
             )
 
     async def _read_body(self, scope: Message, receive: Receive) -> bytes:
