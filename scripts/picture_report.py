@@ -7,8 +7,10 @@ Needs `make browser`.
 """
 
 import argparse
+import io
 from pathlib import Path
 
+from PIL import Image
 from selenium.webdriver import Chrome, ChromeOptions
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
@@ -32,8 +34,9 @@ def main() -> None:
         driver.get(given.report.resolve().as_uri())
         for name in given.sections:
             section = driver.find_element(By.CSS_SELECTOR, f"section[aria-labelledby='{name}']")
-            section.screenshot(str(given.out / f"{given.prefix}{name}.png"))
-            print(given.out / f"{given.prefix}{name}.png")
+            file = given.out / f"{given.prefix}{name}.png"
+            Image.open(io.BytesIO(section.screenshot_as_png)).quantize(64).save(file, optimize=True)
+            print(file)
 
 
 if __name__ == "__main__":

@@ -101,7 +101,7 @@ def interpolate(
 def axis_of(domain: Domain) -> dict[str, Any]:
     """How plotly draws a domain."""
     if isinstance(domain, Choice):
-        return {"type": "category"}
+        return {"type": "category", "categoryorder": "array", "categoryarray": domain.values}
     if not is_log(domain):
         return {"type": "linear"}
     ticks = tick_values(domain)
