@@ -29,6 +29,8 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr(watches, "time", clock)
+    monkeypatch.setattr(watches, "nodes_of", lambda job: set())
+    monkeypatch.setattr(watches, "describe_lost", lambda nodes: [])
     return clock
 
 
@@ -82,6 +84,27 @@ def test_pending_actors_are_named_with_what_they_wait_for(
     clock.now = 5
     assert str(watch.overdue()).endswith("in stage 'starting verl' after step 0; actor A")
     assert jobs == ["07000000"]
+
+
+def test_a_silent_trial_whose_node_is_gone_does_not_wait_to_be_taken_for_hung(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alive, looks = {"a", "b"}, []
+
+    def describe(nodes: set[str]) -> list[str]:
+        looks.append(set(nodes))
+        return [f"node {name} was lost" for name in sorted(nodes - alive)]
+
+    monkeypatch.setattr(watches, "nodes_of", lambda job: {"a", "b"} & alive)
+    monkeypatch.setattr(watches, "describe_lost", describe)
+    watch = Watch(tmp_path, hang_timeout_s=60)
+    watch.hear({"kind": "ready", "is_warm": True, "job": "07000000"})
+    alive.remove("b")
+    clock.now = 15
+    assert watch.overdue() is None
+    clock.now = 21
+    assert watch.overdue() == "node b was lost"
+    assert looks == [{"a", "b"}, {"a", "b"}], "looked at when it was ready, and once in silence"
 
 
 JOB: Any = type("Job", (), {"name": "t1", "log": "verl.log"})

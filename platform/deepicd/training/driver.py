@@ -37,6 +37,7 @@ from deepicd.provenance import add_to_record, sha256
 from deepicd.training.job import Job, read_job
 from deepicd.training.notices import give_notice
 from deepicd.training.queue_patch import QUEUE_VARIABLE
+from deepicd.training.watch import describe_lost
 
 if TYPE_CHECKING:
     from deepicd.training.warm import Engines
@@ -124,7 +125,7 @@ def serve(pipe: Pipe, inbox: Inbox) -> None:
             return
         is_warm = engines is not None
         engines = prepare(config, job, pipe, engines)
-        pipe.send("ready", is_warm=is_warm)
+        pipe.send("ready", is_warm=is_warm, job=ray.get_runtime_context().get_job_id())
         pipe.send("done" if train(engines, job, pipe, inbox) else "stopped")
         if is_room_wanted(by_others_than=job.sweep):
             return
@@ -164,17 +165,12 @@ def join(job: Job, pipe: Pipe) -> None:
         runtime_env={"env_vars": {**job.env, **own}},
         logging_level="warning",
     )
-    _nodes.update(live_nodes())
+    _nodes.update(node["NodeID"] for node in ray.nodes() if node["Alive"])
     pipe.send("stage", name="starting verl", job=ray.get_runtime_context().get_job_id())
 
 
 _nodes: set[str] = set()
 """Nodes of the cluster when this process joined it."""
-
-
-def live_nodes() -> set[str]:
-    """Ids of the cluster's nodes that are alive."""
-    return {node["NodeID"] for node in ray.nodes() if node["Alive"]}
 
 
 def lost_nodes(error: BaseException) -> list[str]:
@@ -186,16 +182,9 @@ def lost_nodes(error: BaseException) -> list[str]:
     if isinstance(error, ConfigError | DataError) or not ray.is_initialized():
         return []
     deadline = time.monotonic() + _LOST_S
-    while not (lost := _nodes - live_nodes()) and time.monotonic() < deadline:
+    while not (lost := describe_lost(_nodes)) and time.monotonic() < deadline:
         time.sleep(_POLL_S)
-    gone = [node for node in ray.nodes() if node["NodeID"] in lost]
-    return [f"node {node['NodeManagerAddress']} was {describe_death(node)}" for node in gone]
-
-
-def describe_death(node: Mapping[str, Any]) -> str:
-    """pre-empted or lost, as far as Ray knows."""
-    is_expected = "PREEMPT" in str(node.get("DeathReason")) + str(node.get("DeathReasonMessage"))
-    return "pre-empted" if is_expected else "lost"
+    return lost
 
 
 def compose(job: Job) -> DictConfig:

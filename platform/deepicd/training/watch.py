@@ -3,14 +3,15 @@
 In: messages of a slot. Out: the stage a trial is in, kept in a file of the trial's folder for
 whoever looks at the sweep, and why it must be taken for hung. Decided here: a trial may be silent
 for `training.hang_timeout_s`, or ten times its longest step if that is more; four times as long
-while verl and vLLM start. Waiting for room in the cluster has a limit of its own
+while verl and vLLM start. After some seconds of silence its nodes are looked at: verl waits for
+ever for rollouts of one that is gone. Waiting for room in the cluster has a limit of its own
 (`training.placement`). What ends a trial is its own failure, or an interruption that is not charged
 to it.
 """
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ from deepicd.training.job import Job
 
 _STEPS = 10
 _STARTS = 4
+_LOOK_S = 20.0
+"""Silence after which a trial's nodes are looked at, and time between two looks."""
 _LOG_TAIL_LINES = 15
 
 
@@ -33,17 +36,19 @@ class Watch:
         self._job = ""
         self._step, self._longest_s = 0, 0.0
         self._is_ready = False
-        self._heard = self._stepped = time.monotonic()
+        self._heard = self._stepped = self._looked = time.monotonic()
+        self._nodes: set[str] = set()
         self._note("starting")
 
     def hear(self, message: Mapping[str, Any]) -> None:
         """Take a message of the trial into account."""
         now = self._heard = time.monotonic()
+        self._job = message.get("job", self._job)
         if message["kind"] == "stage":
-            self._job = message.get("job", self._job)
             self._note(message["name"])
         if message["kind"] == "ready":
             self._is_ready, self._stepped = True, now
+            self._look()
             self._note("rollout")
         if message["kind"] == "step":
             self._longest_s = max(self._longest_s, now - self._stepped)
@@ -57,13 +62,24 @@ class Watch:
         return max(self._hang_timeout_s, _STEPS * self._longest_s)
 
     def overdue(self) -> str | None:
-        """Why the trial must be taken for hung; None while it is within its time."""
-        silent_s = time.monotonic() - self._heard
+        """Why the trial must be taken for hung or lost; None while it is within its time."""
+        now = time.monotonic()
+        silent_s = now - self._heard
+        if silent_s > _LOOK_S and now - self._looked > _LOOK_S and (lost := self._look()):
+            return "; ".join(lost)
         if silent_s <= self.patience_s():
             return None
         cause = f"hung: silent for {silent_s:.0f} s in stage {self.stage!r} after step {self._step}"
         pending = pending_actors(self._job) if self._job else []
         return f"{cause}; {', '.join(pending)}" if pending else cause
+
+    def _look(self) -> list[str]:
+        """What became of nodes that the trial had actors on; remembers those it has them on."""
+        self._looked = time.monotonic()
+        if not self._job:
+            return []
+        self._nodes |= nodes_of(self._job)
+        return describe_lost(self._nodes)
 
     def _note(self, stage: str) -> None:
         self.stage = stage
@@ -80,6 +96,29 @@ def pending_actors(job: str) -> list[str]:
     waiting = ray._private.state.actors(job_id=owner, actor_state_name="PENDING_CREATION").values()
     names = [f"actor {actor['ActorClassName']} is pending" for actor in waiting]
     return [*names, f"GPUs {describe_room()}"] if names else []
+
+
+def nodes_of(job: str) -> set[str]:
+    """Nodes on which actors of a Ray job are alive."""
+    import ray
+
+    owner = ray.JobID.from_hex(job)
+    alive = ray._private.state.actors(job_id=owner, actor_state_name="ALIVE").values()
+    return {actor["Address"]["NodeID"] for actor in alive}
+
+
+def describe_lost(nodes: Collection[str]) -> list[str]:
+    """What became of those of these nodes that are gone."""
+    import ray
+
+    gone = [node for node in ray.nodes() if node["NodeID"] in nodes and not node["Alive"]]
+    return [f"node {node['NodeManagerAddress']} was {describe_death(node)}" for node in gone]
+
+
+def describe_death(node: Mapping[str, Any]) -> str:
+    """pre-empted or lost, as far as Ray knows."""
+    is_expected = "PREEMPT" in str(node.get("DeathReason")) + str(node.get("DeathReasonMessage"))
+    return "pre-empted" if is_expected else "lost"
 
 
 def describe_room() -> str:
