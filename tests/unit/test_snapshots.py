@@ -1,8 +1,13 @@
 """Snapshots of a sweep: what a driver that is killed at any moment leaves can be gone on from."""
 
+import errno
+import logging
 from pathlib import Path
 
-from deepicd.sweeps.snapshots import bring_back_snapshot, files_of, keep_snapshot
+from ray.tune.search import Searcher
+
+from deepicd.sweeps import snapshots
+from deepicd.sweeps.snapshots import Proposals, bring_back_snapshot, files_of, keep_snapshot
 
 
 def write_states(folder: Path, session: str, text: str) -> None:
@@ -56,3 +61,36 @@ def test_states_of_an_earlier_session_are_not_kept_again(tmp_path):
     write_states(written, "b", "new")
     keep_snapshot(written, keep, session="b")
     assert set(read_states(keep / "000000").values()) == {"new"}
+
+
+class Mute(Searcher):
+    """A searcher with nothing to propose and nothing to remember."""
+
+    def suggest(self, trial_id):
+        return None
+
+    def on_trial_complete(self, trial_id, result=None, error=False):
+        return None
+
+    def save(self, checkpoint_path):
+        Path(checkpoint_path).touch()
+
+    def restore(self, checkpoint_path):
+        return None
+
+
+def test_a_full_disk_ends_no_sweep_and_keeps_the_snapshot_before(tmp_path, monkeypatch, caplog):
+    written, keep = tmp_path / "written", tmp_path / "keep"
+    proposals = Proposals(Mute(), max_concurrent=1, keep=keep)
+    write_states(written, "s", "whole")
+    proposals.save_to_dir(str(written), "s")
+    (before,) = keep.iterdir()
+
+    def fail(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(snapshots.shutil, "copyfile", fail)
+    with caplog.at_level(logging.WARNING):
+        proposals.save_to_dir(str(written), "s")
+    assert before.is_dir() and snapshots.kept(keep) == [before]
+    assert "no snapshot of the sweep was kept" in caplog.text

@@ -7,6 +7,7 @@ trials. Here each snapshot is also copied as a folder of its own, which gets its
 whole; `resume` begins with the newest one.
 """
 
+import logging
 import shutil
 from pathlib import Path
 
@@ -30,9 +31,14 @@ class Proposals(SearchGenerator):
         self._keep = keep
 
     def save_to_dir(self, dirpath: str, session_str: str) -> None:
-        """Write the searcher beside the trials that Tune has written just before."""
+        """Write the searcher beside the trials that Tune has written just before. Where the disk of
+        the sweep is full, the snapshot before stays and the sweep goes on, as with Tune's own copy.
+        """
         super().save_to_dir(dirpath, session_str)
-        keep_snapshot(Path(dirpath), self._keep, session=session_str)
+        try:
+            keep_snapshot(Path(dirpath), self._keep, session=session_str)
+        except OSError as error:
+            logging.getLogger(__name__).warning("no snapshot of the sweep was kept: %s", error)
 
 
 def keep_snapshot(written: Path, keep: Path, *, session: str) -> None:
