@@ -5,6 +5,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterable
+from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,28 @@ settings.load_profile("repository")
 def root() -> Path:
     """The root of the repository."""
     return Path(__file__).parents[1]
+
+
+class _Links(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        links = [value for name, value in attrs if name in {"src", "href"} and value]
+        self.found += [link for link in links if not link.startswith("#")]
+
+
+@pytest.fixture(scope="session")
+def find_links() -> Callable[[str], list[str]]:
+    """A function: a page → what it loads or links to elsewhere, its scripts left aside."""
+
+    def find(html: str) -> list[str]:
+        page = _Links()
+        page.feed(html)
+        return page.found
+
+    return find
 
 
 @pytest.fixture(scope="session")

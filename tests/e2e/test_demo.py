@@ -10,8 +10,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -165,24 +165,11 @@ def test_the_champion_is_the_winner_only_if_the_gate_let_it_pass(demo: Demo) -> 
     assert summary["version"] == ("v0002" if accepted else "v0001")
 
 
-class Links(HTMLParser):
-    """What a page loads or links to, its scripts' own text left aside."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.num_tags = 0
-        self.links: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.num_tags += 1
-        links = [value for name, value in attrs if name in {"src", "href"} and value]
-        self.links += [link for link in links if not link.startswith("#")]
-
-
-def test_the_report_opens_without_a_network(demo: Demo) -> None:
-    page = Links()
-    page.feed(demo.paths.report.read_text())
-    assert page.num_tags > 50 and page.links == []
+def test_the_report_opens_without_a_network(
+    demo: Demo, find_links: Callable[[str], list[str]]
+) -> None:
+    html = demo.paths.report.read_text()
+    assert len(re.findall(r"<[a-z]", html)) > 50 and find_links(html) == []
 
 
 def test_no_process_outlives_the_command(demo: Demo) -> None:

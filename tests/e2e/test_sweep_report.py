@@ -3,8 +3,7 @@
 import json
 import math
 import shutil
-from collections.abc import Iterator
-from html.parser import HTMLParser
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -106,24 +105,12 @@ def reports(number: int) -> list[dict[str, float | str]]:
     return rows
 
 
-class Links(HTMLParser):
-    """What a page loads from elsewhere."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.found: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        links = [value for name, value in attrs if name in {"src", "href"} and value]
-        self.found += [link for link in links if not link.startswith("#")]
-
-
-def test_a_browser_draws_every_figure_without_an_error(browser: Chrome, tmp_path: Path) -> None:
+def test_a_browser_draws_every_figure_without_an_error(
+    browser: Chrome, find_links: Callable[[str], list[str]], tmp_path: Path
+) -> None:
     written = write_sweep_report(write_run(tmp_path / "run"))
     html = Path(written["report"]).read_text()
-    links = Links()
-    links.feed(html)
-    assert links.found == []
+    assert find_links(html) == []
     watched = tmp_path / "watched.html"
     watched.write_text(html.replace("<head>", f"<head>{WATCH}", 1))
     browser.get(watched.as_uri())

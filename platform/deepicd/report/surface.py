@@ -44,9 +44,7 @@ def draw_pair(
     if len(pair) == 1:
         columns, axes = [columns[0], values], [axes[0], {}]
     plot = new_plot(x=short(pair[0]), y=short(pair[-1]) if len(pair) > 1 else label(metric))
-    low, high = min(values), max(values)
-    colours = {"colorscale": SCALE, "colorbar_title": label(metric), "cmin": low, "cmax": high}
-    plot.update_layout(height=480, coloraxis=colours)
+    plot.update_layout(height=480, coloraxis={"colorscale": SCALE, "colorbar_title": label(metric)})
     plot.update_xaxes(**axes[0])
     plot.update_yaxes(**axes[1])
     surface = interpolate(columns, values, axes) if len(pair) > 1 else None
@@ -93,8 +91,7 @@ def interpolate(
         return None
     xs, ys = (10**line if log else line for line, log in zip(lines, logs, strict=True))
     # The points' colours again: plotly.js never ends drawing contours with a shared colour axis.
-    low, high = min(values), max(values)
-    shades = {"colorscale": SCALE, "zmin": low, "zmax": high, "showscale": False}
+    shades = {"colorscale": SCALE, "zmin": min(values), "zmax": max(values), "showscale": False}
     return go.Contour(x=xs, y=ys, z=grid, hoverinfo="skip", **shades)
 
 

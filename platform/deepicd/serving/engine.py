@@ -22,6 +22,7 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from deepicd.errors import CapacityError, ConfigError, MissingError, ServingError
+from deepicd.promotion.registry import CARD
 from deepicd.prompts import CHAT_TEMPLATE, PromptEncoder
 from deepicd.records import Limits
 from deepicd.serving.problems import explain_validation, openai_error
@@ -129,7 +130,7 @@ class VllmEngine:
 
     async def card(self) -> str | None:
         """See `protocols.Engine`."""
-        file = self._path / "README.md"
+        file = self._path / CARD
         return file.read_text(encoding="utf-8") if file.is_file() else None
 
     async def check_health(self) -> None:

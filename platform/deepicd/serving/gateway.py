@@ -52,6 +52,12 @@ class Gateway:
         self, request: DiagnosisRequest, response: Response
     ) -> Diagnosis | Diagnoses:
         """Code one admission note, or each of a batch."""
+        if request.min_confidence is not None and self._num_samples(request) == 0:
+            raise RefusedError(
+                "min_confidence needs samples, and this endpoint takes none by itself. Send "
+                "num_samples.",
+                status=422,
+            )
         engine = self._switch.current()
         response.headers[VERSION_HEADER] = engine.version
         if request.note is not None:
@@ -59,16 +65,12 @@ class Gateway:
         answers = (self._try(engine, request, note) for note in request.notes or ())
         return Diagnoses(diagnoses=list(await asyncio.gather(*answers)))
 
-    async def _answer(self, engine: Engine, request: DiagnosisRequest, note: str) -> Diagnosis:
+    def _num_samples(self, request: DiagnosisRequest) -> int:
         wanted = request.num_samples
-        num_samples = self._settings.num_samples if wanted is None else wanted
-        if request.min_confidence is not None and num_samples == 0:
-            raise RefusedError(
-                "min_confidence needs samples, and this endpoint takes none by itself. Send "
-                "num_samples.",
-                status=422,
-            )
-        generation = await engine.generate(note, num_samples)
+        return self._settings.num_samples if wanted is None else wanted
+
+    async def _answer(self, engine: Engine, request: DiagnosisRequest, note: str) -> Diagnosis:
+        generation = await engine.generate(note, self._num_samples(request))
         if isinstance(generation, TooLong):
             raise refuse_too_long(generation)
         prediction_id = uuid.uuid4().hex
@@ -205,10 +207,8 @@ async def _answer_invalid(request: Request, error: Any) -> Response:
 
 
 async def _answer_http(request: Request, error: Any) -> Response:
-    known = "/v1/diagnoses, /v1/model-card, /v1/labels, /v1/monitor, /healthz, " + ", ".join(
-        OPENAI_PATHS
-    )
-    detail = f"{error.detail}. Routes: {known}."
+    ours = ("/v1/diagnoses", "/v1/model-card", "/v1/labels", "/v1/monitor", "/healthz")
+    detail = f"{error.detail}. Routes: {', '.join([*ours, *OPENAI_PATHS])}."
     return await _answer_problem(request, RefusedError(detail, status=error.status_code))
 
 

@@ -60,7 +60,6 @@ class DiagnosisRequest(Body):
     """True adds the ids of the prompt that the model was shown."""
     num_samples: int | None = Field(default=None, ge=0, le=64)
     """Answers sampled beside the greedy one; 0 gives no confidence; None takes the server's."""
-
     min_confidence: float | None = Field(default=None, gt=0, le=1)
     """Share of all answers that must agree; `agreed` then says on what. Needs samples."""
 
