@@ -77,6 +77,32 @@ class Prediction:
 
 
 @dataclass(frozen=True)
+class ServedPrediction:
+    """One answer of the endpoint, as the prediction log keeps it; nothing of a note's text."""
+
+    id: str
+    """Prediction id, as in the reply; a shadow's answer carries that of the answer it shadows."""
+    version: str
+    """Model version that answered."""
+    time: float
+    """Unix time in seconds."""
+    code: str | None
+    """Canonical code, or None where the answer was unusable."""
+    reason: str | None = None
+    """Why there is no code (`answers.FAULTS`)."""
+    role: Literal["champion", "canary", "shadow"] = "champion"
+    """On whose behalf the version answered."""
+    confidence: float | None = None
+    """Probability in [0, 1] that the code is right, as the reply said; None without one."""
+    num_prompt_tokens: int | None = None
+    """Length of what the model was shown."""
+    admission_id: str | None = None
+    """The client's own identifier of the admission, by which a label may come later."""
+    subgroups: Mapping[str, str] = field(default_factory=dict)
+    """Attribute (`sex`, `age_band`, `race`, `insurance`) → group, as far as the client said."""
+
+
+@dataclass(frozen=True)
 class Checkpoint:
     """A training checkpoint on storage."""
 

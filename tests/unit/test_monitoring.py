@@ -9,6 +9,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -17,6 +18,7 @@ from deepicd import cli
 from deepicd.errors import CodeError, DataError, DeepICDError, MissingError, MonitoringError
 from deepicd.monitoring.log import PredictionLog
 from deepicd.monitoring.status import COLUMNS, status, table_rows
+from deepicd.records import ServedPrediction
 
 
 @pytest.fixture
@@ -24,11 +26,15 @@ def log(tmp_path: Path) -> PredictionLog:
     return PredictionLog(tmp_path / "monitor", window=3)
 
 
+def keep(log: PredictionLog, id: str, version: str = "v0001", **fields: Any) -> None:
+    log.record(ServedPrediction(id=id, version=version, **{"code": None, "time": 1.0, **fields}))
+
+
 def fill(log: PredictionLog, *answers: tuple[str, str | None], version: str = "v0001") -> None:
     """One prediction a second for (id, code)."""
     for second, (name, code) in enumerate(answers):
         reason = "no_diagnosis" if code is None else None
-        log.record(name, version, code=code, reason=reason, time=1000.0 + second)
+        keep(log, name, version, code=code, reason=reason, time=1000.0 + second)
 
 
 def test_windows_hold_the_hierarchical_f1_of_what_is_labelled(log: PredictionLog) -> None:
@@ -54,7 +60,7 @@ def test_without_labels_a_window_has_no_score(log: PredictionLog) -> None:
 
 def test_versions_have_windows_of_their_own(log: PredictionLog) -> None:
     for i in range(8):
-        log.record(f"p{i}", f"v000{1 + i % 2}", code="I2510", time=float(i))
+        keep(log, f"p{i}", f"v000{1 + i % 2}", code="I2510", time=float(i))
     sizes = [(w.version, w.num_predictions, w.start) for w in log.windows()]
     assert sizes == [("v0001", 3, 0), ("v0002", 3, 1), ("v0001", 1, 6), ("v0002", 1, 7)]
 
@@ -116,13 +122,13 @@ def test_recording_again_is_idempotent_and_another_answer_is_refused(log: Predic
 NOTE = "CHIEF COMPLAINT: chest pain, worse on exertion"
 
 
-@pytest.mark.parametrize("field", ["prediction_id", "version", "code", "reason"])
+@pytest.mark.parametrize("field", ["id", "version", "code", "reason"])
 def test_text_of_a_note_is_refused_in_every_field_and_not_repeated(
     log: PredictionLog, field: str
 ) -> None:
-    fields = {"prediction_id": "a", "version": "v0001", "code": "I2510", "reason": None}
+    fields = {"id": "a", "version": "v0001", "code": "I2510", "reason": None}
     with pytest.raises(DataError, match="must match") as caught:
-        log.record(**{**fields, field: NOTE})  # type: ignore[arg-type]
+        keep(log, **{**fields, field: NOTE})  # type: ignore[arg-type]
     assert "chest" not in str(caught.value)
     with pytest.raises(CodeError, match="not a billable") as caught_label:
         log.label("a", NOTE)
@@ -155,7 +161,7 @@ def test_a_log_that_cannot_be_written_is_an_error_of_its_own_and_heals(log: Pred
     with pytest.raises(MonitoringError, match="full"):
         fill(log, *((f"b{i}", "I2510") for i in range(1000)))
     log._open().execute("PRAGMA max_page_count = 1000000")
-    log.record("z", "v0001", code="I2510")
+    keep(log, "z", "v0001", code="I2510")
     assert log.counts()["num_predictions"] > 1
 
 
@@ -166,12 +172,12 @@ def test_threads_and_processes_share_one_log(log: PredictionLog) -> None:
         if pid == 0:
             mine = PredictionLog(log.path)
             for i in range(50):
-                mine.record(f"c{child}-{i}", "v0001", code="I2510")
+                keep(mine, f"c{child}-{i}", "v0001", code="I2510")
                 mine.label(f"c{child}-{i}", "I2510")
             os._exit(0)
         children.append(pid)
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda i: log.record(f"t{i}", "v0002", code="J189"), range(100)))
+        list(pool.map(lambda i: keep(log, f"t{i}", "v0002", code="J189"), range(100)))
     assert all(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0 for pid in children)
     counts = log.counts()
     assert (counts["num_predictions"], counts["num_labelled"]) == (200, 100)
@@ -183,7 +189,7 @@ def test_a_killed_writer_leaves_whole_rows(log: PredictionLog) -> None:
     if pid == 0:
         mine = PredictionLog(log.path)
         for i in range(100_000):
-            mine.record(f"p{i}", "v0001", code="I2510")
+            keep(mine, f"p{i}", "v0001", code="I2510")
             os.write(write, b".")
         os._exit(0)
     done = 0
@@ -194,7 +200,7 @@ def test_a_killed_writer_leaves_whole_rows(log: PredictionLog) -> None:
     (check,) = sqlite3.connect(log.file).execute("PRAGMA integrity_check").fetchone()
     assert check == "ok"
     assert log.counts()["num_predictions"] >= 20  # every answer that was confirmed is there
-    log.record("next", "v0001", code="I2510")
+    keep(log, "next", "v0001", code="I2510")
 
 
 def test_a_log_travels_to_another_process(log: PredictionLog) -> None:

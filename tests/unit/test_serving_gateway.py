@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from deepicd.records import Window
+from deepicd.records import ServedPrediction, Window
 from deepicd.serving.gateway import build_app
 from deepicd.serving.guard import hash_token
 from deepicd.serving.keeper import LogKeeper
@@ -67,14 +67,18 @@ class MemoryLog:
     """A prediction log that may fail."""
 
     def __init__(self) -> None:
-        self.rows: list[tuple[str, str, str | None, str | None]] = []
+        self.kept: list[ServedPrediction] = []
         self.labels: dict[str, str] = {}
         self.is_full = False
 
-    def record(self, prediction_id, version, *, code, reason, time) -> None:
+    def record(self, prediction: ServedPrediction) -> None:
         if self.is_full:
             raise OSError(28, "no space left")
-        self.rows.append((prediction_id, version, code, reason))
+        self.kept.append(prediction)
+
+    @property
+    def rows(self) -> list[tuple[str, str, str | None, str | None]]:
+        return [(kept.id, kept.version, kept.code, kept.reason) for kept in self.kept]
 
     def label(self, prediction_id, code, *, time) -> str:
         self.labels[prediction_id] = code

@@ -21,7 +21,7 @@ from typing import Any
 
 from deepicd import codes, scoring
 from deepicd.errors import CodeError, DataError, MissingError, MonitoringError
-from deepicd.records import Prediction, Window
+from deepicd.records import Prediction, ServedPrediction, Window
 
 FILE = "predictions.sqlite"
 STORED, UNCHANGED, CORRECTED, WAITING = "stored", "unchanged", "corrected", "waiting"
@@ -106,30 +106,21 @@ class PredictionLog:
         """The SQLite file."""
         return self.path / FILE
 
-    def record(
-        self,
-        prediction_id: str,
-        version: str,
-        *,
-        code: str | None,
-        reason: str | None = None,
-        time: float | None = None,
-    ) -> None:
-        """Keep one answer: canonical code, or None with the reason; `time` in Unix seconds (now).
-
-        Recording the same answer again changes nothing.
+    def record(self, prediction: ServedPrediction) -> None:
+        """Keep one answer. Recording the same answer again changes nothing.
 
         Raises:
             DataError: a field is not an identifier, code or reason, or the id has another answer.
             MonitoringError: the file cannot be written (a full disk, for example).
         """
-        _check(prediction_id, _IDENTIFIER, "prediction id")
-        _check(version, _IDENTIFIER, "version")
-        if code is not None:
-            _check(code, _CODE, "code")
-        if reason is not None:
-            _check(reason, _REASON, "reason")
-        row = (prediction_id, version, code, reason, clock.time() if time is None else float(time))
+        _check(prediction.id, _IDENTIFIER, "prediction id")
+        _check(prediction.version, _IDENTIFIER, "version")
+        if prediction.code is not None:
+            _check(prediction.code, _CODE, "code")
+        if prediction.reason is not None:
+            _check(prediction.reason, _REASON, "reason")
+        names = ("id", "version", "code", "reason", "time")
+        row = tuple(getattr(prediction, name) for name in names)
         with self._session(is_writing=True) as session:
             done = session.execute(
                 "INSERT OR IGNORE INTO predictions (id, version, code, reason, time) "

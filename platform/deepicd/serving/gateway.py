@@ -10,6 +10,7 @@ said in `/v1/monitor` and `/healthz`, and never costs a reply.
 
 import asyncio
 import json
+import time
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import aclosing
@@ -22,6 +23,7 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from starlette.exceptions import HTTPException
 
 from deepicd import codes
+from deepicd.records import ServedPrediction
 from deepicd.serving.guard import Guard, Tokens, internal_error
 from deepicd.serving.keeper import LogKeeper
 from deepicd.serving.problems import OPENAI_PATHS, RefusedError, explain_validation
@@ -78,7 +80,15 @@ class Gateway:
             generation, request, note, version=engine.version, prediction_id=prediction_id
         )
         await self._keeper.record(
-            prediction_id, engine.version, code=reply.code, reason=reply.reason
+            ServedPrediction(
+                id=prediction_id,
+                version=engine.version,
+                time=time.time(),
+                code=reply.code,
+                reason=reply.reason,
+                confidence=reply.confidence,
+                num_prompt_tokens=reply.usage.prompt_tokens,
+            )
         )
         return reply
 

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from deepicd.errors import CodeError, DataError
-from deepicd.records import Window
+from deepicd.records import ServedPrediction, Window
 from deepicd.serving.problems import RefusedError
 from deepicd.serving.protocols import PredictionLog
 
@@ -37,18 +37,13 @@ class LogKeeper:
             return "off"
         return "blind" if self._is_blind else "on"
 
-    async def record(
-        self, prediction_id: str, version: str, *, code: str | None, reason: str | None
-    ) -> None:
+    async def record(self, prediction: ServedPrediction) -> None:
         """Keep one answer; never raises."""
         log = self._log
         if log is None:
             return
-        now = time.time()
         try:
-            await self._run(
-                lambda: log.record(prediction_id, version, code=code, reason=reason, time=now)
-            )
+            await self._run(lambda: log.record(prediction))
         except Exception as error:  # the wall of monitoring: serving goes on
             if not self._is_blind:
                 logger.error("predictions are not being kept: %s", type(error).__name__)

@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import Protocol
 
 from deepicd.errors import ConfigError
-from deepicd.records import Window
+from deepicd.records import ServedPrediction, Window
 from deepicd.serving.settings import LogSettings
 
 
@@ -76,16 +76,8 @@ class Switch(Protocol):
 class PredictionLog(Protocol):
     """Where predictions and their late labels are kept; no note text ever reaches it."""
 
-    def record(
-        self,
-        prediction_id: str,
-        version: str,
-        *,
-        code: str | None,
-        reason: str | None,
-        time: float,
-    ) -> None:
-        """Keep one answer; `time` is Unix time in seconds."""
+    def record(self, prediction: ServedPrediction) -> None:
+        """Keep one answer."""
 
     def label(self, prediction_id: str, code: str, *, time: float) -> str:
         """Keep one late label, also of an unknown id; returns what became of it in a word.
