@@ -8,6 +8,7 @@ Ray job of its own.
 """
 
 import math
+import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -76,6 +77,8 @@ def fit_trial(
         ray.train.TrainingFailedError: the verl run failed more often than `sweep.max_failures`.
     """
     forget_checkpoints(storage / name)
+    # Of Train's light processes one would only watch the head node, where they all are.
+    os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
     trainer = DataParallelTrainer(
         train_on_worker,
         train_loop_config={
