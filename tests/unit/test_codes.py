@@ -3,6 +3,7 @@
 import itertools
 import json
 import random
+import re
 import runpy
 import subprocess
 import sys
@@ -252,6 +253,22 @@ def test_every_code_agrees_with_simple_icd_10_cm():
         assert oracle.is_leaf(node) == codes.is_billable(node, 2026)
         blocks = [a for a in above if "-" in a]
         assert not blocks or blocks == [here[-2]]  # a block of one category bears its name there
+
+
+def test_the_pattern_of_billable_codes_matches_each_of_them_and_is_short():
+    found = re.compile(codes.billable_pattern())
+    assert len(found.pattern) < 60_000
+    assert all(found.fullmatch(codes.dotted(code)) for code in codes.billable_codes())
+    for other in ("I25", "I25.1", "I2510", "A00.00", "Z99.999", "", "I25.10 "):
+        assert not found.fullmatch(other)
+    assert not re.fullmatch(codes.billable_pattern(2026), "F32.8")  # retired: split in FY2017
+
+
+@given(st.sets(st.text("AB1.", min_size=1, max_size=4)), st.text("AB1.", max_size=5))
+def test_a_pattern_matches_its_words_and_nothing_else(words, other):
+    found = re.compile(codes.pattern(words)) if words else re.compile(r"(?!)")
+    assert all(found.fullmatch(word) for word in words)
+    assert bool(found.fullmatch(other)) == (other in words)
 
 
 def test_loads_within_40_megabytes():

@@ -9,6 +9,7 @@ start on 1 October of the year before. Source: ICD-10-CM, NCHS and CMS.
 """
 
 from deepicd.codes.history import describe, parse, successors
+from deepicd.codes.pattern import billable_pattern, pattern
 from deepicd.codes.table import (
     CHAPTERS,
     MAX_LENGTH,
@@ -43,6 +44,7 @@ __all__ = [
     "RELEASES",
     "ancestors",
     "billable_codes",
+    "billable_pattern",
     "billable_releases",
     "block",
     "category",
@@ -59,6 +61,7 @@ __all__ = [
     "parent",
     "parse",
     "path",
+    "pattern",
     "releases",
     "shared_depth",
     "siblings",
