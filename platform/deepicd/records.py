@@ -140,6 +140,22 @@ class Decision:
 
 
 @dataclass(frozen=True)
+class Challenge:
+    """How the challenger is tried beside the champion."""
+
+    version: str
+    percent: float = 0.0
+    """Share of the requests that it answers (canary), in percent."""
+    is_shadow: bool = False
+    """It answers a copy of what the champion answers; clients never see that."""
+
+    @property
+    def is_served(self) -> bool:
+        """False for a version that only holds the title."""
+        return self.is_shadow or self.percent > 0
+
+
+@dataclass(frozen=True)
 class Window:
     """Hierarchical F1 over the labelled predictions of one window."""
 
@@ -154,3 +170,12 @@ class Window:
     """None while nothing is labelled."""
     low: float | None
     high: float | None
+    macro_f1_chapter: float | None
+    macro_f1_category: float | None
+    macro_f1_full: float | None
+    role: str = "champion"
+    """On whose behalf the version answered: champion, canary or shadow."""
+    share_unparsable: float = 0.0
+    share_nonexistent: float = 0.0
+    """Share of all answers that name a code which does not exist or is not billable."""
+    mean_confidence: float | None = None

@@ -6,7 +6,7 @@ or JSON with `--json`.
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -28,7 +28,8 @@ def status(
     Example: deepicd monitor status --log runs/demo/monitor --window 100
     """
     from deepicd.monitoring.log import PredictionLog
-    from deepicd.monitoring.status import COLUMNS, describe_counts, table_rows
+    from deepicd.monitoring.rules import find_alarms
+    from deepicd.monitoring.status import COLUMNS, describe_alarm, describe_counts, table_rows
     from deepicd.monitoring.status import status as read_status
 
     store = PredictionLog.existing(log, window=window)
@@ -37,14 +38,36 @@ def status(
         return
     print_table(COLUMNS, table_rows(store.windows()))
     typer.echo(describe_counts(store.counts()))
+    for alarm in find_alarms(store.windows()):
+        typer.echo(describe_alarm(alarm))
+
+
+@app.command()
+def rules(as_json: JsonOption = False) -> None:
+    """What raises an alarm, how bad it is, and the page that says what to do.
+
+    Example: deepicd monitor rules
+    """
+    from deepicd.monitoring.rules import RULES
+
+    columns = ("name", "severity", "meaning", "min_labelled", "num_windows", "runbook")
+    rows = [[str(getattr(rule, column)) for column in columns] for rule in RULES]
+    if as_json:
+        typer.echo(json.dumps([dict(zip(columns, row, strict=True)) for row in rows], indent=2))
+        return
+    print_table(columns, rows)
 
 
 @app.command()
 def label(
-    prediction_id: Annotated[str, typer.Argument(help="As in the endpoint's reply.")],
+    key: Annotated[str, typer.Argument(metavar="ID", help="As in the endpoint's reply.")],
     code: Annotated[str, typer.Argument(help="The right ICD-10-CM code, dotted or not.")],
     log: LogOption = Path("runs/demo/monitor"),
     url: Annotated[str | None, typer.Option(help="Send it to this endpoint instead.")] = None,
+    is_admission: Annotated[
+        bool,
+        typer.Option("--admission", help="ID is the admission_id sent with the note."),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Say what the right code was; again with another code to correct it.
@@ -53,15 +76,16 @@ def label(
     """
     from deepicd.monitoring.log import PredictionLog
 
+    by: Literal["prediction", "admission"] = "admission" if is_admission else "prediction"
     outcome = (
-        send_label(url, prediction_id, code)
+        send_label(url, {f"{by}_id": key, "code": code})
         if url
-        else PredictionLog.existing(log).label(prediction_id, code)
+        else PredictionLog.existing(log).label(key, code, by=by)
     )
     typer.echo(json.dumps({"outcome": outcome}) if as_json else outcome)
 
 
-def send_label(url: str, prediction_id: str, code: str) -> str:
+def send_label(url: str, body: dict[str, str]) -> str:
     """Post one label to an endpoint; returns what became of it.
 
     Raises:
@@ -74,7 +98,6 @@ def send_label(url: str, prediction_id: str, code: str) -> str:
 
     token = read_token()
     headers = {"authorization": f"Bearer {token}"} if token else {}
-    body = {"prediction_id": prediction_id, "code": code}
     try:
         reply = httpx.post(
             f"{url.rstrip('/')}/v1/labels", json=body, headers=headers, trust_env=False

@@ -6,21 +6,27 @@ Decided here: one SQLite file in write-ahead mode, so several server processes a
 and a killed one leaves whole rows. Nothing is ever changed or deleted: a correction is a further
 label row, the latest arrival counts, and any earlier moment can be looked at as it was then. No
 text reaches the file: every field is checked against a narrow pattern, so a note cannot slip in. A
-window is `size` consecutive predictions of one version; late labels fill it, never move it. The
-interval is a bootstrap over the window's predictions (patients are not known here).
+window is `size` consecutive predictions of one version in one role; late labels fill it, never move
+it. The interval is a bootstrap over the window's predictions (patients are not known here). A label
+names a prediction or an admission; then it holds for every answer to that admission. A shadow's
+answer has the id of the answer it shadows, so one label judges both. What counts is the order of
+arrival here; clocks of clients are never compared.
 """
 
+import json
 import re
 import sqlite3
 import threading
 import time as clock
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from deepicd import codes, scoring
 from deepicd.errors import CodeError, DataError, MissingError, MonitoringError
+from deepicd.monitoring.tables import COUNTS, FOREVER, LABELLED, PAIRS, WINDOWS, prepare
 from deepicd.records import Prediction, ServedPrediction, Window
 
 FILE = "predictions.sqlite"
@@ -29,49 +35,45 @@ STORED, UNCHANGED, CORRECTED, WAITING = "stored", "unchanged", "corrected", "wai
 
 _IDENTIFIER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}")
 _REASON = re.compile(r"[a-z][a-z0-9_]{0,63}")
+_GROUP = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._+/-]{0,39}")
 _CODE = re.compile(r"[A-Z][0-9A-Z]{2,6}")
-_FOREVER = 1e18
 _BUSY_S = 30.0
 _MAX_COMPUTED = 10_000
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS predictions (
-    number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, version TEXT NOT NULL,
-    code TEXT, reason TEXT, time REAL NOT NULL);
-CREATE TABLE IF NOT EXISTS labels (
-    number INTEGER PRIMARY KEY, id TEXT NOT NULL, code TEXT NOT NULL, time REAL NOT NULL);
-CREATE INDEX IF NOT EXISTS labels_by_id ON labels (id, number);
-CREATE INDEX IF NOT EXISTS predictions_by_version ON predictions (version, number);
-"""
+_COLUMNS = (
+    *("id", "role", "version", "code", "reason", "time", "confidence"),
+    *("num_prompt_tokens", "admission_id", "subgroups"),
+)
+_INSERT = (
+    f"INSERT OR IGNORE INTO predictions ({', '.join(_COLUMNS)}) "
+    f"VALUES ({', '.join(f':{name}' for name in _COLUMNS)})"
+)
+_FACTS = (
+    *("version", "role", "start", "end", "num_predictions", "num_labelled"),
+    *("share_unparsable", "share_nonexistent", "mean_confidence"),
+)
+_SCORES = {
+    "hierarchical_f1": "hierarchical_f1",
+    "hierarchical_f1_low": "low",
+    "hierarchical_f1_high": "high",
+    **{f"macro_f1_{level}": f"macro_f1_{level}" for level in ("chapter", "category", "full")},
+}
+"""Name in `scoring.score_predictions` → field of `Window`."""
 
-_WINDOWS = """
-WITH placed AS (
-    SELECT number, id, version, time,
-           (row_number() OVER (PARTITION BY version ORDER BY number) - 1) / :size AS place
-    FROM predictions WHERE time <= :as_of),
-latest AS (
-    SELECT id, max(number) AS label FROM labels WHERE time <= :as_of GROUP BY id)
-SELECT version, min(number) AS first, max(number) AS last, min(time) AS start, max(time) AS "end",
-       count(*) AS num_predictions, count(label) AS num_labelled, max(label) AS newest_label
-FROM placed LEFT JOIN latest USING (id) GROUP BY version, place ORDER BY first
-"""
 
-_LABELLED = """
-SELECT id, predictions.code AS prediction, reason, labels.code AS gold
-FROM predictions JOIN labels USING (id)
-WHERE version = :version AND predictions.number BETWEEN :first AND :last
-  AND predictions.time <= :as_of AND labels.number = (
-      SELECT max(number) FROM labels AS l WHERE l.id = predictions.id AND l.time <= :as_of)
-ORDER BY predictions.number
-"""
+@dataclass(frozen=True)
+class Pair:
+    """One note that two versions answered."""
 
-_COUNTS = """
-SELECT (SELECT count(*) FROM predictions) AS num_predictions,
-       (SELECT count(*) FROM predictions WHERE id IN (SELECT id FROM labels)) AS num_labelled,
-       (SELECT count(DISTINCT id) FROM labels
-        WHERE id NOT IN (SELECT id FROM predictions)) AS num_waiting,
-       (SELECT count(*) FROM predictions WHERE code IS NULL) AS num_unparsable
-"""
+    id: str
+    version: str
+    """The shadow."""
+    other: str
+    """The champion."""
+    shadow: str | None
+    champion: str | None
+    gold: str | None
+    """None while it is not labelled."""
 
 
 class PredictionLog:
@@ -113,54 +115,54 @@ class PredictionLog:
             DataError: a field is not an identifier, code or reason, or the id has another answer.
             MonitoringError: the file cannot be written (a full disk, for example).
         """
-        _check(prediction.id, _IDENTIFIER, "prediction id")
-        _check(prediction.version, _IDENTIFIER, "version")
-        if prediction.code is not None:
-            _check(prediction.code, _CODE, "code")
-        if prediction.reason is not None:
-            _check(prediction.reason, _REASON, "reason")
-        names = ("id", "version", "code", "reason", "time")
-        row = tuple(getattr(prediction, name) for name in names)
+        _check_fields(prediction)
+        row = {name: getattr(prediction, name) for name in _COLUMNS}
+        row["subgroups"] = json.dumps(dict(prediction.subgroups), sort_keys=True)
         with self._session(is_writing=True) as session:
-            done = session.execute(
-                "INSERT OR IGNORE INTO predictions (id, version, code, reason, time) "
-                "VALUES (?, ?, ?, ?, ?)",
-                row,
-            )
+            done = session.execute(_INSERT, row)
             if not done.rowcount:
                 _check_same(session, row)
 
-    def label(self, prediction_id: str, code: str, *, time: float | None = None) -> str:
+    def label(
+        self,
+        key: str,
+        code: str,
+        *,
+        time: float | None = None,
+        by: Literal["prediction", "admission"] = "prediction",
+    ) -> str:
         """Keep one gold code; the latest arrival counts. Returns what became of it.
 
         `stored` (first label), `unchanged` (said before), `corrected` (another code than before) or
-        `waiting` (no such prediction yet: it is joined when that arrives). `time` is its arrival.
+        `waiting` (no such prediction yet: it is joined when that arrives). `time` is its arrival;
+        `key` is a prediction's id, or an admission's.
 
         Raises:
             CodeError: not a billable ICD-10-CM code of any release.
-            DataError: the id cannot be a prediction id.
+            DataError: the key cannot be an id.
             MonitoringError: the file cannot be written.
         """
-        _check(prediction_id, _IDENTIFIER, "prediction id")
+        _check(key, _IDENTIFIER, f"{by} id")
         gold = codes.normalise(code)
         if not codes.is_billable(gold):
             raise CodeError(
-                f"label of {prediction_id} is not a billable ICD-10-CM code of any release. "
+                f"label of {key} is not a billable ICD-10-CM code of any release. "
                 "Send one like I25.10."
             )
         with self._session(is_writing=True) as session:
             before = session.execute(
-                "SELECT code FROM labels WHERE id = ? ORDER BY number DESC LIMIT 1",
-                (prediction_id,),
+                "SELECT code FROM labels WHERE id = ? AND kind = ? ORDER BY number DESC LIMIT 1",
+                (key, by),
             ).fetchone()
             if before is not None and before["code"] == gold:
                 return UNCHANGED
             arrival = clock.time() if time is None else float(time)
             session.execute(
-                "INSERT INTO labels (id, code, time) VALUES (?, ?, ?)",
-                (prediction_id, gold, arrival),
+                "INSERT INTO labels (id, kind, code, time) VALUES (?, ?, ?, ?)",
+                (key, by, gold, arrival),
             )
-            known = session.execute("SELECT 1 FROM predictions WHERE id = ?", (prediction_id,))
+            column = "id" if by == "prediction" else "admission_id"
+            known = session.execute(f"SELECT 1 FROM predictions WHERE {column} = ?", (key,))
             if known.fetchone() is None:
                 return WAITING
         return STORED if before is None else CORRECTED
@@ -178,19 +180,30 @@ class PredictionLog:
         size = self.window if size is None else size
         if size < 1:
             raise DataError(f"a window holds at least 1 prediction; got {size}. Give --window 100.")
-        bound = {"size": size, "as_of": _FOREVER if as_of is None else as_of}
+        bound = {"size": size, "as_of": FOREVER if as_of is None else as_of}
         with self._session() as session:
             session.execute("BEGIN")  # one snapshot for bounds and rows
             try:
-                found = [dict(row) for row in session.execute(_WINDOWS, bound)]
+                found = [dict(row) for row in session.execute(WINDOWS, bound)]
                 return [self._window(session, row, bound["as_of"]) for row in found]
             finally:
                 session.execute("COMMIT")
 
+    def pairs(self) -> list[Pair]:
+        """Every note that a shadow answered beside the champion, with its label if any."""
+        with self._session() as session:
+            return [Pair(**dict(row)) for row in session.execute(PAIRS, {"as_of": FOREVER})]
+
+    def report(self) -> dict[str, Any]:
+        """Everything that is known, JSON-ready; see `report.build_report`."""
+        from deepicd.monitoring.report import build_report
+
+        return build_report(self)
+
     def counts(self) -> dict[str, int]:
         """`num_predictions`, `num_labelled`, `num_unparsable`, `num_waiting` (for a prediction)."""
         with self._session() as session:
-            return dict(session.execute(_COUNTS).fetchone())
+            return dict(session.execute(COUNTS).fetchone())
 
     def close(self) -> None:
         """Give the file back; the next call opens it again."""
@@ -204,30 +217,21 @@ class PredictionLog:
         if key not in self._computed:
             if len(self._computed) >= _MAX_COMPUTED:
                 self._computed.clear()
-            rows = session.execute(_LABELLED, {**row, "as_of": as_of}).fetchall()
-            value, low, high = self._score([_prediction(found) for found in rows])
-            self._computed[key] = Window(
-                version=row["version"],
-                start=row["start"],
-                end=row["end"],
-                num_predictions=row["num_predictions"],
-                num_labelled=row["num_labelled"],
-                hierarchical_f1=value,
-                low=low,
-                high=high,
-            )
+            rows = session.execute(LABELLED, {**row, "as_of": as_of}).fetchall()
+            scores = self._score([_prediction(found) for found in rows])
+            kept = {name: row[name] for name in _FACTS}
+            facts: dict[str, Any] = {**kept, **scores}
+            self._computed[key] = Window(**facts)
         return self._computed[key]
 
-    def _score(
-        self, predictions: Sequence[Prediction]
-    ) -> tuple[float | None, float | None, float | None]:
+    def _score(self, predictions: Sequence[Prediction]) -> dict[str, float | None]:
+        """The scores of `Window`; None where nothing is labelled."""
         if not predictions:
-            return None, None, None
+            return dict.fromkeys(_SCORES.values())
         scores = scoring.score_predictions(
             predictions, num_bootstrap=self.num_bootstrap, seed=self.seed
         )
-        name = "hierarchical_f1"
-        return scores[name], scores[f"{name}_low"], scores[f"{name}_high"]
+        return {field: scores[name] for name, field in _SCORES.items()}
 
     @contextmanager
     def _session(self, *, is_writing: bool = False) -> Iterator[sqlite3.Connection]:
@@ -260,7 +264,7 @@ class PredictionLog:
             session.row_factory = sqlite3.Row
             session.execute("PRAGMA journal_mode = WAL")
             session.execute("PRAGMA synchronous = NORMAL")
-            session.executescript(_SCHEMA)
+            prepare(session)
             self._connection = session
         return self._connection
 
@@ -286,13 +290,29 @@ def _check(value: str, pattern: re.Pattern[str], name: str) -> None:
         )
 
 
-def _check_same(session: sqlite3.Connection, row: tuple[Any, ...]) -> None:
+def _check_fields(prediction: ServedPrediction) -> None:
+    """Nothing but identifiers, codes and numbers may be kept."""
+    _check(prediction.id, _IDENTIFIER, "prediction id")
+    _check(prediction.version, _IDENTIFIER, "version")
+    _check(prediction.role, _REASON, "role")
+    if prediction.code is not None:
+        _check(prediction.code, _CODE, "code")
+    if prediction.reason is not None:
+        _check(prediction.reason, _REASON, "reason")
+    if prediction.admission_id is not None:
+        _check(prediction.admission_id, _IDENTIFIER, "admission id")
+    for attribute, group in prediction.subgroups.items():
+        _check(attribute, _REASON, "attribute")
+        _check(group, _GROUP, "group")
+
+
+def _check_same(session: sqlite3.Connection, row: Mapping[str, Any]) -> None:
     known = session.execute(
-        "SELECT id, version, code, reason FROM predictions WHERE id = ?", row[:1]
+        "SELECT version, code, reason FROM predictions WHERE id = :id AND role = :role", row
     ).fetchone()
-    if tuple(known) != row[:4]:
+    if tuple(known) != (row["version"], row["code"], row["reason"]):
         raise DataError(
-            f"prediction {row[0]} was recorded before with another answer. Use a new id."
+            f"prediction {row['id']} was recorded before with another answer. Use a new id."
         )
 
 

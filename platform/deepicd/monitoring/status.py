@@ -4,32 +4,28 @@ In: a `PredictionLog`. Out: one JSON-ready table, and the rows of its windows fo
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
 from deepicd.monitoring.log import PredictionLog
+from deepicd.monitoring.report import build_report
+from deepicd.monitoring.rules import Alarm
 from deepicd.records import Window
 
 COLUMNS = ("version", "from (UTC)", "to (UTC)", "predictions", "labelled", "hF1", "interval")
 
 
 def status(log: PredictionLog, *, size: int | None = None) -> dict[str, Any]:
-    """Counts, hierarchical F1 of each version over all its labels (`overall`), and every window."""
-    counts = log.counts()
-    everything = max(1, counts["num_predictions"])
-    return {
-        **counts,
-        "overall": [asdict(window) for window in log.windows(everything)],
-        "windows": [asdict(window) for window in log.windows(size)],
-    }
+    """`report.build_report`, with its counts at the top as well."""
+    report = build_report(log, size=size)
+    return {**report["counts"], **report}
 
 
 def table_rows(windows: Sequence[Window]) -> list[tuple[str, ...]]:
     """One row of text a window, in the order of `COLUMNS`."""
     return [
         (
-            window.version,
+            window.version if window.role == "champion" else f"{window.version} ({window.role})",
             _time(window.start),
             _time(window.end),
             str(window.num_predictions),
@@ -47,6 +43,14 @@ def describe_counts(counts: Mapping[str, int]) -> str:
         f"{counts['num_predictions']} predictions, {counts['num_labelled']} labelled, "
         f"{counts['num_unparsable']} without a usable code; "
         f"{counts['num_waiting']} labels wait for their prediction"
+    )
+
+
+def describe_alarm(alarm: Alarm) -> str:
+    """An alarm in one line."""
+    return (
+        f"{alarm.state}: {alarm.rule} ({alarm.severity}) of {alarm.version} ({alarm.role}), "
+        f"{_number(alarm.value)} since {_time(alarm.since)} UTC; see {alarm.runbook}"
     )
 
 

@@ -1,0 +1,111 @@
+"""The prediction log's tables in SQLite, and the questions that are asked of them.
+
+In: a connection. Out: tables of the present layout; statements. Decided here: tables of an earlier
+layout are moved in one transaction when the file is opened; what a label says holds from its
+arrival (`:as_of`), and of several the one that arrived last.
+"""
+
+import sqlite3
+
+FOREVER = 1e18
+"""`:as_of` for everything that is known."""
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS predictions (
+    number INTEGER PRIMARY KEY, id TEXT NOT NULL, role TEXT NOT NULL DEFAULT 'champion',
+    version TEXT NOT NULL, code TEXT, reason TEXT, time REAL NOT NULL, confidence REAL,
+    num_prompt_tokens INTEGER, admission_id TEXT, subgroups TEXT NOT NULL DEFAULT '{}',
+    UNIQUE (id, role));
+CREATE TABLE IF NOT EXISTS labels (
+    number INTEGER PRIMARY KEY, id TEXT NOT NULL, code TEXT NOT NULL, time REAL NOT NULL,
+    kind TEXT NOT NULL DEFAULT 'prediction');
+CREATE INDEX IF NOT EXISTS labels_by_id ON labels (id, number);
+CREATE INDEX IF NOT EXISTS predictions_by_version ON predictions (version, number);
+CREATE INDEX IF NOT EXISTS predictions_by_admission ON predictions (admission_id)
+    WHERE admission_id IS NOT NULL;
+"""
+_LAYOUT = 1
+"""Of the tables above, kept as SQLite's `user_version`; 0 knew neither roles nor admissions."""
+_MOVE = """
+ALTER TABLE predictions RENAME TO old_predictions;
+DROP INDEX IF EXISTS predictions_by_version;
+ALTER TABLE labels ADD COLUMN kind TEXT NOT NULL DEFAULT 'prediction';
+"""
+_COPY = """
+INSERT INTO predictions (number, id, version, code, reason, time)
+    SELECT number, id, version, code, reason, time FROM old_predictions;
+DROP TABLE old_predictions;
+"""
+
+_GOLD = """
+gold AS (
+    SELECT prediction, max(label) AS label FROM (
+        SELECT p.number AS prediction, l.number AS label FROM labels AS l JOIN predictions AS p
+        ON l.kind = 'prediction' AND p.id = l.id WHERE l.time <= :as_of
+        UNION ALL
+        SELECT p.number, l.number FROM labels AS l JOIN predictions AS p
+        ON l.kind = 'admission' AND p.admission_id = l.id WHERE l.time <= :as_of)
+    GROUP BY prediction)
+"""
+
+WINDOWS = f"""
+WITH placed AS (
+    SELECT *, (row_number() OVER (PARTITION BY version, role ORDER BY number) - 1) / :size AS place
+    FROM predictions WHERE time <= :as_of),
+{_GOLD}
+SELECT version, role, min(number) AS first, max(number) AS last, min(time) AS start,
+       max(time) AS "end", count(*) AS num_predictions, count(label) AS num_labelled,
+       max(label) AS newest_label, avg(code IS NULL) AS share_unparsable,
+       avg(coalesce(reason IN ('unknown_code', 'not_billable'), 0)) AS share_nonexistent,
+       avg(confidence) AS mean_confidence
+FROM placed LEFT JOIN gold ON prediction = number GROUP BY version, role, place ORDER BY first
+"""
+
+LABELLED = """
+SELECT p.id AS id, p.code AS prediction, p.reason AS reason, labels.code AS gold
+FROM predictions AS p JOIN labels ON labels.number = (
+    SELECT max(l.number) FROM labels AS l WHERE l.time <= :as_of AND (
+        (l.kind = 'prediction' AND l.id = p.id)
+        OR (l.kind = 'admission' AND l.id = p.admission_id)))
+WHERE p.version = :version AND p.role = :role AND p.number BETWEEN :first AND :last
+  AND p.time <= :as_of
+ORDER BY p.number
+"""
+
+PAIRS = f"""
+WITH {_GOLD}
+SELECT a.id AS id, a.version AS version, b.version AS other, a.code AS shadow, b.code AS champion,
+       labels.code AS gold
+FROM predictions AS a JOIN predictions AS b ON a.id = b.id
+LEFT JOIN gold ON gold.prediction = b.number LEFT JOIN labels ON labels.number = gold.label
+WHERE a.role = 'shadow' AND b.role = 'champion' ORDER BY a.number
+"""
+
+COUNTS = f"""
+WITH {_GOLD.replace(":as_of", str(FOREVER))}
+SELECT (SELECT count(*) FROM predictions) AS num_predictions,
+       (SELECT count(*) FROM gold) AS num_labelled,
+       (SELECT count(DISTINCT kind || id) FROM labels AS l WHERE NOT EXISTS (
+            SELECT 1 FROM predictions AS p WHERE (l.kind = 'prediction' AND p.id = l.id)
+            OR (l.kind = 'admission' AND p.admission_id = l.id))) AS num_waiting,
+       (SELECT count(*) FROM predictions WHERE code IS NULL) AS num_unparsable
+"""
+
+
+def prepare(session: sqlite3.Connection) -> None:
+    """Make the tables; those of an earlier layout are moved in one transaction."""
+    session.execute("BEGIN IMMEDIATE")
+    try:
+        (layout,) = session.execute("PRAGMA user_version").fetchone()
+        found = session.execute("SELECT 1 FROM sqlite_master WHERE name = 'predictions'")
+        steps = [_SCHEMA]
+        if layout < _LAYOUT and found.fetchone() is not None:
+            steps = [_MOVE, _SCHEMA, _COPY]
+        for statement in "".join(steps).split(";"):
+            session.execute(statement)
+        session.execute(f"PRAGMA user_version = {_LAYOUT}")
+        session.execute("COMMIT")
+    except BaseException:
+        if session.in_transaction:
+            session.execute("ROLLBACK")
+        raise

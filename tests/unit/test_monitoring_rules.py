@@ -1,0 +1,167 @@
+"""Alarms by hand-worked sequences of windows, pairs of versions, roles, and labels by admission."""
+
+import json
+import sqlite3
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from deepicd import cli
+from deepicd.monitoring.log import PredictionLog
+from deepicd.monitoring.report import build_report
+from deepicd.monitoring.rules import RULES, Rule, find_alarms
+from deepicd.records import ServedPrediction, Window
+
+ROLLBACK = next(rule for rule in RULES if rule.severity == "rollback")
+
+
+def window(
+    end: float, f1: float, *, version: str = "v1", role: str = "champion", labelled: int = 50
+) -> Window:
+    return Window(
+        version=version, start=end - 1, end=end, num_predictions=100, num_labelled=labelled,
+        hierarchical_f1=f1, low=f1 - 0.05, high=f1 + 0.05, macro_f1_chapter=f1,
+        macro_f1_category=f1, macro_f1_full=f1, role=role,
+    )  # fmt: skip
+
+
+def states(*values: float, rule: Rule = ROLLBACK, labelled: int = 50) -> list[str]:
+    """States of the one alarm after each window; `-` where there is none."""
+    rows = [window(float(i), f1, labelled=labelled) for i, f1 in enumerate(values)]
+    found = []
+    for end in range(1, len(rows) + 1):
+        alarms = find_alarms(rows[:end], [rule])
+        found.append(alarms[0].state if alarms else "-")
+    return found
+
+
+def test_two_bad_windows_fire_and_two_good_ones_clear() -> None:
+    # the reference is the first window, 0.60 [0.55, 0.65]; 0.45 reaches up to 0.50 only
+    assert states(0.6, 0.45, 0.45, 0.6, 0.6, 0.6) == [
+        "-", "pending", "firing", "firing", "cleared", "cleared",
+    ]  # fmt: skip
+
+
+def test_a_single_odd_window_does_nothing_either_way() -> None:
+    assert states(0.6, 0.45, 0.6, 0.45, 0.6) == ["-", "pending", "-", "pending", "-"]
+    assert states(0.6, 0.4, 0.4, 0.6, 0.4, 0.4)[-1] == "firing"
+
+
+def test_intervals_that_touch_are_no_reason_to_roll_back() -> None:
+    assert states(0.6, 0.5, 0.5, 0.5) == ["-"] * 4  # up to 0.55, where the reference begins
+
+
+def test_windows_without_enough_labels_neither_fire_nor_clear() -> None:
+    assert states(0.6, 0.1, 0.1, 0.1, labelled=29) == ["-"] * 4
+    rows = [window(0, 0.6), window(1, 0.4), window(2, 0.9, labelled=3), window(3, 0.4)]
+    (alarm,) = find_alarms(rows, [ROLLBACK])
+    assert (alarm.state, alarm.since, alarm.value) == ("firing", 3, 0.4)
+
+
+def test_a_version_is_compared_with_the_champion_before_it() -> None:
+    rows = [
+        window(0, 0.6),
+        window(2, 0.3, version="v2", role="canary"),
+        window(3, 0.3, version="v2", role="canary"),
+        window(4, 0.58),
+    ]
+    (alarm,) = find_alarms(rows, [ROLLBACK])
+    assert (alarm.version, alarm.role, alarm.state) == ("v2", "canary", "firing")
+    assert find_alarms(rows[1:3], [ROLLBACK]) == []  # alone it has only itself
+
+
+def test_shares_need_no_labels() -> None:
+    rule = next(rule for rule in RULES if rule.name == "unparsable")
+    fields = vars(window(0, 0.5, labelled=0))
+    rows = [
+        Window(**{**fields, "end": float(i), "share_unparsable": share})
+        for i, share in enumerate((0.05, 0.19, 0.21, 0.21))
+    ]
+    assert [alarm.state for alarm in find_alarms(rows, [rule])] == ["firing"]
+    assert find_alarms(rows[:2], [rule]) == []
+
+
+def test_every_rule_has_its_page_and_every_page_its_rule(root: Path) -> None:
+    pages = {path.name for path in (root / "docs" / "runbooks").glob("*.md")}
+    assert pages == {Path(rule.runbook).name for rule in RULES}
+    done = CliRunner().invoke(cli.app, ["monitor", "rules", "--json"])
+    assert [row["name"] for row in json.loads(done.stdout)] == [rule.name for rule in RULES]
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> PredictionLog:
+    return PredictionLog(tmp_path / "monitor", window=100)
+
+
+def keep(log: PredictionLog, name: str, code: str | None, **fields: object) -> None:
+    given = {"version": "v1", "time": 1.0, **fields}
+    log.record(ServedPrediction(id=name, code=code, **given))  # type: ignore[arg-type]
+
+
+def test_one_label_judges_champion_and_shadow_and_their_difference(log: PredictionLog) -> None:
+    answers = {"a": ("I2510", "I2510"), "b": ("I259", "I2510"), "c": ("J189", None)}
+    for name, (champion, shadow) in answers.items():
+        keep(log, name, champion)
+        keep(log, name, shadow, version="v2", role="shadow")
+    assert log.label("a", "I25.10") == "stored" and log.label("b", "I25.10") == "stored"
+    report = build_report(log)
+    f1 = {(w["version"], w["role"]): w["hierarchical_f1"] for w in report["windows"]}
+    # champion: 3 of 3 nodes and 2 of 3; shadow: all right
+    assert f1 == {("v1", "champion"): pytest.approx(5 / 6), ("v2", "shadow"): 1.0}
+    (pair,) = report["pairs"]
+    assert (pair["version"], pair["other"], pair["num_pairs"]) == ("v2", "v1", 3)
+    assert pair["agreement_code"] == pytest.approx(1 / 3)
+    assert pair["agreement_category"] == pair["agreement_chapter"] == pytest.approx(2 / 3)
+    assert (pair["num_labelled"], pair["difference"]) == (2, pytest.approx(1 / 6))
+    json.dumps(report, allow_nan=False)
+
+
+def test_a_label_by_admission_holds_for_every_answer_to_it_early_or_late(
+    log: PredictionLog,
+) -> None:
+    assert log.label("hadm-1", "I10", by="admission") == "waiting"
+    keep(log, "a", "I10", admission_id="hadm-1")
+    keep(log, "b", "J189", admission_id="hadm-1")
+    keep(log, "c", "J189", admission_id="hadm-2")
+    assert log.counts()["num_labelled"] == 2 and log.counts()["num_waiting"] == 0
+    assert log.windows()[0].hierarchical_f1 == pytest.approx(0.5)
+    assert log.label("hadm-1", "I10", by="admission") == "unchanged"
+    assert log.label("hadm-1", "J18.9", by="admission") == "corrected"
+    assert log.windows()[0].hierarchical_f1 == pytest.approx(0.5)
+    assert log.label("a", "I10") == "stored"  # of the prediction itself, and later
+    assert log.windows()[0].hierarchical_f1 == 1.0
+    assert log.windows(as_of=0.5) == []
+
+
+def test_shares_and_confidence_are_of_all_answers(log: PredictionLog) -> None:
+    keep(log, "a", "I10", confidence=0.75)
+    keep(log, "b", None, reason="unknown_code", confidence=None)
+    keep(log, "c", None, reason="no_diagnosis")
+    keep(log, "d", "I10", confidence=0.25, subgroups={"sex": "F"}, num_prompt_tokens=9)
+    (found,) = log.windows()
+    assert (found.share_unparsable, found.share_nonexistent) == (0.5, 0.25)
+    assert found.mean_confidence == 0.5 and found.macro_f1_full is None
+
+
+def test_a_log_of_the_first_layout_is_moved_and_goes_on(tmp_path: Path) -> None:
+    (tmp_path / "monitor").mkdir()
+    file = sqlite3.connect(tmp_path / "monitor" / "predictions.sqlite")
+    file.executescript("""
+        CREATE TABLE predictions (
+            number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, version TEXT NOT NULL,
+            code TEXT, reason TEXT, time REAL NOT NULL);
+        CREATE TABLE labels (
+            number INTEGER PRIMARY KEY, id TEXT NOT NULL, code TEXT NOT NULL, time REAL NOT NULL);
+        CREATE INDEX labels_by_id ON labels (id, number);
+        CREATE INDEX predictions_by_version ON predictions (version, number);
+        INSERT INTO predictions VALUES (1, 'a', 'v1', 'I10', NULL, 5.0);
+        INSERT INTO labels VALUES (1, 'a', 'I10', 6.0);
+    """)
+    file.close()
+    for _ in range(2):
+        log = PredictionLog.existing(tmp_path / "monitor")
+        (found,) = log.windows()
+        assert (found.role, found.hierarchical_f1, found.num_labelled) == ("champion", 1.0, 1)
+    keep(log, "a", "J189", version="v2", role="shadow")
+    assert log.counts()["num_labelled"] == 2
