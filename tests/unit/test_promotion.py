@@ -25,8 +25,8 @@ from deepicd.errors import (
     PromotionError,
 )
 from deepicd.promotion.promote import promote_candidate
-from deepicd.promotion.registry import Registry
-from deepicd.records import Decision, Prediction
+from deepicd.promotion.registry import Registry, Titles
+from deepicd.records import Challenge, Decision, Prediction
 
 QUICK = PromotionConfig(num_bootstrap=100)
 
@@ -100,6 +100,34 @@ def test_aliases_follow_promotion_challenge_and_rollback(
         "registered", "promoted", "registered", "promoted", "registered",
         "challenger", "promoted", "rolled_back", "rolled_back",
     ]  # fmt: skip
+
+
+def test_a_challenge_says_how_and_ends_by_withdrawal_or_promotion(
+    registry: Registry, models: list[Path]
+) -> None:
+    registry.register(models[2], lineage={"trial": "t3"})
+    registry.challenge("v0003", reason="look", is_shadow=True)
+    assert registry.read_titles() == Titles("v0002", "v0001", Challenge("v0003", 0.0, True))
+    registry.challenge("v0003", reason="agrees", percent=10)
+    assert registry.read_titles().challenge == Challenge("v0003", 10.0)
+    registry.withdraw(reason="slow")
+    assert registry.read_titles().challenge is None and "challenger" not in registry.aliases()
+    with pytest.raises(PromotionError, match="no version is challenger"):
+        registry.withdraw(reason="again")
+    registry.challenge("v0003", reason="faster now", percent=50)
+    registry.promote("v0003", reason="won")
+    assert registry.read_titles() == Titles("v0003", "v0002", None)
+
+
+@pytest.mark.parametrize(
+    ("name", "percent", "match"),
+    [("champion", 5, "v0002 cannot challenge v0002"), ("v0001", 101, "between 0 and 100")],
+)
+def test_a_challenge_that_makes_no_sense_is_refused(
+    registry: Registry, name: str, percent: float, match: str
+) -> None:
+    with pytest.raises(PromotionError, match=match):
+        registry.challenge(name, reason="try", percent=percent)
 
 
 def test_the_same_model_with_the_same_lineage_is_one_version(
@@ -251,7 +279,7 @@ def snapshot(registry: Registry) -> tuple[list[str], dict[str, str]]:
     return names, registry.aliases()
 
 
-@pytest.mark.parametrize("verb", ["register", "promote", "rollback", "challenge"])
+@pytest.mark.parametrize("verb", ["register", "promote", "rollback", "challenge", "withdraw"])
 def test_a_kill_at_any_step_leaves_the_old_or_the_new_state(
     registry: Registry, models: list[Path], tmp_path: Path, verb: str
 ) -> None:
@@ -260,7 +288,10 @@ def test_a_kill_at_any_step_leaves_the_old_or_the_new_state(
         "promote": lambda r: r.promote("v0001", reason="back"),
         "rollback": lambda r: r.rollback(reason="worse"),
         "challenge": lambda r: r.challenge("v0001", reason="try"),
+        "withdraw": lambda r: r.withdraw(reason="slow"),
     }
+    if verb == "withdraw":
+        registry.challenge("v0001", reason="try")
     old = snapshot(registry)
     seen = []
     was_killed = True

@@ -26,6 +26,7 @@ NOUNS = {
     "sweep": "Run, watch and report a hyperparameter sweep.",
     "evaluate": "Score a model on a split of notes.",
     "promote": "Compare a candidate with the champion; make it champion if it wins.",
+    "challenge": "Try a version beside the champion, as shadow or canary.",
     "rollback": "Give the champion's alias back to the version before.",
     "registry": "List and verify model versions and their aliases.",
     "serve": "Put the champion behind an OpenAI-compatible endpoint.",

@@ -8,14 +8,13 @@ while it runs.
 
 import signal
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
-    from deepicd.serving import ServedModel, ServingSettings
+    from deepicd.serving import ServingSettings
 
 LOG_FACTORY = "deepicd.monitoring.log:PredictionLog"
 
@@ -38,40 +37,38 @@ def command(
     host: Annotated[str | None, typer.Option(help="Interface (default 127.0.0.1).")] = None,
     experiment: ExperimentOption = None,
     log: LogOption = None,
+    auto_rollback: Annotated[
+        bool, typer.Option(help="Let alarms roll the champion back and withdraw a challenger.")
+    ] = True,
 ) -> None:
     """Serve the champion until SIGTERM or Ctrl-C; follow promotions and rollbacks.
 
     Example: deepicd serve --registry runs/demo/registry --port 8000
     """
     from deepicd import serving
+    from deepicd.pipeline.live import Live, read_alarms_of, watch
+    from deepicd.promotion.registry import Registry
     from deepicd.serving.follow import follow
 
-    champion = champion_of(registry)
+    store = Registry(registry)
+    live = Live(store)
     settings = settings_of(registry, experiment, log=log, host=host, port=port)
-    model = champion()
-    typer.echo(f"loading {model.version} ...", err=True)
+    model = live.wanted().champion
+    say(f"loading {model.version} ...")
     with serving.start(model, settings) as endpoint:
         stopped = stop_on_signals()
-        typer.echo(f"{endpoint.version} answers at {endpoint.url} (Ctrl-C ends it)", err=True)
-        follow(endpoint, champion, stopped=stopped, report=lambda text: typer.echo(text, err=True))
+        say(f"{endpoint.version} answers at {endpoint.url} (Ctrl-C ends it)")
+        if auto_rollback and settings.log is not None:
+            kept = settings.log.arguments
+            alarms = read_alarms_of(Path(str(kept["path"])), int(str(kept["window"])))
+            options = {"stopped": stopped, "report": say}
+            threading.Thread(target=watch, args=(store, alarms), kwargs=options).start()
+        follow(endpoint, live, stopped=stopped, report=say)
 
 
-def champion_of(folder: Path) -> "Callable[[], ServedModel]":
-    """A function that names the present champion; files are verified when it is a new one."""
-    from deepicd.promotion.registry import CHAMPION, Registry
-    from deepicd.serving import ServedModel
-
-    registry = Registry(folder)
-    verified: dict[str, ServedModel] = {}
-
-    def champion() -> ServedModel:
-        name = registry.get(CHAMPION).name
-        if name not in verified:
-            version = registry.verify(name)
-            verified[name] = ServedModel(path=version.path, version=version.name)
-        return verified[name]
-
-    return champion
+def say(text: str) -> None:
+    """One line on standard error."""
+    typer.echo(text, err=True)
 
 
 def settings_of(
@@ -89,7 +86,8 @@ def settings_of(
     settings = ServingSettings.of_experiment(
         known, log=LogSettings(factory=LOG_FACTORY, arguments=arguments), port=port
     )
-    return settings if host is None else settings.model_copy(update={"host": host})
+    given = {"registry": registry.resolve(), **({} if host is None else {"host": host})}
+    return settings.model_copy(update=given)
 
 
 def stop_on_signals() -> threading.Event:

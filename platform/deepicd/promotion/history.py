@@ -17,14 +17,18 @@ from typing import Any
 
 from deepicd.checkpoints import write_atomically
 from deepicd.errors import PromotionError
+from deepicd.records import Challenge
 
-REGISTERED, GATED, CHALLENGER, PROMOTED, ROLLED_BACK = (
+REGISTERED, GATED, CHALLENGER, WITHDRAWN, PROMOTED, ROLLED_BACK = (
     "registered",
     "gated",
     "challenger",
+    "withdrawn",
     "promoted",
     "rolled_back",
 )
+
+_TRIED = ("percent", "is_shadow")
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,7 @@ class Event:
     time: float
     """Unix time in seconds."""
     kind: str
-    """registered, gated, challenger, promoted or rolled_back."""
+    """registered, gated, challenger, withdrawn, promoted or rolled_back."""
     version: str
     """The version that the event is about; for a roll-back the version that is champion again."""
     details: Mapping[str, Any]
@@ -53,6 +57,8 @@ class State:
     """Version → SHA-256 of its manifest, in order of registration."""
     aliases: dict[str, str] = field(default_factory=dict)
     """`champion`, `challenger` → version; absent where nobody holds the title."""
+    challenge: Challenge | None = None
+    """How the challenger is tried."""
     former: list[str] = field(default_factory=list)
     """Champions before the present one, the latest last; a roll-back takes from the end."""
 
@@ -113,7 +119,11 @@ def _apply(state: State, event: Event) -> None:
     if event.kind == REGISTERED:
         state.manifests[event.version] = event.details["manifest"]
     elif event.kind == CHALLENGER:
+        tried = {key: event.details[key] for key in _TRIED if key in event.details}
+        state.challenge = Challenge(event.version, **tried)
         state.aliases["challenger"] = event.version
+    elif event.kind == WITHDRAWN:
+        _end_challenge(state)
     elif event.kind in {PROMOTED, ROLLED_BACK}:
         if event.kind == ROLLED_BACK:
             state.former.pop()
@@ -121,7 +131,12 @@ def _apply(state: State, event: Event) -> None:
             state.former.append(state.aliases["champion"])
         state.aliases["champion"] = event.version
         if state.aliases.get("challenger") == event.version:
-            del state.aliases["challenger"]
+            _end_challenge(state)
+
+
+def _end_challenge(state: State) -> None:
+    del state.aliases["challenger"]
+    state.challenge = None
 
 
 def _digest(line: str) -> str:

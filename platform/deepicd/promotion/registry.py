@@ -31,7 +31,7 @@ from deepicd.locks import is_held
 from deepicd.promotion import history
 from deepicd.promotion.card import model_card
 from deepicd.promotion.history import Event, State
-from deepicd.records import Decision
+from deepicd.records import Challenge, Decision
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 ANY = "*"
@@ -39,6 +39,7 @@ ANY = "*"
 CARD = "README.md"
 
 _RESERVED = ".incoming-"
+_MOST_PERCENT = 100
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,16 @@ class Version:
     lineage: Mapping[str, Any]
     """Sweep, trial, step, data identity, code commit: whatever the registrant knew."""
     scores: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Titles:
+    """Who holds which title."""
+
+    champion: str | None
+    former: str | None
+    """Who becomes champion by a roll-back."""
+    challenge: Challenge | None
 
 
 class Registry:
@@ -140,11 +151,49 @@ class Registry:
                 self._append(history.REGISTERED, name, {"manifest": manifest})
         return self.get(name)
 
-    def challenge(self, name: str, *, reason: str) -> Event:
-        """Make a version the challenger: the one that is tried next."""
+    def challenge(
+        self, name: str, *, reason: str, percent: float = 0.0, is_shadow: bool = False
+    ) -> Event:
+        """Make a version the challenger, tried beside the champion in the way that
+        `records.Challenge` says; again to change the way.
+
+        Raises:
+            MissingError: nothing is called that.
+            CheckpointError: the version is damaged.
+            PromotionError: it is the champion, nobody is, or the share is none.
+        """
         version = self.verify(name).name
+        if not 0 <= percent <= _MOST_PERCENT:
+            raise PromotionError(
+                f"a challenger answers between 0 and 100 percent of the requests; got {percent:g}."
+            )
         with self._lock():
-            return self._append(history.CHALLENGER, version, {"reason": reason})
+            champion = self._state().aliases.get(CHAMPION)
+            if champion in {None, version}:
+                raise PromotionError(
+                    f"{version} cannot challenge {champion or 'nobody'} in {self.root}. Promote a "
+                    "version first, then let another one challenge it."
+                )
+            details = {"reason": reason, "percent": float(percent), "is_shadow": is_shadow}
+            return self._append(history.CHALLENGER, version, details)
+
+    def withdraw(self, *, reason: str) -> Event:
+        """End the challenge; the champion answers everything.
+
+        Raises:
+            PromotionError: nobody is challenger.
+        """
+        with self._lock():
+            version = self._state().aliases.get(CHALLENGER)
+            if version is None:
+                raise PromotionError(f"no version is challenger in {self.root}; nothing to end.")
+            return self._append(history.WITHDRAWN, version, {"reason": reason})
+
+    def read_titles(self) -> Titles:
+        """Who is champion, was champion before, and challenges, read in one go."""
+        state = self._state()
+        former = state.former[-1] if state.former else None
+        return Titles(state.aliases.get(CHAMPION), former, state.challenge)
 
     def record_decision(self, name: str, champion: str | None, decision: Decision) -> Event:
         """Note what the gate said about a version against the champion of that moment."""

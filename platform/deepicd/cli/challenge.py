@@ -1,0 +1,82 @@
+"""`deepicd challenge`: try a version beside the champion, as shadow or as canary.
+
+In: a registry and a version. Out: the registry's event; an endpoint that follows the registry
+changes by itself.
+"""
+
+import getpass
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from deepicd.cli.registry import JsonOption, RegistryOption
+
+if TYPE_CHECKING:
+    from deepicd.promotion.history import Event
+
+app = typer.Typer(no_args_is_help=True, help="Try a version beside the champion.")
+
+NameArgument = Annotated[str, typer.Argument(metavar="VERSION", help="Version to try.")]
+ReasonOption = Annotated[str, typer.Option(help="Why, for the audit log.")]
+
+
+@app.command()
+def shadow(
+    name: NameArgument,
+    registry: RegistryOption,
+    reason: ReasonOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Let VERSION answer a copy of every note; clients never see its answers.
+
+    Example: deepicd challenge shadow v0003 --registry runs/demo/registry
+    """
+    from deepicd.promotion.registry import Registry
+
+    event = Registry(registry).challenge(name, reason=_reason(reason), is_shadow=True)
+    _print(event, f"{event.version} shadows the champion", as_json=as_json)
+
+
+@app.command()
+def canary(
+    name: NameArgument,
+    registry: RegistryOption,
+    percent: Annotated[float, typer.Option(min=0, max=100, help="Of the requests.")] = 10.0,
+    is_shadow: Annotated[
+        bool, typer.Option("--shadow", help="And let it shadow the rest.")
+    ] = False,
+    reason: ReasonOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Let VERSION answer a share of the requests; again with another share to change it.
+
+    Example: deepicd challenge canary v0003 --percent 10 --registry runs/demo/registry
+    """
+    from deepicd.promotion.registry import Registry
+
+    event = Registry(registry).challenge(
+        name, reason=_reason(reason), percent=percent, is_shadow=is_shadow
+    )
+    _print(event, f"{event.version} answers {percent:g}% of the requests", as_json=as_json)
+
+
+@app.command()
+def end(registry: RegistryOption, reason: ReasonOption = "", as_json: JsonOption = False) -> None:
+    """Withdraw the challenger: the champion answers everything.
+
+    Example: deepicd challenge end --registry runs/demo/registry --reason "slow"
+    """
+    from deepicd.promotion.registry import Registry
+
+    event = Registry(registry).withdraw(reason=_reason(reason))
+    _print(event, f"{event.version} was withdrawn", as_json=as_json)
+
+
+def _reason(given: str) -> str:
+    return given or f"by {getpass.getuser()}"
+
+
+def _print(event: "Event", text: str, *, as_json: bool) -> None:
+    typer.echo(json.dumps(asdict(event)) if as_json else text)
