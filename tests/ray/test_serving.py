@@ -7,7 +7,6 @@ import dataclasses
 import json
 import os
 import re
-import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -19,35 +18,17 @@ import psutil
 import pytest
 import ray
 import torch
-from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from deepicd import serving
-from deepicd.config import ModelConfig
 from deepicd.errors import DeepICDError, MissingError
 from deepicd.prompts import prompt_token_ids, render_messages
 from deepicd.serving import EngineSettings, LogSettings, ServedModel, ServingSettings
-from deepicd.training.model import build_model
 
 PLANTED = "zebrafinch-sonata"
 NOTE = f"CHIEF COMPLAINT: chest pain on effort.\nPRESENT ILLNESS: {PLANTED}, two weeks."
 MAX_RESPONSE = 24
 TEXTS = ["Chest pain on effort, with hypertension and diabetes.", NOTE.replace(PLANTED, "worse")]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def build(folder: Path, seed: int) -> ServedModel:
-    config = ModelConfig(vocab_size=400, hidden_size=64, num_layers=2, num_heads=2)
-    build_model(config, TEXTS, folder, seed=seed)
-    weights = load_file(folder / "model.safetensors")
-    wider = {name: w * 12 if w.dim() == 2 else w for name, w in weights.items()}  # varied answers
-    save_file(wider, folder / "model.safetensors", {"format": "pt"})
-    return ServedModel(path=folder, version=f"version-{seed}")
 
 
 @dataclasses.dataclass
@@ -62,11 +43,11 @@ class Stage:
 
 
 @pytest.fixture(scope="module")
-def stage(tmp_path_factory) -> Iterator[Stage]:
+def stage(tmp_path_factory, find_port, build_served) -> Iterator[Stage]:
     folder = tmp_path_factory.mktemp("serving")
-    models = {seed: build(folder / f"model-{seed}", seed) for seed in (1, 3)}
+    models = {seed: build_served(folder / f"model-{seed}", TEXTS, seed=seed) for seed in (1, 3)}
     settings = ServingSettings(
-        port=free_port(),
+        port=find_port(),
         max_concurrent=4,
         max_body_bytes=20_000,
         max_prompt_tokens=256,
@@ -77,6 +58,7 @@ def stage(tmp_path_factory) -> Iterator[Stage]:
             arguments={"path": str(folder / "monitor"), "window": 100},
         ),
         metrics_period_s=1.0,
+        keep_former=False,
         engine=EngineSettings(kv_cache_bytes=64 << 20),
     )
     begun = time.monotonic()
@@ -247,8 +229,8 @@ def wait_for_metric(name: str) -> str:
     raise AssertionError(f"{name} did not appear at {url}")
 
 
-def test_a_version_that_cannot_be_loaded_changes_nothing(stage, tmp_path):
-    broken = build(tmp_path / "broken", 5)
+def test_a_version_that_cannot_be_loaded_changes_nothing(stage, build_served, tmp_path):
+    broken = build_served(tmp_path / "broken", TEXTS, seed=5)
     weights = broken.path / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:2000])
     before = engine_pids()

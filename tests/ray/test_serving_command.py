@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,12 +13,6 @@ import psutil
 from deepicd.config import ModelConfig
 from deepicd.promotion.registry import Registry
 from deepicd.training.model import build_model
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def register(registry: Registry, folder: Path, *, seed: int) -> str:
@@ -42,11 +35,11 @@ def wait_for_version(http: httpx.Client, name: str, process: subprocess.Popen[by
     raise AssertionError(f"{name} does not answer; last seen: {seen}; exit {process.poll()}")
 
 
-def test_the_champion_is_served_followed_and_gone_after_sigterm(tmp_path):
+def test_the_champion_is_served_followed_and_gone_after_sigterm(find_port, tmp_path):
     registry = Registry(tmp_path / "run" / "registry")
     first, second = (register(registry, tmp_path / f"m{seed}", seed=seed) for seed in (1, 2))
     registry.promote(first, reason="test")
-    port = free_port()
+    port = find_port()
     command = [sys.executable, "-m", "deepicd", "serve", "--registry", str(registry.root)]
     log = tmp_path / "serve.log"
     with log.open("wb") as output:

@@ -11,9 +11,7 @@ from typer.testing import CliRunner
 
 from deepicd.cli import app
 from deepicd.errors import DataError, MissingError, ServingError
-from deepicd.serving import ServedModel
 from deepicd.serving.client import Client, find_notes, read_note
-from deepicd.serving.follow import follow
 
 REPLY = {
     "code": "I10", "code_dotted": "I10", "title": "Essential [primary] hypertension",
@@ -106,34 +104,3 @@ def test_missing_and_empty_paths_are_refused(tmp_path):
     (tmp_path / "empty.txt").write_text(" \n")
     with pytest.raises(DataError, match="is empty"):
         read_note(tmp_path / "empty.txt")
-
-
-class Endpoint:
-    """The part of an endpoint that `follow` uses."""
-
-    def __init__(self, broken: str) -> None:
-        self.version, self.url, self.broken = "v1", "http://test", broken
-        self.tried: list[str] = []
-
-    def deploy(self, model: ServedModel) -> None:
-        self.tried.append(model.version)
-        if model.version == self.broken:
-            raise ServingError("cannot be loaded")
-        self.version = model.version
-
-
-def test_a_new_champion_is_deployed_and_a_broken_one_is_tried_once(monkeypatch):
-    monkeypatch.setattr("deepicd.serving.follow.PERIOD_S", 0.0)
-    champions = iter(["v1", "v2", "v2", "bad", "bad", "bad", "v1"])
-    endpoint, stopped, lines = Endpoint("bad"), threading.Event(), []
-
-    def champion() -> ServedModel:
-        name = next(champions, None)
-        if name is None:
-            stopped.set()
-            name = endpoint.version
-        return ServedModel(path=Path("x"), version=name)
-
-    follow(endpoint, champion, stopped=stopped, report=lines.append)  # type: ignore[arg-type]
-    assert endpoint.tried == ["v2", "bad", "v1"] and endpoint.version == "v1"
-    assert "v2 goes on answering: cannot be loaded" in lines

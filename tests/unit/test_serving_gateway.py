@@ -4,16 +4,17 @@ import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator
+from typing import Any
 
 import httpx
 import pytest
 
-from deepicd.records import ServedPrediction, Window
-from deepicd.serving.gateway import build_app
+from deepicd.records import ServedPrediction
+from deepicd.serving.gateway import Gateway, build_app
 from deepicd.serving.guard import hash_token
 from deepicd.serving.keeper import LogKeeper
 from deepicd.serving.problems import RefusedError
-from deepicd.serving.protocols import Generation, Head, TooLong
+from deepicd.serving.protocols import Choice, Generation, Head, TooLong
 from deepicd.serving.settings import ServingSettings
 
 RIGHT = "Chest pain on effort.</think>\n<diagnosis>I25.10</diagnosis>"
@@ -29,12 +30,16 @@ class ScriptedEngine:
         self.text = text
         self.samples = samples
         self.asked: list[tuple[str, int]] = []
+        self.constrained: list[bool] = []
         self.gate: asyncio.Event | None = None
         self.error: Exception | None = None
         self.readme: str | None = "# v1"
 
-    async def generate(self, note: str, num_samples: int) -> Generation | TooLong:
+    async def generate(
+        self, note: str, num_samples: int, *, is_constrained: bool = False
+    ) -> Generation | TooLong:
         self.asked.append((note, num_samples))
+        self.constrained.append(is_constrained)
         if self.error is not None:
             raise self.error
         if self.gate is not None:
@@ -45,6 +50,8 @@ class ScriptedEngine:
         return Generation(self.text, samples, (1, 2, 3), 5 * (1 + len(samples)), False)
 
     async def forward(self, method: str, path: str, body: bytes) -> AsyncIterator[Head | bytes]:
+        if self.error is not None:
+            raise self.error
         yield Head(200, (("content-type", "text/event-stream"), ("server", "inner")))
         if path == "/v1/models":
             yield json.dumps({"data": [{"id": "v1"}, {"id": "deepicd"}]}).encode()
@@ -59,8 +66,28 @@ class ScriptedEngine:
         if self.error is not None:
             raise self.error
 
-    def current(self) -> "ScriptedEngine":
-        return self
+
+class ScriptedSwitch:
+    """Champion, and a challenger where a test sets one."""
+
+    def __init__(self, champion: ScriptedEngine) -> None:
+        self.engine = champion
+        self.canary: ScriptedEngine | None = None
+        self.shadowing: ScriptedEngine | None = None
+
+    def choose(self, request_id: str) -> Choice:
+        if self.canary is not None and request_id.startswith("canary"):
+            return Choice(self.canary, "canary")
+        return Choice(self.engine, "champion")
+
+    def champion(self) -> ScriptedEngine:
+        return self.engine
+
+    def shadow(self) -> ScriptedEngine | None:
+        return self.shadowing
+
+    def describe(self) -> list[dict[str, str | float]]:
+        return [{"version": self.engine.version, "role": "champion", "percent": 100.0}]
 
 
 class MemoryLog:
@@ -80,12 +107,12 @@ class MemoryLog:
     def rows(self) -> list[tuple[str, str, str | None, str | None]]:
         return [(kept.id, kept.version, kept.code, kept.reason) for kept in self.kept]
 
-    def label(self, prediction_id, code, *, time) -> str:
-        self.labels[prediction_id] = code
+    def label(self, key, code, *, time, by) -> str:
+        self.labels[f"{by} {key}"] = code
         return "stored"
 
-    def windows(self) -> list[Window]:
-        return [Window("v1", 1.0, 2.0, len(self.rows), len(self.labels), 0.5, 0.25, 0.75)]
+    def report(self) -> dict[str, Any]:
+        return {"windows": [{"version": "v1", "num_predictions": len(self.rows)}]}
 
 
 class Front:
@@ -93,11 +120,14 @@ class Front:
 
     def __init__(self, *, tokens: dict[str, str] | None = None, **settings) -> None:
         self.engine = ScriptedEngine()
+        self.switch = ScriptedSwitch(self.engine)
         self.log = MemoryLog()
+        self.observed: list[tuple[str, int]] = []
+        given = ServingSettings(**settings)
         app = build_app(
-            self.engine,
-            LogKeeper(self.log),
-            ServingSettings(**settings),
+            Gateway(self.switch, LogKeeper(self.log), given),
+            given,
+            observe=lambda role, status, seconds: self.observed.append((role, status)),
             tokens={hash_token(token): scope for token, scope in (tokens or {}).items()},
         )
         self.http = httpx.AsyncClient(
@@ -355,8 +385,10 @@ def test_a_bug_is_logged_by_type_and_place_only(caplog):
 def test_labels_are_kept_in_canonical_form():
     front = Front()
     reply = front.post("/v1/labels", {"prediction_id": "abc", "code": "i25.10"})
-    assert reply.status_code == 202 and front.log.labels == {"abc": "I2510"}
-    assert reply.json() == {"prediction_id": "abc", "code": "I2510", "outcome": "stored"}
+    assert reply.status_code == 202 and front.log.labels == {"prediction abc": "I2510"}
+    assert reply.json() == {
+        "prediction_id": "abc", "admission_id": None, "code": "I2510", "outcome": "stored",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("code", ["I25", "I25.99", "pain", " "])
@@ -367,12 +399,105 @@ def test_a_label_must_be_a_billable_code(code):
     assert not front.log.labels
 
 
-def test_monitor_gives_the_windows():
-    front = Front()
-    front.post("/v1/diagnoses", {"note": "x"})
+def test_monitor_gives_the_logs_report_who_is_served_and_what_was_decided(tmp_path):
+    models = tmp_path / "registry"
+    models.mkdir()
+    first = {"number": 1, "time": 5.0, "kind": "promoted", "version": "v1", "previous": ""}
+    line = json.dumps({**first, "details": {"reason": "won", "champion": None}})
+    (models / "history.jsonl").write_text(line + "\n")
+    front = Front(registry=models)
+    front.post("/v1/diagnoses", {"note": "Pain."})
     body = front.get("/v1/monitor").json()
-    assert body["status"] == "on"
-    assert body["windows"][0]["hierarchical_f1"] == 0.5 and body["windows"][0]["version"] == "v1"
+    assert body["status"] == "on" and body["windows"] == [{"version": "v1", "num_predictions": 1}]
+    assert body["served"] == [{"version": "v1", "role": "champion", "percent": 100.0}]
+    (decision,) = body["decisions"]
+    assert decision == {
+        "number": 1, "time": 5.0, "kind": "promoted", "version": "v1", "reason": "won",
+    }  # fmt: skip
+    (models / "history.jsonl").write_text("no event\n")
+    assert front.get("/v1/monitor").json()["decisions"] == []
+
+
+def test_constrained_answers_are_asked_for_by_request_or_by_setting():
+    front = Front(is_constrained=True)
+    front.post("/v1/diagnoses", {"note": "Pain."})
+    front.post("/v1/diagnoses", {"note": "Pain.", "constrained": False})
+    assert front.engine.constrained == [True, False]
+    short = Front(max_response_tokens=24)
+    reply = short.post("/v1/diagnoses", {"note": "Pain.", "constrained": True})
+    assert reply.status_code == 422 and "max_response_tokens >= 56" in reply.json()["detail"]
+
+
+def test_a_label_may_come_by_the_admission():
+    front = Front()
+    body = {"note": "Pain.", "admission_id": "hadm-7", "subgroups": {"sex": "F"}}
+    front.post("/v1/diagnoses", body)
+    (kept,) = front.log.kept
+    assert (kept.admission_id, kept.subgroups, kept.role) == ("hadm-7", {"sex": "F"}, "champion")
+    reply = front.post("/v1/labels", {"admission_id": "hadm-7", "code": "I10"})
+    assert reply.status_code == 202 and front.log.labels == {"admission hadm-7": "I10"}
+    both = {"admission_id": "hadm-7", "prediction_id": "p", "code": "I10"}
+    assert front.post("/v1/labels", both).status_code == 422
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"admission_id": f"{PLANTED} of a note"},
+        {"subgroups": {"zodiac": "virgo"}},
+        {"subgroups": {"sex": PLANTED * 10}},
+        {"note": None, "notes": ["a", "b"], "admission_id": "hadm-7"},
+    ],
+)
+def test_what_could_be_text_is_no_identifier_and_is_not_repeated(odd):
+    reply = Front().post("/v1/diagnoses", {"note": "Pain.", **odd})
+    assert reply.status_code == 422 and PLANTED not in reply.text
+
+
+def test_a_canary_answers_its_share_under_its_own_name():
+    front = Front()
+    front.switch.canary = ScriptedEngine(OTHER)
+    front.switch.canary.version = "v2"
+    reply = front.post("/v1/diagnoses", {"note": "P."}, headers={"x-request-id": "canary-1"})
+    assert reply.json()["model_version"] == "v2" and reply.headers["x-model-role"] == "canary"
+    assert reply.headers["x-request-id"] == "canary-1"
+    other = front.post("/v1/diagnoses", {"note": "P."}, headers={"x-request-id": "no word!"})
+    assert other.headers["x-model-role"] == "champion"
+    assert other.headers["x-request-id"] != "no word!"
+    assert [kept.role for kept in front.log.kept] == ["canary", "champion"]
+    assert front.observed == [("canary", 200), ("champion", 200)]
+
+
+@pytest.mark.parametrize("path", ["/v1/diagnoses", "/v1/chat/completions"])
+def test_the_champion_answers_for_a_canary_that_is_down(path):
+    front = Front()
+    front.switch.canary = ScriptedEngine()
+    front.switch.canary.error = RefusedError("down", status=503)
+    body = {"note": "P."} if path == "/v1/diagnoses" else {"model": "deepicd"}
+    reply = front.post(path, body, headers={"x-request-id": "canary-1"})
+    assert reply.status_code == 200 and reply.headers["x-model-role"] == "champion"
+    front.engine.error = RefusedError("down too", status=503)
+    assert front.post(path, body, headers={"x-request-id": "canary-1"}).status_code == 503
+
+
+def test_a_shadow_answers_the_same_note_under_the_same_id_and_costs_nothing_when_it_fails():
+    front = Front(max_shadow=1)
+    front.switch.shadowing = shadow = ScriptedEngine(OTHER)
+    shadow.version = "v2"
+
+    async def ask(text: str) -> dict[str, Any]:
+        reply = await front.http.post("/v1/diagnoses", json={"note": text})
+        await asyncio.sleep(0.01)
+        return reply.json()
+
+    body = asyncio.run(ask("Pain."))
+    assert [(kept.version, kept.role, kept.code) for kept in front.log.kept] == [
+        ("v1", "champion", "I2510"), ("v2", "shadow", "I10"),
+    ]  # fmt: skip
+    assert {kept.id for kept in front.log.kept} == {body["prediction_id"]}
+    assert shadow.asked == front.engine.asked
+    shadow.error = RefusedError("down", status=503)
+    assert asyncio.run(ask("Again."))["code"] == "I2510" and len(front.log.kept) == 3
 
 
 def test_a_full_disk_costs_no_reply_and_is_said():
@@ -390,7 +515,8 @@ def test_a_full_disk_costs_no_reply_and_is_said():
 
 def test_without_a_log_labels_are_refused_and_monitor_says_off():
     engine = ScriptedEngine()
-    app = build_app(engine, LogKeeper(None), ServingSettings())
+    settings = ServingSettings()
+    app = build_app(Gateway(ScriptedSwitch(engine), LogKeeper(None), settings), settings)
 
     async def ask() -> tuple[httpx.Response, httpx.Response]:
         async with httpx.AsyncClient(
@@ -401,4 +527,4 @@ def test_without_a_log_labels_are_refused_and_monitor_says_off():
 
     label, monitor = asyncio.run(ask())
     assert label.status_code == 503 and "prediction log" in label.json()["detail"]
-    assert monitor.json() == {"status": "off", "windows": []}
+    assert monitor.json()["status"] == "off" and "windows" not in monitor.json()

@@ -2,7 +2,8 @@
 
 In: paths and the endpoint's address. Out: one reply a note, in the order of the paths, as the typed
 route gives it, with its `source`. Decided here: a note that is refused becomes a row with `error`
-and the rest goes on; a busy endpoint (429, 503) is asked again after the time it names.
+and the rest goes on; a busy endpoint (429, 503) is asked again after the time it names, and one
+that has answered before and is gone (its front restarts) once a second for a while.
 """
 
 import os
@@ -21,7 +22,9 @@ from deepicd.errors import DataError, MissingError, ServingError
 SUFFIXES = (".txt", ".md", ".note")
 """Files that are taken from a folder; a file that is named is taken whatever its name."""
 STDIN = "-"
-MAX_ATTEMPTS = 20
+MAX_ATTEMPTS = 30
+PAUSE_S = 1.0
+"""Between two attempts to reach an endpoint that has answered before."""
 BUSY = (429, 503)
 
 
@@ -41,12 +44,17 @@ class Client:
             ServingError: the endpoint cannot be reached, or refuses the note.
         """
         with self._open() as http:
-            return self._ask(http, {"note": note, **options})
+            reply = self._send(_Session(http), {"note": note, **options})
+        if reply.is_error:
+            raise ServingError(explain(reply))
+        answer: dict[str, Any] = reply.json()
+        return answer
 
     def diagnose_files(self, paths: Sequence[Path], **options: Any) -> Iterator[dict[str, Any]]:
         """One row a note, in order. Raises ServingError when the endpoint cannot be reached."""
         with self._open() as http, ThreadPoolExecutor(self.num_concurrent) as threads:
-            yield from threads.map(lambda path: self._ask_file(http, path, options), paths)
+            session = _Session(http)
+            yield from threads.map(lambda path: self._ask_file(session, path, options), paths)
 
     def _open(self) -> httpx.Client:
         headers = {"authorization": f"Bearer {self.token}"} if self.token else {}
@@ -54,37 +62,43 @@ class Client:
             base_url=self.url, headers=headers, timeout=self.timeout_s, trust_env=False
         )
 
-    def _ask_file(self, http: httpx.Client, path: Path, options: Any) -> dict[str, Any]:
+    def _ask_file(self, session: "_Session", path: Path, options: Any) -> dict[str, Any]:
         source = str(path)
         try:
             body = {"note": read_note(path), **options}
         except DataError as error:
             return {"source": source, "error": str(error)}
-        reply = self._send(http, body)
+        reply = self._send(session, body)
         if reply.is_error:
             return {"source": source, "error": explain(reply)}
         return {"source": source, **reply.json()}
 
-    def _ask(self, http: httpx.Client, body: dict[str, Any]) -> dict[str, Any]:
-        reply = self._send(http, body)
-        if reply.is_error:
-            raise ServingError(explain(reply))
-        answer: dict[str, Any] = reply.json()
-        return answer
-
-    def _send(self, http: httpx.Client, body: dict[str, Any]) -> httpx.Response:
-        for _ in range(MAX_ATTEMPTS):
+    def _send(self, session: "_Session", body: dict[str, Any]) -> httpx.Response:
+        for attempt in range(MAX_ATTEMPTS):
+            is_last = attempt == MAX_ATTEMPTS - 1
             try:
-                reply = http.post("/v1/diagnoses", json=body)
+                reply = session.http.post("/v1/diagnoses", json=body)
             except httpx.TransportError as error:
-                raise ServingError(
-                    f"no endpoint answers at {self.url} ({type(error).__name__}). Start one with "
-                    "deepicd serve, or name another with --url."
-                ) from error
+                if is_last or not session.has_answered:
+                    raise ServingError(
+                        f"no endpoint answers at {self.url} ({type(error).__name__}). Start one "
+                        "with deepicd serve, or name another with --url."
+                    ) from error
+                time.sleep(PAUSE_S)
+                continue
+            session.has_answered = True
             if reply.status_code not in BUSY:
                 break
             time.sleep(float(reply.headers.get("retry-after", "1")))
         return reply
+
+
+@dataclass
+class _Session:
+    """Connections to an endpoint, and whether it ever answered."""
+
+    http: httpx.Client
+    has_answered: bool = False
 
 
 def explain(reply: httpx.Response) -> str:

@@ -1,9 +1,10 @@
 """The two classes that Ray Serve runs: the gateway (one light process) and an engine per version.
 
-In: settings as plain JSON, and for the gateway, as `user_config`, the name of the application whose
-engine answers now. Out: replicas. Decided here: the pointer is Serve's own `user_config`, so it
-outlives a restart of the gateway and reaches every replica of it; windows are published again and
-again as gauges, because a gauge that is set once vanishes from Ray's metrics with its process.
+In: settings as plain JSON, and for the gateway, as `user_config`, the `routing.Targets`: which
+applications' engines answer now. Out: replicas. Decided here: the pointer is Serve's own
+`user_config`, so it outlives a restart of the gateway and reaches every replica of it; a note whose
+replica died under it is answered by the next one; the monitor's report is published again and again
+as gauges, because a gauge that is set once vanishes from Ray's metrics with its process.
 """
 
 import asyncio
@@ -13,16 +14,16 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from ray import serve
-from ray.exceptions import RayError
+from ray.exceptions import RayActorError, RayError
 from ray.serve.exceptions import RayServeException
-from ray.serve.metrics import Gauge
 
-from deepicd.records import Window
 from deepicd.serving.engine import VllmEngine
-from deepicd.serving.gateway import build_app, not_ready, unavailable
+from deepicd.serving.gateway import Gateway, build_app, not_ready, unavailable
 from deepicd.serving.guard import Guard
 from deepicd.serving.keeper import LogKeeper
-from deepicd.serving.protocols import Engine, Generation, Head, TooLong, open_log
+from deepicd.serving.metrics import RayMetrics
+from deepicd.serving.protocols import Choice, Engine, Generation, Head, TooLong, open_log
+from deepicd.serving.routing import Target, Targets
 from deepicd.serving.settings import ServedModel, ServingSettings
 
 GATEWAY_APP = "deepicd"
@@ -34,16 +35,21 @@ logger = logging.getLogger("ray.serve")
 class RemoteEngine:
     """An engine in another process, by Serve's handle; a `protocols.Engine`."""
 
-    def __init__(self, app_name: str, version: str) -> None:
-        self.version = version
-        self._app_name = app_name
+    def __init__(self, target: Target) -> None:
+        self.version = target.version
+        self._app_name = target.app
         self._handle: Any = None
 
-    async def generate(self, note: str, num_samples: int) -> Generation | TooLong:
+    async def generate(
+        self, note: str, num_samples: int, *, is_constrained: bool = False
+    ) -> Generation | TooLong:
         """See `protocols.Engine`. Raises RefusedError 503 while the engine is down."""
         with self._translated():
-            handle = await self._connect()
-            reply: Generation | TooLong = await handle.generate.remote(note, num_samples)
+            ask = (await self._connect()).generate.remote
+            try:
+                reply: Generation | TooLong = await ask(note, num_samples, is_constrained)
+            except RayActorError:  # its process died; the seeds make a second answer the same
+                reply = await ask(note, num_samples, is_constrained)
             return reply
 
     async def forward(self, method: str, path: str, body: bytes) -> AsyncIterator[Head | bytes]:
@@ -99,64 +105,59 @@ class GatewayDeployment:
         self._settings = ServingSettings.model_validate(settings)
         self._tokens = tokens
         self._keeper = LogKeeper(open_log(self._settings.log))
-        self._engine: Engine | None = None
-        self._gauges = WindowGauges()
+        self._targets: Targets | None = None
+        self._engines: dict[Target, RemoteEngine] = {}
+        self._metrics = RayMetrics()
         self._publisher: asyncio.Task[None] | None = None
 
-    def reconfigure(self, target: dict[str, str]) -> None:
-        """Point at another engine; requests under way keep theirs."""
-        self._engine = RemoteEngine(target["app"], target["version"])
+    def reconfigure(self, targets: dict[str, Any]) -> None:
+        """Point at other engines; requests under way keep theirs."""
+        self._targets = Targets.model_validate(targets)
+        named = (self._targets.champion, self._targets.challenger)
+        wanted = [target for target in named if target is not None]
+        self._engines = {
+            target: self._engines.get(target) or RemoteEngine(target) for target in wanted
+        }
 
-    def current(self) -> Engine:
+    def choose(self, request_id: str) -> Choice:
         """See `protocols.Switch`."""
-        if self._engine is None:
+        target, role = self._pointed().choose(request_id)
+        return Choice(self._engines[target], role)
+
+    def champion(self) -> Engine:
+        """See `protocols.Switch`."""
+        return self._engines[self._pointed().champion]
+
+    def shadow(self) -> Engine | None:
+        """See `protocols.Switch`."""
+        target = self._pointed().shadow
+        return None if target is None else self._engines[target]
+
+    def describe(self) -> list[dict[str, str | float]]:
+        """See `protocols.Switch`."""
+        return self._pointed().describe()
+
+    def _pointed(self) -> Targets:
+        if self._targets is None:
             raise not_ready()
-        return self._engine
+        return self._targets
 
     async def __serve_build_asgi_app__(self) -> Guard:
         """The ASGI application; Serve calls this once the replica is made."""
+        gateway = Gateway(self, self._keeper, self._settings)
         if self._settings.log is not None:
-            self._publisher = asyncio.create_task(self._publish())
-        return build_app(self, self._keeper, self._settings, tokens=self._tokens)
+            self._publisher = asyncio.create_task(self._publish(gateway))
+        return build_app(
+            gateway, self._settings, tokens=self._tokens, observe=self._metrics.observe
+        )
 
-    async def _publish(self) -> None:
+    async def _publish(self, gateway: Gateway) -> None:
         while True:
             try:
-                self._gauges.set(await self._keeper.windows())
+                self._metrics.publish(await gateway.monitor())
             except Exception as error:  # the wall of monitoring: serving goes on
                 logger.error("windows are not being published: %s", type(error).__name__)
             await asyncio.sleep(self._settings.metrics_period_s)
-
-
-class WindowGauges:
-    """The latest window of each version as Prometheus gauges (Ray adds the prefix `ray_`)."""
-
-    def __init__(self) -> None:
-        self._f1 = Gauge(
-            "deepicd_hierarchical_f1",
-            description="Hierarchical F1 of the latest window: bound is value, low or high.",
-            tag_keys=("version", "bound"),
-        )
-        self._predictions = Gauge(
-            "deepicd_window_predictions",
-            description="Predictions in the latest window; kind is all or labelled.",
-            tag_keys=("version", "kind"),
-        )
-
-    def set(self, windows: Any) -> None:
-        """Publish the latest window of every version."""
-        latest: dict[str, Window] = {}
-        for window in windows:
-            if window.version not in latest or window.end >= latest[window.version].end:
-                latest[window.version] = window
-        for version, window in latest.items():
-            bounds = {"value": window.hierarchical_f1, "low": window.low, "high": window.high}
-            for bound, number in bounds.items():
-                if number is not None:
-                    self._f1.set(number, tags={"version": version, "bound": bound})
-            counts = {"all": window.num_predictions, "labelled": window.num_labelled}
-            for kind, count in counts.items():
-                self._predictions.set(count, tags={"version": version, "kind": kind})
 
 
 @serve.deployment(
@@ -177,9 +178,11 @@ class EngineDeployment:
             ServedModel.model_validate(model), ServingSettings.model_validate(settings)
         )
 
-    async def generate(self, note: str, num_samples: int) -> Generation | TooLong:
+    async def generate(
+        self, note: str, num_samples: int, is_constrained: bool
+    ) -> Generation | TooLong:
         """See `protocols.Engine`."""
-        return await self._engine.generate(note, num_samples)
+        return await self._engine.generate(note, num_samples, is_constrained=is_constrained)
 
     async def forward(self, method: str, path: str, body: bytes) -> AsyncIterator[Head | bytes]:
         """See `protocols.Engine`."""

@@ -1,12 +1,14 @@
-"""Start the endpoint, change the version that answers, stop it: the driver's side.
+"""Start the endpoint, change who answers, stop it: the driver's side.
 
-In: a `ServedModel` and `ServingSettings`. Out: `Endpoint`. Works inside a Ray that the caller has
+In: `ServedModel`s and `ServingSettings`. Out: `Endpoint`. Works inside a Ray that the caller has
 initialised and then leaves it running; else starts a local one and ends it.
 
-Decided here: a new version is an application of its own, started beside the present one; the
-gateway is pointed at it only when it is healthy; the old one is then drained and deleted. The
-gateway's code version is held constant, so that moving the pointer reconfigures its replica and
-does not restart it. A version that cannot be loaded leaves everything as it was.
+Decided here: every version is an application of its own, started beside the present ones; the
+gateway is pointed at it only when it is healthy; who is no longer needed is then drained and
+deleted. The engine of the champion before is kept while memory has room for it and one more
+(`room`), so that a roll-back only moves the pointer. The gateway's code version is held constant,
+so that moving the pointer reconfigures its replica and does not restart it. A version that cannot
+be loaded leaves everything as it was.
 """
 
 import logging
@@ -14,12 +16,14 @@ import os
 import re
 import socket
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
 from deepicd.errors import ConfigError, ServingError
 from deepicd.serving.guard import ADMIN, LABEL, QUERY, hash_token
+from deepicd.serving.room import check_room, count_cpus, has_room
+from deepicd.serving.routing import Target, Targets
 from deepicd.serving.settings import ServedModel, ServingSettings
 from deepicd.session import connect
 
@@ -40,33 +44,88 @@ class Endpoint:
     """A running endpoint."""
 
     url: str
-    version: str
-    """Name of the version that answers."""
     settings: ServingSettings
-    app_name: str
-    """Serve application of that version's engine."""
+    targets: Targets
+    """Who answers."""
     owns_ray: bool
     """True when stopping ends Ray too."""
+    engines: dict[str, str] = field(default_factory=dict)
+    """Version → Serve application, of every engine that runs; the latest used last."""
 
-    def deploy(self, model: ServedModel) -> None:
-        """Let another version answer, without a request failing; returns when it does.
+    @property
+    def version(self) -> str:
+        """The champion's name."""
+        return self.targets.champion.version
+
+    def deploy(
+        self,
+        champion: ServedModel,
+        challenger: ServedModel | None = None,
+        *,
+        percent: float = 0.0,
+        is_shadow: bool = False,
+    ) -> None:
+        """Let other versions answer, without a request failing; returns when they do.
+
+        Args:
+            champion: answers what the challenger does not.
+            challenger: tried beside it; None for nobody.
+            percent: of the requests, which the challenger answers as canary.
+            is_shadow: the challenger answers copies too.
 
         Raises:
-            MissingError: the folder holds no model.
-            ServingError: the version could not be loaded; the present one goes on answering.
+            MissingError: a folder holds no model.
+            CapacityError: memory has no room for a further engine.
+            ServingError: a version could not be loaded; those before go on answering.
         """
-        from ray import serve
-
         from deepicd.serving.engine import check_model, max_prompt_tokens
 
-        check_model(model)
-        max_prompt_tokens(model, self.settings)
+        wanted = [model for model in (champion, challenger) if model is not None]
+        for model in wanted:
+            check_model(model)
+            max_prompt_tokens(model, self.settings)
+        for model in wanted:
+            self._start(model)
+        targets = Targets(
+            champion=self._target(champion),
+            challenger=None if challenger is None else self._target(challenger),
+            percent=percent,
+            is_shadow=is_shadow,
+        )
+        former = self.targets.champion.version
+        _run([_gateway_target(self.settings, targets)], targets.champion.app)
+        self.targets = targets
+        time.sleep(SETTLE_S)
+        self._end_idle(former, champion)
+
+    def _target(self, model: ServedModel) -> Target:
+        return Target(app=self.engines[model.version], version=model.version)
+
+    def _start(self, model: ServedModel) -> None:
+        """An engine of that version, unless it runs already."""
+        if model.version in self.engines:
+            return
+        if not has_room(model, self.settings):
+            self._end(self._idle())
+        check_room(model, self.settings)
         app_name = _engine_app_name(model)
         _run([_engine_target(model, self.settings, app_name)], app_name)
-        _run([_gateway_target(self.settings, app_name, model.version)], app_name)
-        old, self.app_name, self.version = self.app_name, app_name, model.version
-        time.sleep(SETTLE_S)
-        serve.delete(old)
+        self.engines[model.version] = app_name
+
+    def _idle(self) -> set[str]:
+        named = (self.targets.champion, self.targets.challenger)
+        return {*self.engines} - {target.version for target in named if target is not None}
+
+    def _end_idle(self, former: str, like: ServedModel) -> None:
+        self._end(self._idle() - {former})
+        if not (self.settings.keep_former and has_room(like, self.settings)):
+            self._end(self._idle())
+
+    def _end(self, versions: set[str]) -> None:
+        from ray import serve
+
+        for version in versions:
+            serve.delete(self.engines.pop(version))
 
     def stop(self) -> None:
         """See `stop`."""
@@ -97,9 +156,7 @@ def start(model: ServedModel, settings: ServingSettings) -> Endpoint:
     check_model(model)
     max_prompt_tokens(model, settings)
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
-    engine = settings.engine
-    num_cpus = max(os.cpu_count() or 1, int(2 * engine.num_replicas * engine.num_cpus) + 1)
-    owns_ray = connect(num_cpus=num_cpus)
+    owns_ray = connect(num_cpus=count_cpus(settings))
     try:
         check_gpus(settings.engine, ray.cluster_resources().get("GPU", 0))
         _refuse_second_endpoint(serve)
@@ -108,13 +165,15 @@ def start(model: ServedModel, settings: ServingSettings) -> Endpoint:
             http_options={"host": settings.host, "port": settings.port},
             logging_config={"log_level": "WARNING", "enable_access_log": False},
         )
-        app_name = _engine_app_name(model)
-        targets = [
-            _engine_target(model, settings, app_name),
-            _gateway_target(settings, app_name, model.version),
-        ]
-        _run(targets, app_name)
-        endpoint = Endpoint(_url(settings), model.version, settings, app_name, owns_ray)
+        target = Target(app=_engine_app_name(model), version=model.version)
+        targets = Targets(champion=target)
+        _run(
+            [_engine_target(model, settings, target.app), _gateway_target(settings, targets)],
+            target.app,
+        )
+        endpoint = Endpoint(
+            _url(settings), settings, targets, owns_ray, engines={target.version: target.app}
+        )
         _wait_until_answering(endpoint)
     except BaseException:
         _shut_down(owns_ray)
@@ -192,13 +251,13 @@ def _engine_target(model: ServedModel, settings: ServingSettings, app_name: str)
     return serve.RunTarget(app, name=app_name, route_prefix=None)
 
 
-def _gateway_target(settings: ServingSettings, app_name: str, version: str) -> Any:
+def _gateway_target(settings: ServingSettings, targets: Targets) -> Any:
     from ray import serve
 
     from deepicd.serving.deployments import GATEWAY_APP, GatewayDeployment
 
     deployment = GatewayDeployment.options(  # type: ignore[attr-defined]
-        user_config={"app": app_name, "version": version},
+        user_config=targets.model_dump(mode="json"),
         ray_actor_options={"num_cpus": 0},
         version="1",
         _internal=True,  # Serve keeps `version` to itself; with a new one the replica restarts

@@ -17,7 +17,6 @@ Decided here:
 import asyncio
 import json
 import os
-import uuid
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
@@ -25,6 +24,7 @@ from deepicd.errors import CapacityError, ConfigError, MissingError, ServingErro
 from deepicd.promotion.registry import CARD
 from deepicd.prompts import CHAT_TEMPLATE, PromptEncoder
 from deepicd.records import Limits
+from deepicd.serving.completions import Answers
 from deepicd.serving.problems import explain_validation, openai_error
 from deepicd.serving.protocols import Generation, Head, TooLong
 from deepicd.serving.settings import EngineSettings, ServedModel, ServingSettings
@@ -49,6 +49,7 @@ class VllmEngine:
         longest = max_prompt_tokens(model, settings)
         limits = Limits(longest, settings.max_response_tokens, settings.overlong)
         self._encoder = PromptEncoder.of_model(model.path, limits)
+        self._answers = Answers(client, model.path, settings)
 
     @classmethod
     async def start(cls, model: ServedModel, settings: ServingSettings) -> "VllmEngine":
@@ -71,43 +72,27 @@ class VllmEngine:
             ) from error
         return cls(client, app, model=model, settings=settings)
 
-    async def generate(self, note: str, num_samples: int) -> Generation | TooLong:
+    async def generate(
+        self, note: str, num_samples: int, *, is_constrained: bool = False
+    ) -> Generation | TooLong:
         """Answer one note greedily and by sampling; both draw on one cached prompt."""
         (prompt,) = self._encoder.encode([note])
         ids = prompt.token_ids
         if ids is None:
             return TooLong(prompt.num_tokens, self._encoder.max_tokens)
+        complete = self._answers.complete_constrained if is_constrained else self._answers.complete
         greedy, sampled = await asyncio.gather(
-            self._complete(ids, num_samples=1, temperature=0.0),
-            self._complete(ids, num_samples=num_samples, temperature=self._settings.temperature),
+            complete(ids, num_samples=1, temperature=0.0),
+            complete(ids, num_samples=num_samples, temperature=self._settings.temperature),
         )
         return Generation(
             text=greedy[0].text,
-            samples=tuple(output.text for output in sampled),
+            samples=tuple(answer.text for answer in sampled),
             prompt_token_ids=tuple(ids),
-            num_completion_tokens=sum(len(o.token_ids) for o in [*greedy, *sampled]),
-            is_truncated=greedy[0].finish_reason == "length",
+            num_completion_tokens=sum(answer.num_tokens for answer in [*greedy, *sampled]),
+            is_truncated=greedy[0].is_truncated,
             is_note_cut=prompt.is_cut,
         )
-
-    async def _complete(self, ids: list[int], *, num_samples: int, temperature: float) -> list[Any]:
-        from vllm import SamplingParams
-        from vllm.sampling_params import RequestOutputKind
-
-        if num_samples == 0:
-            return []
-        parameters = SamplingParams(
-            n=num_samples,
-            temperature=temperature,
-            seed=self._settings.seed,
-            max_tokens=self._settings.max_response_tokens,
-            output_kind=RequestOutputKind.FINAL_ONLY,
-        )
-        outputs: list[Any] = []
-        stream = self._client.generate({"prompt_token_ids": ids}, parameters, uuid.uuid4().hex)
-        async for output in stream:
-            outputs = output.outputs
-        return outputs
 
     async def forward(self, method: str, path: str, body: bytes) -> AsyncIterator[Head | bytes]:
         """Reply of vLLM's OpenAI server; closing the iterator cancels the generation."""

@@ -3,19 +3,24 @@
 In: HTTP requests. Out: typed replies, or vLLM's own for the OpenAI routes. No Ray and no vLLM here,
 so the whole front runs in a test.
 
-Decided here: a request keeps the engine that was current when it began; the name of the version is
-in the header `x-model-version` of every generated reply; a prediction log that cannot be written is
-said in `/v1/monitor` and `/healthz`, and never costs a reply.
+Decided here: a request keeps the engine that was chosen when it began, except that the champion
+answers where a canary is down; version and role are in the headers `x-model-version` and
+`x-model-role` of every generated reply, and the request's id, which decides between champion and
+canary, in `x-request-id`; a shadow answers after the client has its reply, at most
+`max_shadow` at a time, and is left out when it cannot keep up; a prediction log that cannot be
+written is said in `/v1/monitor` and `/healthz`, and never costs a reply.
 """
 
 import asyncio
 import json
+import logging
 import time
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from http import HTTPStatus
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -23,11 +28,15 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from starlette.exceptions import HTTPException
 
 from deepicd import codes
+from deepicd.errors import PromotionError
+from deepicd.promotion.registry import Registry
 from deepicd.records import ServedPrediction
-from deepicd.serving.guard import Guard, Tokens, internal_error
+from deepicd.serving.completions import MIN_CONSTRAINED_TOKENS
+from deepicd.serving.guard import ROLE_HEADER, Guard, Tokens, internal_error
 from deepicd.serving.keeper import LogKeeper
+from deepicd.serving.metrics import Observe
 from deepicd.serving.problems import OPENAI_PATHS, RefusedError, explain_validation
-from deepicd.serving.protocols import Engine, Head, Switch, TooLong
+from deepicd.serving.protocols import Choice, Engine, Generation, Head, Switch, TooLong
 from deepicd.serving.replies import (
     Diagnoses,
     Diagnosis,
@@ -37,9 +46,15 @@ from deepicd.serving.replies import (
     Refusal,
     build_diagnosis,
 )
+from deepicd.serving.routing import CHAMPION, REQUEST_ID, SHADOW, request_id_of
 from deepicd.serving.settings import ServingSettings
 
 VERSION_HEADER = "x-model-version"
+NUM_DECISIONS = 20
+"""Latest events of the registry in `/v1/monitor`."""
+Role = Literal["champion", "canary", "shadow"]
+
+logger = logging.getLogger("deepicd.serving")
 
 
 class Gateway:
@@ -49,104 +64,162 @@ class Gateway:
         self._switch = switch
         self._keeper = keeper
         self._settings = settings
+        self._shadows: set[asyncio.Task[None]] = set()
 
     async def diagnose(
-        self, request: DiagnosisRequest, response: Response
+        self, body: DiagnosisRequest, request: Request, response: Response
     ) -> Diagnosis | Diagnoses:
         """Code one admission note, or each of a batch."""
-        if request.min_confidence is not None and self._num_samples(request) == 0:
+        if body.min_confidence is not None and self._num_samples(body) == 0:
             raise RefusedError(
                 "min_confidence needs samples, and this endpoint takes none by itself. Send "
                 "num_samples.",
                 status=422,
             )
-        engine = self._switch.current()
-        response.headers[VERSION_HEADER] = engine.version
-        if request.note is not None:
-            return await self._answer(engine, request, request.note)
-        answers = (self._try(engine, request, note) for note in request.notes or ())
+        request_id = request_id_of(request.headers)
+        choice = self._switch.choose(request_id)
+        try:
+            reply = await self._diagnose(choice, body)
+        except RefusedError as refused:
+            choice = self._replace(choice, refused)
+            reply = await self._diagnose(choice, body)
+        response.headers.update(_headers(choice, request_id))
+        return reply
+
+    def _replace(self, choice: Choice, refused: RefusedError) -> Choice:
+        """The champion, in the place of a canary that is down; else the refusal stands."""
+        if choice.role == CHAMPION or refused.status < HTTPStatus.INTERNAL_SERVER_ERROR:
+            raise refused
+        return Choice(self._switch.champion(), CHAMPION)
+
+    async def _diagnose(self, choice: Choice, body: DiagnosisRequest) -> Diagnosis | Diagnoses:
+        if body.note is not None:
+            return await self._answer(choice, body, body.note)
+        answers = (self._try(choice, body, note) for note in body.notes or ())
         return Diagnoses(diagnoses=list(await asyncio.gather(*answers)))
 
-    def _num_samples(self, request: DiagnosisRequest) -> int:
-        wanted = request.num_samples
+    def _num_samples(self, body: DiagnosisRequest) -> int:
+        wanted = body.num_samples
         return self._settings.num_samples if wanted is None else wanted
 
-    async def _answer(self, engine: Engine, request: DiagnosisRequest, note: str) -> Diagnosis:
-        generation = await engine.generate(note, self._num_samples(request))
+    async def _generate(
+        self, engine: Engine, body: DiagnosisRequest, note: str
+    ) -> Generation | TooLong:
+        wanted = body.is_constrained
+        is_constrained = self._settings.is_constrained if wanted is None else wanted
+        if is_constrained and self._settings.max_response_tokens < MIN_CONSTRAINED_TOKENS:
+            raise RefusedError(
+                f"constrained answers need max_response_tokens >= {MIN_CONSTRAINED_TOKENS}, and "
+                f"this endpoint has {self._settings.max_response_tokens}. Send constrained = "
+                "false.",
+                status=422,
+            )
+        return await engine.generate(note, self._num_samples(body), is_constrained=is_constrained)
+
+    async def _answer(self, choice: Choice, body: DiagnosisRequest, note: str) -> Diagnosis:
+        generation = await self._generate(choice.engine, body, note)
         if isinstance(generation, TooLong):
             raise refuse_too_long(generation)
         prediction_id = uuid.uuid4().hex
         reply = build_diagnosis(
-            generation, request, note, version=engine.version, prediction_id=prediction_id
+            generation, body, note, version=choice.engine.version, prediction_id=prediction_id
         )
-        await self._keeper.record(
-            ServedPrediction(
-                id=prediction_id,
-                version=engine.version,
-                time=time.time(),
-                code=reply.code,
-                reason=reply.reason,
-                confidence=reply.confidence,
-                num_prompt_tokens=reply.usage.prompt_tokens,
-            )
-        )
+        await self._keeper.record(served_prediction(reply, body, choice.role))
+        if choice.role == CHAMPION:
+            self._begin_shadow(body, note, prediction_id)
         return reply
 
-    async def _try(
-        self, engine: Engine, request: DiagnosisRequest, note: str
-    ) -> Diagnosis | Refusal:
+    async def _try(self, choice: Choice, body: DiagnosisRequest, note: str) -> Diagnosis | Refusal:
         """A note that is refused costs a batch no other one; an engine that is down does."""
         try:
-            return await self._answer(engine, request, note)
+            return await self._answer(choice, body, note)
         except RefusedError as refused:
             if refused.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
                 raise
             return Refusal(status=refused.status, detail=refused.detail)
 
+    def _begin_shadow(self, body: DiagnosisRequest, note: str, prediction_id: str) -> None:
+        engine = self._switch.shadow()
+        if engine is None or len(self._shadows) >= self._settings.max_shadow:
+            return
+        task = asyncio.create_task(self._shadow(engine, body, note, prediction_id=prediction_id))
+        self._shadows.add(task)
+        task.add_done_callback(self._shadows.discard)
+
+    async def _shadow(
+        self, engine: Engine, body: DiagnosisRequest, note: str, *, prediction_id: str
+    ) -> None:
+        """Keep what the shadow answers to the same note; never costs a client anything."""
+        try:
+            generation = await self._generate(engine, body, note)
+        except RefusedError:
+            return  # its engine is down, and the endpoint's log says so
+        if isinstance(generation, Generation):
+            reply = build_diagnosis(
+                generation, body, note, version=engine.version, prediction_id=prediction_id
+            )
+            await self._keeper.record(served_prediction(reply, body, SHADOW))
+
     async def card(self) -> Response:
         """Model card of the version that answers."""
-        engine = self._switch.current()
+        engine = self._switch.champion()
         if (text := await engine.card()) is None:
             raise RefusedError("this version has no model card (README.md).", status=404)
         return Response(text, media_type="text/markdown", headers={VERSION_HEADER: engine.version})
 
-    async def label(self, request: LabelRequest) -> LabelReply:
+    async def label(self, body: LabelRequest) -> LabelReply:
         """Keep the code that turned out to be right."""
-        code = codes.normalise(request.code)
+        code = codes.normalise(body.code)
         if not codes.is_billable(code):
             raise RefusedError(
                 "code: is not a billable ICD-10-CM code. Send one like I25.10, with or without "
                 "its dot.",
                 status=422,
             )
-        outcome = await self._keeper.label(request.prediction_id, code)
-        return LabelReply(prediction_id=request.prediction_id, code=code, outcome=outcome)
+        if body.prediction_id is not None:
+            outcome = await self._keeper.label(body.prediction_id, code)
+        else:
+            outcome = await self._keeper.label(body.admission_id or "", code, by="admission")
+        return LabelReply(
+            prediction_id=body.prediction_id,
+            admission_id=body.admission_id,
+            code=code,
+            outcome=outcome,
+        )
 
     async def monitor(self) -> dict[str, Any]:
-        """Hierarchical F1 by window and version, and whether predictions are being kept."""
-        return {"status": self._keeper.status, "windows": await self._keeper.windows()}
+        """Who is served, what was decided, how good it is, and whether that is being watched."""
+        decisions = await asyncio.to_thread(read_decisions, self._settings.registry)
+        return {
+            "status": self._keeper.status,
+            "served": self._switch.describe(),
+            "decisions": decisions,
+            **await self._keeper.report(),
+        }
 
     async def health(self) -> dict[str, str]:
-        """200 while the current version can answer."""
-        engine = self._switch.current()
+        """200 while the champion can answer."""
+        engine = self._switch.champion()
         await engine.check_health()
         return {"status": "ok", "model_version": engine.version, "monitor": self._keeper.status}
 
     async def forward(self, request: Request) -> Response:
         """Hand an OpenAI request to vLLM and its reply back, piece by piece."""
-        engine = self._switch.current()
-        pieces = engine.forward(request.method, request.url.path, await request.body())
-        head = await anext(pieces, None)
-        if not isinstance(head, Head):
-            raise RefusedError("the engine gave no reply; try again", status=502)
+        request_id, body = request_id_of(request.headers), await request.body()
+        choice = self._switch.choose(request_id)
+        try:
+            head, pieces = await _begin(choice.engine, request, body)
+        except RefusedError as refused:
+            choice = self._replace(choice, refused)
+            head, pieces = await _begin(choice.engine, request, body)
         kept = {k: v for k, v in head.headers if k.lower() in ("content-type", "content-length")}
         return StreamingResponse(
-            _bodies(pieces), head.status, headers={**kept, VERSION_HEADER: engine.version}
+            _bodies(pieces), head.status, headers={**kept, **_headers(choice, request_id)}
         )
 
     async def retrieve(self, name: str) -> Response:
         """One entry of `/v1/models`, which vLLM's server has no route for."""
-        pieces = self._switch.current().forward("GET", "/v1/models", b"")
+        pieces = self._switch.champion().forward("GET", "/v1/models", b"")
         body = b"".join([piece async for piece in pieces if isinstance(piece, bytes)])
         for entry in json.loads(body)["data"]:
             if entry["id"] == name:
@@ -154,6 +227,63 @@ class Gateway:
         raise RefusedError(
             "no model of that name answers; /v1/models lists those that do.", status=404
         )
+
+
+async def _begin(
+    engine: Engine, request: Request, body: bytes
+) -> tuple[Head, AsyncIterator[Head | bytes]]:
+    pieces = engine.forward(request.method, request.url.path, body)
+    head = await anext(pieces, None)
+    if not isinstance(head, Head):
+        raise RefusedError("the engine gave no reply; try again", status=502)
+    return head, pieces
+
+
+def _headers(choice: Choice, request_id: str) -> dict[str, str]:
+    return {
+        VERSION_HEADER: choice.engine.version,
+        ROLE_HEADER: choice.role,
+        REQUEST_ID: request_id,
+    }
+
+
+def served_prediction(reply: Diagnosis, body: DiagnosisRequest, role: Role) -> ServedPrediction:
+    """What the prediction log keeps of a reply: no text."""
+    return ServedPrediction(
+        id=reply.prediction_id,
+        version=reply.model_version,
+        time=time.time(),
+        code=reply.code,
+        reason=reply.reason,
+        role=role,
+        confidence=reply.confidence,
+        num_prompt_tokens=reply.usage.prompt_tokens,
+        admission_id=body.admission_id,
+        subgroups={str(name): group for name, group in (body.subgroups or {}).items()},
+    )
+
+
+def read_decisions(registry: Path | None) -> list[dict[str, Any]]:
+    """The latest events of a registry, newest first; none without one, or while it cannot be read:
+    it must not cost the view of everything else.
+    """
+    if registry is None:
+        return []
+    try:
+        events = Registry(registry).events()
+    except (PromotionError, OSError) as error:
+        logger.error("the registry cannot be read: %s", type(error).__name__)
+        return []
+    return [
+        {
+            "number": event.number,
+            "time": event.time,
+            "kind": event.kind,
+            "version": event.version,
+            "reason": event.details.get("reason") or "; ".join(event.details.get("reasons", ())),
+        }
+        for event in reversed(events[-NUM_DECISIONS:])
+    ]
 
 
 def refuse_too_long(note: TooLong) -> RefusedError:
@@ -167,10 +297,13 @@ def refuse_too_long(note: TooLong) -> RefusedError:
 
 
 def build_app(
-    switch: Switch, keeper: LogKeeper, settings: ServingSettings, *, tokens: Tokens | None = None
+    gateway: Gateway,
+    settings: ServingSettings,
+    *,
+    tokens: Tokens | None = None,
+    observe: Observe | None = None,
 ) -> Guard:
-    """The whole front as one ASGI application."""
-    gateway = Gateway(switch, keeper, settings)
+    """The whole front as one ASGI application; `observe` is told of every request that ended."""
     app = FastAPI(title="DeepICD Platform", docs_url=None, redoc_url=None)
     app.add_api_route("/healthz", gateway.health, methods=["GET"])
     app.add_api_route("/v1/diagnoses", gateway.diagnose, methods=["POST"])
@@ -190,6 +323,7 @@ def build_app(
         max_concurrent=settings.max_concurrent,
         max_body_bytes=settings.max_body_bytes,
         tokens=tokens,
+        observe=observe,
     )
 
 

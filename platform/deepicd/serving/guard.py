@@ -10,10 +10,12 @@ import hashlib
 import hmac
 import json
 import logging
+import time
 import traceback
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
+from deepicd.serving.metrics import Observe
 from deepicd.serving.problems import RefusedError
 
 Message = MutableMapping[str, Any]
@@ -23,6 +25,9 @@ App = Callable[[Message, Receive, Send], Awaitable[None]]
 
 OPEN_PATHS = ("/healthz",)
 """Answered without a token and outside the limit, so that a busy endpoint is not taken for dead."""
+
+ROLE_HEADER = "x-model-role"
+"""Header of a reply: as what the version answered."""
 
 logger = logging.getLogger("deepicd.serving")
 
@@ -50,12 +55,19 @@ class Guard:
     """ASGI application around another one."""
 
     def __init__(
-        self, app: App, *, max_concurrent: int, max_body_bytes: int, tokens: Tokens | None
+        self,
+        app: App,
+        *,
+        max_concurrent: int,
+        max_body_bytes: int,
+        tokens: Tokens | None,
+        observe: Observe | None = None,
     ) -> None:
         self._app = app
         self._max_concurrent = max_concurrent
         self._max_body_bytes = max_body_bytes
         self._tokens = tokens
+        self._observe = observe or (lambda role, status, seconds: None)
         self._num_in_flight = 0
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -64,9 +76,12 @@ class Guard:
             await self._app(scope, receive, send)
             return
         is_begun = is_whole = False
+        status, role, begun = 500, "", time.monotonic()
 
         async def watched_send(message: Message) -> None:
-            nonlocal is_begun, is_whole
+            nonlocal is_begun, is_whole, status, role
+            if message["type"] == "http.response.start":
+                status, role = message["status"], _header(message, ROLE_HEADER.encode())
             is_begun = True
             is_whole = message["type"] == "http.response.body" and not message.get("more_body")
             await send(message)
@@ -74,13 +89,16 @@ class Guard:
         try:
             await self._admit(scope, receive, watched_send)
         except RefusedError as problem:
-            await _refuse(problem, scope["path"], send)
+            await _refuse(problem, scope["path"], watched_send)
         except Exception as error:
             _log_bug(error, scope["path"])
             if is_begun and not is_whole:
                 raise RefusedError("the reply broke off", status=500) from None
             if not is_begun:
-                await _refuse(internal_error(), scope["path"], send)
+                await _refuse(internal_error(), scope["path"], watched_send)
+        finally:
+            if scope["path"] not in OPEN_PATHS:
+                self._observe(role, status, time.monotonic() - begun)
 
     async def _admit(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["path"] in OPEN_PATHS:
@@ -161,8 +179,9 @@ def _replay(body: bytes, receive: Receive) -> Receive:
     return replayed
 
 
-def _header(scope: Message, name: bytes) -> str:
-    return next((v.decode("latin-1") for k, v in scope["headers"] if k.lower() == name), "")
+def _header(message: Message, name: bytes) -> str:
+    """Of a request's scope, or of the start of a reply."""
+    return next((v.decode("latin-1") for k, v in message["headers"] if k.lower() == name), "")
 
 
 def _log_bug(error: Exception, path: str) -> None:

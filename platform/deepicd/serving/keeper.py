@@ -1,6 +1,6 @@
 """Keeps the prediction log off the event loop, and keeps serving when the log fails.
 
-In: answers and labels. Out: windows. Decided here: one thread does all reading and writing, so a
+In: answers and labels. Out: a report. Decided here: one thread does all reading and writing, so a
 log needs no locks; a failed write makes the keeper `blind` (said in `/healthz` and `/v1/monitor`)
 until one succeeds, and is logged once, without its message.
 """
@@ -8,12 +8,12 @@ until one succeeds, and is logged once, without its message.
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, Literal, TypeVar
 
 from deepicd.errors import CodeError, DataError
-from deepicd.records import ServedPrediction, Window
+from deepicd.records import ServedPrediction
 from deepicd.serving.problems import RefusedError
 from deepicd.serving.protocols import PredictionLog
 
@@ -51,7 +51,9 @@ class LogKeeper:
         else:
             self._is_blind = False
 
-    async def label(self, prediction_id: str, code: str) -> str:
+    async def label(
+        self, key: str, code: str, *, by: Literal["prediction", "admission"] = "prediction"
+    ) -> str:
         """Keep one label; returns what became of it in a word.
 
         Raises:
@@ -60,7 +62,7 @@ class LogKeeper:
         log = self._require_log()
         now = time.time()
         try:
-            return await self._run(lambda: log.label(prediction_id, code, time=now))
+            return await self._run(lambda: log.label(key, code, time=now, by=by))
         except (CodeError, DataError):
             raise RefusedError(
                 "the label is not accepted: send the prediction_id of a reply and a billable "
@@ -76,12 +78,12 @@ class LogKeeper:
                 headers={"retry-after": "30"},
             ) from None
 
-    async def windows(self) -> Sequence[Window]:
-        """Windows of the log; none without a log."""
+    async def report(self) -> dict[str, Any]:
+        """The log's report; empty without a log."""
         log = self._log
         if log is None:
-            return []
-        return await self._run(log.windows)
+            return {}
+        return await self._run(log.report)
 
     async def _run(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)

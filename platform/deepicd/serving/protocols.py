@@ -4,13 +4,13 @@ The gateway is written against these, so that its routes run and are tested with
 and so that the monitoring room stays unknown here: its log comes in as an import path.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Protocol
+from typing import Any, Literal, Protocol
 
 from deepicd.errors import ConfigError
-from deepicd.records import ServedPrediction, Window
+from deepicd.records import ServedPrediction
 from deepicd.serving.settings import LogSettings
 
 
@@ -53,8 +53,12 @@ class Engine(Protocol):
 
     version: str
 
-    async def generate(self, note: str, num_samples: int) -> Generation | TooLong:
-        """Answer one note greedily, and `num_samples` times by sampling."""
+    async def generate(
+        self, note: str, num_samples: int, *, is_constrained: bool = False
+    ) -> Generation | TooLong:
+        """Answer one note greedily, and `num_samples` times by sampling; constrained answers end in
+        a billable code whatever the model would rather say.
+        """
 
     def forward(self, method: str, path: str, body: bytes) -> AsyncIterator[Head | bytes]:
         """Reply of vLLM's own OpenAI server: a `Head`, then the body in pieces."""
@@ -66,11 +70,28 @@ class Engine(Protocol):
         """Return when the engine can answer; raise otherwise."""
 
 
-class Switch(Protocol):
-    """Says which engine answers now."""
+@dataclass(frozen=True)
+class Choice:
+    """Who answers a request, and as what."""
 
-    def current(self) -> Engine:
-        """The engine for a request that begins now. Raises ServingError before the first one."""
+    engine: Engine
+    role: Literal["champion", "canary"]
+
+
+class Switch(Protocol):
+    """Says which engines answer now. Each method raises RefusedError before the first version."""
+
+    def choose(self, request_id: str) -> Choice:
+        """Who answers a request that begins now; the same for the same id."""
+
+    def champion(self) -> Engine:
+        """Who answers where a canary cannot."""
+
+    def shadow(self) -> Engine | None:
+        """Who answers a copy of the request; None for nobody."""
+
+    def describe(self) -> list[dict[str, str | float]]:
+        """Rows of `version`, `role` and `percent`."""
 
 
 class PredictionLog(Protocol):
@@ -79,14 +100,16 @@ class PredictionLog(Protocol):
     def record(self, prediction: ServedPrediction) -> None:
         """Keep one answer."""
 
-    def label(self, prediction_id: str, code: str, *, time: float) -> str:
+    def label(
+        self, key: str, code: str, *, time: float, by: Literal["prediction", "admission"]
+    ) -> str:
         """Keep one late label, also of an unknown id; returns what became of it in a word.
 
         Raises DataError or CodeError for an id or a code that it cannot take.
         """
 
-    def windows(self) -> Sequence[Window]:
-        """Hierarchical F1 by window and version."""
+    def report(self) -> dict[str, Any]:
+        """What `/v1/monitor` shows, JSON-ready; `windows` are its hierarchical F1 by window."""
 
 
 def open_log(settings: LogSettings | None) -> PredictionLog | None:

@@ -34,6 +34,9 @@ def _require_text(note: str) -> str:
 
 Note = Annotated[str, AfterValidator(_require_text)]
 """Text of an admission note."""
+Identifier = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}$")]
+Attribute = Literal["sex", "age_band", "race", "insurance"]
+Group = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._+/-]{0,39}$")]
 
 
 class Body(BaseModel):
@@ -56,10 +59,18 @@ class DiagnosisRequest(Body):
         default=False, validation_alias=AliasChoices("include_evidence", "evidence")
     )
     """True adds the places in the note that the reasoning repeats."""
+    is_constrained: bool | None = Field(
+        default=None, validation_alias=AliasChoices("is_constrained", "constrained")
+    )
+    """True: the answers end in a billable code; None takes the server's."""
     include_token_ids: bool = False
     """True adds the ids of the prompt that the model was shown."""
     num_samples: int | None = Field(default=None, ge=0, le=64)
     """Answers sampled beside the greedy one; 0 gives no confidence; None takes the server's."""
+    admission_id: Identifier | None = None
+    """Your own identifier of the admission; a label may come by it. Kept in the prediction log."""
+    subgroups: dict[Attribute, Group] | None = None
+    """For monitoring by subgroup, for example {"sex": "F", "age_band": "60-69"}."""
     min_confidence: float | None = Field(default=None, gt=0, le=1)
     """Share of all answers that must agree; `agreed` then says on what. Needs samples."""
 
@@ -73,22 +84,33 @@ class DiagnosisRequest(Body):
     def _require_one(self) -> "DiagnosisRequest":
         if (self.note is None) == (self.notes is None):
             raise ValueError("must hold either note, an admission note, or notes, a list of them")
+        if self.notes is not None and (self.admission_id or self.subgroups):
+            raise ValueError("admission_id and subgroups belong to one note; send it as note")
         return self
 
 
 class LabelRequest(Body):
     """A late label."""
 
-    prediction_id: str = Field(min_length=1, max_length=100)
+    prediction_id: Identifier | None = None
     """As the reply gave it."""
+    admission_id: Identifier | None = None
+    """As you gave it with the note; the label holds for every answer to that admission."""
     code: str = Field(min_length=1, max_length=16)
     """ICD-10-CM code, with or without its dot."""
+
+    @model_validator(mode="after")
+    def _require_one(self) -> "LabelRequest":
+        if (self.prediction_id is None) == (self.admission_id is None):
+            raise ValueError("must hold either prediction_id or admission_id")
+        return self
 
 
 class LabelReply(Body):
     """What was kept."""
 
-    prediction_id: str
+    prediction_id: str | None
+    admission_id: str | None = None
     code: str
     """Canonical."""
     outcome: str

@@ -93,10 +93,19 @@ class ServingSettings(Part):
     """A note with a longer prompt loses words, which the reply says, or is refused."""
     num_samples: int = Field(default=8, ge=0, le=64)
     """Sampled answers beside the greedy one, from which confidence and top-k are counted."""
+    is_constrained: bool = False
+    """Answers of the typed route end in a billable code, unless a request says otherwise."""
     temperature: float = Field(default=0.9, gt=0)
     """Temperature of those samples; that of training."""
     seed: int = Field(default=1, ge=0)
     """Seed of those samples: the same note gets the same reply."""
+    max_shadow: int = Field(default=8, ge=1)
+    """Notes that a shadow answers at the same time; what comes beyond that it does not see."""
+    registry: Path | None = None
+    """Registry whose latest events `/v1/monitor` shows; None shows none."""
+    keep_former: bool = True
+    """Keep the engine of the version before, where memory has room for it and one more: a
+    roll-back then only moves the pointer."""
     log: LogSettings | None = None
     """None keeps no predictions; labels are then refused and `/v1/monitor` says so."""
     metrics_period_s: float = Field(default=5.0, gt=0)

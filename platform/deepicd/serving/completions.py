@@ -1,0 +1,109 @@
+"""Prompt token ids → answers of vLLM's engine, free or constrained to end in a billable code.
+
+In: token ids of one prompt. Out: `Completed` answers. Decided here: a constrained answer is made in
+two steps. First the reasoning, which may hold anything but `<` and leaves room for the code; then
+the code, drawn under a grammar of all billable codes and nothing else. So a note can change what is
+said, and never the form of the answer, and an answer that would have run into the token limit still
+names a code.
+"""
+
+import asyncio
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer
+
+from deepicd import codes
+from deepicd.serving.settings import ServingSettings
+
+THINK_END, OPEN, CLOSE = "</think>", "\n<diagnosis>", "</diagnosis>"
+_REASONING = r"[^<]*</think>"
+_CODE_TOKENS = 24
+"""Room for the tags before a code, and for a code with its tag, were each character a token."""
+MIN_CONSTRAINED_TOKENS = 2 * _CODE_TOKENS + 8
+"""Shortest `max_response_tokens` that leaves a constrained answer some reasoning."""
+
+
+@dataclass(frozen=True)
+class Completed:
+    """One answer, after the `<think>` prefill."""
+
+    text: str
+    num_tokens: int
+    """Tokens that the engine generated for it."""
+    is_truncated: bool
+    """It, or its reasoning, ran into the token limit."""
+
+
+class Answers:
+    """Answers of one engine."""
+
+    def __init__(self, client: Any, model: Path, settings: ServingSettings) -> None:
+        self._client = client
+        self._settings = settings
+        self._tokeniser = Tokenizer.from_file(str(model / "tokenizer.json"))
+
+    async def complete(
+        self, ids: Sequence[int], *, num_samples: int, temperature: float
+    ) -> list[Completed]:
+        """Answers as the model gives them."""
+        options = {"n": num_samples, "max_tokens": self._settings.max_response_tokens}
+        return await self._ask(ids, temperature, **options) if num_samples else []
+
+    async def complete_constrained(
+        self, ids: Sequence[int], *, num_samples: int, temperature: float
+    ) -> list[Completed]:
+        """Answers whose reasoning is free and whose code exists."""
+        if not num_samples:
+            return []
+        room = self._settings.max_response_tokens - 2 * _CODE_TOKENS
+        reasoned = await self._ask(
+            ids,
+            temperature,
+            n=num_samples,
+            max_tokens=room,
+            structured_outputs=_grammar(_REASONING),
+        )
+        ended = (self._name_code(ids, one, temperature) for one in reasoned)
+        return list(await asyncio.gather(*ended))
+
+    async def _name_code(
+        self, ids: Sequence[int], reasoned: Completed, temperature: float
+    ) -> Completed:
+        text = reasoned.text.removesuffix(THINK_END) + THINK_END + OPEN
+        shown = [*ids, *self._tokeniser.encode(text, add_special_tokens=False).ids]
+        grammar = _grammar(codes.billable_pattern() + CLOSE)
+        (code,) = await self._ask(
+            shown, temperature, n=1, max_tokens=_CODE_TOKENS, structured_outputs=grammar
+        )
+        return Completed(
+            text + code.text, reasoned.num_tokens + code.num_tokens, reasoned.is_truncated
+        )
+
+    async def _ask(self, ids: Sequence[int], temperature: float, **options: Any) -> list[Completed]:
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+
+        parameters = SamplingParams(
+            temperature=temperature,
+            seed=self._settings.seed,
+            output_kind=RequestOutputKind.FINAL_ONLY,
+            **options,
+        )
+        outputs: Sequence[Any] = ()
+        prompt = {"prompt_token_ids": list(ids)}
+        async for output in self._client.generate(prompt, parameters, uuid.uuid4().hex):
+            outputs = output.outputs
+        return [
+            Completed(one.text, len(one.token_ids), one.finish_reason == "length")
+            for one in outputs
+        ]
+
+
+def _grammar(regex: str) -> Any:
+    from vllm.sampling_params import StructuredOutputsParams
+
+    return StructuredOutputsParams(regex=regex)

@@ -1,0 +1,218 @@
+"""Who answers which request, the report as metrics, and how the registry is followed."""
+
+import threading
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deepicd.errors import CapacityError, MissingError, ServingError
+from deepicd.pipeline.live import act
+from deepicd.promotion.registry import Titles
+from deepicd.records import Challenge
+from deepicd.serving import room
+from deepicd.serving.follow import Wanted, follow
+from deepicd.serving.metrics import GAUGES, read_samples
+from deepicd.serving.routing import Target, Targets, place_of, request_id_of
+from deepicd.serving.settings import ServedModel, ServingSettings
+
+FIRST, SECOND = Target(app="a1", version="v1"), Target(app="a2", version="v2")
+
+
+def split(percent: float, *, num: int = 4000) -> Counter[str]:
+    targets = Targets(champion=FIRST, challenger=SECOND, percent=percent)
+    return Counter(targets.choose(f"request-{i}")[1] for i in range(num))
+
+
+def test_a_canary_gets_its_share_and_an_end_of_the_scale_gets_all_or_nothing() -> None:
+    assert split(0) == {"champion": 4000} and split(100) == {"canary": 4000}
+    assert 320 < split(10)["canary"] < 480  # 400 expected, 4 standard deviations
+
+
+@given(st.text(), st.floats(0, 100), st.floats(0, 100))
+def test_an_id_keeps_its_version_and_a_raised_share_takes_no_id_back(
+    name: str, one: float, other: float
+) -> None:
+    low, high = sorted((one, other))
+    roles = [
+        Targets(champion=FIRST, challenger=SECOND, percent=share).choose(name)[1]
+        for share in (low, low, high)
+    ]
+    assert roles[0] == roles[1] and (roles[0] == "champion" or roles[2] == "canary")
+    assert 0 <= place_of(name) < 100
+
+
+def test_only_a_plain_identifier_is_taken_from_a_client() -> None:
+    assert request_id_of({"x-request-id": "a.b:c@1"}) == "a.b:c@1"
+    made = {request_id_of({"x-request-id": odd}) for odd in ("", "two words", "x" * 129)}
+    assert len(made) == 3 and all(len(name) == 32 for name in made)
+
+
+def test_targets_say_who_is_served_as_what() -> None:
+    both = Targets(champion=FIRST, challenger=SECOND, percent=25, is_shadow=True)
+    assert [(row["version"], row["role"], row["percent"]) for row in both.describe()] == [
+        ("v1", "champion", 75.0), ("v2", "canary", 25.0), ("v2", "shadow", 0.0),
+    ]  # fmt: skip
+    assert both.shadow == SECOND and Targets(champion=FIRST).shadow is None
+    assert Targets(champion=FIRST, percent=25).describe()[0]["percent"] == 100.0
+
+
+def window(version: str, end: float, f1: float | None) -> dict[str, object]:
+    return {
+        "version": version, "role": "champion", "start": 0.0, "end": end, "num_predictions": 5,
+        "num_labelled": 2, "hierarchical_f1": f1, "low": None, "high": 0.75,
+        "share_unparsable": 0.2, "calibration_error": 0.1,
+    }  # fmt: skip
+
+
+def test_gauges_show_the_latest_window_of_who_is_served_and_nothing_else() -> None:
+    report = {
+        "status": "blind",
+        "served": [{"version": "v2", "role": "champion", "percent": 100.0}],
+        "windows": [window("v1", 9.0, 0.9), window("v2", 2.0, 0.4), window("v2", 1.0, 0.3)],
+        "drift": [{"version": "v2", "feature": "chapter", "psi": 0.3}],
+        "alarms": [
+            {"rule": "blind", "severity": "page", "version": None, "state": "firing"},
+            {"rule": "drift", "severity": "warn", "version": "v1", "state": "firing"},
+        ],
+    }
+    samples = {(s.metric, *s.labels.values()): s.value for s in read_samples(report)}
+    assert samples == {
+        ("deepicd_monitor_blind",): 1.0,
+        ("deepicd_hierarchical_f1", "v2", "champion", "value"): 0.4,
+        ("deepicd_hierarchical_f1", "v2", "champion", "high"): 0.75,
+        ("deepicd_window_predictions", "v2", "champion", "all"): 5.0,
+        ("deepicd_window_predictions", "v2", "champion", "labelled"): 2.0,
+        ("deepicd_share", "v2", "champion", "unparsable"): 0.2,
+        ("deepicd_calibration_error", "v2", "champion"): 0.1,
+        ("deepicd_drift_psi", "v2", "chapter"): 0.3,
+        ("deepicd_alarm", "blind", "page", ""): 1.0,
+    }
+    for sample in read_samples(report):
+        assert tuple(sample.labels) == GAUGES[sample.metric].labels
+
+
+class Endpoint:
+    """The part of an endpoint that `follow` uses."""
+
+    def __init__(self, broken: str) -> None:
+        self.version, self.url, self.broken = "v1", "http://test", broken
+        self.tried: list[tuple[str, str | None, float]] = []
+
+    def deploy(self, champion, challenger=None, *, percent=0.0, is_shadow=False) -> None:
+        other = challenger and challenger.version
+        self.tried.append((champion.version, other, percent))
+        if self.broken in (champion.version, other):
+            raise ServingError("cannot be loaded")
+        self.version = champion.version
+
+
+class Titled:
+    """A registry that names one after another."""
+
+    def __init__(self, stopped: threading.Event, *titles: tuple[str, str | None, float]) -> None:
+        self.left, self.stopped = list(titles), stopped
+        self.withdrawn: list[str] = []
+
+    def wanted(self) -> Wanted:
+        if not self.left:
+            self.stopped.set()
+            raise MissingError("the end")
+        champion, other, percent = self.left.pop(0)
+        if other is None:
+            return Wanted(model(champion))
+        return Wanted(model(champion), model(other), Challenge(other, percent))
+
+    def withdraw(self, reason: str) -> None:
+        self.withdrawn.append(reason)
+
+
+def model(version: str) -> ServedModel:
+    return ServedModel(path=Path("x"), version=version)
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *titles: tuple[str, str | None, float]):
+    monkeypatch.setattr("deepicd.serving.follow.PERIOD_S", 0.0)
+    endpoint, stopped, lines = Endpoint("bad"), threading.Event(), []
+    registry = Titled(stopped, *titles)
+    follow(endpoint, registry, stopped=stopped, report=lines.append)  # type: ignore[arg-type]
+    return endpoint, registry, lines
+
+
+def test_a_new_champion_is_deployed_and_a_broken_one_is_tried_once(monkeypatch) -> None:
+    names = ["v1", "v2", "v2", "bad", "bad", "v1"]
+    endpoint, registry, lines = run(monkeypatch, *((name, None, 0.0) for name in names))
+    assert [tried[0] for tried in endpoint.tried] == ["v2", "bad", "v1"]
+    assert endpoint.version == "v1" and registry.withdrawn == []
+    assert "v2 goes on answering: cannot be loaded" in lines
+
+
+def test_a_challenger_is_tried_changed_and_withdrawn_when_it_cannot_be_served(monkeypatch) -> None:
+    endpoint, registry, lines = run(
+        monkeypatch, ("v1", "v2", 10.0), ("v1", "v2", 50.0), ("v2", None, 0.0), ("v2", "bad", 5.0)
+    )
+    assert endpoint.tried == [
+        ("v1", "v2", 10.0), ("v1", "v2", 50.0), ("v2", None, 0.0), ("v2", "bad", 5.0),
+    ]  # fmt: skip
+    assert registry.withdrawn == ["could not be served: cannot be loaded"]
+    assert "v1, with v2 as canary 10% answers at http://test" in lines
+
+
+class Registry:
+    """Titles, and what was done to them."""
+
+    def __init__(self, titles: Titles) -> None:
+        self.titles, self.done = titles, ""
+
+    def read_titles(self) -> Titles:
+        return self.titles
+
+    def withdraw(self, *, reason: str) -> None:
+        self.done = f"withdrawn: {reason}"
+
+    def rollback(self, *, reason: str) -> Challenge:
+        self.done = f"rolled back: {reason}"
+        return Challenge(self.titles.former or "")
+
+
+def alarm(version: str, severity: str = "rollback", state: str = "firing") -> dict[str, object]:
+    return {
+        "rule": "low", "version": version, "severity": severity, "state": state, "value": 0.25,
+        "runbook": "docs/runbooks/low.md",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("alarms", "done"),
+    [
+        ([alarm("v2")], "rolled back: alarm low of v2 (0.25); see docs/runbooks/low.md"),
+        ([alarm("v2"), alarm("v1")], ""),  # the former champion is no better
+        ([alarm("v3"), alarm("v2")], "withdrawn: alarm low of v3 (0.25); see docs/runbooks/low.md"),
+        ([alarm("v2", "page"), alarm("v2", state="pending")], ""),
+        ([], ""),
+    ],
+)
+def test_an_alarm_takes_the_title_or_ends_the_challenge(alarms, done: str) -> None:
+    registry = Registry(Titles("v2", "v1", Challenge("v3", 10.0)))
+    act(registry, alarms)  # type: ignore[arg-type]
+    assert registry.done == done
+
+
+def test_the_first_champion_stays_whatever_the_alarm() -> None:
+    registry = Registry(Titles("v1", None, None))
+    assert act(registry, [alarm("v1")]) is None and registry.done == ""  # type: ignore[arg-type]
+
+
+def test_room_is_weights_cache_and_two_processes(tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "model.safetensors").write_bytes(b"x" * 1000)
+    served, settings = ServedModel(path=tmp_path, version="v1"), ServingSettings()
+    need = 1000 + (512 << 20) + (2 << 30)
+    assert room.engine_bytes(served, settings) == need
+    monkeypatch.setattr(room, "free_bytes", lambda: need)
+    assert room.has_room(served, settings)
+    monkeypatch.setattr(room, "free_bytes", lambda: need - 1)
+    assert not room.has_room(served, settings)
+    with pytest.raises(CapacityError, match=r"v1 needs 2\.5 GiB"):
+        room.check_room(served, settings)
