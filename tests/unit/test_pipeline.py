@@ -10,16 +10,17 @@ import pyarrow.parquet as pq
 import pytest
 
 from deepicd.config import dump_experiment, parse_experiment
-from deepicd.errors import ConfigError, DataError, MissingError
+from deepicd.errors import CheckpointError, ConfigError, DataError, MissingError
 from deepicd.notes.build import read_split, write_split
 from deepicd.notes.subset import leave_out_patients
 from deepicd.paths import RunPaths
-from deepicd.pipeline import check_before_start, resume_sweep, summary
+from deepicd.pipeline import check_before_start, resume_sweep, stages, summary
 from deepicd.pipeline.checks import check_folder
 from deepicd.pipeline.run import Run, prepare_root
 from deepicd.pipeline.stages import Scored, build_start_model, headline, lineage_of, model_folder
 from deepicd.records import Checkpoint, Decision, Note, Prediction, Trial
 from deepicd.scoring import score_predictions
+from deepicd.sweeps.decision import Configuration, SweepDecision, write_decision
 from deepicd.traces import read_traces
 
 GOLD = ["I2510", "J189", "N390", "I10"]
@@ -245,3 +246,28 @@ def test_the_checks_need_neither_ray_nor_torch():
     code += f"check_before_start(parse_experiment({{'sweep': {{'search': {SEARCH}}}}}, 'here')); "
     code += "assert not {'ray', 'torch', 'verl', 'vllm'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_damaged_winner_is_passed_over_aloud_and_the_next_is_taken(tmp_path, monkeypatch):
+    said = []
+    run = Run(parse_experiment({"name": "x"}, "x.toml"), RunPaths(tmp_path), said.append)
+    ranks = [
+        Configuration({"rate": n}, [name], [1], [0.9 - n / 10], 0.9 - n / 10)
+        for n, name in enumerate(("a1", "b2"))
+    ]
+    run.paths.decision.parent.mkdir(parents=True)
+    decision = SweepDecision("hierarchical_f1", "a1", False, ranks, "why")
+    write_decision(decision, run.paths.decision)
+    damaged = {"a1"}
+
+    def check(_: Run, one: Trial) -> None:
+        if one.id in damaged:
+            raise CheckpointError(f"{one.id} has no seal")
+
+    monkeypatch.setattr(stages, "check_winner", check)
+    trials = [trial(), trial(id="b2")]
+    assert stages.find_sound(run, trials).id == "b2"
+    assert "trial a1 is passed over" in said[-1] and "a1 has no seal" in said[-1]
+    damaged.add("b2")
+    with pytest.raises(CheckpointError, match="b2 has no seal"):
+        stages.find_sound(run, trials)

@@ -14,9 +14,9 @@ from deepicd.paths import trial_folder, validation_file
 from deepicd.records import Checkpoint, Prediction, Trial
 from deepicd.scoring import format_predictions, score_predictions
 from deepicd.sweeps.decision import (
-    best_trial,
     decide,
     is_fresh,
+    rank_trials,
     read_decision,
     write_decision,
 )
@@ -169,15 +169,22 @@ def test_without_predictions_there_are_point_values_and_the_sentence_says_so(tmp
     assert "2 of the trials have no predictions of these notes" in decision.why
 
 
+def test_behind_the_winner_stand_the_best_trials_of_the_other_configurations(tmp_path):
+    rates = {"a": (5, 0.1), "b": (9, 0.2), "c": (7, 0.3)}
+    trials = [write_trial(tmp_path, n, hits(k), rate=rate) for n, (k, rate) in rates.items()]
+    decision = decide(trials, experiment(), sweep=tmp_path)
+    assert [trial.id for trial in rank_trials(trials, decision)] == ["b", "c", "a"]
+
+
 def test_a_trial_without_a_checkpoint_is_no_candidate(tmp_path):
     nothing = Trial("a", {RATE: 1}, "failed", 0, {}, None)
     decision = decide([nothing], experiment(), sweep=tmp_path)
     assert decision.winner is None
     with pytest.raises(SweepError, match="no trial reached a validation"):
-        best_trial([nothing], decision)
+        rank_trials([nothing], decision)
     trial = write_trial(tmp_path, "b", hits(5), rate=2)
     decision = decide([nothing, trial], experiment(), sweep=tmp_path)
-    assert best_trial([nothing, trial], decision) is trial
+    assert rank_trials([nothing, trial], decision) == [trial]
     assert "nothing to compare it with" in decision.why
 
 

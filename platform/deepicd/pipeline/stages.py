@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from deepicd.errors import CheckpointError
 from deepicd.pipeline.run import Run
 from deepicd.records import Prediction, Trial
 
@@ -159,11 +160,29 @@ def sweep(run: Run, *, is_resumed: bool = False) -> list[Trial]:
 
 def evaluate_best(run: Run, trials: Sequence[Trial]) -> tuple[Trial, Scored]:
     """The sweep's winner, its export checked by loading, scored like the baselines."""
-    from deepicd.sweeps.decision import best_trial, read_decision
-
-    best = best_trial(trials, read_decision(run.paths.decision))
-    check_winner(run, best)
+    best = find_sound(run, trials)
     return best, score_model(run, f"trial-{best.id}", model_folder(best), stage="evaluation")
+
+
+def find_sound(run: Run, trials: Sequence[Trial]) -> Trial:
+    """The winner, or the next in the ranking where its checkpoint is damaged, which is said.
+
+    Raises:
+        CheckpointError: all of them are.
+    """
+    from deepicd.sweeps.decision import rank_trials, read_decision
+
+    ranked = rank_trials(trials, read_decision(run.paths.decision))
+    for trial in ranked:
+        try:
+            check_winner(run, trial)
+        except CheckpointError as error:
+            if trial is ranked[-1]:
+                raise
+            run.detail(f"trial {trial.id} is passed over, the next one is taken: {error}")
+        else:
+            return trial
+    raise AssertionError("rank_trials names at least the winner")
 
 
 def check_winner(run: Run, best: Trial) -> None:
@@ -177,7 +196,7 @@ def check_winner(run: Run, best: Trial) -> None:
     from deepicd.prompts import PromptEncoder
     from deepicd.training.exports import check_export
 
-    assert best.checkpoint is not None, "best_trial returns trials with a checkpoint"
+    assert best.checkpoint is not None, "ranked trials have a checkpoint"
     save, model = Path(best.checkpoint.path), model_folder(best)
     checkpoints.verify_seal(save)
     if not run.experiment.promotion.compare_logits:
@@ -197,7 +216,7 @@ def model_folder(trial: Trial) -> Path:
     """Hugging Face folder of a trial's best checkpoint."""
     from deepicd.training.job import CHECKPOINT_MODEL
 
-    assert trial.checkpoint is not None, "best_trial returns trials with a checkpoint"
+    assert trial.checkpoint is not None, "ranked trials have a checkpoint"
     return Path(trial.checkpoint.path) / CHECKPOINT_MODEL
 
 

@@ -160,16 +160,20 @@ def replicate_trials(
     return {name: columns[:, at] for at, name in enumerate(found)}
 
 
-def best_trial(trials: Sequence[Trial], decision: SweepDecision) -> Trial:
-    """The trial that the decision names.
+def rank_trials(trials: Sequence[Trial], decision: SweepDecision) -> list[Trial]:
+    """The winner, then the best trial of each further configuration, in the decision's order.
 
     Raises:
         SweepError: no trial reached a validation.
     """
-    for trial in trials:
-        if trial.id == decision.winner:
-            return trial
-    raise SweepError("no trial reached a validation, so there is no checkpoint to promote")
+    if decision.winner is None:
+        raise SweepError("no trial reached a validation, so there is no checkpoint to promote")
+    known = {trial.id: trial for trial in trials}
+    names = [decision.winner]
+    for one in decision.configurations:
+        best = max(zip(one.scores, one.trials, strict=True), key=lambda pair: pair[0])[1]
+        names += [best] if decision.winner not in one.trials else []
+    return [known[name] for name in names]
 
 
 def write_decision(decision: SweepDecision, path: Path) -> None:
