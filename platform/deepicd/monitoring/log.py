@@ -26,7 +26,17 @@ from typing import Any, Literal
 
 from deepicd import codes, scoring
 from deepicd.errors import CodeError, DataError, MissingError, MonitoringError
-from deepicd.monitoring.tables import COUNTS, FOREVER, LABELLED, PAIRS, WINDOWS, prepare
+from deepicd.monitoring.drift import Drift, Seen, find_drift
+from deepicd.monitoring.tables import (
+    ANSWERERS,
+    COUNTS,
+    FOREVER,
+    LABELLED,
+    PAIRS,
+    SEEN,
+    WINDOWS,
+    prepare,
+)
 from deepicd.records import Prediction, ServedPrediction, Window
 
 FILE = "predictions.sqlite"
@@ -193,6 +203,21 @@ class PredictionLog:
         """Every note that a shadow answered beside the champion, with its label if any."""
         with self._session() as session:
             return [Pair(**dict(row)) for row in session.execute(PAIRS, {"as_of": FOREVER})]
+
+    def drift(self) -> list[Drift]:
+        """First window against latest one of every version and role that has two."""
+        found = []
+        with self._session() as session:
+            for row in session.execute(ANSWERERS).fetchall():
+                if row["num"] < 2 * self.window:
+                    continue
+                given = {**dict(row), "num": self.window}
+                first, latest = (
+                    [Seen(**dict(one)) for one in session.execute(SEEN.format(order=order), given)]
+                    for order in ("ASC", "DESC")
+                )
+                found += find_drift(first, latest, version=row["version"], role=row["role"])
+        return found
 
     def report(self) -> dict[str, Any]:
         """Everything that is known, JSON-ready; see `report.build_report`."""

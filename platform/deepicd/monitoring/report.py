@@ -29,7 +29,7 @@ _SHOWN = 200
 
 
 def build_report(log: "PredictionLog", *, size: int | None = None) -> dict[str, Any]:
-    """`counts`, `overall` (one window over everything), `windows`, `pairs` and `alarms`."""
+    """`counts`, `overall` (one window over everything), `windows`, `pairs`, `drift`, `alarms`."""
     counts = log.counts()
     windows = log.windows(size)
     return {
@@ -37,6 +37,7 @@ def build_report(log: "PredictionLog", *, size: int | None = None) -> dict[str, 
         "overall": [asdict(one) for one in log.windows(max(1, counts["num_predictions"]))],
         "windows": [asdict(one) for one in windows[-_SHOWN:]],
         "pairs": compare_pairs(log.pairs()),
+        "drift": [asdict(one) for one in log.drift()],
         "alarms": [asdict(alarm) for alarm in find_alarms(windows)],
     }
 

@@ -81,6 +81,14 @@ LEFT JOIN gold ON gold.prediction = b.number LEFT JOIN labels ON labels.number =
 WHERE a.role = 'shadow' AND b.role = 'champion' ORDER BY a.number
 """
 
+ANSWERERS = """
+SELECT version, role, count(*) AS num FROM predictions GROUP BY version, role ORDER BY min(number)
+"""
+SEEN = """
+SELECT code, reason, num_prompt_tokens FROM predictions
+WHERE version = :version AND role = :role ORDER BY number {order} LIMIT :num
+"""
+
 COUNTS = f"""
 WITH {_GOLD.replace(":as_of", str(FOREVER))}
 SELECT (SELECT count(*) FROM predictions) AS num_predictions,

@@ -47,16 +47,9 @@ GAUGES: Mapping[str, Metric] = {
         "Share of the answers of the latest window; kind is unparsable or nonexistent.",
         (*_ANSWERER, "kind"),
     ),
-    "deepicd_calibration_error": Metric(
-        "Expected calibration error of the latest window.", _ANSWERER
-    ),
-    "deepicd_estimated_accuracy": Metric(
-        "Accuracy by chapter as estimated without labels; bound is value, low or high.",
-        (*_ANSWERER, "bound"),
-    ),
     "deepicd_drift_psi": Metric(
         "Population stability index of a feature against the version's first predictions.",
-        ("version", "feature"),
+        ("version", "role", "feature"),
     ),
     "deepicd_alarm": Metric("1 while an alarm fires.", ("rule", "severity", "version")),
     "deepicd_monitor_blind": Metric("1 while predictions cannot be kept.", ()),
@@ -73,12 +66,9 @@ def read_samples(report: Report) -> Iterator[Sample]:
     versions = {version for version, _ in served}
     for window in _latest(report.get("windows", ()), served):
         yield from _of_window(window)
-    for row in _latest(report.get("estimates", ()), served):
-        bounds = {"value": row["estimate"], "low": row["low"], "high": row["high"]}
-        yield from _spread("deepicd_estimated_accuracy", _answerer(row), "bound", values=bounds)
     for row in report.get("drift", ()):
-        if row["version"] in versions and row["psi"] is not None:
-            labels = {"version": row["version"], "feature": row["feature"]}
+        if (row["version"], row["role"]) in served:
+            labels = {**_answerer(row), "feature": row["feature"]}
             yield Sample("deepicd_drift_psi", labels, row["psi"])
     for row in report.get("alarms", ()):
         if row["version"] in versions | {None}:
@@ -97,9 +87,6 @@ def _of_window(window: Report) -> Iterator[Sample]:
     yield from _spread("deepicd_window_predictions", who, "kind", values=counts)
     shares = {kind: window.get(f"share_{kind}") for kind in ("unparsable", "nonexistent")}
     yield from _spread("deepicd_share", who, "kind", values=shares)
-    error = window.get("calibration_error")
-    if error is not None:
-        yield Sample("deepicd_calibration_error", who, error)
 
 
 def _spread(
