@@ -7,7 +7,9 @@ former one that has no such alarm itself, so that two bad versions do not swap f
 """
 
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,8 @@ from deepicd.serving.follow import Wanted
 
 WATCH_S = 10.0
 """Seconds between two looks at the alarms."""
+_REST = 9
+"""Pause after a look, at least, in times of what it took."""
 
 Alarm = Mapping[str, Any]
 
@@ -64,8 +68,9 @@ def watch(
     """Act on alarms until `stopped` is set; a look that fails is reported, and the next one comes.
     `report` receives one line per action.
     """
-    last = ""
-    while not stopped.wait(WATCH_S):
+    last, pause_s = "", WATCH_S
+    while not stopped.wait(pause_s):
+        begun = time.monotonic()
         try:
             line = act(registry, read_alarms())
         except DeepICDError as error:
@@ -73,6 +78,7 @@ def watch(
         if line and line != last:
             report(line)
         last = line or last
+        pause_s = max(WATCH_S, _REST * (time.monotonic() - begun))
 
 
 def act(registry: Registry, alarms: Sequence[Alarm]) -> str | None:
@@ -110,11 +116,13 @@ def describe(alarm: Alarm) -> str:
 def read_alarms_of(log: Path, window: int) -> Callable[[], Sequence[Alarm]]:
     """A function that reads the alarms of a prediction log; none before its first prediction."""
     from deepicd.monitoring.log import FILE, PredictionLog
+    from deepicd.monitoring.rules import find_alarms
+
+    store = PredictionLog(log, window=window)  # one for all looks: it remembers what it computed
 
     def read() -> Sequence[Alarm]:
         if not (log / FILE).is_file():
             return ()
-        found: Sequence[Alarm] = PredictionLog(log, window=window).report()["alarms"]
-        return found
+        return [asdict(alarm) for alarm in find_alarms(store.windows())]
 
     return read

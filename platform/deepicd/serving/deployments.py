@@ -10,6 +10,7 @@ as gauges, because a gauge that is set once vanishes from Ray's metrics with its
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -28,6 +29,9 @@ from deepicd.serving.settings import ServedModel, ServingSettings
 
 GATEWAY_APP = "deepicd"
 ENGINE_APP_PREFIX = "deepicd-engine-"
+
+_REST = 9
+"""Pause after a report, in times of what it took."""
 
 logger = logging.getLogger("ray.serve")
 
@@ -153,11 +157,13 @@ class GatewayDeployment:
 
     async def _publish(self, gateway: Gateway) -> None:
         while True:
+            begun = time.monotonic()
             try:
                 self._metrics.publish(await gateway.monitor())
             except Exception as error:  # the wall of monitoring: serving goes on
                 logger.error("windows are not being published: %s", type(error).__name__)
-            await asyncio.sleep(self._settings.metrics_period_s)
+            took_s = time.monotonic() - begun  # a long log must not take the processor
+            await asyncio.sleep(max(self._settings.metrics_period_s, _REST * took_s))
 
 
 @serve.deployment(
