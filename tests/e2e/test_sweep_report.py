@@ -2,26 +2,14 @@
 
 import json
 import math
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-from selenium.webdriver import Chrome, ChromeOptions
-from selenium.webdriver.chrome.service import Service
+from selenium.webdriver import Chrome
 
 from deepicd.config import parse_experiment
 from deepicd.pipeline.sweep_report import write_sweep_report
 
-DRIVER = shutil.which("chromedriver")
-pytestmark = pytest.mark.skipif(
-    DRIVER is None,
-    reason="no chromedriver here; as root, `make browser` installs Debian's",
-)
-OPTIONS = (
-    *("--headless", "--no-sandbox", "--enable-unsafe-swiftshader", "--disable-dev-shm-usage"),
-    "--window-size=1200,1000",
-)
 WATCH = """<script>
 window.problems = [];
 window.addEventListener("error", event => window.problems.push(event.message));
@@ -36,17 +24,6 @@ return {
   contours: document.querySelectorAll(".contour").length
 };
 """
-
-
-@pytest.fixture
-def browser() -> Iterator[Chrome]:
-    options = ChromeOptions()
-    for option in OPTIONS:
-        options.add_argument(option)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    with Chrome(options, Service(DRIVER)) as driver:
-        driver.set_page_load_timeout(100)
-        yield driver
 
 
 def write_run(root: Path) -> Path:

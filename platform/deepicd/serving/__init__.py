@@ -11,8 +11,11 @@ pointed at (blue/green). Weights are never reloaded in place: on CPU that answer
     settings    what can be chosen                      protocols   the seams between the parts
     replies     the typed route's bodies                problems    refusals, in two forms
     guard       token, body size, concurrency           gateway     the routes (pure ASGI, no Ray)
-    engine      vLLM in this process (no Ray)           deployments the two classes Ray Serve runs
-    endpoint    start, change the version, stop         client      what `deepicd query` speaks
+    engine      vLLM in this process (no Ray)           completions free and constrained answers
+    routing     champion, canary or shadow              room        memory for one more engine
+    metrics     the monitor's report as Prometheus has it   page    the monitor as a web page
+    deployments the two classes Ray Serve runs          follow      whoever the registry names
+    endpoint    start, change who answers, stop         client      what `deepicd query` speaks
 
 Nothing heavy is imported before `start` is called.
 """

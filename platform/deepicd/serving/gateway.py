@@ -35,6 +35,7 @@ from deepicd.serving.completions import MIN_CONSTRAINED_TOKENS
 from deepicd.serving.guard import ROLE_HEADER, Guard, Tokens, internal_error
 from deepicd.serving.keeper import LogKeeper
 from deepicd.serving.metrics import Observe
+from deepicd.serving.page import add_page
 from deepicd.serving.problems import OPENAI_PATHS, RefusedError, explain_validation
 from deepicd.serving.protocols import Choice, Engine, Generation, Head, Switch, TooLong
 from deepicd.serving.replies import (
@@ -314,6 +315,7 @@ def build_app(
         method = "GET" if path == "/v1/models" else "POST"
         app.add_api_route(path, gateway.forward, methods=[method], response_model=None)
     app.add_api_route("/v1/models/{name:path}", gateway.retrieve, methods=["GET"])
+    add_page(app)
     app.add_exception_handler(RefusedError, _answer_problem)
     app.add_exception_handler(RequestValidationError, _answer_invalid)
     app.add_exception_handler(HTTPException, _answer_http)

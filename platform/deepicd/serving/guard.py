@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
 from deepicd.serving.metrics import Observe
+from deepicd.serving.page import PATHS
 from deepicd.serving.problems import RefusedError
 
 Message = MutableMapping[str, Any]
@@ -23,7 +24,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Message, Receive, Send], Awaitable[None]]
 
-OPEN_PATHS = ("/healthz",)
+OPEN_PATHS = ("/healthz", *PATHS)
 """Answered without a token and outside the limit, so that a busy endpoint is not taken for dead."""
 
 ROLE_HEADER = "x-model-role"
