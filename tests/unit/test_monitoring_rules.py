@@ -82,9 +82,7 @@ def test_shares_need_no_labels() -> None:
     assert find_alarms(rows[:2], [rule]) == []
 
 
-def test_every_rule_has_its_page_and_every_page_its_rule(root: Path) -> None:
-    pages = {path.name for path in (root / "docs" / "runbooks").glob("*.md")}
-    assert pages == {Path(rule.runbook).name for rule in RULES}
+def test_the_command_lists_every_rule() -> None:
     done = CliRunner().invoke(cli.app, ["monitor", "rules", "--json"])
     assert [row["name"] for row in json.loads(done.stdout)] == [rule.name for rule in RULES]
 
