@@ -21,6 +21,8 @@ PANELS = (
      "{{version}} {{role}} {{kind}}"),
     ("Predictions in the latest window", f"ray_deepicd_window_predictions{{{WHO}}}",
      "{{version}} {{role}} {{kind}}"),
+    ("Expected calibration error", f"ray_deepicd_calibration_error{{{WHO}}}",
+     "{{version}} {{role}}"),
     ("Drift (population stability index)", f"ray_deepicd_drift_psi{{{WHO}}}",
      "{{version}} {{role}} {{feature}}"),
     ("Alarms that fire", "ray_deepicd_alarm > 0", "{{rule}} {{severity}} {{version}}"),

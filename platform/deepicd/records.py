@@ -179,3 +179,5 @@ class Window:
     share_nonexistent: float = 0.0
     """Share of all answers that name a code which does not exist or is not billable."""
     mean_confidence: float | None = None
+    calibration_error: float | None = None
+    """Expected calibration error of the confidences in exact codes; None without any."""

@@ -50,7 +50,13 @@ def fill(log: PredictionLog, *, other: str = "v2") -> PredictionLog:
         gold = rng.choice(CODES)
         good = i < 200 or rng.random() < 0.2
         named = gold if good else rng.choice([None, *CODES])
-        common = {"id": f"p{i}", "time": 1.7e9 + 60 * i, "num_prompt_tokens": 500 + i}
+        common = {
+            "id": f"p{i}",
+            "time": 1.7e9 + 60 * i,
+            "num_prompt_tokens": 500 + i,
+            "confidence": rng.randint(1, 9) / 9,
+            "subgroups": {"sex": "FM"[i % 2]},
+        }
         log.record(ServedPrediction(version="v1", code=named, **common))
         log.record(ServedPrediction(version=other, code=gold, role="shadow", **common))
         log.label(f"p{i}", gold)
@@ -101,7 +107,8 @@ def test_the_page_draws_everything_and_loads_nothing_from_elsewhere(browser, ser
     assert "v2 beside v1" in wait_for(browser, "pairs", "400 labelled")
     assert "chapter" in wait_for(browser, "drift", "drifts")
     assert "follows no registry" in wait_for(browser, "decisions", "registry")
-    assert browser.execute_script(EMPTY) == [False] * 3
+    assert "sex: F" in wait_for(browser, "subgroups", "v2 (shadow)")
+    assert browser.execute_script(EMPTY) == [False] * 4
     assert len(browser.find_elements(By.CSS_SELECTOR, "#f1 .errorbar")) >= 8  # 4 windows of each
     assert complaints(browser) == []
     assert all(name.startswith(url) for name in browser.execute_script(LOADED))

@@ -142,6 +142,21 @@ def test_shares_and_confidence_are_of_all_answers(log: PredictionLog) -> None:
     assert found.mean_confidence == 0.5 and found.macro_f1_full is None
 
 
+def test_groups_with_enough_labels_are_compared_with_the_others(log: PredictionLog) -> None:
+    for i in range(100):
+        sex = "F" if i < 60 else "M"
+        given = {"sex": sex, "race": "X" if i < 20 else "Y"} if i < 95 else {}
+        keep(log, f"p{i}", "I2510" if sex == "F" else "J189", subgroups=given, confidence=1.0)
+        log.label(f"p{i}", "I25.10")
+    rows = {(row["attribute"], row["group"]): row for row in build_report(log)["subgroups"]}
+    assert set(rows) == {("race", "Y"), ("sex", "F"), ("sex", "M")}  # 20 are too few to show
+    assert (rows["sex", "F"]["num_labelled"], rows["sex", "M"]["num_labelled"]) == (60, 35)
+    assert (rows["sex", "F"]["gap"], rows["sex", "M"]["gap"]) == (1.0, -1.0)
+    assert rows["race", "Y"]["hierarchical_f1"] == pytest.approx(40 / 75)
+    assert rows["race", "Y"]["gap"] == pytest.approx(40 / 75 - 1)
+    assert log.windows()[0].calibration_error == pytest.approx(0.4)  # sure, and wrong 40 times
+
+
 def test_a_log_of_the_first_layout_is_moved_and_goes_on(tmp_path: Path) -> None:
     (tmp_path / "monitor").mkdir()
     file = sqlite3.connect(tmp_path / "monitor" / "predictions.sqlite")

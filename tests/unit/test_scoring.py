@@ -398,3 +398,51 @@ def test_command_compares_two_files(tmp_path):
     bare = json.loads(run(path, "--against", other, "--json", "--num-bootstrap", 0).stdout)
     assert "paired" not in bare and "accuracy_full_low" not in bare["against"]
     assert "accuracy_full            0.0000\n" in run(path, "--num-bootstrap", 0).stdout
+
+
+# Calibration
+
+
+def test_calibration_errors_by_hand():
+    # two bins: 0.5 and 0.7 right once in two (mean 0.6), 0.9 right twice in two
+    confidences, right = [0.5, 0.7, 0.9, 0.9], [True, False, True, True]
+    found = scoring.expected_calibration_error(confidences, right, num_bins=2)
+    assert found == pytest.approx((abs(1.2 - 1) + abs(1.8 - 2)) / 4)
+    assert scoring.expected_calibration_error([1.0] * 4, [True, True, True, False]) == 0.25
+    assert scoring.expected_calibration_error([0.0], [False]) == 0.0
+
+
+answers = st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1, max_size=60)
+
+
+@given(answers, st.randoms(), st.integers(1, 12))
+def test_a_calibration_error_knows_no_order_and_lies_above_the_overall_gap(rows, rng, num_bins):
+    shuffled = rng.sample(rows, len(rows))
+    found = [
+        scoring.expected_calibration_error(*zip(*given, strict=True), num_bins=num_bins)
+        for given in (rows, shuffled)
+    ]
+    assert found[0] == pytest.approx(found[1]) and 0 <= found[0] <= 1
+    overall = abs(np.mean([c for c, _ in rows]) - np.mean([right for _, right in rows]))
+    assert found[0] >= overall - 1e-9
+
+
+def test_confidences_that_mean_what_they_say_have_almost_no_error():
+    rng = np.random.default_rng(1)
+    confidences = rng.integers(0, 10, 20_000) / 9  # as of nine answers
+    right = rng.random(20_000) < confidences
+    assert scoring.expected_calibration_error(confidences, right) < 0.015
+    assert scoring.expected_calibration_error(confidences, right[::-1]) > 0.2
+
+
+@pytest.mark.parametrize(
+    ("confidences", "right", "match"),
+    [
+        ([], [], "at least one"),
+        ([0.5], [True, False], "got 1 and 2"),
+        ([50], [True], "percentages"),
+    ],
+)
+def test_what_is_no_confidence_has_no_calibration_error(confidences, right, match):
+    with pytest.raises(DataError, match=match):
+        scoring.expected_calibration_error(confidences, right)

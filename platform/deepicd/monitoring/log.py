@@ -27,6 +27,7 @@ from typing import Any, Literal
 from deepicd import codes, scoring
 from deepicd.errors import CodeError, DataError, MissingError, MonitoringError
 from deepicd.monitoring.drift import Drift, Seen, find_drift
+from deepicd.monitoring.subgroups import NUM_LATEST, compare_groups
 from deepicd.monitoring.tables import (
     ANSWERERS,
     COUNTS,
@@ -219,6 +220,21 @@ class PredictionLog:
                 found += find_drift(first, latest, version=row["version"], role=row["role"])
         return found
 
+    def subgroups(self) -> list[dict[str, Any]]:
+        """Quality by subgroup, over the latest labelled answers of every version and role."""
+        found = []
+        bound = {"first": 0, "last": FOREVER, "as_of": FOREVER}
+        latest = LABELLED.replace("ORDER BY p.number", "ORDER BY p.number DESC LIMIT :most")
+        with self._session() as session:
+            for who in session.execute(ANSWERERS).fetchall():
+                given = {**bound, **dict(who), "most": NUM_LATEST}
+                rows = session.execute(latest, given).fetchall()
+                predictions = [_prediction(row) for row in rows]
+                groups = [json.loads(row["subgroups"]) for row in rows]
+                answerer = {"version": who["version"], "role": who["role"]}
+                found += [answerer | row for row in compare_groups(predictions, groups)]
+        return found
+
     def report(self) -> dict[str, Any]:
         """Everything that is known, JSON-ready; see `report.build_report`."""
         from deepicd.monitoring.report import build_report
@@ -244,6 +260,7 @@ class PredictionLog:
                 self._computed.clear()
             rows = session.execute(LABELLED, {**row, "as_of": as_of}).fetchall()
             scores = self._score([_prediction(found) for found in rows])
+            scores["calibration_error"] = _calibration_error(rows)
             kept = {name: row[name] for name in _FACTS}
             facts: dict[str, Any] = {**kept, **scores}
             self._computed[key] = Window(**facts)
@@ -339,6 +356,16 @@ def _check_same(session: sqlite3.Connection, row: Mapping[str, Any]) -> None:
         raise DataError(
             f"prediction {row['id']} was recorded before with another answer. Use a new id."
         )
+
+
+def _calibration_error(rows: Sequence[sqlite3.Row]) -> float | None:
+    """Of the confidences in exact codes; None without any."""
+    given = [row for row in rows if row["confidence"] is not None]
+    if not given:
+        return None
+    confidences = [row["confidence"] for row in given]
+    is_right = [row["prediction"] == row["gold"] for row in given]
+    return scoring.expected_calibration_error(confidences, is_right)
 
 
 def _prediction(row: sqlite3.Row) -> Prediction:

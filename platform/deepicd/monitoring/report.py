@@ -29,7 +29,7 @@ _SHOWN = 200
 
 
 def build_report(log: "PredictionLog", *, size: int | None = None) -> dict[str, Any]:
-    """`counts`, `overall` (one window over everything), `windows`, `pairs`, `drift`, `alarms`."""
+    """One table; `overall` is a window over everything, `windows` are the latest."""
     counts = log.counts()
     windows = log.windows(size)
     return {
@@ -38,6 +38,7 @@ def build_report(log: "PredictionLog", *, size: int | None = None) -> dict[str, 
         "windows": [asdict(one) for one in windows[-_SHOWN:]],
         "pairs": compare_pairs(log.pairs()),
         "drift": [asdict(one) for one in log.drift()],
+        "subgroups": log.subgroups(),
         "alarms": [asdict(alarm) for alarm in find_alarms(windows)],
     }
 

@@ -62,7 +62,8 @@ FROM placed LEFT JOIN gold ON prediction = number GROUP BY version, role, place 
 """
 
 LABELLED = """
-SELECT p.id AS id, p.code AS prediction, p.reason AS reason, labels.code AS gold
+SELECT p.id AS id, p.code AS prediction, p.reason AS reason, labels.code AS gold,
+       p.confidence AS confidence, p.subgroups AS subgroups
 FROM predictions AS p JOIN labels ON labels.number = (
     SELECT max(l.number) FROM labels AS l WHERE l.time <= :as_of AND (
         (l.kind = 'prediction' AND l.id = p.id)

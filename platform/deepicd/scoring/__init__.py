@@ -2,10 +2,12 @@
 and F1, intervals.
 
 In: `records.Prediction` rows. Out: flat dicts of numbers. Formulas are in `scores.py`, intervals in
-`bootstrap.py` and `replicates.py`, tables in `tables.py`, prediction files in `files.py`.
+`bootstrap.py` and `replicates.py`, tables in `tables.py`, prediction files in `files.py`, the
+calibration of confidences in `calibration.py`.
 """
 
 from deepicd.scoring.bootstrap import paired_bootstrap
+from deepicd.scoring.calibration import expected_calibration_error
 from deepicd.scoring.files import format_predictions, read_predictions, score_files
 from deepicd.scoring.levels import HEADLINE, LEVELS, gold_labels, labels_of
 from deepicd.scoring.replicates import interval, replicate
@@ -15,6 +17,7 @@ from deepicd.scoring.tables import score_chapters, score_groups, score_thirds
 __all__ = [
     "HEADLINE",
     "LEVELS",
+    "expected_calibration_error",
     "format_predictions",
     "gold_labels",
     "hierarchical_f1",

@@ -47,6 +47,9 @@ GAUGES: Mapping[str, Metric] = {
         "Share of the answers of the latest window; kind is unparsable or nonexistent.",
         (*_ANSWERER, "kind"),
     ),
+    "deepicd_calibration_error": Metric(
+        "Expected calibration error of the latest window.", _ANSWERER
+    ),
     "deepicd_drift_psi": Metric(
         "Population stability index of a feature against the version's first predictions.",
         ("version", "role", "feature"),
@@ -87,6 +90,8 @@ def _of_window(window: Report) -> Iterator[Sample]:
     yield from _spread("deepicd_window_predictions", who, "kind", values=counts)
     shares = {kind: window.get(f"share_{kind}") for kind in ("unparsable", "nonexistent")}
     yield from _spread("deepicd_share", who, "kind", values=shares)
+    if (error := window.get("calibration_error")) is not None:
+        yield Sample("deepicd_calibration_error", who, float(error))
 
 
 def _spread(

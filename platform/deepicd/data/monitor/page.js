@@ -131,6 +131,7 @@ function show(report) {
     ...lines(report.windows, (row) => row.share_unparsable, false),
     ...lines(report.windows, (row) => row.share_nonexistent, false).map((trace) => ({ ...trace, name: `${trace.name}, non-existent`, mode: "markers" })),
   ], "share of answers", "No prediction yet.");
+  draw("calibration", lines(report.windows, (row) => row.calibration_error, false), "calibration error", "No labelled answer has a confidence yet.");
   table("pairs", report.pairs, [
     ["versions", (row) => `${row.version} beside ${row.other}`],
     ["notes", (row) => row.num_pairs, "number"],
@@ -146,6 +147,13 @@ function show(report) {
     ["p (Holm)", (row) => shown(row.p, 4), "number"],
     ["", (row) => (row.is_drifting ? "drifts" : "steady"), (row) => (row.is_drifting ? "firing" : "")],
   ], "No version has two windows of predictions yet.");
+  table("subgroups", report.subgroups, [
+    ["group", (row) => `${row.attribute}: ${row.group}`],
+    ["version", (row) => `${row.version} (${row.role})`],
+    ["labelled", (row) => row.num_labelled, "number"],
+    ["hierarchical F1", (row) => `${shown(row.hierarchical_f1)} [${shown(row.low)}, ${shown(row.high)}]`],
+    ["gap to the others", (row) => shown(row.gap), "number"],
+  ], "No group has enough labelled answers.");
   table("decisions", report.decisions, [
     ["when (UTC)", (row) => when(row.time)],
     ["event", (row) => row.kind],
