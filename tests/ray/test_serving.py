@@ -214,7 +214,10 @@ def test_labels_become_a_window_and_a_gauge_on_the_nodes_metrics_port(stage):
     assert found == {
         "value": window["hierarchical_f1"], "low": window["low"], "high": window["high"],
     }  # fmt: skip
-    assert "ray_vllm_" in text
+    assert "ray_vllm_" in text and "ray_deepicd_monitor_blind{" in text
+    counted = [row for row in text.splitlines() if row.startswith("ray_deepicd_requests_total{")]
+    assert any('role="champion"' in row and 'status="200"' in row for row in counted)
+    assert re.search(r'ray_deepicd_latency_seconds_bucket\{[^}]*role="champion"', text)
 
 
 def wait_for_metric(name: str) -> str:
@@ -279,6 +282,22 @@ def test_a_change_of_version_under_load_fails_no_request(stage):
     while old_engines & engine_pids() and time.monotonic() < deadline:
         time.sleep(0.5)
     assert not old_engines & engine_pids() and engine_pids()
+
+
+def test_gauges_of_a_version_that_is_gone_vanish(stage):
+    assert stage.diagnose().json()["model_version"] == "version-3"
+    deadline = time.monotonic() + 90
+    while time.monotonic() < deadline:
+        rows = [
+            row
+            for row in wait_for_metric("ray_deepicd_window_predictions").splitlines()
+            if row.startswith("ray_deepicd_window_predictions{")
+        ]
+        found = {re.search(r'version="([\w-]+)"', row)[1] for row in rows}
+        if found == {"version-3"}:
+            return
+        time.sleep(2)
+    raise AssertionError(f"gauges of {found} are shown, and only version-3 is served")
 
 
 def test_no_word_of_a_note_is_in_anything_that_was_written(stage):

@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from deepicd import cli
+from deepicd.errors import DataError
 from deepicd.monitoring.log import PredictionLog
 from deepicd.monitoring.report import build_report
 from deepicd.monitoring.rules import RULES, Rule, find_alarms
@@ -140,6 +141,21 @@ def test_shares_and_confidence_are_of_all_answers(log: PredictionLog) -> None:
     (found,) = log.windows()
     assert (found.share_unparsable, found.share_nonexistent) == (0.5, 0.25)
     assert found.mean_confidence == 0.5 and found.macro_f1_full is None
+
+
+def test_windows_of_time_hold_what_was_answered_then_whatever_the_order(
+    log: PredictionLog,
+) -> None:
+    for name, second, code in (("a", 5, "I10"), ("c", 25, "J189"), ("b", 9, "J189")):
+        keep(log, name, code, time=float(second))
+        log.label(name, "I10")
+    found = log.windows(period_s=10)
+    # a and b lie in the first ten seconds, though c arrived between them
+    assert [(w.start, w.end, w.num_labelled, w.hierarchical_f1) for w in found] == [
+        (5, 9, 2, 0.5), (25, 25, 1, 0.0),
+    ]  # fmt: skip
+    with pytest.raises(DataError, match="lasts more than 0 s; got -1"):
+        log.windows(period_s=-1)
 
 
 def test_groups_with_enough_labels_are_compared_with_the_others(log: PredictionLog) -> None:

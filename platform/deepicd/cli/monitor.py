@@ -21,6 +21,9 @@ LogOption = Annotated[Path, typer.Option("--log", metavar="DIR", help="Folder of
 def status(
     log: LogOption = Path("runs/demo/monitor"),
     window: Annotated[int, typer.Option(min=1, help="Predictions in one window.")] = 500,
+    hours: Annotated[
+        float | None, typer.Option(help="Show windows of so many hours instead.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Hierarchical F1 of what was answered and later labelled, by version and window.
@@ -36,7 +39,8 @@ def status(
     if as_json:
         typer.echo(json.dumps(read_status(store), indent=2))
         return
-    print_table(COLUMNS, table_rows(store.windows()))
+    period_s = None if hours is None else 3600 * hours
+    print_table(COLUMNS, table_rows(store.windows(period_s=period_s)))
     typer.echo(describe_counts(store.counts()))
     for alarm in find_alarms(store.windows()):
         typer.echo(describe_alarm(alarm))

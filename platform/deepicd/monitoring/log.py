@@ -30,6 +30,8 @@ from deepicd.monitoring.drift import Drift, Seen, find_drift
 from deepicd.monitoring.subgroups import NUM_LATEST, compare_groups
 from deepicd.monitoring.tables import (
     ANSWERERS,
+    BY_COUNT,
+    BY_TIME,
     COUNTS,
     FOREVER,
     LABELLED,
@@ -178,24 +180,38 @@ class PredictionLog:
                 return WAITING
         return STORED if before is None else CORRECTED
 
-    def windows(self, size: int | None = None, *, as_of: float | None = None) -> list[Window]:
+    def windows(
+        self,
+        size: int | None = None,
+        *,
+        period_s: float | None = None,
+        as_of: float | None = None,
+    ) -> list[Window]:
         """Windows of `size` predictions of one version each, oldest first; the last may be shorter.
+        With `period_s` a window is a period of so many seconds instead, counted from 1970 in UTC.
 
         `as_of` (Unix seconds) shows what was known then: later predictions and labels are left out.
         Windows whose labels have not changed since the last call are not computed again.
 
         Raises:
-            DataError: `size` is below 1.
+            DataError: `size` is below 1, or `period_s` is not above 0.
             MonitoringError: the file cannot be read.
         """
         size = self.window if size is None else size
         if size < 1:
             raise DataError(f"a window holds at least 1 prediction; got {size}. Give --window 100.")
-        bound = {"size": size, "as_of": FOREVER if as_of is None else as_of}
+        if period_s is not None and not period_s > 0:
+            raise DataError(f"a window lasts more than 0 s; got {period_s:g}. Give --hours 24.")
+        bound: dict[str, Any] = {
+            "size": size,
+            "period_s": period_s,
+            "as_of": FOREVER if as_of is None else as_of,
+        }
+        statement = WINDOWS.format(place=BY_COUNT if period_s is None else BY_TIME)
         with self._session() as session:
             session.execute("BEGIN")  # one snapshot for bounds and rows
             try:
-                found = [dict(row) for row in session.execute(WINDOWS, bound)]
+                found = [dict(row) for row in session.execute(statement, bound)]
                 return [self._window(session, row, bound["as_of"]) for row in found]
             finally:
                 session.execute("COMMIT")
@@ -223,7 +239,7 @@ class PredictionLog:
     def subgroups(self) -> list[dict[str, Any]]:
         """Quality by subgroup, over the latest labelled answers of every version and role."""
         found = []
-        bound = {"first": 0, "last": FOREVER, "as_of": FOREVER}
+        bound = dict.fromkeys(("last", "end", "as_of"), FOREVER) | {"first": 0, "start": 0}
         latest = LABELLED.replace("ORDER BY p.number", "ORDER BY p.number DESC LIMIT :most")
         with self._session() as session:
             for who in session.execute(ANSWERERS).fetchall():

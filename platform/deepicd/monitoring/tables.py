@@ -48,9 +48,13 @@ gold AS (
     GROUP BY prediction)
 """
 
+BY_COUNT = "(row_number() OVER (PARTITION BY version, role ORDER BY number) - 1) / :size"
+BY_TIME = "CAST(time / :period_s AS INTEGER)"
+"""Place of a prediction: its window's number."""
+
 WINDOWS = f"""
 WITH placed AS (
-    SELECT *, (row_number() OVER (PARTITION BY version, role ORDER BY number) - 1) / :size AS place
+    SELECT *, {{place}} AS place
     FROM predictions WHERE time <= :as_of),
 {_GOLD}
 SELECT version, role, min(number) AS first, max(number) AS last, min(time) AS start,
@@ -69,7 +73,7 @@ FROM predictions AS p JOIN labels ON labels.number = (
         (l.kind = 'prediction' AND l.id = p.id)
         OR (l.kind = 'admission' AND l.id = p.admission_id)))
 WHERE p.version = :version AND p.role = :role AND p.number BETWEEN :first AND :last
-  AND p.time <= :as_of
+  AND p.time <= :as_of AND p.time BETWEEN :start AND :end
 ORDER BY p.number
 """
 
