@@ -122,7 +122,9 @@ def test_an_empty_log_is_said_in_words(browser, serve, tmp_path):
 
 
 def test_what_the_endpoint_names_never_becomes_html(browser, serve, tmp_path, monkeypatch):
-    monkeypatch.setattr("deepicd.monitoring.log._check", lambda *_: None)  # as if one got through
+    monkeypatch.setattr(
+        "deepicd.monitoring.fields._check", lambda *_: None
+    )  # as if one got through
     browser.get(serve(fill(PredictionLog(tmp_path, window=100), other=ODD), other=ODD))
     assert ODD in wait_for(browser, "served", ODD)
     WebDriverWait(browser, 60).until(lambda _: ODD in browser.find_element(By.ID, "f1").text)

@@ -4,6 +4,7 @@ import json
 import sqlite3
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
@@ -171,6 +172,25 @@ def test_groups_with_enough_labels_are_compared_with_the_others(log: PredictionL
     assert rows["race", "Y"]["hierarchical_f1"] == pytest.approx(40 / 75)
     assert rows["race", "Y"]["gap"] == pytest.approx(40 / 75 - 1)
     assert log.windows()[0].calibration_error == pytest.approx(0.4)  # sure, and wrong 40 times
+
+
+def test_the_log_is_written_as_parquet(log: PredictionLog, tmp_path: Path) -> None:
+    keep(log, "a", "I10", confidence=0.5, subgroups={"sex": "F"}, admission_id="hadm-1")
+    keep(log, "b", None, reason="no_diagnosis")
+    log.label("hadm-1", "I10", by="admission", time=7.0)
+    command = ["monitor", "export", "--to", str(tmp_path / "out"), "--log", str(log.path), "--json"]
+    done = CliRunner().invoke(cli.app, command)
+    assert json.loads(done.stdout) == {"predictions": 2, "labels": 1}
+    predictions, labels = (
+        pq.read_table(tmp_path / "out" / f"{name}.parquet").to_pylist()
+        for name in ("predictions", "labels")
+    )
+    assert [(row["id"], row["code"], row["confidence"]) for row in predictions] == [
+        ("a", "I10", 0.5), ("b", None, None),
+    ]  # fmt: skip
+    assert labels == [
+        {"number": 1, "id": "hadm-1", "code": "I10", "time": 7.0, "kind": "admission"}
+    ]
 
 
 def test_a_log_of_the_first_layout_is_moved_and_goes_on(tmp_path: Path) -> None:

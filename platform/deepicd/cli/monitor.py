@@ -47,6 +47,24 @@ def status(
 
 
 @app.command()
+def export(
+    to: Annotated[Path, typer.Option("--to", metavar="DIR", help="Folder of the Parquet files.")],
+    log: LogOption = Path("runs/demo/monitor"),
+    as_json: JsonOption = False,
+) -> None:
+    """Write predictions and labels as Parquet; there is no text of a note in them.
+
+    Example: deepicd monitor export --to exported --log runs/demo/monitor
+    """
+    from deepicd.monitoring.export import export as write
+    from deepicd.monitoring.log import PredictionLog
+
+    counts = write(PredictionLog.existing(log), to)
+    text = ", ".join(f"{number} {name}" for name, number in counts.items())
+    typer.echo(json.dumps(counts) if as_json else f"{text} in {to}")
+
+
+@app.command()
 def rules(as_json: JsonOption = False) -> None:
     """What raises an alarm, how bad it is, and the page that says what to do.
 

@@ -26,6 +26,10 @@ def command(
     num_samples: Annotated[
         int | None, typer.Option("--samples", help="Answers sampled for the confidence; 0: none.")
     ] = None,
+    is_constrained: Annotated[
+        bool | None,
+        typer.Option("--constrained/--free", help="End every answer in a billable code, or not."),
+    ] = None,
     num_concurrent: Annotated[int, typer.Option("--concurrent", min=1, help="Notes at once.")] = 4,
 ) -> None:
     """Ask the endpoint for the main ICD-10-CM code of each note.
@@ -36,7 +40,8 @@ def command(
 
     files = find_notes(paths or [])
     client = Client(url, read_token(), num_concurrent=num_concurrent)
-    rows = client.diagnose_files(files, num_samples=num_samples)
+    options = {} if is_constrained is None else {"is_constrained": is_constrained}
+    rows = client.diagnose_files(files, num_samples=num_samples, **options)
     refused = (print_json if is_json else print_table)(with_progress(rows, len(files)))
     if refused:
         raise ServingError(f"{refused} of {len(files)} notes were refused; their rows say why.")

@@ -14,7 +14,6 @@ arrival here; clocks of clients are never compared.
 """
 
 import json
-import re
 import sqlite3
 import threading
 import time as clock
@@ -27,6 +26,7 @@ from typing import Any, Literal
 from deepicd import codes, scoring
 from deepicd.errors import CodeError, DataError, MissingError, MonitoringError
 from deepicd.monitoring.drift import Drift, Seen, find_drift
+from deepicd.monitoring.fields import check_fields, check_identifier
 from deepicd.monitoring.subgroups import NUM_LATEST, compare_groups
 from deepicd.monitoring.tables import (
     ANSWERERS,
@@ -46,10 +46,6 @@ FILE = "predictions.sqlite"
 STORED, UNCHANGED, CORRECTED, WAITING = "stored", "unchanged", "corrected", "waiting"
 """What became of a label; a waiting one is kept until its prediction is recorded."""
 
-_IDENTIFIER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}")
-_REASON = re.compile(r"[a-z][a-z0-9_]{0,63}")
-_GROUP = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._+/-]{0,39}")
-_CODE = re.compile(r"[A-Z][0-9A-Z]{2,6}")
 _BUSY_S = 30.0
 _MAX_COMPUTED = 10_000
 
@@ -128,7 +124,7 @@ class PredictionLog:
             DataError: a field is not an identifier, code or reason, or the id has another answer.
             MonitoringError: the file cannot be written (a full disk, for example).
         """
-        _check_fields(prediction)
+        check_fields(prediction)
         row = {name: getattr(prediction, name) for name in _COLUMNS}
         row["subgroups"] = json.dumps(dict(prediction.subgroups), sort_keys=True)
         with self._session(is_writing=True) as session:
@@ -155,7 +151,7 @@ class PredictionLog:
             DataError: the key cannot be an id.
             MonitoringError: the file cannot be written.
         """
-        _check(key, _IDENTIFIER, f"{by} id")
+        check_identifier(key, f"{by} id")
         gold = codes.normalise(code)
         if not codes.is_billable(gold):
             raise CodeError(
@@ -251,6 +247,20 @@ class PredictionLog:
                 found += [answerer | row for row in compare_groups(predictions, groups)]
         return found
 
+    def tables(self, names: Sequence[str]) -> dict[str, tuple[list[str], list[tuple[Any, ...]]]]:
+        """Columns and rows of tables, in order of arrival, as of one moment."""
+        found = {}
+        with self._session() as session:
+            session.execute("BEGIN")
+            try:
+                for name in names:
+                    rows = session.execute(f"SELECT * FROM {name} ORDER BY number")
+                    columns = [column[0] for column in rows.description]
+                    found[name] = (columns, [tuple(row) for row in rows])
+            finally:
+                session.execute("COMMIT")
+        return found
+
     def report(self) -> dict[str, Any]:
         """Everything that is known, JSON-ready; see `report.build_report`."""
         from deepicd.monitoring.report import build_report
@@ -338,30 +348,6 @@ class PredictionLog:
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
         self._forget()
-
-
-def _check(value: str, pattern: re.Pattern[str], name: str) -> None:
-    if not pattern.fullmatch(value):
-        raise DataError(  # the value itself is not shown: it might be text of a note
-            f"{name} must match {pattern.pattern}; got {len(value)} characters that do not. "
-            "The log keeps identifiers and codes only."
-        )
-
-
-def _check_fields(prediction: ServedPrediction) -> None:
-    """Nothing but identifiers, codes and numbers may be kept."""
-    _check(prediction.id, _IDENTIFIER, "prediction id")
-    _check(prediction.version, _IDENTIFIER, "version")
-    _check(prediction.role, _REASON, "role")
-    if prediction.code is not None:
-        _check(prediction.code, _CODE, "code")
-    if prediction.reason is not None:
-        _check(prediction.reason, _REASON, "reason")
-    if prediction.admission_id is not None:
-        _check(prediction.admission_id, _IDENTIFIER, "admission id")
-    for attribute, group in prediction.subgroups.items():
-        _check(attribute, _REASON, "attribute")
-        _check(group, _GROUP, "group")
 
 
 def _check_same(session: sqlite3.Connection, row: Mapping[str, Any]) -> None:
