@@ -121,6 +121,24 @@ def test_an_empty_log_is_said_in_words(browser, serve, tmp_path):
     assert complaints(browser) == []
 
 
+class Sparse(PredictionLog):
+    """A log whose report lacks parts and has nulls where numbers may be."""
+
+    def report(self) -> dict[str, Any]:
+        window = {"version": "v1", "end": 5.0, "hierarchical_f1": 0.5, "low": None, "high": None}
+        alarm = {"rule": "r", "severity": "warn", "version": "v1", "role": "champion"}
+        return {"windows": [window], "alarms": [{**alarm, "state": "firing", "since": None}]}
+
+
+def test_missing_parts_and_nulls_are_no_error(browser, serve, tmp_path):
+    browser.get(serve(Sparse(tmp_path)))
+    assert "–" in wait_for(browser, "alarms", "firing")
+    wait_for(browser, "decisions", "registry")  # the last part: drawing did not stop half-way
+    WebDriverWait(browser, 60).until(lambda _: browser.execute_script(EMPTY)[0] is False)
+    assert "No report" not in browser.find_element(By.ID, "status").text
+    assert complaints(browser) == []
+
+
 def test_what_the_endpoint_names_never_becomes_html(browser, serve, tmp_path, monkeypatch):
     monkeypatch.setattr(
         "deepicd.monitoring.fields._check", lambda *_: None

@@ -6,7 +6,8 @@ const DASHES = { champion: "solid", canary: "dash", shadow: "dot" };
 const find = (id) => document.getElementById(id);
 const shown = (number, digits = 3) => (number == null ? "–" : Number(number).toFixed(digits));
 const percent = (share) => (share == null ? "–" : `${(100 * share).toFixed(1)}%`);
-const when = (seconds) => new Date(1000 * seconds).toISOString().slice(0, 19).replace("T", " ");
+const when = (seconds) => seconds == null ? "–" : new Date(1000 * seconds).toISOString().slice(0, 19).replace("T", " ");
+const distance = (one, other) => (one == null || other == null ? 0 : one - other);
 
 function element(name, text, className) {
   const made = document.createElement(name);
@@ -82,8 +83,8 @@ function lines(windows, read, spread) {
     if (spread) {
       trace.error_y = {
         type: "data", symmetric: false,
-        array: kept.map((row) => row.high - read(row)),
-        arrayminus: kept.map((row) => read(row) - row.low),
+        array: kept.map((row) => distance(row.high, read(row))),
+        arrayminus: kept.map((row) => distance(read(row), row.low)),
       };
     }
     traces.push(trace);
