@@ -20,6 +20,8 @@ EMBEDDED_ENV = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_agent_register_timeout_ms": "120000",  # patience with a busy machine
     "RAY_prestart_worker_first_driver": "0",  # else one idle Python per logical CPU and job
+    "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "60",  # a busy proxy must not be restarted
+    "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
     "HF_HUB_OFFLINE": "1",
     "TQDM_DISABLE": "1",
     "VLLM_NO_USAGE_STATS": "1",

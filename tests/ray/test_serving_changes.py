@@ -20,7 +20,7 @@ import pytest
 
 from deepicd import serving
 from deepicd.prompts import render_messages
-from deepicd.serving import EngineSettings, LogSettings, ServedModel, ServingSettings
+from deepicd.serving import EngineSettings, LogSettings, ServedModel, ServingSettings, room
 
 NOTE = "CHIEF COMPLAINT: chest pain on effort.\nPRESENT ILLNESS: two weeks, worse on stairs."
 TEXTS = [NOTE, "Fever and cough for three days, with diabetes."]
@@ -58,6 +58,7 @@ class Load:
     def __init__(self, url: str) -> None:
         self.url = url
         self.sent: Counter[str] = Counter()
+        self.failures: list[str] = []
         self.versions: Counter[str] = Counter()
         self._stopped = threading.Event()
         work = (self._ask_once, self._ask_officially)
@@ -81,7 +82,7 @@ class Load:
             if all(self.sent[name] - before[name] >= more for name in ("once", "official")):
                 return
             time.sleep(PAUSE_S)
-        raise AssertionError(f"no good replies for {BACK_S} s: {self.sent}")
+        raise AssertionError(f"no good replies for {BACK_S} s: {self.sent}; {self.failures}")
 
     @property
     def failed(self) -> int:
@@ -100,11 +101,11 @@ class Load:
         try:
             body = {"note": NOTE, "num_samples": 0}
             url = f"{self.url}/v1/diagnoses"
-            reply = httpx.post(url, json=body, timeout=120, trust_env=False)
+            reply = httpx.post(url, json=body, timeout=120, trust_env=False).raise_for_status()
             self.versions[reply.json()["model_version"]] += 1
             self.sent["once"] += 1
-        except (httpx.HTTPError, KeyError, ValueError):
-            self.sent["once failed"] += 1
+        except (httpx.HTTPError, KeyError, ValueError) as error:
+            self._count("once", error)
 
     def _ask_officially(self) -> None:
         client = openai.OpenAI(base_url=f"{self.url}/v1", api_key="none", max_retries=40)
@@ -113,8 +114,12 @@ class Load:
                 model="deepicd", messages=render_messages(NOTE), max_tokens=8, temperature=0
             )
             self.sent["official"] += 1
-        except openai.OpenAIError:
-            self.sent["official failed"] += 1
+        except openai.OpenAIError as error:
+            self._count("official", error)
+
+    def _count(self, name: str, error: Exception) -> None:
+        self.sent[f"{name} failed"] += 1
+        self.failures.append(f"{name}: {type(error).__name__}: {error}")
 
 
 def engine_pids() -> set[int]:
@@ -138,7 +143,8 @@ def roles(stage: Stage) -> list[tuple[str, str, float]]:
     return [(row["version"], row["role"], row["percent"]) for row in served]
 
 
-def test_shadow_canary_promotion_and_rollback_fail_no_request(stage):
+def test_shadow_canary_promotion_and_rollback_fail_no_request(stage, monkeypatch):
+    monkeypatch.setattr(room, "free_bytes", lambda: 64 << 30)  # the former engine is kept
     one, two = stage.first.version, stage.second.version
     with Load(stage.endpoint.url) as load:
         stage.endpoint.deploy(stage.first, stage.second, is_shadow=True)
@@ -154,13 +160,16 @@ def test_shadow_canary_promotion_and_rollback_fail_no_request(stage):
         load.versions.clear()
         stage.endpoint.deploy(stage.first)  # rolled back: its engine was kept
         load.wait_for(6)
-        assert engine_pids() == both and len(both) == 2
+        assert len(both) == 2
+        assert engine_pids() == both
     print(f"\nplanned changes: {dict(load.sent)}")
-    assert load.failed == 0 and load.official_failed == 0
+    assert load.failures == []
     assert stage.endpoint.version == one
     log = httpx.get(f"{stage.endpoint.url}/v1/monitor", trust_env=False).json()
     shadowed = {(w["version"], w["role"]) for w in log["windows"]}
-    assert {(one, "champion"), (two, "shadow"), (two, "canary"), (two, "champion")} <= shadowed
+    assert shadowed == {
+        (one, "champion"), (two, "shadow"), (two, "canary"), (two, "champion")
+    }  # fmt: skip
 
 
 def test_a_request_id_keeps_its_version_while_the_share_stands(stage):

@@ -160,11 +160,7 @@ def start(model: ServedModel, settings: ServingSettings) -> Endpoint:
     try:
         check_gpus(settings.engine, ray.cluster_resources().get("GPU", 0))
         _refuse_second_endpoint(serve)
-        serve.start(
-            proxy_location="HeadOnly",
-            http_options={"host": settings.host, "port": settings.port},
-            logging_config={"log_level": "WARNING", "enable_access_log": False},
-        )
+        _start_serve(settings)
         target = Target(app=_engine_app_name(model), version=model.version)
         targets = Targets(champion=target)
         _run(
@@ -217,6 +213,23 @@ def check_port(settings: ServingSettings) -> None:
                 f"cannot listen on {settings.host}:{settings.port}: {error.strerror}. Stop what "
                 "runs there, or choose another port (--port)."
             ) from error
+
+
+def _start_serve(settings: ServingSettings) -> None:
+    from ray import serve
+    from ray.exceptions import RayError
+
+    try:
+        serve.start(
+            proxy_location="HeadOnly",
+            http_options={"host": settings.host, "port": settings.port},
+            logging_config={"log_level": "WARNING", "enable_access_log": False},
+        )
+    except (RayError, TimeoutError) as error:
+        raise ServingError(
+            f"Ray Serve did not start: {type(error).__name__}. Free the machine and try again; "
+            "Ray's session folder has its logs."
+        ) from error
 
 
 def _refuse_second_endpoint(serve: Any) -> None:
