@@ -23,6 +23,8 @@ PANELS = (
      "{{version}} {{role}} {{kind}}"),
     ("Expected calibration error", f"ray_deepicd_calibration_error{{{WHO}}}",
      "{{version}} {{role}}"),
+    ("Right chapters, estimated without labels", f"ray_deepicd_estimated_accuracy{{{WHO}}}",
+     "{{version}} {{role}} {{bound}}"),
     ("Drift (population stability index)", f"ray_deepicd_drift_psi{{{WHO}}}",
      "{{version}} {{role}} {{feature}}"),
     ("Alarms that fire", "ray_deepicd_alarm > 0", "{{rule}} {{severity}} {{version}}"),

@@ -74,6 +74,52 @@ class Prediction:
     prediction: str | None
     """Canonical code, or None where the answer was unusable."""
     reason: str | None = None
+    num_tokens: int | None = None
+    """Length of the answer; None where nobody counted."""
+    groups: Mapping[str, str] = field(default_factory=dict)
+    """Attribute (`sex`, `age_band`, `race`, `insurance`) → group of the patient, where known."""
+    shares: Mapping[str, float] | None = None
+    """Level (code, category, chapter) → share of all answers to this note, in [0, 1], that agree
+    with this one; None where it was not sampled, or has no code."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Points of a rising function from [0, 1] to [0, 1]; straight lines between them."""
+
+    shares: tuple[float, ...]
+    """Share of answers that agree, rising."""
+    accuracies: tuple[float, ...]
+    """How often such an answer is right."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How often answers are right, by how many of their samples agree with them."""
+
+    curves: Mapping[str, Curve]
+    """Level (code, category, chapter) → its curve."""
+    num_notes: int
+    """Answers it was fitted on."""
+    num_samples: int = 0
+    """Answers drawn beside the first; the curves hold for this number only."""
+    temperature: float = 1.0
+    """At which they were drawn."""
+    errors: Mapping[str, float] = field(default_factory=dict)
+    """Level → expected calibration error, each answer left out of its own fit; `LEVEL_raw` → that
+    of the bare shares."""
+
+
+@dataclass(frozen=True)
+class Examination:
+    """What the gate is shown of one model."""
+
+    predictions: Sequence[Prediction]
+    """On the promotion split."""
+    seconds: float | None = None
+    """Median time of one answer, asked one by one; None where nobody took it."""
+    behaviour: Mapping[str, Sequence[bool]] = field(default_factory=dict)
+    """Behaviour test → passed or not, case by case, in the same order for every model."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +140,11 @@ class ServedPrediction:
     """On whose behalf the version answered."""
     confidence: float | None = None
     """Probability in [0, 1] that the code is right, as the reply said; None without one."""
+    chapter_confidence: float | None = None
+    """Calibrated probability in [0, 1] that the code's chapter is right; None without a calibration
+    or samples, and 0 for an unusable answer of a calibrated version."""
+    num_calibration: int | None = None
+    """Answers that calibration was fitted on."""
     num_prompt_tokens: int | None = None
     """Length of what the model was shown."""
     admission_id: str | None = None
@@ -181,3 +232,13 @@ class Window:
     mean_confidence: float | None = None
     calibration_error: float | None = None
     """Expected calibration error of the confidences in exact codes; None without any."""
+    estimated_accuracy: float | None = None
+    """Share of answers with the right chapter that their calibrated confidences promise, labels or
+    not; None without a calibration."""
+    estimated_low: float | None = None
+    estimated_high: float | None = None
+    """95% band of that share, while the calibration holds."""
+    labelled_accuracy: float | None = None
+    """That share as the labels say it, of the answers that have one."""
+    is_estimate_sound: bool | None = None
+    """Whether the labelled share lies in the band for those answers."""

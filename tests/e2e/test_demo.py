@@ -21,6 +21,8 @@ import pytest
 from deepicd.notes.build import read_split
 from deepicd.paths import SPLITS, RunPaths
 from deepicd.pipeline.run import STAGES
+from deepicd.promotion.behaviour import DIRECTION, INVARIANCES, MINIMUM
+from deepicd.promotion.calibration import read_calibration
 from deepicd.sweeps.results import read_histories, read_history
 from deepicd.training.notices import read_notices
 from deepicd.training.saves import saves_of, step_of
@@ -163,6 +165,22 @@ def test_the_champion_is_the_winner_only_if_the_gate_let_it_pass(demo: Demo) -> 
     accepted = summary["decision"]["accepted"]
     assert (summary["champion"]["trial"] is not None) == accepted
     assert summary["version"] == ("v0002" if accepted else "v0001")
+
+
+def test_versions_are_calibrated_and_the_gate_saw_how_the_winner_behaves(demo: Demo) -> None:
+    versions = [demo.paths.registry / "versions" / name for name in ("v0001", "v0002")]
+    for version in versions:
+        known = read_calibration(version)
+        assert known is not None and known.num_samples == 8
+        assert "Calibrated on the validation split" in (version / "README.md").read_text()
+    assert known.errors["code"] < known.errors["code_raw"] + 0.05
+    reply, numbers = demo.summary["reply"], demo.summary["decision"]["numbers"]
+    assert reply["is_calibrated"] == (reply["code"] is not None)
+    for test in (*INVARIANCES, DIRECTION, MINIMUM):
+        assert 0 <= numbers[f"candidate_{test}"] <= 1 and f"champion_{test}" in numbers
+    assert numbers["candidate_seconds"] > 0 and numbers["candidate_mean_tokens"] > 1
+    window = demo.summary["monitor"]
+    assert window["estimated_low"] <= window["estimated_accuracy"] <= window["estimated_high"]
 
 
 def test_the_report_opens_without_a_network(

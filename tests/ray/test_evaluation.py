@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,17 +11,18 @@ import pytest
 import ray
 from typer.testing import CliRunner
 
-from deepicd import checkpoints, cli, evaluation
+from deepicd import answering, checkpoints, cli
+from deepicd.answering import EngineSettings, Sampling, load_model
 from deepicd.config import Experiment, ModelConfig, dump_experiment
 from deepicd.errors import CheckpointError, DataError
-from deepicd.evaluation import EngineSettings, majority_predictions, predict, predict_many
+from deepicd.evaluation import majority_predictions, predict
 from deepicd.notes.build import write_split
 from deepicd.paths import RunPaths
+from deepicd.promotion.examine import examine, measure_calibration
 from deepicd.promotion.registry import Registry
 from deepicd.prompts import END_OF_TURN, PromptEncoder, prompt_token_ids, response_text
 from deepicd.prompts.encode import load_backend
-from deepicd.records import Limits, Note, Prediction
-from deepicd.tokens import stream_prompts
+from deepicd.records import Limits, Note
 
 CODES = ("I25.10", "J18.9", "N17.9", "K35.80", "A41.9", "G40.909")
 TEXTS = ("chest pain", "cough and fever", "no urine", "belly ache", "rigors", "seizure")
@@ -101,7 +103,7 @@ def processes_of_engines() -> set[int]:
             owner = folder.stat().st_uid
         except OSError:
             continue
-        if b"_GreedyEngine" in name and owner == os.getuid():
+        if b"_EngineActor" in name and owner == os.getuid():
             found.add(int(folder.name))
     return found
 
@@ -111,28 +113,52 @@ def test_every_note_gets_its_own_answer_and_the_engines_process_is_gone_afterwar
     model: Path, split: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started: list[int] = []
-    await_exit = evaluation._await_exit
+    await_exit = answering._await_exit
     monkeypatch.setattr(
-        evaluation, "_await_exit", lambda pid: (started.append(pid), await_exit(pid))
+        answering, "_await_exit", lambda pid: (started.append(pid), await_exit(pid))
     )
     swapped = tmp_path / "swapped.parquet"
     notes = build_notes()
     long = Note("long", "p", "a", TEXTS[0] * 40, "I2510")
     write_split([notes[3], long, *notes[:2]], swapped)
 
-    found = predict_many(
-        model,
-        {"test": split, "swapped": swapped},
-        limits=LIMITS,
-        engine=EngineSettings(batch_size=4),
-    )
+    with load_model(model, limits=LIMITS, engine=EngineSettings(batch_size=4)) as loaded:
+        found = loaded.answer_split(split)
+        others = loaded.answer_split(swapped)
 
-    expected = [Prediction(n.note_id, n.patient_id, n.code, n.code) for n in notes]
-    assert found["test"] == expected
-    assert found["swapped"] == [expected[3], expected[0], expected[1]]  # the long one is left out
+    assert [(row.note_id, row.patient_id, row.gold, row.prediction) for row in found] == [
+        (note.note_id, note.patient_id, note.code, note.code) for note in notes
+    ]
+    assert all(row.num_tokens and row.shares is None for row in found)
+    assert others == [found[3], found[0], found[1]]  # the long one is left out
     (pid,) = started  # one engine for both splits
     assert not Path(f"/proc/{pid}").exists()
     assert not processes_of_engines()
+
+
+@pytest.mark.usefixtures("_cluster")
+def test_samples_say_how_sure_an_answer_is_and_the_same_seed_says_the_same(
+    model: Path, split: Path
+) -> None:
+    sampling = Sampling(4, 1.5, seed=3)
+    known = [replace(note, sex="F") for note in build_notes()]
+    write_split(known, split)
+    with load_model(model, limits=LIMITS) as loaded:
+        first, again = (loaded.answer_split(split, sampling=sampling) for _ in range(2))
+        odd = Note("odd", "p", "a", "belly ache and fever and seizure", "K3580")
+        (unsure,) = loaded.answer_notes([odd], sampling=Sampling(8, 1.5))
+        (too_long,) = loaded.answer_notes([replace(odd, text=TEXTS[0] * 40)])
+        examined = examine(loaded, known, first, sampling=sampling)
+        assert measure_calibration(loaded, split, num_notes=5, sampling=sampling) is None
+    assert first == again
+    for row in first:
+        assert row.shares is not None and row.groups == {"sex": "F"}
+        assert 0.2 <= row.shares["code"] <= row.shares["category"] <= row.shares["chapter"] <= 1
+    assert too_long is None and unsure is not None
+    assert examined.seconds is not None and examined.seconds > 0
+    tests = {test: len(passed) for test, passed in examined.behaviour.items()}
+    assert tests["minimum_function"] == tests["direction"] == 12
+    assert tests["invariance_names"] == len(known)
 
 
 @pytest.mark.usefixtures("_cluster")
@@ -157,9 +183,9 @@ def test_a_model_that_vllm_cannot_load_is_an_error_and_never_a_score(
 @pytest.mark.usefixtures("_cluster")
 def test_a_split_whose_notes_are_all_too_long_is_refused(model: Path, split: Path) -> None:
     encoder = PromptEncoder(load_backend(model), 20, "filter")
-    prompts = stream_prompts(split, encoder=encoder)
+    loaded = answering.Answering(None, encoder, batch_size=4, model=model)
     with pytest.raises(DataError, match="has a prompt that fits"):
-        evaluation._predict_split(None, prompts, batch_size=4, place=split)
+        loaded.answer_split(split)
 
 
 @pytest.mark.usefixtures("_cluster")

@@ -123,7 +123,9 @@ class Load:
 
 
 def engine_pids() -> set[int]:
-    return {process.pid for process in processes("EngineCor")}
+    """A process that an engine forks bears its name until it is another program."""
+    found = {process.pid: process.ppid() for process in processes("EngineCor")}
+    return {pid for pid, parent in found.items() if parent not in found}
 
 
 def processes(name: str) -> list[psutil.Process]:

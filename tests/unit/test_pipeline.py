@@ -18,7 +18,7 @@ from deepicd.pipeline import check_before_start, resume_sweep, stages, summary
 from deepicd.pipeline.checks import check_folder
 from deepicd.pipeline.run import Run, prepare_root
 from deepicd.pipeline.stages import Scored, build_start_model, headline, lineage_of, model_folder
-from deepicd.records import Checkpoint, Decision, Note, Prediction, Trial
+from deepicd.records import Checkpoint, Decision, Examination, Note, Prediction, Trial
 from deepicd.scoring import score_predictions
 from deepicd.sweeps.decision import Configuration, SweepDecision, write_decision
 from deepicd.traces import read_traces
@@ -35,7 +35,12 @@ def scores_of(*answers: str | None) -> dict[str, float]:
 
 
 def scored(*answers: str | None) -> Scored:
-    return Scored(test=scores_of(*answers), majority=scores_of(*["I10"] * 4), promotion=[])
+    return Scored(
+        test=scores_of(*answers),
+        majority=scores_of(*["I10"] * 4),
+        promotion=Examination([]),
+        calibration=None,
+    )
 
 
 def trial(**changes: object) -> Trial:

@@ -26,7 +26,7 @@ from deepicd.errors import (
 )
 from deepicd.promotion.promote import promote_candidate
 from deepicd.promotion.registry import Registry, Titles
-from deepicd.records import Challenge, Decision, Prediction
+from deepicd.records import Challenge, Decision, Examination, Prediction
 
 QUICK = PromotionConfig(num_bootstrap=100)
 
@@ -61,12 +61,14 @@ def registry(tmp_path: Path, models: list[Path]) -> Registry:
     return registry
 
 
-def rows(*pairs: tuple[str, str | None], patients: int = 0) -> list[Prediction]:
+def rows(*pairs: tuple[str, str | None], patients: int = 0) -> Examination:
     """Predictions of (gold, prediction) pairs; `patients` > 0 spreads them over that many."""
-    return [
-        Prediction(f"n{i}", f"p{i % patients if patients else i}", gold, code)
-        for i, (gold, code) in enumerate(pairs)
-    ]
+    return Examination(
+        [
+            Prediction(f"n{i}", f"p{i % patients if patients else i}", gold, code)
+            for i, (gold, code) in enumerate(pairs)
+        ]
+    )
 
 
 # Registry
@@ -228,7 +230,7 @@ def test_of_two_promoters_that_judged_against_one_champion_one_wins(
     registry: Registry, models: list[Path]
 ) -> None:
     registry.register(models[2], lineage={})
-    predictions = {
+    examinations = {
         "v0001": rows(("I2510", "I2510")), "v0002": rows(("I2510", None)),
         "v0003": rows(("I2510", "I2510")),
     }  # fmt: skip
@@ -236,7 +238,7 @@ def test_of_two_promoters_that_judged_against_one_champion_one_wins(
     def run(name: str) -> bool:
         try:
             return promote_candidate(
-                registry, name, predictions=predictions, config=QUICK, seed=0
+                registry, name, examinations=examinations, config=QUICK, seed=0
             ).accepted
         except PromotionError:
             return False
@@ -316,8 +318,8 @@ def test_a_rejected_candidate_changes_nothing_and_its_reasons_are_kept(
     registry: Registry, models: list[Path]
 ) -> None:
     registry.register(models[2], lineage={})
-    predictions = {"v0003": rows(("I2510", "J189")), "v0002": rows(("I2510", "I2510"))}
-    decision = promote_candidate(registry, "v0003", predictions=predictions, config=QUICK, seed=0)
+    examinations = {"v0003": rows(("I2510", "J189")), "v0002": rows(("I2510", "I2510"))}
+    decision = promote_candidate(registry, "v0003", examinations=examinations, config=QUICK, seed=0)
     assert not decision.accepted
     assert registry.aliases() == {"champion": "v0002"}
     assert registry.decision("v0003") == Decision(False, list(decision.reasons), decision.numbers)
@@ -328,9 +330,9 @@ def test_an_accepted_candidate_becomes_champion_and_its_decision_counts_against_
     registry: Registry, models: list[Path]
 ) -> None:
     registry.register(models[2], lineage={})
-    predictions = {"v0003": rows(("I2510", "I2510")), "v0002": rows(("I2510", "J189"))}
+    examinations = {"v0003": rows(("I2510", "I2510")), "v0002": rows(("I2510", "J189"))}
     assert promote_candidate(
-        registry, "v0003", predictions=predictions, config=QUICK, seed=0
+        registry, "v0003", examinations=examinations, config=QUICK, seed=0
     ).accepted
     assert registry.aliases() == {"champion": "v0003"}
     assert registry.decision("v0003") is None  # it was made against v0002, and v0003 is champion
@@ -342,7 +344,11 @@ def test_an_accepted_candidate_becomes_champion_and_its_decision_counts_against_
 def test_promotion_asks_for_predictions_of_both(registry: Registry) -> None:
     with pytest.raises(DataError, match="no predictions of v0002 among v0001"):
         promote_candidate(
-            registry, "v0001", predictions={"v0001": rows(("I2510", "I2510"))}, config=QUICK, seed=0
+            registry,
+            "v0001",
+            examinations={"v0001": rows(("I2510", "I2510"))},
+            config=QUICK,
+            seed=0,
         )
 
 

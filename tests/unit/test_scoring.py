@@ -2,6 +2,7 @@
 
 import json
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -446,3 +447,82 @@ def test_confidences_that_mean_what_they_say_have_almost_no_error():
 def test_what_is_no_confidence_has_no_calibration_error(confidences, right, match):
     with pytest.raises(DataError, match=match):
         scoring.expected_calibration_error(confidences, right)
+
+
+def test_agreement_counts_every_answer_at_every_level():
+    others = ["I2510", "I259", "J189", None]
+    found = scoring.agreement("I2510", others)
+    assert found == {"code": 2 / 5, "category": 3 / 5, "chapter": 3 / 5}
+    assert scoring.agreement("I2510", []) == dict.fromkeys(found, 1.0)
+    assert scoring.count_shares(["J189", None, "I2510", "J189"]) == {"J189": 0.5, "I2510": 0.25}
+
+
+def sampled(*rows: tuple[float, bool], patients: int = 10**6) -> list[Prediction]:
+    """Answers of (share, whether right); a wrong one is of another chapter."""
+    return [
+        Prediction(
+            f"n{i}", f"p{i % patients}", "I2510", "I2510" if is_right else "J189",
+            shares=dict.fromkeys(("code", "category", "chapter"), share),
+        )
+        for i, (share, is_right) in enumerate(rows)
+    ]  # fmt: skip
+
+
+def test_a_calibration_by_hand():
+    rows = [(0.5, False)] * 9 + [(0.5, True)] + [(1.0, True)] * 40
+    found = scoring.fit_calibration(sampled(*rows))
+    rate = 41 / 50
+    assert found.curves["code"].shares == (0.5, 1.0)
+    assert found.curves["code"].accuracies == pytest.approx([(1 + rate) / 11, (40 + rate) / 41])
+    assert scoring.calibrate(found.curves["chapter"], 0.75) == pytest.approx(
+        np.mean(found.curves["code"].accuracies)
+    )
+    assert scoring.calibrate(found.curves["code"], 0.1) == found.curves["code"].accuracies[0]
+    assert found.num_notes == 50 and found.errors["code"] < found.errors["code_raw"]
+
+
+curves = st.lists(
+    st.tuples(st.sampled_from([i / 9 for i in range(1, 10)]), st.booleans()),
+    min_size=50,
+    max_size=90,
+)
+
+
+@given(curves, st.integers(1, 60))
+def test_a_calibration_never_falls_and_is_never_certain(rows, patients):
+    found = scoring.fit_calibration(sampled(*rows, patients=patients))
+    is_mixed = len({right for _, right in rows}) == 2
+    for curve in found.curves.values():
+        assert list(curve.accuracies) == sorted(curve.accuracies)
+        assert all(0 < p < 1 for p in curve.accuracies) is is_mixed
+    assert set(found.errors) == {
+        f"{level}{kind}" for level in ("code", "category", "chapter") for kind in ("", "_raw")
+    }
+
+
+def test_overconfident_answers_are_put_right_on_other_notes():
+    rng = np.random.default_rng(2)
+    shares = rng.integers(3, 10, 4000) / 9
+    right = rng.random(4000) < shares**3
+    rows = list(zip(shares.tolist(), right.tolist(), strict=True))
+    found = scoring.fit_calibration(sampled(*rows[:2000]))
+    told = [scoring.calibrate(found.curves["code"], share) for share, _ in rows[2000:]]
+    assert scoring.expected_calibration_error(told, right[2000:]) < 0.04
+    assert scoring.expected_calibration_error(shares[2000:], right[2000:]) > 0.15
+
+
+def test_too_few_usable_answers_calibrate_nothing():
+    rows = [*sampled(*[(0.5, True)] * 49), Prediction("x", "x", "I2510", None)]
+    with pytest.raises(DataError, match="got 49 of 50"):
+        scoring.fit_calibration(rows)
+
+
+def test_what_is_known_of_an_answer_survives_its_file(tmp_path):
+    (row,) = sampled((0.5, True))
+    full = replace(row, num_tokens=7, groups={"sex": "F"})
+    path = tmp_path / "rows.jsonl"
+    path.write_text(scoring.format_predictions([full, Prediction("a", "b", "I2510", None)]))
+    read = [json.loads(line) for line in path.read_text().splitlines()]
+    assert read[0]["shares"]["code"] == 0.5 and read[0]["num_tokens"] == 7
+    assert set(read[1]) == {"note_id", "patient_id", "gold", "prediction", "reason"}
+    assert [found.prediction for found in scoring.read_predictions(path)] == ["I2510", None]

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from deepicd.records import ServedPrediction
+from deepicd.records import Calibration, Curve, ServedPrediction
 from deepicd.serving.gateway import Gateway, build_app
 from deepicd.serving.guard import hash_token
 from deepicd.serving.keeper import LogKeeper
@@ -34,6 +34,7 @@ class ScriptedEngine:
         self.gate: asyncio.Event | None = None
         self.error: Exception | None = None
         self.readme: str | None = "# v1"
+        self.calibration: Calibration | None = None
 
     async def generate(
         self, note: str, num_samples: int, *, is_constrained: bool = False
@@ -47,7 +48,10 @@ class ScriptedEngine:
         if len(note) > 1000:
             return TooLong(999, 64)
         samples = self.samples[:num_samples]
-        return Generation(self.text, samples, (1, 2, 3), 5 * (1 + len(samples)), False)
+        num_tokens = 5 * (1 + len(samples))
+        return Generation(
+            self.text, samples, (1, 2, 3), num_tokens, False, calibration=self.calibration
+        )
 
     async def forward(self, method: str, path: str, body: bytes) -> AsyncIterator[Head | bytes]:
         if self.error is not None:
@@ -159,6 +163,39 @@ def test_confidence_is_the_share_of_all_answers_that_name_the_code():
     body = Front().post("/v1/diagnoses", {"note": "Pain."}).json()
     assert body["confidence"] == 0.5  # greedy and one of three samples
     assert [(c["code"], c["share"]) for c in body["top_k"]] == [("I2510", 0.5), ("I10", 0.25)]
+
+
+KNOWN = Calibration(
+    curves={
+        "code": Curve((0.0, 1.0), (0.0, 0.5)), "category": Curve((0.0, 1.0), (0.1, 0.7)),
+        "chapter": Curve((0.0, 1.0), (0.2, 0.9)),
+    },
+    num_notes=77,
+)  # fmt: skip
+
+
+def test_a_calibrated_version_says_how_probable_its_code_and_its_level_are():
+    front = Front()
+    front.engine.calibration = KNOWN
+    body = front.post("/v1/diagnoses", {"note": "Pain.", "min_confidence": 0.5}).json()
+    assert body["is_calibrated"] and body["confidence"] == 0.25  # half of the answers name it
+    assert body["confidence_chapter"] == pytest.approx(0.2 + 0.7 * 0.75)
+    assert body["top_k"][0]["share"] == 0.5
+    assert (body["agreed"]["level"], body["agreed"]["share"]) == ("chapter", 0.75)
+    assert body["agreed"]["confidence"] == pytest.approx(0.2 + 0.7 * 0.75)
+    front.engine.text = "no code"
+    unusable = front.post("/v1/diagnoses", {"note": "Pain."}).json()
+    assert unusable["confidence"] is None and not unusable["is_calibrated"]
+    kept = [(row.chapter_confidence, row.num_calibration) for row in front.log.kept]
+    assert kept == [(pytest.approx(0.725), 77), (0.0, 77)]
+
+
+def test_without_a_calibration_the_confidence_is_a_share_and_says_so():
+    front = Front()
+    body = front.post("/v1/diagnoses", {"note": "Pain."}).json()
+    assert not body["is_calibrated"]
+    assert body["confidence"] == 0.5 and body["confidence_chapter"] == 0.75
+    assert [row.chapter_confidence for row in front.log.kept] == [None]
 
 
 def test_without_samples_there_is_no_confidence_but_the_code():

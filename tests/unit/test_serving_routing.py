@@ -63,7 +63,7 @@ def window(version: str, end: float, f1: float | None) -> dict[str, object]:
     return {
         "version": version, "role": "champion", "start": 0.0, "end": end, "num_predictions": 5,
         "num_labelled": 2, "hierarchical_f1": f1, "low": None, "high": 0.75,
-        "share_unparsable": 0.2, "calibration_error": 0.1,
+        "share_unparsable": 0.2, "calibration_error": 0.1, "estimated_accuracy": 0.6,
     }  # fmt: skip
 
 
@@ -90,6 +90,7 @@ def test_gauges_show_the_latest_window_of_who_is_served_and_nothing_else() -> No
         ("deepicd_window_predictions", "v2", "champion", "labelled"): 2.0,
         ("deepicd_share", "v2", "champion", "unparsable"): 0.2,
         ("deepicd_calibration_error", "v2", "champion"): 0.1,
+        ("deepicd_estimated_accuracy", "v2", "champion", "value"): 0.6,
         ("deepicd_drift_psi", "v2", "champion", "chapter"): 0.3,
         ("deepicd_alarm", "blind", "page", ""): 1.0,
     }

@@ -20,7 +20,7 @@ from deepicd.cli.registry import JsonOption, NameArgument, RegistryOption
 if TYPE_CHECKING:
     from deepicd.config import Experiment
     from deepicd.promotion.registry import Registry
-    from deepicd.records import Decision, Prediction
+    from deepicd.records import Decision, Examination
 
 
 def command(
@@ -74,7 +74,7 @@ def decide(store: "Registry", name: str, split: Path | None) -> "Decision":
     return promote_candidate(
         store,
         name,
-        predictions={each: predict_version(store, each, notes, experiment) for each in names},
+        examinations={each: examine_version(store, each, notes, experiment) for each in names},
         config=experiment.promotion,
         seed=experiment.seed,
     )
@@ -89,23 +89,24 @@ def experiment_of(path: Path) -> "Experiment":
     return read_experiment(path)
 
 
-def predict_version(
+def examine_version(
     store: "Registry", name: str, split: Path, experiment: "Experiment"
-) -> "list[Prediction]":
-    """Greedy predictions of a version by the run's own limits."""
+) -> "Examination":
+    """What the gate is shown of a version, by the run's own limits."""
+    from deepicd.answering import EngineSettings, load_model
     from deepicd.errors import MissingError
-    from deepicd.evaluation import EngineSettings, predict
+    from deepicd.notes.build import read_split
+    from deepicd.pipeline.stages import sampling_of
+    from deepicd.promotion.examine import examine
 
     if not split.is_file():
         raise MissingError(
             f"no promotion split at {split}, and no decision about this version on record. Name "
-            "the "
-            "split with --split, or move the title without a gate with --force."
+            "the split with --split, or move the title without a gate with --force."
         )
     typer.echo(f"asking {name} on {split} ...", err=True)
-    return predict(
-        store.verify(name).path,
-        split,
-        limits=experiment.limits,
-        engine=EngineSettings.for_profile(experiment.profile, seed=experiment.seed),
-    )
+    engine = EngineSettings.for_profile(experiment.profile, seed=experiment.seed)
+    with load_model(store.verify(name).path, limits=experiment.limits, engine=engine) as answering:
+        predictions = answering.answer_split(split)
+        sampling = sampling_of(experiment)
+        return examine(answering, read_split(split), predictions, sampling=sampling)

@@ -255,6 +255,23 @@ class PromotionConfig(Part):
     """Loss in hierarchical F1 in one chapter that is refused once the interval lies beyond it."""
     min_chapter_notes: int = Field(default=30, ge=1)
     """Chapters with fewer notes in the promotion split are not compared on their own."""
+    max_subgroup_loss: float = Field(default=0.25, ge=0)
+    """As `max_chapter_loss`, in one group of patients by sex, age, race or insurance."""
+    min_subgroup_notes: int = Field(default=30, ge=1)
+    """Smaller groups are not compared on their own."""
+    max_nonexistent: float = Field(default=0.05, ge=0, le=1)
+    """Largest share of answers with a code that does not exist or cannot be billed."""
+    max_length_ratio: float = Field(default=2.0, gt=0)
+    """Mean length of an answer in tokens, as a multiple of the champion's, at most."""
+    max_latency_ratio: float = Field(default=3.0, gt=0)
+    """Median time of an answer, as a multiple of the champion's, at most."""
+    max_behaviour_loss: float = Field(default=0.1, ge=0, le=1)
+    """Loss in the share of passed cases of a behaviour test that is refused, once it is more than
+    chance (exact one-sided test on the cases that the two do not share)."""
+    min_behaviour: float = Field(default=0.0, ge=0, le=1)
+    """Share of passed cases that every behaviour test needs; 0 asks for none."""
+    num_calibration: int = Field(default=200, ge=0)
+    """Validation notes on which a version's confidence is calibrated; 0 leaves it as it is."""
     num_bootstrap: int = Field(default=1000, ge=100)
     """Bootstrap replicates."""
     compare_logits: bool = True
@@ -273,6 +290,8 @@ class ServingConfig(Part):
     """Requests in flight before the endpoint answers 429."""
     max_note_bytes: int = Field(default=1_000_000, ge=1)
     """Longest request body in bytes."""
+    num_samples: int = Field(default=8, ge=0, le=64)
+    """Answers sampled beside the greedy one, for confidence and top-k."""
     window: int = Field(default=500, ge=1)
     """Predictions of one model version in one monitoring window."""
 

@@ -26,6 +26,7 @@ from typing import Any, Literal
 from deepicd import codes, scoring
 from deepicd.errors import CodeError, DataError, MissingError, MonitoringError
 from deepicd.monitoring.drift import Drift, Seen, find_drift
+from deepicd.monitoring.estimate import judge_confidences
 from deepicd.monitoring.fields import check_fields, check_identifier
 from deepicd.monitoring.subgroups import NUM_LATEST, compare_groups
 from deepicd.monitoring.tables import (
@@ -51,7 +52,7 @@ _MAX_COMPUTED = 10_000
 
 _COLUMNS = (
     *("id", "role", "version", "code", "reason", "time", "confidence"),
-    *("num_prompt_tokens", "admission_id", "subgroups"),
+    *("num_prompt_tokens", "admission_id", "subgroups", "chapter_confidence", "num_calibration"),
 )
 _INSERT = (
     f"INSERT OR IGNORE INTO predictions ({', '.join(_COLUMNS)}) "
@@ -286,9 +287,12 @@ class PredictionLog:
                 self._computed.clear()
             rows = session.execute(LABELLED, {**row, "as_of": as_of}).fetchall()
             scores = self._score([_prediction(found) for found in rows])
-            scores["calibration_error"] = _calibration_error(rows)
             kept = {name: row[name] for name in _FACTS}
-            facts: dict[str, Any] = {**kept, **scores}
+            facts: dict[str, Any] = {
+                **kept,
+                **scores,
+                **judge_confidences(row, [dict(one) for one in rows]),
+            }
             self._computed[key] = Window(**facts)
         return self._computed[key]
 
@@ -358,16 +362,6 @@ def _check_same(session: sqlite3.Connection, row: Mapping[str, Any]) -> None:
         raise DataError(
             f"prediction {row['id']} was recorded before with another answer. Use a new id."
         )
-
-
-def _calibration_error(rows: Sequence[sqlite3.Row]) -> float | None:
-    """Of the confidences in exact codes; None without any."""
-    given = [row for row in rows if row["confidence"] is not None]
-    if not given:
-        return None
-    confidences = [row["confidence"] for row in given]
-    is_right = [row["prediction"] == row["gold"] for row in given]
-    return scoring.expected_calibration_error(confidences, is_right)
 
 
 def _prediction(row: sqlite3.Row) -> Prediction:

@@ -71,6 +71,12 @@ def _is_lower(window: Window, reference: Window) -> bool:
     return value is not None and reference.low is not None and value < reference.low
 
 
+def _promises_less(window: Window, reference: Window) -> bool:
+    """Bands apart: what the confidences promise lies below what they promised."""
+    high, low = window.estimated_high, reference.estimated_low
+    return high is not None and low is not None and high < low
+
+
 RULES: Sequence[Rule] = (
     Rule(
         "hierarchical-f1-rollback",
@@ -106,6 +112,23 @@ RULES: Sequence[Rule] = (
         ),
         "share_nonexistent",
         f"The share of codes that do not exist rose by more than {_MOST_NONEXISTENT:.0%}.",
+    ),
+    Rule(
+        "estimated-accuracy-low",
+        "page",
+        _promises_less,
+        "estimated_accuracy",
+        "The confidences promise clearly fewer right chapters than the reference's did; no label "
+        "is needed to see it.",
+    ),
+    Rule(
+        "calibration",
+        "warn",
+        lambda window, _: window.is_estimate_sound is False,
+        "labelled_accuracy",
+        "The share of right chapters, by the labels, lies outside the band that the confidences "
+        "promised.",
+        min_labelled=_MIN_LABELLED,
     ),
 )
 """Every rule; each has a runbook page of its name."""

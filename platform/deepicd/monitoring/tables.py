@@ -15,7 +15,7 @@ CREATE TABLE IF NOT EXISTS predictions (
     number INTEGER PRIMARY KEY, id TEXT NOT NULL, role TEXT NOT NULL DEFAULT 'champion',
     version TEXT NOT NULL, code TEXT, reason TEXT, time REAL NOT NULL, confidence REAL,
     num_prompt_tokens INTEGER, admission_id TEXT, subgroups TEXT NOT NULL DEFAULT '{}',
-    UNIQUE (id, role));
+    chapter_confidence REAL, num_calibration INTEGER, UNIQUE (id, role));
 CREATE TABLE IF NOT EXISTS labels (
     number INTEGER PRIMARY KEY, id TEXT NOT NULL, code TEXT NOT NULL, time REAL NOT NULL,
     kind TEXT NOT NULL DEFAULT 'prediction');
@@ -24,8 +24,13 @@ CREATE INDEX IF NOT EXISTS predictions_by_version ON predictions (version, numbe
 CREATE INDEX IF NOT EXISTS predictions_by_admission ON predictions (admission_id)
     WHERE admission_id IS NOT NULL;
 """
-_LAYOUT = 1
-"""Of the tables above, kept as SQLite's `user_version`; 0 knew neither roles nor admissions."""
+_LAYOUT = 2
+"""Of the tables above, kept as SQLite's `user_version`; 0 knew neither roles nor admissions, 1 no
+calibration."""
+_WIDEN = """
+ALTER TABLE predictions ADD COLUMN chapter_confidence REAL;
+ALTER TABLE predictions ADD COLUMN num_calibration INTEGER;
+"""
 _MOVE = """
 ALTER TABLE predictions RENAME TO old_predictions;
 DROP INDEX IF EXISTS predictions_by_version;
@@ -61,13 +66,17 @@ SELECT version, role, min(number) AS first, max(number) AS last, min(time) AS st
        max(time) AS "end", count(*) AS num_predictions, count(label) AS num_labelled,
        max(label) AS newest_label, avg(code IS NULL) AS share_unparsable,
        avg(coalesce(reason IN ('unknown_code', 'not_billable'), 0)) AS share_nonexistent,
-       avg(confidence) AS mean_confidence
+       avg(confidence) AS mean_confidence,
+       total(chapter_confidence) AS promised, count(chapter_confidence) AS num_promised,
+       total(chapter_confidence * chapter_confidence) AS promised_squares,
+       coalesce(min(num_calibration), 0) AS num_calibration
 FROM placed LEFT JOIN gold ON prediction = number GROUP BY version, role, place ORDER BY first
 """
 
 LABELLED = """
 SELECT p.id AS id, p.code AS prediction, p.reason AS reason, labels.code AS gold,
-       p.confidence AS confidence, p.subgroups AS subgroups
+       p.confidence AS confidence, p.subgroups AS subgroups,
+       p.chapter_confidence AS chapter_confidence
 FROM predictions AS p JOIN labels ON labels.number = (
     SELECT max(l.number) FROM labels AS l WHERE l.time <= :as_of AND (
         (l.kind = 'prediction' AND l.id = p.id)
@@ -112,8 +121,8 @@ def prepare(session: sqlite3.Connection) -> None:
         (layout,) = session.execute("PRAGMA user_version").fetchone()
         found = session.execute("SELECT 1 FROM sqlite_master WHERE name = 'predictions'")
         steps = [_SCHEMA]
-        if layout < _LAYOUT and found.fetchone() is not None:
-            steps = [_MOVE, _SCHEMA, _COPY]
+        if found.fetchone() is not None:
+            steps = {0: [_MOVE, _SCHEMA, _COPY], 1: [_WIDEN, _SCHEMA]}.get(layout, steps)
         for statement in "".join(steps).split(";"):
             session.execute(statement)
         session.execute(f"PRAGMA user_version = {_LAYOUT}")

@@ -23,16 +23,22 @@ def promote(run: Run, best: Trial, *, sft: Scored, candidate: Scored) -> tuple[D
     lineage = {"experiment": experiment.name, "seed": experiment.seed, "code": code_commit()}
     with run.stage("promotion", "the winner against the SFT start, paired on the promotion split"):
         start = registry.register(
-            run.paths.sft, lineage=lineage | {"stage": "sft"}, scores=sft.test
+            run.paths.sft,
+            lineage=lineage | {"stage": "sft"},
+            scores=sft.test,
+            calibration=sft.calibration,
         )
         registry.promote(start.name, reason="the SFT start: nothing else can serve yet")
         winner = registry.register(
-            model_folder(best), lineage=lineage | lineage_of(best), scores=candidate.test
+            model_folder(best),
+            lineage=lineage | lineage_of(best),
+            scores=candidate.test,
+            calibration=candidate.calibration,
         )
         decision = promote_candidate(
             registry,
             winner.name,
-            predictions={start.name: sft.promotion, winner.name: candidate.promotion},
+            examinations={start.name: sft.promotion, winner.name: candidate.promotion},
             config=experiment.promotion,
             seed=experiment.seed,
         )

@@ -3,11 +3,15 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from deepicd.config import Experiment
 from deepicd.errors import CheckpointError
 from deepicd.pipeline.run import Run
-from deepicd.records import Prediction, Trial
+from deepicd.records import Calibration, Examination, Prediction, Trial
+
+if TYPE_CHECKING:
+    from deepicd.answering import Sampling
 
 NUM_COMPARED = 4
 """Validation notes whose logits are compared between a winner's export and its actor."""
@@ -21,8 +25,10 @@ class Scored:
     """Scores on the test split, with intervals."""
     majority: Mapping[str, float]
     """Scores of the majority code on the same notes."""
-    promotion: Sequence[Prediction]
-    """Predictions on the promotion split, for the gate."""
+    promotion: Examination
+    """What the gate is shown."""
+    calibration: Calibration | None
+    """None where too few validation answers could be used."""
 
 
 def build_data(run: Run) -> None:
@@ -94,26 +100,55 @@ def fit_start_model(run: Run, model: Path) -> None:
 
 
 def score_model(run: Run, name: str, model: Path, *, stage: str) -> Scored:
-    """Greedy predictions of one model on test and promotion; test scores on disk with intervals."""
-    from deepicd.evaluation import EngineSettings, majority_predictions, predict_many
+    """Answers of one model to test and promotion, one start of vLLM for all that is asked of it;
+    test scores on disk with intervals.
+    """
+    from deepicd.answering import EngineSettings, load_model
+    from deepicd.evaluation import majority_predictions
+    from deepicd.notes.build import read_split
+    from deepicd.promotion.examine import examine, measure_calibration
 
     experiment, paths = run.experiment, run.paths
+    engine = EngineSettings.for_profile(experiment.profile, seed=experiment.seed)
+    sampling = sampling_of(experiment)
     with run.stage(stage, f"{name} on the test and promotion splits"):
-        predictions = predict_many(
-            model,
-            {split: paths.split(split) for split in ("test", "promotion")},
-            limits=experiment.limits,
-            engine=EngineSettings.for_profile(experiment.profile, seed=experiment.seed),
-        )
-        same_notes = [prediction.note_id for prediction in predictions["test"]]
+        with load_model(model, limits=experiment.limits, engine=engine) as answering:
+            asked = answering.answer_split(paths.split("test"))
+            promotion = examine(
+                answering,
+                read_split(paths.split("promotion")),
+                answering.answer_split(paths.split("promotion")),
+                sampling=sampling,
+            )
+            calibration = measure_calibration(
+                answering,
+                paths.split("validation"),
+                num_notes=experiment.promotion.num_calibration,
+                sampling=sampling,
+            )
         most_common = majority_predictions(
-            paths.split("train"), paths.split("test"), note_ids=same_notes
+            paths.split("train"), paths.split("test"), note_ids=[row.note_id for row in asked]
         )
         majority = score(run, "majority", most_common)
-        test = score(run, name, predictions["test"])
+        test = score(run, name, asked)
         run.detail(f"majority: {headline(majority)}")
         run.detail(f"{name}: {headline(test)}")
-    return Scored(test=test, majority=majority, promotion=predictions["promotion"])
+        if calibration is not None:
+            found = calibration.errors
+            run.detail(
+                f"confidence in a code: calibration error {found['code_raw']:.3f} as counted, "
+                f"{found['code']:.3f} calibrated on {calibration.num_notes} answers"
+            )
+    return Scored(test=test, majority=majority, promotion=promotion, calibration=calibration)
+
+
+def sampling_of(experiment: Experiment) -> "Sampling":
+    """How the endpoint draws answers beside the greedy one."""
+    from deepicd.answering import Sampling
+
+    return Sampling(
+        experiment.serving.num_samples, experiment.training.temperature, seed=experiment.seed
+    )
 
 
 def score(run: Run, name: str, predictions: Sequence[Prediction]) -> dict[str, float]:

@@ -27,16 +27,29 @@ wrong; a person must check every code. The label is the first-listed billing cod
 
 
 def model_card(version: str, facts: Mapping[str, Any]) -> str:
-    """Markdown card of one version. `facts` holds `created`, `lineage` and `scores`."""
+    """Markdown card of one version. `facts` holds `created`, `lineage` and `scores`, with a
+    calibration also `calibration`: its errors.
+    """
     parts = [
         f"{_FRONT}\n# {version}\n",
         _USE,
         "## Scores\n\n" + _table(facts["scores"], "none recorded"),
+        "## Confidence\n\n" + _confidence(facts.get("calibration", {})),
         "## Where it comes from\n\n" + _table(facts["lineage"], "not recorded"),
         f"## Identity\n\nRegistered {facts['created']}. The SHA-256 of every file is in "
         "`manifest.json` and is checked before the version is promoted or served.\n",
     ]
     return "\n".join(parts)
+
+
+def _confidence(errors: Mapping[str, float]) -> str:
+    if not errors:
+        return "Not calibrated: the share of agreeing answers is no probability.\n"
+    text = (
+        "Calibrated on the validation split (`calibration.json`). Expected calibration error, each "
+        "answer left out of its own fit; `_raw` is that of the bare share of agreeing answers:\n\n"
+    )
+    return text + _table(errors, "")
 
 
 def _table(values: Mapping[str, Any], empty: str) -> str:

@@ -1,51 +1,50 @@
 """A registered candidate, judged and, if it wins, made champion.
 
-In: a registry, a version, and predictions of it and of the champion on the promotion split. Out:
+In: a registry, a version, and an examination of it and of the champion on the promotion split. Out:
 the gate's Decision, recorded in the registry's history either way. Decided here: the title moves
 only from the champion that the candidate was compared with; if another promoter was faster, nothing
 changes and the caller judges again.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from deepicd.config import PromotionConfig
 from deepicd.errors import DataError
 from deepicd.promotion.gate import gate
 from deepicd.promotion.registry import CHAMPION, Registry
-from deepicd.records import Decision, Prediction
+from deepicd.records import Decision, Examination
 
 
 def promote_candidate(
     registry: Registry,
     name: str,
     *,
-    predictions: Mapping[str, Sequence[Prediction]],
+    examinations: Mapping[str, Examination],
     config: PromotionConfig,
     seed: int,
     num_candidates: int = 1,
 ) -> Decision:
     """Judge a version against the champion and move the title if it is accepted.
 
-    `predictions` maps version names to their predictions on the promotion split; the candidate and
-    the present champion must be in it (the candidate alone while nobody is champion).
+    `examinations` maps version names to what is known of them on the promotion split; the candidate
+    and the present champion must be in it (the candidate alone while nobody is champion).
 
     Raises:
-        DataError: predictions of either are missing, or were not made on the same notes.
+        DataError: that of either is missing, or was not made on the same notes.
         PromotionError: it is champion already, or the champion changed meanwhile.
         CheckpointError: the candidate's files are damaged.
     """
     version = registry.verify(name).name
     champion = registry.aliases().get(CHAMPION)
     for needed in (version, champion):
-        if needed is not None and needed not in predictions:
+        if needed is not None and needed not in examinations:
             raise DataError(
-                f"no predictions of {needed} among {', '.join(predictions) or 'none'}; predict it "
-                "on "
-                "the promotion split too."
+                f"no predictions of {needed} among {', '.join(examinations) or 'none'}; predict it "
+                "on the promotion split too."
             )
     decision = gate(
-        predictions[version],
-        None if champion is None else predictions[champion],
+        examinations[version],
+        None if champion is None else examinations[champion],
         config=config,
         seed=seed,
         num_candidates=num_candidates,

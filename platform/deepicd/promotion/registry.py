@@ -29,9 +29,10 @@ from deepicd.config import nearest
 from deepicd.errors import CheckpointError, MissingError, PromotionError
 from deepicd.locks import is_held
 from deepicd.promotion import history
+from deepicd.promotion.calibration import write_calibration
 from deepicd.promotion.card import model_card
 from deepicd.promotion.history import Event, State
-from deepicd.records import Challenge, Decision
+from deepicd.records import Calibration, Challenge, Decision
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 ANY = "*"
@@ -126,10 +127,15 @@ class Registry:
         return version
 
     def register(
-        self, model: Path, *, lineage: Mapping[str, Any], scores: Mapping[str, float] | None = None
+        self,
+        model: Path,
+        *,
+        lineage: Mapping[str, Any],
+        scores: Mapping[str, float] | None = None,
+        calibration: Calibration | None = None,
     ) -> Version:
         """Copy a Hugging Face folder in as the next version. The same model with the same lineage
-        is not copied twice.
+        is not copied twice. With a calibration, the endpoint says how sure it may be.
 
         Raises:
             MissingError: `model` is not a Hugging Face folder.
@@ -139,6 +145,9 @@ class Registry:
         with self._reserve() as (name, folder):
             checkpoints.copy_files(model, folder)
             facts = _facts(lineage, scores or {})
+            if calibration is not None:
+                write_calibration(folder, calibration)
+                facts["calibration"] = dict(calibration.errors)
             (folder / CARD).write_text(model_card(name, facts), encoding="utf-8")
             content = _content(checkpoints.write_manifest(folder, facts))
             with self._lock():

@@ -1,17 +1,26 @@
-"""Confidences and whether they were right → expected calibration error.
+"""Confidences and whether they were right → expected calibration error; agreement → probability.
 
-In: n confidences in [0, 1] and n truths. Out: one number. Decided here: bins of equal numbers of
-answers (Nixon et al. 2019), because self-consistency takes few values and bins of equal width would
-be mostly empty; answers of equal confidence are never parted, so the order of rows does not matter.
+In: n confidences (or shares of agreeing answers) in [0, 1] and n truths. Out: one number, or a
+`records.Calibration`. Decided here: bins of equal numbers of answers (Nixon et al. 2019), because
+self-consistency takes few values and bins of equal width would be mostly empty; answers of equal
+confidence are never parted, so the order of rows does not matter. A calibration is an isotonic
+regression for each level of the tree (Zadrozny and Elkan 2002); each share counts as if one more
+answer had been seen there, right as often as all are, so that no probability is 0 or 1 by chance.
 """
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from deepicd.errors import DataError
+from deepicd.records import Calibration, Curve, Prediction
+from deepicd.scoring.agreement import AGREEMENT_LEVELS
 
 NUM_BINS = 10
+NUM_FOLDS = 5
+MIN_CALIBRATION_NOTES = 50
+"""Fewer usable answers say too little about how often they are right."""
 
 
 def expected_calibration_error(
@@ -36,3 +45,74 @@ def expected_calibration_error(
     bins = (middle * num_bins / given.size).astype(int)[place]
     gaps = np.bincount(bins, given - right, minlength=num_bins)
     return float(np.abs(gaps).sum() / given.size)
+
+
+def fit_calibration(predictions: Sequence[Prediction]) -> Calibration:
+    """How often an answer is right, by how many of its samples agree with it.
+
+    Args:
+        predictions: of a split that the model was not fitted on, with `shares`; those without a
+            usable code need none, they are known to be wrong.
+
+    Raises:
+        DataError: fewer than `MIN_CALIBRATION_NOTES` predictions have shares.
+    """
+    given = [row for row in predictions if row.shares is not None and row.prediction is not None]
+    if len(given) < MIN_CALIBRATION_NOTES:
+        raise DataError(
+            f"a calibration needs {MIN_CALIBRATION_NOTES} usable answers with samples; got "
+            f"{len(given)} of {len(predictions)}. Give more notes, or a better model."
+        )
+    curves: dict[str, Curve] = {}
+    errors: dict[str, float] = {}
+    for level, node in AGREEMENT_LEVELS.items():
+        shares, is_right = _observe(given, level, node)
+        curves[level] = fit_curve(shares, is_right)
+        folds = [_fold(row.patient_id) for row in given]
+        errors[f"{level}_raw"] = expected_calibration_error(shares, is_right)
+        errors[level] = expected_calibration_error(_cross_fit(shares, is_right, folds), is_right)
+    return Calibration(curves=curves, num_notes=len(given), errors=errors)
+
+
+def fit_curve(shares: Sequence[float], is_right: Sequence[bool]) -> Curve:
+    """Isotonic regression of truth on share."""
+    from scipy.optimize import isotonic_regression
+
+    given, right = np.asarray(shares, float), np.asarray(is_right, float)
+    values, place, counts = np.unique(given, return_inverse=True, return_counts=True)
+    weights = counts + 1.0
+    rates = (np.bincount(place, right) + right.mean()) / weights
+    fitted = isotonic_regression(rates, weights=weights).x
+    return Curve(tuple(map(float, values)), tuple(map(float, fitted)))
+
+
+def calibrate(curve: Curve, share: float) -> float:
+    """Probability that an answer of that share is right; straight lines between the points."""
+    return float(np.interp(share, curve.shares, curve.accuracies))
+
+
+def _observe(
+    given: Sequence[Prediction], level: str, node: Callable[[str], str]
+) -> tuple[list[float], list[bool]]:
+    shares = [_shares(row)[level] for row in given]
+    return shares, [node(row.prediction or "") == node(row.gold) for row in given]
+
+
+def _shares(row: Prediction) -> Mapping[str, float]:
+    assert row.shares is not None, "only predictions with samples are asked for their shares"
+    return row.shares
+
+
+def _fold(patient: str) -> int:
+    return hashlib.sha256(patient.encode()).digest()[0] % NUM_FOLDS
+
+
+def _cross_fit(
+    shares: Sequence[float], is_right: Sequence[bool], folds: Sequence[int]
+) -> list[float]:
+    """Each answer's probability by a curve that was fitted without its patient's fold."""
+    curves = {}
+    for fold in set(folds):
+        kept = [i for i, other in enumerate(folds) if other != fold] or range(len(folds))
+        curves[fold] = fit_curve([shares[i] for i in kept], [is_right[i] for i in kept])
+    return [calibrate(curves[fold], share) for fold, share in zip(folds, shares, strict=True)]

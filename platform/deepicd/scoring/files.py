@@ -18,6 +18,9 @@ from deepicd.records import Prediction
 from deepicd.scoring.bootstrap import match_notes, paired_bootstrap
 from deepicd.scoring.scores import score_predictions
 
+_ALWAYS = ("note_id", "patient_id", "gold", "prediction", "reason")
+"""Fields of a row that are written whatever they hold."""
+
 
 def read_predictions(path: Path) -> list[Prediction]:
     """Read one file; blank lines are skipped, a row without `note_id` takes its line number.
@@ -40,7 +43,8 @@ def read_predictions(path: Path) -> list[Prediction]:
 
 def format_predictions(predictions: Iterable[Prediction]) -> str:
     """Text of a file that `read_predictions` reads."""
-    return "".join(json.dumps(asdict(row), sort_keys=True) + "\n" for row in predictions)
+    rows = ({k: v for k, v in asdict(row).items() if k in _ALWAYS or v} for row in predictions)
+    return "".join(json.dumps(row, sort_keys=True) + "\n" for row in rows)
 
 
 def score_files(

@@ -21,9 +21,10 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from deepicd.errors import CapacityError, ConfigError, MissingError, ServingError
+from deepicd.promotion.calibration import read_calibration
 from deepicd.promotion.registry import CARD
 from deepicd.prompts import CHAT_TEMPLATE, PromptEncoder
-from deepicd.records import Limits
+from deepicd.records import Calibration, Limits
 from deepicd.serving.completions import Answers
 from deepicd.serving.problems import explain_validation, openai_error
 from deepicd.serving.protocols import Generation, Head, TooLong
@@ -50,6 +51,7 @@ class VllmEngine:
         limits = Limits(longest, settings.max_response_tokens, settings.overlong)
         self._encoder = PromptEncoder.of_model(model.path, limits)
         self._answers = Answers(client, model.path, settings)
+        self._calibration = read_calibration(model.path)
 
     @classmethod
     async def start(cls, model: ServedModel, settings: ServingSettings) -> "VllmEngine":
@@ -92,7 +94,15 @@ class VllmEngine:
             num_completion_tokens=sum(answer.num_tokens for answer in [*greedy, *sampled]),
             is_truncated=greedy[0].is_truncated,
             is_note_cut=prompt.is_cut,
+            calibration=None if is_constrained else self._calibration_of(num_samples),
         )
+
+    def _calibration_of(self, num_samples: int) -> Calibration | None:
+        """The version's own, where it was measured on answers drawn as these were."""
+        found = self._calibration
+        drawn = (num_samples, self._settings.temperature)
+        is_same = found is not None and (found.num_samples, found.temperature) == drawn
+        return found if is_same else None
 
     async def forward(self, method: str, path: str, body: bytes) -> AsyncIterator[Head | bytes]:
         """Reply of vLLM's OpenAI server; closing the iterator cancels the generation."""

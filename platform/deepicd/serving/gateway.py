@@ -125,7 +125,9 @@ class Gateway:
         reply = build_diagnosis(
             generation, body, note, version=choice.engine.version, prediction_id=prediction_id
         )
-        await self._keeper.record(served_prediction(reply, body, choice.role))
+        await self._keeper.record(
+            served_prediction(reply, body, role=choice.role, generation=generation)
+        )
         if choice.role == CHAMPION:
             self._begin_shadow(body, note, prediction_id)
         return reply
@@ -159,7 +161,9 @@ class Gateway:
             reply = build_diagnosis(
                 generation, body, note, version=engine.version, prediction_id=prediction_id
             )
-            await self._keeper.record(served_prediction(reply, body, SHADOW))
+            await self._keeper.record(
+                served_prediction(reply, body, role=SHADOW, generation=generation)
+            )
 
     async def card(self) -> Response:
         """Model card of the version that answers."""
@@ -248,8 +252,11 @@ def _headers(choice: Choice, request_id: str) -> dict[str, str]:
     }
 
 
-def served_prediction(reply: Diagnosis, body: DiagnosisRequest, role: Role) -> ServedPrediction:
+def served_prediction(
+    reply: Diagnosis, body: DiagnosisRequest, *, role: Role, generation: Generation
+) -> ServedPrediction:
     """What the prediction log keeps of a reply: no text."""
+    known = generation.calibration
     return ServedPrediction(
         id=reply.prediction_id,
         version=reply.model_version,
@@ -258,6 +265,9 @@ def served_prediction(reply: Diagnosis, body: DiagnosisRequest, role: Role) -> S
         reason=reply.reason,
         role=role,
         confidence=reply.confidence,
+        # An unusable answer is wrong for sure; without a calibration nobody can say how sure.
+        chapter_confidence=None if known is None else reply.confidence_chapter or 0.0,
+        num_calibration=None if known is None else known.num_notes,
         num_prompt_tokens=reply.usage.prompt_tokens,
         admission_id=body.admission_id,
         subgroups={str(name): group for name, group in (body.subgroups or {}).items()},

@@ -50,6 +50,11 @@ GAUGES: Mapping[str, Metric] = {
     "deepicd_calibration_error": Metric(
         "Expected calibration error of the latest window.", _ANSWERER
     ),
+    "deepicd_estimated_accuracy": Metric(
+        "Share of right chapters that calibrated confidences promise for the latest window, labels "
+        "or not; bound is value, low or high.",
+        (*_ANSWERER, "bound"),
+    ),
     "deepicd_drift_psi": Metric(
         "Population stability index of a feature against the version's first predictions.",
         ("version", "role", "feature"),
@@ -90,6 +95,9 @@ def _of_window(window: Report) -> Iterator[Sample]:
     yield from _spread("deepicd_window_predictions", who, "kind", values=counts)
     shares = {kind: window.get(f"share_{kind}") for kind in ("unparsable", "nonexistent")}
     yield from _spread("deepicd_share", who, "kind", values=shares)
+    bounds = {"value": "estimated_accuracy", "low": "estimated_low", "high": "estimated_high"}
+    promised = {bound: window.get(name) for bound, name in bounds.items()}
+    yield from _spread("deepicd_estimated_accuracy", who, "bound", values=promised)
     if (error := window.get("calibration_error")) is not None:
         yield Sample("deepicd_calibration_error", who, float(error))
 

@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import Any, Literal, Protocol
 
 from deepicd.errors import ConfigError
-from deepicd.records import ServedPrediction
+from deepicd.records import Calibration, ServedPrediction
 from deepicd.serving.settings import LogSettings
 
 
@@ -30,6 +30,9 @@ class Generation:
     """True when the greedy answer hit `max_response_tokens`."""
     is_note_cut: bool = False
     """True when the model was shown a part of an over-long note."""
+    calibration: Calibration | None = None
+    """How often such answers are right, where the version knows it for answers drawn in this way.
+    """
 
 
 @dataclass(frozen=True)

@@ -1,20 +1,20 @@
 """Bodies of the typed routes, and how a model's answers become one reply.
 
 In: a `Generation`. Out: `Diagnosis`. Decided here: the greedy answer is the reply; confidence is
-self-consistency, the share of all answers (greedy and sampled) that name the same code, and is not
-calibrated; `top_k` are the codes those answers name, most frequent first. A malformed or
-non-existent answer is a reply with `code` null and its reason, never an error.
+self-consistency, the share of all answers (greedy and sampled) that name the same code, turned into
+a probability by the version's calibration where it has one for answers drawn in this way; `top_k`
+are the codes those answers name, most frequent first. A malformed or non-existent answer is a reply
+with `code` null and its reason, never an error.
 """
 
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field, model_validator
 
-from deepicd import codes
+from deepicd import codes, scoring
 from deepicd.answers import parse_answer
-from deepicd.records import Answer
+from deepicd.records import Answer, Calibration
 from deepicd.serving.evidence import find_evidence
 from deepicd.serving.protocols import Generation
 
@@ -72,7 +72,7 @@ class DiagnosisRequest(Body):
     subgroups: dict[Attribute, Group] | None = None
     """For monitoring by subgroup, for example {"sex": "F", "age_band": "60-69"}."""
     min_confidence: float | None = Field(default=None, gt=0, le=1)
-    """Share of all answers that must agree; `agreed` then says on what. Needs samples."""
+    """How sure the reply must be: `agreed` then says at which level it is. Needs samples."""
 
     @model_validator(mode="after")
     def _require_samples(self) -> "DiagnosisRequest":
@@ -126,15 +126,20 @@ class Candidate(Body):
     """Share of all answers, in [0, 1]."""
 
 
-class Agreed(Body):
-    """The deepest level of the ICD-10-CM tree at which enough answers name the same node."""
+Level = Literal["code", "category", "chapter"]
 
-    level: Literal["code", "category", "chapter"] | None
-    """Null to abstain: not even on a chapter do enough of them agree."""
+
+class Agreed(Body):
+    """The deepest level of the ICD-10-CM tree at which the confidence is high enough."""
+
+    level: Level | None
+    """Null to abstain: not even of a chapter is it sure enough."""
     node: str | None
     title: str | None
     share: float | None
     """Share of all answers, unusable ones included, below this node."""
+    confidence: float | None = None
+    """Probability that the node is right where the version is calibrated, else the share."""
 
 
 class Evidence(Body):
@@ -179,7 +184,12 @@ class Diagnosis(Body):
     raw_code: str | None
     """What the model wrote as code, canonicalised, not validated."""
     confidence: float | None
-    """Share of all answers that name this code; null without samples or without a code."""
+    """Probability that the code is right (`is_calibrated`), or else the share of all answers that
+    name it; null without samples or without a code."""
+    is_calibrated: bool = False
+    """Whether `confidence` is a probability, measured on the validation split."""
+    confidence_chapter: float | None = None
+    """As `confidence`, of the code's chapter."""
     top_k: list[Candidate]
     agreed: Agreed | None = None
     """Null unless `min_confidence` is given."""
@@ -221,20 +231,22 @@ def build_diagnosis(
     answer = parse_answer(generation.text, is_prefilled=True)
     sampled = [parse_answer(text, is_prefilled=True).code for text in generation.samples]
     named = [answer.code, *sampled]
-    shares = count_shares(named)
-    has_confidence = bool(sampled) and answer.code is not None
+    agreement = scoring.agreement(answer.code, sampled) if answer.code and sampled else None
+    known = generation.calibration
     return Diagnosis(
         prediction_id=prediction_id,
         model_version=version,
         parsable=answer.code is not None,
         reason=answer.reason,
         **_describe(answer),
-        confidence=shares[answer.code] if has_confidence and answer.code else None,
+        confidence=_confidence(agreement, "code", known),
+        is_calibrated=known is not None and agreement is not None,
+        confidence_chapter=_confidence(agreement, "chapter", known),
         top_k=[
             Candidate(code=code, title=codes.title(code), share=share)
-            for code, share in list(shares.items())[:NUM_TOP]
+            for code, share in list(scoring.count_shares(named).items())[:NUM_TOP]
         ],
-        agreed=agree(named, request.min_confidence) if request.min_confidence else None,
+        agreed=agree(named, request.min_confidence, known) if request.min_confidence else None,
         reasoning=answer.think if request.include_reasoning else None,
         evidence=_evidence(answer.think, note) if request.include_evidence else None,
         is_truncated=generation.is_truncated,
@@ -247,29 +259,28 @@ def build_diagnosis(
     )
 
 
-def count_shares(named: Sequence[str | None]) -> dict[str, float]:
-    """Code → share of all answers, most frequent first, ties by code; None counts in the total."""
-    counts = Counter(code for code in named if code is not None)
-    ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    return {code: count / len(named) for code, count in ranked}
+def _confidence(
+    agreement: Mapping[str, float] | None, level: Level, known: Calibration | None
+) -> float | None:
+    return None if agreement is None else sureness(agreement[level], level, known)
 
 
-_LEVELS: Sequence[tuple[Literal["code", "category", "chapter"], Callable[[str], str]]] = (
-    ("code", str),
-    ("category", codes.category),
-    ("chapter", codes.chapter),
-)
+def sureness(share: float, level: Level, known: Calibration | None) -> float:
+    """Probability of a node at which that share of the answers agree, or the share itself."""
+    return share if known is None else scoring.calibrate(known.curves[level], share)
 
 
-def agree(named: Sequence[str | None], least: float) -> Agreed:
-    """The most frequent node of the deepest level where it has at least this share; ties by name.
-    Codes below a node count for it.
+def agree(named: Sequence[str | None], least: float, known: Calibration | None = None) -> Agreed:
+    """The most frequent node of the deepest level where it is at least as sure as this; ties by
+    name. Codes below a node count for it.
     """
-    for level, above in _LEVELS:
-        nodes = count_shares([None if code is None else above(code) for code in named])
-        node, share = next(iter(nodes.items()), (None, 0.0))
-        if node is not None and share >= least:
-            return Agreed(level=level, node=node, title=codes.title(node), share=share)
+    for level, above in scoring.AGREEMENT_LEVELS.items():
+        nodes = [None if code is None else above(code) for code in named]
+        node, share = next(iter(scoring.count_shares(nodes).items()), (None, 0.0))
+        if node is not None and (confidence := sureness(share, level, known)) >= least:
+            return Agreed(
+                level=level, node=node, title=codes.title(node), share=share, confidence=confidence
+            )
     return Agreed(level=None, node=None, title=None, share=None)
 
 

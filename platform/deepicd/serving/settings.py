@@ -136,6 +136,7 @@ class ServingSettings(Part):
             max_prompt_tokens=experiment.data.max_prompt_tokens,
             max_response_tokens=experiment.training.max_response_tokens,
             overlong=experiment.data.overlong,
+            num_samples=serving.num_samples,
             temperature=experiment.training.temperature,
             seed=experiment.seed,
             log=log,

@@ -24,6 +24,7 @@ function say(id, text) {
 function table(id, rows, columns, empty) {
   if (!rows?.length) return say(id, empty);
   const made = element("table");
+  made.createCaption().textContent = find(id).closest("section").querySelector("h2").textContent;
   const head = made.createTHead().insertRow();
   for (const [title, , kind] of columns) {
     const cell = element("th", title, kind === "number" ? "number" : "");
@@ -71,6 +72,7 @@ function byAnswerer(windows) {
 // Plotly reads a little HTML in names; the endpoint's words must not become any.
 const plain = (text) => String(text).replaceAll("&", "&amp;").replaceAll("<", "&lt;");
 
+// spread: the names of a row's lower and upper bound
 function lines(windows, read, spread) {
   const traces = [];
   for (const [name, rows] of byAnswerer(windows)) {
@@ -83,8 +85,8 @@ function lines(windows, read, spread) {
     if (spread) {
       trace.error_y = {
         type: "data", symmetric: false,
-        array: kept.map((row) => distance(row.high, read(row))),
-        arrayminus: kept.map((row) => distance(read(row), row.low)),
+        array: kept.map((row) => distance(row[spread[1]], read(row))),
+        arrayminus: kept.map((row) => distance(read(row), row[spread[0]])),
       };
     }
     traces.push(trace);
@@ -126,13 +128,17 @@ function show(report) {
     ["role", (row) => row.role],
     ["requests", (row) => (row.role === "shadow" ? "copies" : `${row.percent}%`), "number"],
   ], "Nothing is served.");
-  draw("f1", lines(report.windows, (row) => row.hierarchical_f1, true), "hierarchical F1", "No prediction has a label yet.");
+  draw("f1", lines(report.windows, (row) => row.hierarchical_f1, ["low", "high"]), "hierarchical F1", "No prediction has a label yet.");
   draw("levels", levels(report.windows), "macro-F1", "No prediction has a label yet.");
   draw("shares", [
-    ...lines(report.windows, (row) => row.share_unparsable, false),
-    ...lines(report.windows, (row) => row.share_nonexistent, false).map((trace) => ({ ...trace, name: `${trace.name}, non-existent`, mode: "markers" })),
+    ...lines(report.windows, (row) => row.share_unparsable),
+    ...lines(report.windows, (row) => row.share_nonexistent).map((trace) => ({ ...trace, name: `${trace.name}, non-existent`, mode: "markers" })),
   ], "share of answers", "No prediction yet.");
-  draw("calibration", lines(report.windows, (row) => row.calibration_error, false), "calibration error", "No labelled answer has a confidence yet.");
+  draw("calibration", lines(report.windows, (row) => row.calibration_error), "calibration error", "No labelled answer has a confidence yet.");
+  draw("estimate", [
+    ...lines(report.windows, (row) => row.estimated_accuracy, ["estimated_low", "estimated_high"]),
+    ...lines(report.windows, (row) => row.labelled_accuracy).map((trace) => ({ ...trace, name: `${trace.name}, by labels`, mode: "markers" })),
+  ], "right chapters", "No version that answers has calibrated confidences.");
   table("pairs", report.pairs, [
     ["versions", (row) => `${row.version} beside ${row.other}`],
     ["notes", (row) => row.num_pairs, "number"],

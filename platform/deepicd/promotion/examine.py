@@ -1,0 +1,72 @@
+"""A loaded model → what the gate is shown of it, and how sure it may be.
+
+In: `answering.Answering`, the promotion split and the validation split. Out: `records.Examination`
+and `records.Calibration`. Decided here: the calibration is fitted on the validation split, which
+training watched, and never on the promotion split, by which the model is judged.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import chain
+from pathlib import Path
+
+from deepicd import scoring
+from deepicd.answering import Answering, Sampling
+from deepicd.errors import DataError
+from deepicd.promotion import behaviour
+from deepicd.records import Calibration, Examination, Note, Prediction
+
+NUM_TIMED = 12
+"""Notes that are asked one by one, for the time of an answer."""
+
+
+def examine(
+    answering: Answering,
+    notes: Sequence[Note],
+    predictions: Sequence[Prediction],
+    *,
+    sampling: Sampling,
+) -> Examination:
+    """Behaviour and speed beside the predictions on the promotion split, whose notes these are.
+
+    Raises:
+        CheckpointError: vLLM failed on the model.
+        CapacityError: its process died.
+    """
+    cases = behaviour.build_cases(notes)
+    asked = {note.text: note for note in chain.from_iterable((c.note, c.changed) for c in cases)}
+    sure = {
+        note.text
+        for case in cases
+        if case.test == behaviour.DIRECTION
+        for note in (case.note, case.changed)
+    }
+    answers: dict[str, Prediction | None] = {}
+    for texts, drawn in ((sure, sampling), (asked.keys() - sure, None)):
+        chosen = [asked[text] for text in asked if text in texts]
+        found = answering.answer_notes(chosen, sampling=drawn)
+        answers |= dict(zip((note.text for note in chosen), found, strict=True))
+    return Examination(
+        predictions=predictions,
+        seconds=answering.time_answers(notes[:NUM_TIMED]),
+        behaviour=behaviour.judge(cases, answers),
+    )
+
+
+def measure_calibration(
+    answering: Answering, split: Path, *, num_notes: int, sampling: Sampling
+) -> Calibration | None:
+    """How often the model's answers are right, by how many of its samples agree; None where too few
+    of them can be used, or none are drawn.
+
+    Raises:
+        As `Answering.answer_split`.
+    """
+    if not (sampling.num_samples and num_notes):
+        return None
+    predictions = answering.answer_split(split, limit=num_notes, sampling=sampling)
+    try:
+        found = scoring.fit_calibration(predictions)
+    except DataError:
+        return None
+    return replace(found, num_samples=sampling.num_samples, temperature=sampling.temperature)
