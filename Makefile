@@ -22,7 +22,7 @@ if [ -n "$$links" ]; then export UV_FIND_LINKS="$$links"; else unset UV_FIND_LIN
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint format test test-unit coverage test-ray test-e2e browser chaos demo demo-small bench lock clean distclean
+.PHONY: help setup lint format test test-unit coverage test-ray test-e2e browser prometheus chaos demo demo-small bench lock clean distclean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -79,6 +79,11 @@ browser: ## Debian's chromium, in which a test opens the sweep report; only as r
 	@command -v chromedriver > /dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null && apt-get update -qq $(APT) \
 	  && apt-get install -y -qq $(APT) --no-install-recommends chromium chromium-driver; } > /dev/null 2>&1 \
 	  || echo "no chromium was installed; the test that opens the sweep report will be skipped"
+
+prometheus: ## Debian's prometheus and promtool under .tools/, unpacked and not installed; never fails
+	@test -x .tools/usr/bin/promtool || { mkdir -p .tools && cd .tools && apt-get download -qq $(APT) prometheus \
+	  && dpkg -x prometheus_*.deb . && rm -f prometheus_*.deb; } > /dev/null 2>&1 \
+	  || echo "no prometheus was fetched; the tests of its rules will be skipped"
 
 demo: setup ## the whole loop on this machine, about 15 minutes (KEEP=1 leaves the endpoint up)
 	$(BIN)/deepicd demo $(EXPERIMENT) $(if $(KEEP),--keep) $(ARGS)

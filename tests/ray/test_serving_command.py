@@ -1,5 +1,6 @@
 """`deepicd serve` as a stranger runs it: a registry, a promotion while it runs, SIGTERM."""
 
+import json
 import os
 import signal
 import subprocess
@@ -35,6 +36,16 @@ def wait_for_version(http: httpx.Client, name: str, process: subprocess.Popen[by
     raise AssertionError(f"{name} does not answer; last seen: {seen}; exit {process.poll()}")
 
 
+def read_metrics(targets: Path) -> str:
+    """What Prometheus would read, once the gateway's gauges are among it."""
+    deadline, text = time.monotonic() + 90, ""
+    while time.monotonic() < deadline and "ray_deepicd_" not in text:
+        ((address,),) = [row["targets"] for row in json.loads(targets.read_text())]
+        text = httpx.get(f"http://{address}/metrics", trust_env=False).text
+        time.sleep(0.5)
+    return text
+
+
 def test_the_champion_is_served_followed_and_gone_after_sigterm(find_port, tmp_path):
     registry = Registry(tmp_path / "run" / "registry")
     first, second = (register(registry, tmp_path / f"m{seed}", seed=seed) for seed in (1, 2))
@@ -52,6 +63,8 @@ def test_the_champion_is_served_followed_and_gone_after_sigterm(find_port, tmp_p
             wait_for_version(http, second, process)
             reply = http.post("/v1/diagnoses", json={"note": "Chest pain."}).json()
             assert reply["model_version"] == second
+        targets = tmp_path / "run" / "monitor" / "metrics-targets.json"
+        assert "ray_deepicd_monitor_blind" in read_metrics(targets)
         note = tmp_path / "note.txt"
         note.write_text("Chest pain.")
         query = [sys.executable, "-m", "deepicd", "query", str(note), "--json", "--url", url]
@@ -63,6 +76,7 @@ def test_the_champion_is_served_followed_and_gone_after_sigterm(find_port, tmp_p
         _, alive = psutil.wait_procs(children, timeout=30)
         assert not alive and (tmp_path / "run" / "monitor" / "predictions.sqlite").is_file()
         assert f"{second} answers at {url}" in log.read_text()
+        assert not targets.exists()
     finally:
         if process.poll() is None:
             os.kill(process.pid, signal.SIGTERM)

@@ -1,6 +1,7 @@
 """Prometheus' alerts and Grafana's dashboard: right by promtool, and about what exists."""
 
 import json
+import os
 import re
 import runpy
 import shutil
@@ -14,11 +15,12 @@ import yaml
 from deepicd.monitoring.rules import RULES
 from deepicd.serving.metrics import GAUGES, LATENCY, REQUESTS
 
+ALERTS = "platform/deepicd/data/monitor/alerts.yml"
 PUBLISHED = {f"ray_{name}" for name in (*GAUGES, REQUESTS, f"{LATENCY}_bucket")}
 
 
 def read_alerts(root: Path) -> list[dict]:
-    text = (root / "cluster" / "monitoring" / "alerts.yml").read_text()
+    text = (root / ALERTS).read_text()
     return [rule for group in yaml.safe_load(text)["groups"] for rule in group["rules"]]
 
 
@@ -26,12 +28,18 @@ def named(query: str) -> set[str]:
     return set(re.findall(r"ray_\w+", query))
 
 
+def find_tool(root: Path, name: str) -> str:
+    """From the machine, or as `make prometheus` unpacked it."""
+    found = shutil.which(name, path=f"{os.environ['PATH']}:{root / '.tools' / 'usr' / 'bin'}")
+    if found is None:
+        pytest.skip(f"no {name} here; `make prometheus` fetches it")
+    return found
+
+
 def test_promtool_accepts_the_rules_and_they_fire_as_written(root: Path) -> None:
-    tool = shutil.which("promtool")
-    if tool is None:
-        pytest.skip("no promtool here; Debian's package prometheus has it")
+    tool = find_tool(root, "promtool")
     for command in (
-        ["check", "rules", "cluster/monitoring/alerts.yml"],
+        ["check", "rules", ALERTS],
         ["test", "rules", "tests/unit/alerts_test.yml"],
     ):
         done = subprocess.run(

@@ -65,6 +65,30 @@ def export(
 
 
 @app.command()
+def stack(
+    log: LogOption = Path("runs/demo/monitor"),
+    port: Annotated[int, typer.Option(help="Prometheus' own TCP port, on loopback.")] = 9090,
+    every: Annotated[int, typer.Option(min=1, help="Seconds between two readings.")] = 10,
+    storage: Annotated[
+        Path | None, typer.Option(help="Where it keeps its series (default: LOG/prometheus).")
+    ] = None,
+) -> None:
+    """Start Debian's Prometheus against a running `deepicd serve`, with the alerts, until Ctrl-C.
+
+    Example: deepicd monitor stack --log runs/demo/monitor
+    """
+    from deepicd.monitoring.stack import run_prometheus
+
+    run_prometheus(
+        log,
+        storage or log / "prometheus",
+        port=port,
+        period_s=every,
+        say=lambda line: typer.echo(line, err=True),
+    )
+
+
+@app.command()
 def rules(as_json: JsonOption = False) -> None:
     """What raises an alarm, how bad it is, and the page that says what to do.
 

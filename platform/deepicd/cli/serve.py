@@ -49,6 +49,7 @@ def command(
     from deepicd.pipeline.live import Live, read_alarms_of, watch
     from deepicd.promotion.registry import Registry
     from deepicd.serving.follow import follow
+    from deepicd.serving.targets import TARGETS, keep_targets
 
     store = Registry(registry)
     live = Live(store)
@@ -57,6 +58,10 @@ def command(
     say(f"loading {model.version} ...")
     with serving.start(model, settings) as endpoint:
         stopped = stop_on_signals()
+        if settings.log is not None:
+            targets = Path(str(settings.log.arguments["path"])) / TARGETS
+            waiting = {"stopped": stopped}
+            threading.Thread(target=keep_targets, args=(targets,), kwargs=waiting).start()
         say(f"{endpoint.version} answers at {endpoint.url} (Ctrl-C ends it)")
         if auto_rollback and settings.log is not None:
             kept = settings.log.arguments

@@ -1,0 +1,102 @@
+"""Debian's Prometheus beside a running endpoint.
+
+In: the folder of its prediction log, in which the endpoint keeps the addresses of its metrics. Out:
+a Prometheus on loopback until it is told to stop. Decided here: it is the one of the machine, or
+the one that `make prometheus` unpacked; nothing is downloaded; its configuration is written anew at
+each start.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Callable
+from importlib.resources import as_file, files
+from pathlib import Path
+
+import yaml
+
+from deepicd.errors import MissingError, MonitoringError
+
+TARGETS = "metrics-targets.json"
+"""As `serving.targets` writes it."""
+_UNPACKED = Path(".tools/usr/bin")
+
+
+def run_prometheus(
+    log: Path, storage: Path, *, port: int, period_s: int, say: Callable[[str], None]
+) -> None:
+    """Run Prometheus until it ends; SIGTERM and Ctrl-C reach it as well.
+
+    Raises:
+        MissingError: no Prometheus, or no endpoint keeps its addresses in that folder.
+        MonitoringError: it ended by itself, for example because the port is taken.
+    """
+    program = find_prometheus()
+    targets = log / TARGETS
+    if not targets.is_file():
+        raise MissingError(
+            f"no endpoint keeps its addresses in {targets}. Start one first (deepicd serve), or "
+            "name the folder of its prediction log with --log."
+        )
+    storage.mkdir(parents=True, exist_ok=True)
+    with as_file(files("deepicd").joinpath("data/monitor/alerts.yml")) as alerts:
+        file = storage / "prometheus.yml"
+        file.write_text(write_config(targets.resolve(), alerts, period_s=period_s))
+        command = [
+            *(program, f"--config.file={file}", f"--storage.tsdb.path={storage / 'series'}"),
+            *(f"--web.listen-address=127.0.0.1:{port}", "--log.level=warn"),
+        ]
+        say(f"Prometheus at http://127.0.0.1:{port} reads {targets} (Ctrl-C ends it)")
+        code = _run(command)
+    if code not in (0, -signal.SIGINT, -signal.SIGTERM):
+        raise MonitoringError(
+            f"Prometheus ended with {code}; what it wrote above says why. Is port {port} taken? "
+            "Choose another with --port."
+        )
+
+
+def find_prometheus() -> str:
+    """Path of the program. Raises MissingError without one."""
+    found = shutil.which("prometheus", path=f"{os.environ.get('PATH', '')}:{_UNPACKED}")
+    if found is None:
+        raise MissingError(
+            "no prometheus on this machine. Install Debian's (apt-get install prometheus), or "
+            "unpack it here (make prometheus)."
+        )
+    return found
+
+
+def write_config(targets: Path, alerts: Path, *, period_s: int) -> str:
+    """Prometheus' configuration as YAML."""
+    period = f"{period_s}s"
+    return str(
+        yaml.safe_dump(
+            {
+                "global": {"scrape_interval": period, "evaluation_interval": period},
+                "rule_files": [str(alerts)],
+                "scrape_configs": [
+                    {
+                        "job_name": "deepicd",
+                        "file_sd_configs": [{"files": [str(targets)], "refresh_interval": period}],
+                    }
+                ],
+            },
+            sort_keys=False,
+        )
+    )
+
+
+def _run(command: list[str]) -> int:
+    """Run in the foreground; a signal to us ends it, and it is waited for."""
+    process = subprocess.Popen(command)
+    before = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+    try:
+        return process.wait()
+    except KeyboardInterrupt:
+        process.terminate()
+        return process.wait()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        if process.poll() is None:
+            process.kill()
