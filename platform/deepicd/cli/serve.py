@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from deepicd.serving import ServingSettings
+    from deepicd.serving import ServedModel, ServingSettings
 
 LOG_FACTORY = "deepicd.monitoring.log:PredictionLog"
 
@@ -40,10 +40,14 @@ def command(
     auto_rollback: Annotated[
         bool, typer.Option(help="Let alarms roll the champion back and withdraw a challenger.")
     ] = True,
+    print_config: Annotated[
+        bool, typer.Option("--print-config", help="Print what `serve deploy` reads, and end.")
+    ] = False,
 ) -> None:
     """Serve the champion until SIGTERM or Ctrl-C; follow promotions and rollbacks.
 
     Example: deepicd serve --registry runs/demo/registry --port 8000
+    Example: deepicd serve --registry runs/demo/registry --print-config > serve.yaml
     """
     from deepicd import serving
     from deepicd.pipeline.live import Live, read_alarms_of, watch
@@ -55,6 +59,9 @@ def command(
     live = Live(store)
     settings = settings_of(registry, experiment, log=log, host=host, port=port)
     model = live.wanted().champion
+    if print_config:
+        typer.echo(as_config(model, settings), nl=False)
+        return
     say(f"loading {model.version} ...")
     with serving.start(model, settings) as endpoint:
         stopped = stop_on_signals()
@@ -69,6 +76,15 @@ def command(
             options = {"stopped": stopped, "report": say}
             threading.Thread(target=watch, args=(store, alarms), kwargs=options).start()
         follow(endpoint, live, stopped=stopped, report=say)
+
+
+def as_config(model: "ServedModel", settings: "ServingSettings") -> str:
+    """The endpoint as YAML of Ray Serve."""
+    import yaml
+
+    from deepicd.serving.declared import declare
+
+    return str(yaml.safe_dump(declare(model, settings), sort_keys=False))
 
 
 def say(text: str) -> None:

@@ -249,9 +249,8 @@ def _engine_app_name(model: ServedModel) -> str:
     return f"{ENGINE_APP_PREFIX}{name}-{uuid4().hex[:6]}"
 
 
-def _engine_target(model: ServedModel, settings: ServingSettings, app_name: str) -> Any:
-    from ray import serve
-
+def engine_app(model: ServedModel, settings: ServingSettings) -> Any:
+    """Serve application of one version."""
     from deepicd.serving.deployments import EngineDeployment
 
     engine = settings.engine
@@ -260,22 +259,40 @@ def _engine_target(model: ServedModel, settings: ServingSettings, app_name: str)
         ray_actor_options={"num_cpus": engine.num_cpus, "num_gpus": engine.num_gpus},
     )
     model = model.model_copy(update={"path": model.path.resolve()})
-    app = deployment.bind(model.model_dump(mode="json"), settings.model_dump(mode="json"))
-    return serve.RunTarget(app, name=app_name, route_prefix=None)
+    return deployment.bind(model.model_dump(mode="json"), settings.model_dump(mode="json"))
+
+
+def gateway_app(settings: ServingSettings, **options: Any) -> Any:
+    """Serve application of the front; `options` are Serve's own.
+
+    Raises:
+        ConfigError: another interface than loopback without a token.
+    """
+    from deepicd.serving.deployments import GatewayDeployment
+
+    deployment = GatewayDeployment.options(  # type: ignore[attr-defined]
+        ray_actor_options={"num_cpus": 0}, **options
+    )
+    return deployment.bind(settings.model_dump(mode="json"), read_tokens(settings))
+
+
+def _engine_target(model: ServedModel, settings: ServingSettings, app_name: str) -> Any:
+    from ray import serve
+
+    return serve.RunTarget(engine_app(model, settings), name=app_name, route_prefix=None)
 
 
 def _gateway_target(settings: ServingSettings, targets: Targets) -> Any:
     from ray import serve
 
-    from deepicd.serving.deployments import GATEWAY_APP, GatewayDeployment
+    from deepicd.serving.deployments import GATEWAY_APP
 
-    deployment = GatewayDeployment.options(  # type: ignore[attr-defined]
+    app = gateway_app(
+        settings,
         user_config=targets.model_dump(mode="json"),
-        ray_actor_options={"num_cpus": 0},
         version="1",
         _internal=True,  # Serve keeps `version` to itself; with a new one the replica restarts
     )
-    app = deployment.bind(settings.model_dump(mode="json"), read_tokens(settings))
     return serve.RunTarget(app, name=GATEWAY_APP, route_prefix="/")
 
 
