@@ -46,12 +46,18 @@ def ray_session(*, token_file: Path | None = None, **local: Any) -> Iterator[Non
             ray.shutdown()
 
 
-def connect(*, token_file: Path | None = None, **local: Any) -> bool:
+def connect(
+    *,
+    token_file: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    **local: Any,
+) -> bool:
     """Make sure that Ray is initialised; True when the caller has to shut it down.
 
     Args:
         token_file: where the token of a cluster started here is kept, unless the environment names
             one; None leaves it to Ray (`~/.ray/auth_token`).
+        environment: further variables of a cluster started here.
         local: arguments of `ray.init` for a cluster started here.
 
     Raises:
@@ -66,7 +72,7 @@ def connect(*, token_file: Path | None = None, **local: Any) -> bool:
         return True
     if token_file is not None and not has_token(os.environ):
         os.environ["RAY_AUTH_TOKEN_PATH"] = str(write_token(token_file))
-    os.environ.update(EMBEDDED_ENV)
+    os.environ.update({**EMBEDDED_ENV, **(environment or {})})
     options = {"include_dashboard": False, "log_to_driver": False, "logging_level": "warning"}
     for attempt in range(1, START_ATTEMPTS + 1):
         try:

@@ -237,7 +237,12 @@ def test_a_sweep_that_ctrl_c_ended_leaves_nothing_and_is_resumed_from_a_whole_ch
     assert resumed["budget"]["num_steps"] == resumed["budget"]["max_steps"] == 8
     steps = [row["step"] for row in read_history(tmp_path / "tiny/sweep/tune" / interrupted["id"])]
     assert steps == [0, 1, 2, 3, 4]
-    said = read_notices(trial)[0]
+    # Ctrl-C may have come while a further checkpoint was being written: that one is removed too.
+    said = [
+        line
+        for line in read_notices(trial)[0]
+        if "global_step_99" in line or not line.startswith("removes ")
+    ]
     assert said[0].startswith("removes global_step_99") and newest.name in said[1]
     assert said[2] == f"goes on from {before.name}, the one before"
     assert all(f"trial {interrupted['id']} {line}" in resumed["progress"] for line in said)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file, save_file
 
+from deepicd.checkpoints import write_manifest
 from deepicd.config import ModelConfig
 from deepicd.serving import ServedModel
 from deepicd.training.model import build_model
@@ -34,6 +35,7 @@ def build_served() -> Callable[..., ServedModel]:
         weights = load_file(folder / "model.safetensors")
         wider = {name: w * 12 if w.dim() == 2 else w for name, w in weights.items()}
         save_file(wider, folder / "model.safetensors", {"format": "pt"})
+        write_manifest(folder)
         return ServedModel(path=folder, version=f"version-{seed}")
 
     return build

@@ -46,6 +46,6 @@ def test_an_incomplete_update_is_refused_by_the_name_of_what_is_missing(readings
 
 
 def test_verls_own_load_is_still_wrong_on_cpu(readings):
-    """Fails when upstream loads weights rightly: training/cpu_weights.py can go then."""
+    """Fails when upstream loads weights rightly: weight_reload.py can go then."""
     reading = readings["verl's load"]
     assert isinstance(reading, str) or reading > 0.1

@@ -23,9 +23,9 @@ from transformers import AutoModelForCausalLM
 from vllm import LLM, SamplingParams
 
 from deepicd.config import ModelConfig
-from deepicd.errors import TrainingError
-from deepicd.training.cpu_weights import WeightReload, reload_weights
+from deepicd.errors import CheckpointError
 from deepicd.training.model import build_model
+from deepicd.weight_reload import WeightReload, reload_weights
 
 PROMPTS = ([3, 17, 40, 41, 42, 99], [7] * 12, list(range(20, 60)))
 TEXTS = [f"Sign {hex(7919 * number)} of {hex(104729 * number)}.</think>" for number in range(2000)]
@@ -99,7 +99,7 @@ class Engine:
         update.load(named_weights(reference, without="layers.1.mlp"))
         try:
             update.end()
-        except TrainingError as error:
+        except CheckpointError as error:
             return str(error)
         return "accepted"
 

@@ -50,7 +50,13 @@ class ScriptedEngine:
         samples = self.samples[:num_samples]
         num_tokens = 5 * (1 + len(samples))
         return Generation(
-            self.text, samples, (1, 2, 3), num_tokens, False, calibration=self.calibration
+            self.text,
+            samples,
+            (1, 2, 3),
+            num_tokens,
+            False,
+            version=self.version,
+            calibration=self.calibration,
         )
 
     async def forward(self, method: str, path: str, body: bytes) -> AsyncIterator[Head | bytes]:

@@ -104,6 +104,7 @@ class Endpoint:
     def __init__(self, broken: str) -> None:
         self.version, self.url, self.broken = "v1", "http://test", broken
         self.tried: list[tuple[str, str | None, float]] = []
+        self.how = "beside"
 
     def deploy(self, champion, challenger=None, *, percent=0.0, is_shadow=False) -> None:
         other = challenger and challenger.version

@@ -14,14 +14,16 @@ from starlette.routing import Route
 
 from deepicd.config import Experiment
 from deepicd.errors import CapacityError, ConfigError, MissingError, ServingError
-from deepicd.serving import EngineSettings, LogSettings, ServedModel, ServingSettings, endpoint
-from deepicd.serving.engine import (
-    call_asgi,
-    check_gpus,
-    check_model,
-    engine_arguments,
-    max_prompt_tokens,
+from deepicd.serving import (
+    EngineSettings,
+    LogSettings,
+    ServedModel,
+    ServingSettings,
+    apps,
+    endpoint,
 )
+from deepicd.serving.engine import call_asgi, engine_arguments
+from deepicd.serving.models import check_gpus, check_model, max_prompt_tokens
 from deepicd.serving.protocols import Head, open_log
 
 
@@ -92,32 +94,32 @@ def test_more_gpus_than_there_are_is_refused():
 
 @pytest.fixture
 def no_tokens(monkeypatch):
-    for name in endpoint.TOKEN_VARIABLES:
+    for name in apps.TOKEN_VARIABLES:
         monkeypatch.delenv(name, raising=False)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost", "127.9.9.9"])
 def test_loopback_needs_no_token(no_tokens, host):
-    assert endpoint.read_tokens(ServingSettings(host=host)) == {}
+    assert apps.read_tokens(ServingSettings(host=host)) == {}
 
 
 def test_any_other_interface_needs_one(no_tokens, monkeypatch):
     with pytest.raises(ConfigError, match="DEEPICD_TOKEN is not set"):
-        endpoint.read_tokens(ServingSettings(host="0.0.0.0"))
+        apps.read_tokens(ServingSettings(host="0.0.0.0"))
     monkeypatch.setenv("DEEPICD_TOKEN", "abc")
-    (hashed,) = endpoint.read_tokens(ServingSettings(host="0.0.0.0"))
+    (hashed,) = apps.read_tokens(ServingSettings(host="0.0.0.0"))
     assert "abc" not in hashed
 
 
 def test_narrower_tokens_need_one_that_may_do_everything_and_differ_from_it(no_tokens, monkeypatch):
     monkeypatch.setenv("DEEPICD_LABEL_TOKEN", "abc")
     with pytest.raises(ConfigError, match="a token is set, and DEEPICD_TOKEN is not set"):
-        endpoint.read_tokens(ServingSettings())
+        apps.read_tokens(ServingSettings())
     monkeypatch.setenv("DEEPICD_TOKEN", "abc")
     with pytest.raises(ConfigError, match="hold one token"):
-        endpoint.read_tokens(ServingSettings())
+        apps.read_tokens(ServingSettings())
     monkeypatch.setenv("DEEPICD_TOKEN", "xyz")
-    assert set(endpoint.read_tokens(ServingSettings()).values()) == {"admin", "label"}
+    assert set(apps.read_tokens(ServingSettings()).values()) == {"admin", "label"}
 
 
 def test_a_taken_port_is_refused_before_anything_starts():
@@ -187,3 +189,52 @@ def test_an_application_that_breaks_is_not_swallowed():
 
     with pytest.raises(KeyError, match="bug"):
         asyncio.run(run())
+
+
+def test_weights_are_held_against_the_versions_manifest(tmp_path):
+    from deepicd.checkpoints import write_manifest
+    from deepicd.serving.models import check_same_shape, check_weights
+
+    one, other = write_model(tmp_path / "a"), write_model(tmp_path / "b")
+    check_same_shape(one.path, other.path)
+    check_weights(one.path, {"model.safetensors": "0" * 64})  # no manifest: taken as it is
+    (one.path / "model.txt").write_text("weights")
+    manifest = write_manifest(one.path)
+    check_weights(one.path, {"model.txt": manifest["files"]["model.txt"]["sha256"]})
+    for read in ({"model.txt": "0" * 64}, {"other.safetensors": "0" * 64}, {}):
+        with pytest.raises(ServingError, match="is not what its manifest says"):
+            check_weights(one.path, read)
+    wider = write_model(tmp_path / "c", 4096)
+    with pytest.raises(ServingError, match="is another one"):
+        check_same_shape(one.path, wider.path)
+
+
+def test_vllms_own_series_are_copied_and_nothing_else():
+    from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+    from deepicd.serving.metrics import read_vllm_samples
+
+    registry = CollectorRegistry()
+    Gauge("vllm:num_requests_running", "", ["engine"], registry=registry).labels("0").set(3)
+    Counter("vllm:generation_tokens", "", registry=registry).inc(7)
+    Histogram("vllm:e2e_seconds", "", registry=registry).observe(2.0)
+    Gauge("python_info", "", registry=registry).set(1)
+    found = {one.metric: (one.labels, one.value) for one in read_vllm_samples(registry.collect())}
+    assert found == {
+        "vllm_num_requests_running": ({"engine": "0"}, 3.0),
+        "vllm_generation_tokens_total": ({}, 7.0),
+        "vllm_e2e_seconds_count": ({}, 1.0),
+        "vllm_e2e_seconds_sum": ({}, 2.0),
+    }
+
+
+def test_the_declared_configuration_is_serves_own_and_points_at_its_engine(tmp_path):
+    from ray.serve.schema import ServeDeploySchema
+
+    from deepicd.serving.declared import declare
+
+    found = declare(write_model(tmp_path / "m"), ServingSettings(port=8123))
+    schema = ServeDeploySchema.model_validate(found)
+    engine, gateway = schema.applications
+    assert gateway.deployments[0].user_config["champion"]["app"] == engine.name
+    assert json.loads(json.dumps(found)) == found and found["http_options"]["port"] == 8123

@@ -22,7 +22,7 @@ def check_before_start(experiment: Experiment) -> None:
 
 def check_plan(experiment: Experiment) -> None:
     """Refuse what cannot run on any machine: settings, missing paths, an endpoint without token."""
-    from deepicd.serving.endpoint import read_tokens
+    from deepicd.serving.apps import read_tokens
     from deepicd.serving.settings import ServingSettings
     from deepicd.sweeps.checks import check_settings
 

@@ -8,6 +8,7 @@ names a code.
 """
 
 import asyncio
+import math
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from deepicd.serving.settings import ServingSettings
 
 THINK_END, OPEN, CLOSE = "</think>", "\n<diagnosis>", "</diagnosis>"
 _REASONING = r"[^<]*</think>"
+_PROBE_TOKENS = 4
 _CODE_TOKENS = 24
 """Room for the tags before a code, and for a code with its tag, were each character a token."""
 MIN_CONSTRAINED_TOKENS = 2 * _CODE_TOKENS + 8
@@ -52,6 +54,18 @@ class Answers:
         """Answers as the model gives them."""
         options = {"n": num_samples, "max_tokens": self._settings.max_response_tokens}
         return await self._ask(ids, temperature, **options) if num_samples else []
+
+    async def is_sound(self, ids: Sequence[int]) -> bool:
+        """Whether the model computes numbers: a short answer with its log-probabilities."""
+        from vllm import SamplingParams
+
+        parameters = SamplingParams(temperature=0.0, max_tokens=_PROBE_TOKENS, logprobs=0)
+        found: list[float] = []
+        prompt = {"prompt_token_ids": list(ids)}
+        async for output in self._client.generate(prompt, parameters, uuid.uuid4().hex):
+            steps = output.outputs[0].logprobs or ()
+            found = [one.logprob for step in steps for one in step.values()]
+        return bool(found) and all(map(math.isfinite, found))
 
     async def complete_constrained(
         self, ids: Sequence[int], *, num_samples: int, temperature: float

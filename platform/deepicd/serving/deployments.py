@@ -9,6 +9,7 @@ as gauges, because a gauge that is set once vanishes from Ray's metrics with its
 
 import asyncio
 import contextlib
+import json
 import logging
 import time
 from collections.abc import AsyncIterator
@@ -18,11 +19,12 @@ from ray import serve
 from ray.exceptions import RayActorError, RayError
 from ray.serve.exceptions import RayServeException
 
+from deepicd.errors import DeepICDError
 from deepicd.serving.engine import VllmEngine
 from deepicd.serving.gateway import Gateway, build_app, not_ready, unavailable
 from deepicd.serving.guard import Guard
 from deepicd.serving.keeper import LogKeeper
-from deepicd.serving.metrics import RayMetrics
+from deepicd.serving.metrics import RayMetrics, VllmMetrics
 from deepicd.serving.protocols import Choice, Engine, Generation, Head, TooLong, open_log
 from deepicd.serving.routing import Target, Targets
 from deepicd.serving.settings import ServedModel, ServingSettings
@@ -60,6 +62,10 @@ class RemoteEngine:
         """See `protocols.Engine`. Raises RefusedError 503 while the engine is down."""
         with self._translated():
             handle = await self._connect()
+            if not asks_for_stream(body):  # one message instead of one for each piece
+                for whole in await handle.forward_whole.remote(method, path, body):
+                    yield whole
+                return
             pieces = handle.options(stream=True).forward.remote(method, path, body)
             try:
                 async for piece in pieces:
@@ -92,6 +98,15 @@ class RemoteEngine:
         except (RayError, RayServeException) as error:
             logger.error("engine %s: %s", self._app_name, type(error).__name__)
             raise unavailable(self.version) from None
+
+
+def asks_for_stream(body: bytes) -> bool:
+    """Whether an OpenAI request wants its reply piece by piece; a broken body does not."""
+    try:
+        asked = json.loads(body)
+    except ValueError:
+        return False
+    return isinstance(asked, dict) and bool(asked.get("stream"))
 
 
 @serve.deployment(
@@ -177,33 +192,69 @@ class GatewayDeployment:
 class EngineDeployment:
     """One version: vLLM in a process of its own."""
 
-    async def __init__(  # type: ignore[misc]  # Serve awaits it
-        self, model: dict[str, Any], settings: dict[str, Any]
-    ) -> None:
-        self._engine = await VllmEngine.start(
-            ServedModel.model_validate(model), ServingSettings.model_validate(settings)
-        )
+    def __init__(self, settings: dict[str, Any]) -> None:
+        self._settings = ServingSettings.model_validate(settings)
+        self._engine: VllmEngine | None = None
+        self._publisher: asyncio.Task[None] | None = None
+        self._refusal = ""
+
+    async def reconfigure(self, model: dict[str, Any]) -> None:
+        """Load the model; another one than the present takes its place in this process.
+
+        The first one that cannot be loaded ends the replica. A later one leaves the present
+        weights, and `state` says why: Serve would end a replica whose `reconfigure` raises.
+        """
+        wanted = ServedModel.model_validate(model)
+        if self._engine is None:
+            self._engine = await VllmEngine.start(wanted, self._settings)
+            self._publisher = asyncio.create_task(self._publish())
+            return
+        self._refusal = ""
+        try:
+            await self._engine.swap(wanted)
+        except DeepICDError as error:
+            self._refusal = str(error)
+
+    async def _publish(self) -> None:
+        metrics = VllmMetrics()
+        while True:
+            metrics.publish()
+            await asyncio.sleep(self._settings.metrics_period_s)
+
+    async def state(self) -> tuple[str, str]:
+        """Version that answers, and why the one asked for last does not, if so."""
+        return self._ready().version, self._refusal
+
+    def _ready(self) -> VllmEngine:
+        if self._engine is None:
+            raise RuntimeError("the engine is being loaded")
+        return self._engine
 
     async def generate(
         self, note: str, num_samples: int, is_constrained: bool
     ) -> Generation | TooLong:
         """See `protocols.Engine`."""
-        return await self._engine.generate(note, num_samples, is_constrained=is_constrained)
+        return await self._ready().generate(note, num_samples, is_constrained=is_constrained)
 
     async def forward(self, method: str, path: str, body: bytes) -> AsyncIterator[Head | bytes]:
         """See `protocols.Engine`."""
-        async for piece in self._engine.forward(method, path, body):
+        async for piece in self._ready().forward(method, path, body):
             yield piece
+
+    async def forward_whole(self, method: str, path: str, body: bytes) -> list[Head | bytes]:
+        """As `forward`, at once."""
+        return [piece async for piece in self._ready().forward(method, path, body)]
 
     async def card(self) -> str | None:
         """See `protocols.Engine`."""
-        return await self._engine.card()
+        return await self._ready().card()
 
     async def check_health(self) -> None:
         """Called by Serve, which restarts the replica when this raises."""
-        await self._engine.check_health()
+        if self._engine is not None:
+            await self._engine.check_health()
 
     def __del__(self) -> None:
         """End vLLM's process with the replica."""
-        if hasattr(self, "_engine"):
+        if self._engine is not None:
             self._engine.stop()

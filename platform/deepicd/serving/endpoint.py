@@ -12,29 +12,34 @@ be loaded leaves everything as it was.
 """
 
 import logging
-import os
-import re
 import socket
 import time
 from dataclasses import dataclass, field
-from typing import Any
-from uuid import uuid4
+from typing import Any, Literal
 
-from deepicd.errors import ConfigError, ServingError
-from deepicd.serving.guard import ADMIN, LABEL, QUERY, hash_token
+from deepicd.errors import ServingError
+from deepicd.serving.apps import (
+    delete_app,
+    engine_app_name,
+    engine_target,
+    gateway_target,
+    read_tokens,
+    run_apps,
+)
 from deepicd.serving.room import check_room, count_cpus, has_room
 from deepicd.serving.routing import Target, Targets
 from deepicd.serving.settings import ServedModel, ServingSettings
 from deepicd.session import connect
 
-TOKEN_VARIABLE = "DEEPICD_TOKEN"
-TOKEN_VARIABLES = {
-    TOKEN_VARIABLE: ADMIN,
-    "DEEPICD_QUERY_TOKEN": QUERY,
-    "DEEPICD_LABEL_TOKEN": LABEL,
-}
-"""Environment variable → scope of the token that it holds."""
 POLL_S = 0.1
+RAY_ENV = {
+    "RAY_worker_niceness": "0",  # an endpoint is no background work
+    "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",  # ours never blocks: a hop less a message
+    "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
+    "RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE": "1000",
+}
+"""Of a Ray that the endpoint starts for itself: a third of the time that Serve adds to a request is
+switching threads. Serve's gRPC between replicas would save more, and is not authenticated."""
 SETTLE_S = 1.0
 """Between moving the pointer and draining the old engine: requests that chose it reach it."""
 
@@ -51,6 +56,9 @@ class Endpoint:
     """True when stopping ends Ray too."""
     engines: dict[str, str] = field(default_factory=dict)
     """Version → Serve application, of every engine that runs; the latest used last."""
+    how: Literal["beside", "in place"] = "beside"
+    """How the latest change was made: with a further engine, or within the one that runs."""
+    _models: dict[str, ServedModel] = field(default_factory=dict)
 
     @property
     def version(self) -> str:
@@ -73,17 +81,24 @@ class Endpoint:
             percent: of the requests, which the challenger answers as canary.
             is_shadow: the challenger answers copies too.
 
+        Where memory has no room for a further engine, the new champion's weights take the place of
+        the present ones in the engine that runs (`how` says which it was).
+
         Raises:
             MissingError: a folder holds no model.
-            CapacityError: memory has no room for a further engine.
+            CapacityError: memory has no room for a further engine, for a challenger, or with
+                several replicas.
             ServingError: a version could not be loaded; those before go on answering.
         """
-        from deepicd.serving.engine import check_model, max_prompt_tokens
+        from deepicd.serving.models import check_model, max_prompt_tokens
 
         wanted = [model for model in (champion, challenger) if model is not None]
         for model in wanted:
             check_model(model)
             max_prompt_tokens(model, self.settings)
+        if challenger is None and self._must_swap(champion):
+            self._swap(champion)
+            return
         for model in wanted:
             self._start(model)
         targets = Targets(
@@ -93,8 +108,8 @@ class Endpoint:
             is_shadow=is_shadow,
         )
         former = self.targets.champion.version
-        _run([_gateway_target(self.settings, targets)], targets.champion.app)
-        self.targets = targets
+        self._point(targets)
+        self.how = "beside"
         time.sleep(SETTLE_S)
         self._end_idle(former, champion)
 
@@ -108,9 +123,47 @@ class Endpoint:
         if not has_room(model, self.settings):
             self._end(self._idle())
         check_room(model, self.settings)
-        app_name = _engine_app_name(model)
-        _run([_engine_target(model, self.settings, app_name)], app_name)
+        app_name = engine_app_name(model)
+        try:
+            run_apps([engine_target(model, self.settings, app_name)], app_name)
+        except ServingError:
+            delete_app(app_name)
+            raise
         self.engines[model.version] = app_name
+        self._models[model.version] = model
+
+    def _must_swap(self, model: ServedModel) -> bool:
+        """Whether memory leaves no other way than to change the weights in place."""
+        if model.version in self.engines or self.settings.engine.num_replicas > 1:
+            return False
+        if not has_room(model, self.settings):
+            self._end(self._idle())
+        return not has_room(model, self.settings)
+
+    def _swap(self, model: ServedModel) -> None:
+        from ray import serve
+
+        present, app = self.targets.champion.version, self.targets.champion.app
+        before = self._models[present]
+        if self.targets.challenger is not None:
+            self._point(Targets(champion=self.targets.champion))
+            self._end(self._idle())
+        try:
+            run_apps([engine_target(model, self.settings, app)], app)
+            version, refusal = serve.get_app_handle(app).state.remote().result()
+            if version != model.version:
+                raise ServingError(f"{refusal.rstrip('.')}. {present} goes on answering.")
+        except ServingError:
+            run_apps([engine_target(before, self.settings, app)], app)  # for a restarted replica
+            raise
+        self.engines = {model.version: app}
+        self._models[model.version] = model
+        self.how = "in place"
+        self._point(Targets(champion=Target(app=app, version=model.version)))
+
+    def _point(self, targets: Targets) -> None:
+        run_apps([gateway_target(self.settings, targets)], targets.champion.app)
+        self.targets = targets
 
     def _idle(self) -> set[str]:
         named = (self.targets.champion, self.targets.challenger)
@@ -151,24 +204,29 @@ def start(model: ServedModel, settings: ServingSettings) -> Endpoint:
     import ray
     from ray import serve
 
-    from deepicd.serving.engine import check_gpus, check_model, max_prompt_tokens
+    from deepicd.serving.models import check_gpus, check_model, max_prompt_tokens
 
     check_model(model)
     max_prompt_tokens(model, settings)
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
-    owns_ray = connect(num_cpus=count_cpus(settings))
+    owns_ray = connect(num_cpus=count_cpus(settings), environment=RAY_ENV)
     try:
         check_gpus(settings.engine, ray.cluster_resources().get("GPU", 0))
         _refuse_second_endpoint(serve)
         _start_serve(settings)
-        target = Target(app=_engine_app_name(model), version=model.version)
+        target = Target(app=engine_app_name(model), version=model.version)
         targets = Targets(champion=target)
-        _run(
-            [_engine_target(model, settings, target.app), _gateway_target(settings, targets)],
+        run_apps(
+            [engine_target(model, settings, target.app), gateway_target(settings, targets)],
             target.app,
         )
         endpoint = Endpoint(
-            _url(settings), settings, targets, owns_ray, engines={target.version: target.app}
+            _url(settings),
+            settings,
+            targets,
+            owns_ray,
+            engines={target.version: target.app},
+            _models={model.version: model},
         )
         _wait_until_answering(endpoint)
     except BaseException:
@@ -180,26 +238,6 @@ def start(model: ServedModel, settings: ServingSettings) -> Endpoint:
 def stop(endpoint: Endpoint) -> None:
     """End the endpoint and what `start` started for it; a second call does nothing."""
     _shut_down(endpoint.owns_ray)
-
-
-def read_tokens(settings: ServingSettings) -> dict[str, str]:
-    """Hash → scope of the tokens that clients may send; empty when none is asked for.
-
-    Raises:
-        ConfigError: no token may do everything, where the interface is not loopback or a token of
-            a narrower scope is set; or two scopes share one.
-    """
-    given = {scope: os.environ.get(name, "").strip() for name, scope in TOKEN_VARIABLES.items()}
-    tokens = {hash_token(token): scope for scope, token in given.items() if token}
-    if len(tokens) < sum(map(bool, given.values())):
-        raise ConfigError(f"two of {', '.join(TOKEN_VARIABLES)} hold one token; give each its own.")
-    if not given[ADMIN] and (tokens or not settings.is_loopback):
-        place = "a token is set" if tokens else f"{settings.host} can be reached from elsewhere"
-        raise ConfigError(
-            f"{place}, and {TOKEN_VARIABLE} is not set. Set it to a long random value, or serve on "
-            "127.0.0.1 without tokens."
-        )
-    return tokens
 
 
 def check_port(settings: ServingSettings) -> None:
@@ -240,87 +278,6 @@ def _refuse_second_endpoint(serve: Any) -> None:
             "this Ray cluster serves an endpoint already. Use its deploy, stop it first, or start "
             "another cluster."
         )
-
-
-def _engine_app_name(model: ServedModel) -> str:
-    from deepicd.serving.deployments import ENGINE_APP_PREFIX
-
-    name = re.sub(r"[^A-Za-z0-9_-]+", "-", model.version)
-    return f"{ENGINE_APP_PREFIX}{name}-{uuid4().hex[:6]}"
-
-
-def engine_app(model: ServedModel, settings: ServingSettings) -> Any:
-    """Serve application of one version."""
-    from deepicd.serving.deployments import EngineDeployment
-
-    engine = settings.engine
-    deployment = EngineDeployment.options(  # type: ignore[attr-defined]
-        num_replicas=engine.num_replicas,
-        ray_actor_options={"num_cpus": engine.num_cpus, "num_gpus": engine.num_gpus},
-    )
-    model = model.model_copy(update={"path": model.path.resolve()})
-    return deployment.bind(model.model_dump(mode="json"), settings.model_dump(mode="json"))
-
-
-def gateway_app(settings: ServingSettings, **options: Any) -> Any:
-    """Serve application of the front; `options` are Serve's own.
-
-    Raises:
-        ConfigError: another interface than loopback without a token.
-    """
-    from deepicd.serving.deployments import GatewayDeployment
-
-    deployment = GatewayDeployment.options(  # type: ignore[attr-defined]
-        ray_actor_options={"num_cpus": 0}, **options
-    )
-    return deployment.bind(settings.model_dump(mode="json"), read_tokens(settings))
-
-
-def _engine_target(model: ServedModel, settings: ServingSettings, app_name: str) -> Any:
-    from ray import serve
-
-    return serve.RunTarget(engine_app(model, settings), name=app_name, route_prefix=None)
-
-
-def _gateway_target(settings: ServingSettings, targets: Targets) -> Any:
-    from ray import serve
-
-    from deepicd.serving.deployments import GATEWAY_APP
-
-    app = gateway_app(
-        settings,
-        user_config=targets.model_dump(mode="json"),
-        version="1",
-        _internal=True,  # Serve keeps `version` to itself; with a new one the replica restarts
-    )
-    return serve.RunTarget(app, name=GATEWAY_APP, route_prefix="/")
-
-
-def _run(targets: list[Any], engine_app: str) -> None:
-    from ray import serve
-
-    try:
-        serve.run_many(targets)
-    except (RuntimeError, TimeoutError) as error:
-        message = _failure_of(engine_app) or str(error)
-        if engine_app in serve.status().applications:
-            serve.delete(engine_app)
-        raise ServingError(
-            f"version could not be started: {message.rstrip('.')}. The version before, if any, "
-            "goes on answering."
-        ) from error
-
-
-def _failure_of(app_name: str) -> str | None:
-    from ray import serve
-
-    app = serve.status().applications.get(app_name)
-    if app is None:
-        return None
-    messages = [app.message, *(d.message for d in app.deployments.values())]
-    lines = [line.strip() for message in messages for line in message.splitlines()]
-    own = [line for line in lines if line.startswith("deepicd.errors.")]
-    return own[-1].partition(": ")[2] if own else None
 
 
 def _wait_until_answering(endpoint: Endpoint) -> None:

@@ -15,23 +15,32 @@ Decided here:
 """
 
 import asyncio
-import json
 import os
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
-from deepicd.errors import CapacityError, ConfigError, MissingError, ServingError
+from deepicd.errors import ServingError
 from deepicd.promotion.calibration import read_calibration
 from deepicd.promotion.registry import CARD
 from deepicd.prompts import CHAT_TEMPLATE, PromptEncoder
 from deepicd.records import Calibration, Limits
 from deepicd.serving.completions import Answers
+from deepicd.serving.models import (
+    check_model,
+    check_same_shape,
+    check_weights,
+    max_model_len,
+    max_prompt_tokens,
+)
 from deepicd.serving.problems import explain_validation, openai_error
-from deepicd.serving.protocols import Generation, Head, TooLong
+from deepicd.serving.protocols import VERSION_HEADER, Generation, Head, TooLong
 from deepicd.serving.settings import EngineSettings, ServedModel, ServingSettings
+from deepicd.serving.turnstile import Turnstile
 
 MODEL_ALIAS = "deepicd"
 """Model name that always means the version that answers, whatever its name."""
+PROBE = "CHIEF COMPLAINT: chest pain"
+"""Note of the first answer, by which a version shows that it can."""
 MIN_BATCHED_TOKENS = 2048
 """Prompt tokens that the CPU engine takes in one step, at least."""
 
@@ -42,25 +51,32 @@ class VllmEngine:
     def __init__(
         self, client: Any, app: Any, *, model: ServedModel, settings: ServingSettings
     ) -> None:
-        self.version = model.version
-        self._path = model.path
         self._client = client
         self._app = app
         self._settings = settings
+        self._turnstile = Turnstile()
+        self._read(model)
         longest = max_prompt_tokens(model, settings)
         limits = Limits(longest, settings.max_response_tokens, settings.overlong)
         self._encoder = PromptEncoder.of_model(model.path, limits)
         self._answers = Answers(client, model.path, settings)
+
+    def _read(self, model: ServedModel) -> None:
+        """What comes with the weights."""
+        self.version = model.version
+        self._path = model.path
         self._calibration = read_calibration(model.path)
 
     @classmethod
     async def start(cls, model: ServedModel, settings: ServingSettings) -> "VllmEngine":
-        """Load the model and build vLLM's application.
+        """Load the model, build vLLM's application, and see that it answers.
 
         Raises:
             MissingError: the folder holds no model.
             ConfigError: the model's context is too short for the settings.
-            ServingError: vLLM could not load it.
+            CheckpointError: its calibration is broken.
+            ServingError: vLLM could not load it, or its first answer is no number or takes too
+                long.
         """
         check_model(model)
         arguments = engine_arguments(model, settings)
@@ -72,7 +88,62 @@ class VllmEngine:
                 f"vLLM could not load version {model.version} from {model.path}: {error}. The "
                 "engine's own log in Ray's session folder has the details."
             ) from error
-        return cls(client, app, model=model, settings=settings)
+        engine = cls(client, app, model=model, settings=settings)
+        try:
+            await engine.probe()
+        except BaseException:
+            engine.stop()
+            raise
+        return engine
+
+    async def probe(self) -> None:
+        """See that the model answers: with numbers, and in time.
+
+        Raises:
+            ServingError: it does not.
+        """
+        (prompt,) = self._encoder.encode([PROBE])
+        patience_s = self._settings.probe_timeout_s
+        try:
+            is_sound = await asyncio.wait_for(
+                self._answers.is_sound(prompt.token_ids or [0]), patience_s
+            )
+        except TimeoutError:
+            raise ServingError(
+                f"version {self.version} gave no answer to a short note within {patience_s:g} s. "
+                "Raise probe_timeout_s, or give it a faster machine."
+            ) from None
+        if not is_sound:
+            raise ServingError(
+                f"version {self.version} computes no numbers: its first answer has NaN among its "
+                "probabilities. Train it again."
+            )
+
+    async def swap(self, model: ServedModel) -> None:
+        """Put another version's weights in the place of these; requests under way end before, and
+        those that come meanwhile wait. After a failure the weights before answer again.
+
+        Raises:
+            ServingError: the two are not of one shape, the weights are not those of the version's
+                manifest, it does not answer, or requests did not end.
+        """
+        check_model(model)
+        check_same_shape(self._path, model.path)
+        former = ServedModel(path=self._path, version=self.version)
+        async with self._turnstile.closed(self._settings.start_timeout_s):
+            try:
+                await self._load(model)
+                await self.probe()
+            except Exception as error:
+                await self._load(former)
+                raise ServingError(f"version {model.version} was not swapped in: {error}") from None
+        _rename_model(self._app, former.version, model.version)
+
+    async def _load(self, model: ServedModel) -> None:
+        (read, *_) = await self._client.collective_rpc("swap_weights", args=(str(model.path),))
+        await self._client.reset_prefix_cache()
+        check_weights(model.path, read)
+        self._read(model)
 
     async def generate(
         self, note: str, num_samples: int, *, is_constrained: bool = False
@@ -83,18 +154,21 @@ class VllmEngine:
         if ids is None:
             return TooLong(prompt.num_tokens, self._encoder.max_tokens)
         complete = self._answers.complete_constrained if is_constrained else self._answers.complete
-        greedy, sampled = await asyncio.gather(
-            complete(ids, num_samples=1, temperature=0.0),
-            complete(ids, num_samples=num_samples, temperature=self._settings.temperature),
-        )
+        async with self._turnstile.passing():
+            greedy, sampled = await asyncio.gather(
+                complete(ids, num_samples=1, temperature=0.0),
+                complete(ids, num_samples=num_samples, temperature=self._settings.temperature),
+            )
+            version, calibration = self.version, self._calibration_of(num_samples)
         return Generation(
+            version=version,
             text=greedy[0].text,
             samples=tuple(answer.text for answer in sampled),
             prompt_token_ids=tuple(ids),
             num_completion_tokens=sum(answer.num_tokens for answer in [*greedy, *sampled]),
             is_truncated=greedy[0].is_truncated,
             is_note_cut=prompt.is_cut,
-            calibration=None if is_constrained else self._calibration_of(num_samples),
+            calibration=None if is_constrained else calibration,
         )
 
     def _calibration_of(self, num_samples: int) -> Calibration | None:
@@ -120,8 +194,13 @@ class VllmEngine:
             "client": ("127.0.0.1", 0),
             "server": ("engine", 80),
         }
-        async for piece in call_asgi(self._app, scope, body):
-            yield piece
+        async with self._turnstile.passing():
+            version = (VERSION_HEADER, self.version)
+            async for piece in call_asgi(self._app, scope, body):
+                if isinstance(piece, Head):
+                    yield Head(piece.status, (*piece.headers, version))
+                else:
+                    yield piece
 
     async def card(self) -> str | None:
         """See `protocols.Engine`."""
@@ -170,36 +249,12 @@ async def call_asgi(app: Any, scope: Mapping[str, Any], body: bytes) -> AsyncIte
         task.cancel()
 
 
-def check_model(model: ServedModel) -> None:
-    """Raise MissingError unless the folder looks like a model."""
-    for name in ("config.json", "tokenizer.json"):
-        if not (model.path / name).is_file():
-            raise MissingError(
-                f"version {model.version} has no {name} in {model.path}. Give the folder of an "
-                "exported model, or verify the registry."
-            )
-
-
-def max_model_len(model: ServedModel, settings: ServingSettings) -> int:
-    """Context of the engine in tokens: what the settings ask for, at most what the model has."""
-    config = json.loads((model.path / "config.json").read_text())
-    wanted = settings.max_prompt_tokens + settings.max_response_tokens
-    return min(wanted, int(config.get("max_position_embeddings", wanted)))
-
-
-def max_prompt_tokens(model: ServedModel, settings: ServingSettings) -> int:
-    """Longest prompt that leaves room for a whole answer.
-
-    Raises:
-        ConfigError: no room is left.
-    """
-    room = max_model_len(model, settings) - settings.max_response_tokens
-    if room < 1:
-        raise ConfigError(
-            f"version {model.version} has a context of {max_model_len(model, settings)} tokens, "
-            f"and max_response_tokens is {settings.max_response_tokens}. Lower it."
-        )
-    return min(settings.max_prompt_tokens, room)
+def _rename_model(app: Any, former: str, present: str) -> None:
+    """Tell vLLM's OpenAI server its model's new name."""
+    models = app.state.openai_serving_models
+    for path in models.base_model_paths:
+        if path.name == former:
+            path.name = present
 
 
 def engine_arguments(model: ServedModel, settings: ServingSettings) -> dict[str, Any]:
@@ -214,6 +269,7 @@ def engine_arguments(model: ServedModel, settings: ServingSettings) -> dict[str,
         "max_num_seqs": engine.max_num_seqs,
         "tensor_parallel_size": engine.tensor_parallel_size,
         "seed": settings.seed,
+        "worker_extension_cls": "deepicd.weight_reload.SwapExtension",
         "enable_log_requests": False,
         "disable_log_stats": False,
     }
@@ -255,13 +311,10 @@ async def _start_vllm(arguments: dict[str, Any]) -> tuple[Any, Any]:
     from vllm.engine.arg_utils import AsyncEngineArgs
     from vllm.entrypoints.openai.api_server import build_app, init_app_state
     from vllm.v1.engine.async_llm import AsyncLLM
-    from vllm.v1.metrics.ray_wrappers import RayPrometheusStatLogger
 
     engine_args = AsyncEngineArgs(**arguments)
     client = AsyncLLM.from_vllm_config(
-        engine_args.create_engine_config(),
-        stat_loggers=[RayPrometheusStatLogger],
-        enable_log_requests=False,
+        engine_args.create_engine_config(), enable_log_requests=False
     )
     frontend_args = _frontend_args_class()(chat_template=CHAT_TEMPLATE)
     args = Namespace(**(vars(frontend_args) | vars(engine_args)))
@@ -290,12 +343,3 @@ def _hide_bodies(app: Any) -> None:
 
     app.exception_handler(RequestValidationError)(refuse)
     app.middleware_stack = None  # built by vLLM already; Starlette builds it anew
-
-
-def check_gpus(engine: EngineSettings, num_gpus: float) -> None:
-    """Raise CapacityError when the cluster has fewer GPUs than one engine needs."""
-    if engine.num_gpus > num_gpus:
-        raise CapacityError(
-            f"one engine needs {engine.num_gpus} GPUs (engine.tensor_parallel_size); the cluster "
-            f"has {num_gpus:g}. Lower it, or serve with the cpu profile."
-        )

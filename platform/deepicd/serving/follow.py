@@ -90,4 +90,5 @@ def change(
         if wanted.challenger is not None and not is_new:
             registry.withdraw(f"could not be served: {error}")
     else:
-        report(f"{wanted.describe()} answers at {endpoint.url}")
+        how = " (its weights were swapped in place)" if endpoint.how == "in place" else ""
+        report(f"{wanted.describe()} answers at {endpoint.url}{how}")

@@ -37,7 +37,15 @@ from deepicd.serving.keeper import LogKeeper
 from deepicd.serving.metrics import Observe
 from deepicd.serving.page import add_page
 from deepicd.serving.problems import OPENAI_PATHS, RefusedError, explain_validation
-from deepicd.serving.protocols import Choice, Engine, Generation, Head, Switch, TooLong
+from deepicd.serving.protocols import (
+    VERSION_HEADER,
+    Choice,
+    Engine,
+    Generation,
+    Head,
+    Switch,
+    TooLong,
+)
 from deepicd.serving.replies import (
     Diagnoses,
     Diagnosis,
@@ -50,7 +58,7 @@ from deepicd.serving.replies import (
 from deepicd.serving.routing import CHAMPION, REQUEST_ID, SHADOW, request_id_of
 from deepicd.serving.settings import ServingSettings
 
-VERSION_HEADER = "x-model-version"
+_FORWARDED = ("content-type", "content-length", VERSION_HEADER)
 NUM_DECISIONS = 20
 """Latest events of the registry in `/v1/monitor`."""
 Role = Literal["champion", "canary", "shadow"]
@@ -85,6 +93,8 @@ class Gateway:
             choice = self._replace(choice, refused)
             reply = await self._diagnose(choice, body)
         response.headers.update(_headers(choice, request_id))
+        if isinstance(reply, Diagnosis):
+            response.headers[VERSION_HEADER] = reply.model_version
         return reply
 
     def _replace(self, choice: Choice, refused: RefusedError) -> Choice:
@@ -122,9 +132,7 @@ class Gateway:
         if isinstance(generation, TooLong):
             raise refuse_too_long(generation)
         prediction_id = uuid.uuid4().hex
-        reply = build_diagnosis(
-            generation, body, note, version=choice.engine.version, prediction_id=prediction_id
-        )
+        reply = build_diagnosis(generation, body, note, prediction_id=prediction_id)
         await self._keeper.record(
             served_prediction(reply, body, role=choice.role, generation=generation)
         )
@@ -158,9 +166,7 @@ class Gateway:
         except RefusedError:
             return  # its engine is down, and the endpoint's log says so
         if isinstance(generation, Generation):
-            reply = build_diagnosis(
-                generation, body, note, version=engine.version, prediction_id=prediction_id
-            )
+            reply = build_diagnosis(generation, body, note, prediction_id=prediction_id)
             await self._keeper.record(
                 served_prediction(reply, body, role=SHADOW, generation=generation)
             )
@@ -217,9 +223,9 @@ class Gateway:
         except RefusedError as refused:
             choice = self._replace(choice, refused)
             head, pieces = await _begin(choice.engine, request, body)
-        kept = {k: v for k, v in head.headers if k.lower() in ("content-type", "content-length")}
+        kept = {k: v for k, v in head.headers if k.lower() in _FORWARDED}
         return StreamingResponse(
-            _bodies(pieces), head.status, headers={**kept, **_headers(choice, request_id)}
+            _bodies(pieces), head.status, headers={**_headers(choice, request_id), **kept}
         )
 
     async def retrieve(self, name: str) -> Response:

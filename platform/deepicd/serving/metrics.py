@@ -6,7 +6,7 @@ latest window of the versions that are served now and nothing of the others, so 
 gone leaves no stale series behind; no label holds anything a client sent.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -154,6 +154,39 @@ class RayMetrics:
         """Count one request."""
         self._requests.inc(1, tags={"role": role, "status": str(status)})
         self._latency.observe(seconds, tags={"role": role})
+
+
+class VllmMetrics:
+    """vLLM's own series of one engine, copied to Ray's metrics agent now and then.
+
+    vLLM has a logger that writes to Ray at every step of the engine, some sixty series at a time;
+    that took a fifth of the tokens per second of a small model. Its ordinary one costs next to
+    nothing. Counters and gauges are copied, and sum and count of histograms.
+    """
+
+    def __init__(self) -> None:
+        self._gauges: dict[str, Any] = {}
+
+    def publish(self) -> None:
+        """Copy the present values."""
+        from prometheus_client import REGISTRY
+        from ray.serve.metrics import Gauge
+
+        for sample in read_vllm_samples(REGISTRY.collect()):
+            if sample.metric not in self._gauges:
+                self._gauges[sample.metric] = Gauge(
+                    sample.metric, description="vLLM's own.", tag_keys=tuple(sample.labels)
+                )
+            self._gauges[sample.metric].set(sample.value, tags=dict(sample.labels))
+
+
+def read_vllm_samples(families: Iterable[Any]) -> Iterator[Sample]:
+    """vLLM's samples among those of prometheus_client, under names that Ray accepts."""
+    for family in families:
+        if family.name.startswith("vllm:"):
+            for one in family.samples:
+                if not one.name.endswith(("_bucket", "_created", "_info")):
+                    yield Sample(one.name.replace(":", "_"), one.labels, float(one.value))
 
 
 Observe = Callable[[str, int, float], None]

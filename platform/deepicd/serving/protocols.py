@@ -13,6 +13,9 @@ from deepicd.errors import ConfigError
 from deepicd.records import Calibration, ServedPrediction
 from deepicd.serving.settings import LogSettings
 
+VERSION_HEADER = "x-model-version"
+"""Of every generated reply, and of the head that an engine forwards."""
+
 
 @dataclass(frozen=True)
 class Generation:
@@ -30,6 +33,8 @@ class Generation:
     """True when the greedy answer hit `max_response_tokens`."""
     is_note_cut: bool = False
     """True when the model was shown a part of an over-long note."""
+    version: str = ""
+    """Whose weights answered."""
     calibration: Calibration | None = None
     """How often such answers are right, where the version knows it for answers drawn in this way.
     """

@@ -224,7 +224,6 @@ def build_diagnosis(
     request: DiagnosisRequest,
     note: str,
     *,
-    version: str,
     prediction_id: str,
 ) -> Diagnosis:
     """Reply to one note of a request from the model's answers to it."""
@@ -235,7 +234,7 @@ def build_diagnosis(
     known = generation.calibration
     return Diagnosis(
         prediction_id=prediction_id,
-        model_version=version,
+        model_version=generation.version,
         parsable=answer.code is not None,
         reason=answer.reason,
         **_describe(answer),

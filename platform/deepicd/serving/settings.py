@@ -112,6 +112,8 @@ class ServingSettings(Part):
     """Seconds between two publications of the windows as Prometheus gauges."""
     start_timeout_s: float = Field(default=600.0, gt=0)
     """Seconds that a version may take until it answers."""
+    probe_timeout_s: float = Field(default=120.0, gt=0)
+    """Seconds within which a version must have answered its first, short note."""
     engine: EngineSettings = EngineSettings()
 
     @property
