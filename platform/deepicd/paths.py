@@ -32,6 +32,11 @@ def validation_file(trial: Path, step: int) -> Path:
     return trial / "validation" / f"step_{step}.jsonl"
 
 
+def rollouts_folder(trial: Path) -> Path:
+    """Where verl writes the answers of each step, as `STEP.jsonl`, if the trial keeps them."""
+    return trial / "rollouts"
+
+
 def notices_file(trial: Path) -> Path:
     """What a trial says aloud, a line each, in the trial's folder."""
     return trial / "notices.log"

@@ -39,6 +39,9 @@ class Served:
         first, second = (Target(app=name, version=name) for name in ("v1", version))
         self.targets = Targets(champion=first, challenger=second, percent=20, is_shadow=True)
 
+    def champion(self) -> Target:
+        return self.targets.champion
+
     def describe(self) -> list[dict[str, str | float]]:
         return self.targets.describe()
 
@@ -55,6 +58,8 @@ def fill(log: PredictionLog, *, other: str = "v2") -> PredictionLog:
             "time": 1.7e9 + 60 * i,
             "num_prompt_tokens": 500 + i,
             "confidence": rng.randint(1, 9) / 9,
+            "chapter_confidence": 0.95 if good else 0.5,
+            "num_calibration": 200,
             "subgroups": {"sex": "FM"[i % 2]},
         }
         log.record(ServedPrediction(version="v1", code=named, **common))
@@ -68,8 +73,10 @@ def serve() -> Iterator[Callable[..., str]]:
     """A function that puts a front over a log on a free port and gives its address."""
     running: list[tuple[uvicorn.Server, threading.Thread]] = []
 
-    def start(log: PredictionLog, *, token: str = "", other: str = "v2") -> str:
-        settings = ServingSettings()
+    def start(
+        log: PredictionLog, *, token: str = "", other: str = "v2", registry: Path | None = None
+    ) -> str:
+        settings = ServingSettings(registry=registry)
         switch: Any = Served(other)
         tokens = {hash_token(token): "admin"} if token else None
         app: Any = build_app(Gateway(switch, LogKeeper(log), settings), settings, tokens=tokens)
@@ -108,7 +115,7 @@ def test_the_page_draws_everything_and_loads_nothing_from_elsewhere(browser, ser
     assert "chapter" in wait_for(browser, "drift", "drifts")
     assert "follows no registry" in wait_for(browser, "decisions", "registry")
     assert "sex: F" in wait_for(browser, "subgroups", "v2 (shadow)")
-    assert browser.execute_script(EMPTY) == [False] * 4
+    assert browser.execute_script(EMPTY) == [False] * 5
     assert len(browser.find_elements(By.CSS_SELECTOR, "#f1 .errorbar")) >= 8  # 4 windows of each
     assert complaints(browser) == []
     assert all(name.startswith(url) for name in browser.execute_script(LOADED))
@@ -147,6 +154,36 @@ def test_what_the_endpoint_names_never_becomes_html(browser, serve, tmp_path, mo
     assert ODD in wait_for(browser, "served", ODD)
     WebDriverWait(browser, 60).until(lambda _: ODD in browser.find_element(By.ID, "f1").text)
     assert browser.find_elements(By.TAG_NAME, "img") == [] and complaints(browser) == []
+
+
+def test_rollouts_are_shown_when_asked_for_as_text(browser, serve, tmp_path, monkeypatch):
+    row = {"gold": "I10", "code": None, "reason": "no_diagnosis", "score": 0.25, "response": ODD}
+    found = {"version": "v1", "trial": "7", "step": 3, "rollouts": [row]}
+    monkeypatch.setattr("deepicd.serving.gateway.read_rollouts", lambda *_, **__: found)
+    browser.get(serve(PredictionLog(tmp_path / "log"), registry=tmp_path))
+    wait_for(browser, "alarms", "No alarm.")
+    assert browser.find_element(By.ID, "rollouts").text == ""
+    browser.find_element(By.ID, "ask-rollouts").click()
+    text = wait_for(browser, "rollouts", ODD)
+    assert "no_diagnosis" in text and "0.250" in text and "prompt" not in text
+    assert browser.find_elements(By.TAG_NAME, "img") == [] and complaints(browser) == []
+    browser.get(serve(PredictionLog(tmp_path / "log")))
+    wait_for(browser, "alarms", "No alarm.")
+    browser.find_element(By.ID, "ask-rollouts").click()
+    wait_for(browser, "rollouts", "follows no registry")
+
+
+def test_the_page_fits_a_phone(browser, serve, tmp_path):
+    metrics = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    try:
+        browser.get(serve(fill(PredictionLog(tmp_path, window=100))))
+        wait_for(browser, "alarms", "firing")
+        WebDriverWait(browser, 60).until(lambda _: browser.execute_script(EMPTY) == [False] * 5)
+        width = "return document.documentElement.scrollWidth"
+        assert browser.execute_script(width) <= 390
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
 def test_a_token_is_asked_for_kept_in_the_tab_and_sent(browser, serve, tmp_path):

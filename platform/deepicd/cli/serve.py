@@ -40,6 +40,9 @@ def command(
     auto_rollback: Annotated[
         bool, typer.Option(help="Let alarms roll the champion back and withdraw a challenger.")
     ] = True,
+    show_prompts: Annotated[
+        bool, typer.Option("--show-prompts", help="Show prompts (notes) of a trial's rollouts.")
+    ] = False,
     print_config: Annotated[
         bool, typer.Option("--print-config", help="Print what `serve deploy` reads, and end.")
     ] = False,
@@ -58,6 +61,7 @@ def command(
     store = Registry(registry)
     live = Live(store)
     settings = settings_of(registry, experiment, log=log, host=host, port=port)
+    settings = settings.model_copy(update={"show_prompts": show_prompts})
     model = live.wanted().champion
     if print_config:
         typer.echo(as_config(model, settings), nl=False)

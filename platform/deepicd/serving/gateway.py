@@ -28,7 +28,7 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from starlette.exceptions import HTTPException
 
 from deepicd import codes
-from deepicd.errors import PromotionError
+from deepicd.errors import DeepICDError, PromotionError
 from deepicd.promotion.registry import Registry
 from deepicd.records import ServedPrediction
 from deepicd.serving.completions import MIN_CONSTRAINED_TOKENS
@@ -36,7 +36,7 @@ from deepicd.serving.guard import ROLE_HEADER, Guard, Tokens, internal_error
 from deepicd.serving.keeper import LogKeeper
 from deepicd.serving.metrics import Observe
 from deepicd.serving.page import add_page
-from deepicd.serving.problems import OPENAI_PATHS, RefusedError, explain_validation
+from deepicd.serving.problems import OPENAI_PATHS, RefusedError, explain_validation, refuse_too_long
 from deepicd.serving.protocols import (
     VERSION_HEADER,
     Choice,
@@ -55,6 +55,7 @@ from deepicd.serving.replies import (
     Refusal,
     build_diagnosis,
 )
+from deepicd.serving.rollouts import read_rollouts
 from deepicd.serving.routing import CHAMPION, REQUEST_ID, SHADOW, request_id_of
 from deepicd.serving.settings import ServingSettings
 
@@ -130,7 +131,7 @@ class Gateway:
     async def _answer(self, choice: Choice, body: DiagnosisRequest, note: str) -> Diagnosis:
         generation = await self._generate(choice.engine, body, note)
         if isinstance(generation, TooLong):
-            raise refuse_too_long(generation)
+            raise refuse_too_long(generation.num_prompt_tokens, generation.max_prompt_tokens)
         prediction_id = uuid.uuid4().hex
         reply = build_diagnosis(generation, body, note, prediction_id=prediction_id)
         await self._keeper.record(
@@ -207,6 +208,21 @@ class Gateway:
             "decisions": decisions,
             **await self._keeper.report(),
         }
+
+    async def rollouts(self) -> dict[str, Any]:
+        """What the champion's trial answered while it trained, as far as it was kept."""
+        registry, version = self._settings.registry, self._switch.champion().version
+        if registry is None:
+            raise RefusedError(
+                "this endpoint follows no registry (deepicd serve does).", status=404
+            )
+        try:
+            return await asyncio.to_thread(
+                read_rollouts, registry, version, has_prompts=self._settings.show_prompts
+            )
+        except (DeepICDError, OSError, ValueError, KeyError) as error:
+            logger.error("rollouts cannot be read: %s", type(error).__name__)
+            raise RefusedError("the trial's rollouts cannot be read.", status=404) from None
 
     async def health(self) -> dict[str, str]:
         """200 while the champion can answer."""
@@ -303,16 +319,6 @@ def read_decisions(registry: Path | None) -> list[dict[str, Any]]:
     ]
 
 
-def refuse_too_long(note: TooLong) -> RefusedError:
-    """The training rule, said to the client."""
-    return RefusedError(
-        f"note: its prompt has {note.num_prompt_tokens} tokens; at most {note.max_prompt_tokens} "
-        "are accepted, as in training, where longer notes are left out (data.overlong = 'filter'). "
-        "Send the sections up to the physical exam only, or shorten the history.",
-        status=400,
-    )
-
-
 def build_app(
     gateway: Gateway,
     settings: ServingSettings,
@@ -327,6 +333,7 @@ def build_app(
     app.add_api_route("/v1/model-card", gateway.card, methods=["GET"], response_model=None)
     app.add_api_route("/v1/labels", gateway.label, methods=["POST"], status_code=202)
     app.add_api_route("/v1/monitor", gateway.monitor, methods=["GET"])
+    app.add_api_route("/v1/rollouts", gateway.rollouts, methods=["GET"])
     for path in OPENAI_PATHS:
         method = "GET" if path == "/v1/models" else "POST"
         app.add_api_route(path, gateway.forward, methods=[method], response_model=None)
@@ -369,29 +376,17 @@ async def _answer_invalid(request: Request, error: Any) -> Response:
 
 
 async def _answer_http(request: Request, error: Any) -> Response:
-    ours = ("/v1/diagnoses", "/v1/model-card", "/v1/labels", "/v1/monitor", "/healthz")
+    ours = (
+        "/v1/diagnoses",
+        "/v1/model-card",
+        "/v1/labels",
+        "/v1/monitor",
+        "/v1/rollouts",
+        "/healthz",
+    )
     detail = f"{error.detail}. Routes: {', '.join([*ours, *OPENAI_PATHS])}."
     return await _answer_problem(request, RefusedError(detail, status=error.status_code))
 
 
 async def _answer_bug(request: Request, _: Exception) -> Response:
     return await _answer_problem(request, internal_error())
-
-
-def unavailable(version: str) -> RefusedError:
-    """The engine cannot answer now; Serve is restarting it."""
-    return RefusedError(
-        f"version {version} cannot answer at the moment; its engine is being restarted. Try again "
-        "in a few seconds.",
-        status=503,
-        headers={"retry-after": "5"},
-    )
-
-
-def not_ready() -> RefusedError:
-    """No version has been deployed yet."""
-    return RefusedError(
-        "no version answers yet; the first one is being loaded. Try again in a few seconds.",
-        status=503,
-        headers={"retry-after": "5"},
-    )

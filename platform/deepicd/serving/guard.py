@@ -35,7 +35,7 @@ logger = logging.getLogger("deepicd.serving")
 
 ADMIN, QUERY, LABEL = "admin", "query", "label"
 """Scopes of a token; `admin` may do everything, also what has no scope of its own."""
-_SCOPES = {"/v1/labels": LABEL, "/v1/monitor": ADMIN}
+_SCOPES = {"/v1/labels": LABEL, "/v1/monitor": ADMIN, "/v1/rollouts": ADMIN}
 """Route → the scope that it needs; every other one needs `query`."""
 
 Tokens = Mapping[str, str]

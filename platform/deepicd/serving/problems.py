@@ -63,3 +63,32 @@ def _explain_one(error: Mapping[str, Any]) -> str:
         "model_attributes_type": "must be a JSON object",
     }
     return f"{place}: {rules.get(error['type'], error['type'].replace('_', ' '))}"
+
+
+def refuse_too_long(num_tokens: int, most: int) -> RefusedError:
+    """The training rule, said to the client."""
+    return RefusedError(
+        f"note: its prompt has {num_tokens} tokens; at most {most} "
+        "are accepted, as in training, where longer notes are left out (data.overlong = 'filter'). "
+        "Send the sections up to the physical exam only, or shorten the history.",
+        status=400,
+    )
+
+
+def unavailable(version: str) -> RefusedError:
+    """The engine cannot answer now; Serve is restarting it."""
+    return RefusedError(
+        f"version {version} cannot answer at the moment; its engine is being restarted. Try again "
+        "in a few seconds.",
+        status=503,
+        headers={"retry-after": "5"},
+    )
+
+
+def not_ready() -> RefusedError:
+    """No version has been deployed yet."""
+    return RefusedError(
+        "no version answers yet; the first one is being loaded. Try again in a few seconds.",
+        status=503,
+        headers={"retry-after": "5"},
+    )

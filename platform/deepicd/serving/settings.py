@@ -103,6 +103,8 @@ class ServingSettings(Part):
     """Notes that a shadow answers at the same time; what comes beyond that it does not see."""
     registry: Path | None = None
     """Registry whose latest events `/v1/monitor` shows; None shows none."""
+    show_prompts: bool = False
+    """Show the prompts of a trial's rollouts too, to who holds the admin token."""
     keep_former: bool = True
     """Keep the engine of the version before, where memory has room for it and one more: a
     roll-back then only moves the pointer."""

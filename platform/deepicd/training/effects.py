@@ -167,6 +167,7 @@ RULES: Mapping[str, Rule] = {
     "training.num_nodes": _RESOURCES,
     "training.disk_wait_s": _GUARD,
     "training.hang_timeout_s": _GUARD,
+    "training.keep_rollouts": "it decides what is written, not what is trained",
     "training.min_probs_pearson": _GUARD,
     "rewards.preset": _preset,
     "rewards.weights": "it is a table; search one of its weights, rewards.weights.NAME",

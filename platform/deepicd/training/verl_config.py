@@ -25,6 +25,7 @@ from omegaconf import DictConfig
 
 from deepicd.config import Experiment, RewardConfig
 from deepicd.errors import ConfigError, DataError
+from deepicd.paths import rollouts_folder
 from deepicd.rewards import JUDGE
 from deepicd.training.pass_through import pass_through, set_values
 from deepicd.training.platform_choice import PLATFORM_VARIABLE
@@ -268,6 +269,9 @@ def _grpo_wiring(
         "trainer.v1.trainer_mode": "deepicd",
         "trainer.experiment_name": experiment.name,
         "trainer.default_local_dir": str(out),
+        "trainer.rollout_data_dir": (
+            str(rollouts_folder(out)) if experiment.training.keep_rollouts else None
+        ),
     }
 
 

@@ -169,10 +169,27 @@ function show(report) {
   ], "The endpoint follows no registry.");
 }
 
+function ask(path) {
+  const token = sessionStorage.getItem("token");
+  return fetch(path, { headers: token ? { Authorization: `Bearer ${token}` } : {} });
+}
+
+async function showRollouts() {
+  const reply = await ask("v1/rollouts");
+  const found = await reply.json();
+  if (!reply.ok) return say("rollouts", found.detail ?? `the endpoint answers ${reply.status}`);
+  table("rollouts", found.rollouts, [
+    ["gold", (row) => row.gold],
+    ["answer", (row) => row.code ?? row.reason],
+    ["reward", (row) => shown(row.score), "number"],
+    ["response", (row) => row.response, "text"],
+    ...(found.rollouts[0]?.prompt == null ? [] : [["prompt", (row) => row.prompt, "text"]]),
+  ], found.trial == null ? "This version comes from no trial." : "Its trial kept none (training.keep_rollouts).");
+}
+
 async function look() {
   const token = sessionStorage.getItem("token");
-  const headers = token ? { Authorization: `Bearer ${token}` } : {};
-  const reply = await fetch("v1/monitor", { headers });
+  const reply = await ask("v1/monitor");
   const isRefused = reply.status === 401 || reply.status === 403;
   find("login").hidden = !isRefused;
   document.querySelector("main").hidden = !reply.ok;
@@ -200,5 +217,8 @@ find("login").addEventListener("submit", (event) => {
   sessionStorage.setItem("token", find("token").value);
   find("token").value = "";
   look().catch(() => {});
+});
+find("ask-rollouts").addEventListener("click", () => {
+  showRollouts().catch((error) => say("rollouts", error.message));
 });
 window.addEventListener("DOMContentLoaded", repeat);
