@@ -63,7 +63,8 @@ def fill(log: PredictionLog, *, other: str = "v2") -> PredictionLog:
             "subgroups": {"sex": "FM"[i % 2]},
         }
         log.record(ServedPrediction(version="v1", code=named, **common))
-        log.record(ServedPrediction(version=other, code=gold, role="shadow", **common))
+        shadow = {**common, "chapter_confidence": 0.97}
+        log.record(ServedPrediction(version=other, code=gold, role="shadow", **shadow))
         log.label(f"p{i}", gold)
     return log
 

@@ -97,10 +97,12 @@ def test_serve_deploy_accepts_what_deepicd_serve_prints(
     with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60, trust_env=False) as http:
         while time.monotonic() < deadline and "model_version" not in body:
             try:
-                body = http.post("/v1/diagnoses", json={"note": NOTE}).json()
+                reply = http.post("/v1/diagnoses", json={"note": NOTE})
             except httpx.TransportError:
-                body = {}
-            time.sleep(0.5)
+                continue
+            finally:
+                time.sleep(0.5)
+            body = reply.json() if reply.is_success else {}
         assert body.get("model_version") == "v0001", serve(cluster, "status")
         assert http.get("/v1/monitor").json()["status"] == "on"
     status = yaml.safe_load(serve(cluster, "status"))
