@@ -5,8 +5,8 @@
 Both are started first and are up together; each repeat asks one, then the other, at each number of
 requests at a time. Requests are chat completions of the official route with a fixed number of
 generated tokens. Prints JSON: seconds until the first good answer of each, medians of tokens per
-second and of the median latency, their ratio (ours / theirs), the milliseconds that we add, and the
-seconds of a change of version (a new engine, and a roll-back to one that was kept).
+second and of the median latency, their ratio (ours / theirs), the milliseconds that we add, and
+the seconds of a change of version: to a new engine, back to one that was kept, and in place.
 """
 
 import argparse
@@ -28,7 +28,7 @@ import httpx
 from deepicd import serving
 from deepicd.config import ModelConfig
 from deepicd.prompts import render_messages
-from deepicd.serving import EngineSettings, ServedModel, ServingSettings
+from deepicd.serving import EngineSettings, ServedModel, ServingSettings, room
 from deepicd.serving.engine import engine_arguments
 from deepicd.training.model import build_model
 
@@ -135,13 +135,23 @@ def compare(urls: dict[str, str], options: argparse.Namespace) -> dict[str, dict
 
 
 def time_changes(endpoint: serving.Endpoint, first: ServedModel, other: ServedModel) -> object:
-    """Seconds of a change to a new engine, and back to the one that was kept."""
+    """Seconds of a change to a new engine, back to the one that was kept, and in place."""
     begun = time.perf_counter()
     endpoint.deploy(other)
     changed = time.perf_counter()
     endpoint.deploy(first)
-    back = time.perf_counter() - changed
-    return {"new_engine": round(changed - begun, 1), "kept_engine": round(back, 1)}
+    back = time.perf_counter()
+    room.free_bytes = lambda: 0
+    endpoint.deploy(other)  # its engine is still there: ended, then its weights come in place
+    endpoint.deploy(first)
+    swapped = time.perf_counter()
+    endpoint.deploy(other)
+    in_place = time.perf_counter() - swapped
+    return {
+        "new_engine": round(changed - begun, 1),
+        "kept_engine": round(back - changed, 1),
+        "in_place": round(in_place, 1),
+    }
 
 
 def main() -> None:

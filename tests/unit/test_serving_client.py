@@ -67,6 +67,12 @@ def test_files_and_folders_become_json_lines_in_order(server, tmp_path, monkeypa
     done = CliRunner().invoke(app, [*arguments, "--samples", "2", "--concurrent", "1"])
     assert done.exit_code == 0, done.output
     rows = [json.loads(line) for line in done.stdout.splitlines()]
+    more = [*arguments[2:], "--evidence", "--min-confidence", "0.5", "--constrained"]
+    assert CliRunner().invoke(app, ["query", *more]).exit_code == 0
+    assert server.seen.pop()[1] == {
+        "note": "three", "num_samples": None, "is_constrained": True, "include_evidence": True,
+        "min_confidence": 0.5,
+    }  # fmt: skip
     assert [Path(row["source"]).name for row in rows] == ["a.txt", "b.txt", "extra.note"]
     assert {row["code"] for row in rows} == {"I10"}
     assert [body for _, body in server.seen][:2] == [{"note": "one", "num_samples": 2}] * 2

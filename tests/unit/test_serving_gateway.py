@@ -171,6 +171,15 @@ def test_confidence_is_the_share_of_all_answers_that_name_the_code():
     assert [(c["code"], c["share"]) for c in body["top_k"]] == [("I2510", 0.5), ("I10", 0.25)]
 
 
+def test_a_request_that_takes_too_long_is_given_up_and_the_next_one_is_answered():
+    front = Front(request_timeout_s=0.05)
+    front.engine.gate = asyncio.Event()
+    refused = front.post("/v1/diagnoses", {"note": "Pain."})
+    assert refused.status_code == 504 and "request_timeout_s" in refused.json()["detail"]
+    front.engine.gate = None
+    assert front.post("/v1/diagnoses", {"note": "Pain."}).status_code == 200
+
+
 KNOWN = Calibration(
     curves={
         "code": Curve((0.0, 1.0), (0.0, 0.5)), "category": Curve((0.0, 1.0), (0.1, 0.7)),

@@ -30,6 +30,13 @@ def command(
         bool | None,
         typer.Option("--constrained/--free", help="End every answer in a billable code, or not."),
     ] = None,
+    has_evidence: Annotated[
+        bool, typer.Option("--evidence", help="Add what the reasoning repeats of the note.")
+    ] = False,
+    min_confidence: Annotated[
+        float | None,
+        typer.Option(help="Also name the deepest level (code, category, chapter) this sure."),
+    ] = None,
     num_concurrent: Annotated[int, typer.Option("--concurrent", min=1, help="Notes at once.")] = 4,
 ) -> None:
     """Ask the endpoint for the main ICD-10-CM code of each note.
@@ -40,7 +47,12 @@ def command(
 
     files = find_notes(paths or [])
     client = Client(url, read_token(), num_concurrent=num_concurrent)
-    options = {} if is_constrained is None else {"is_constrained": is_constrained}
+    wanted = {
+        "is_constrained": is_constrained,
+        "include_evidence": has_evidence or None,
+        "min_confidence": min_confidence,
+    }
+    options = {name: value for name, value in wanted.items() if value is not None}
     rows = client.diagnose_files(files, num_samples=num_samples, **options)
     refused = (print_json if is_json else print_table)(with_progress(rows, len(files)))
     if refused:

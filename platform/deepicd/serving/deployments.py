@@ -53,10 +53,11 @@ class RemoteEngine:
         """See `protocols.Engine`. Raises RefusedError 503 while the engine is down."""
         with self._translated():
             ask = (await self._connect()).generate.remote
+            reply: Generation | TooLong
             try:
-                reply: Generation | TooLong = await ask(note, num_samples, is_constrained)
+                reply = await _cancellable(ask(note, num_samples, is_constrained))
             except RayActorError:  # its process died; the seeds make a second answer the same
-                reply = await ask(note, num_samples, is_constrained)
+                reply = await _cancellable(ask(note, num_samples, is_constrained))
             return reply
 
     async def forward(self, method: str, path: str, body: bytes) -> AsyncIterator[Head | bytes]:
@@ -64,7 +65,8 @@ class RemoteEngine:
         with self._translated():
             handle = await self._connect()
             if not asks_for_stream(body):  # one message instead of one for each piece
-                for whole in await handle.forward_whole.remote(method, path, body):
+                asked = handle.forward_whole.remote(method, path, body)
+                for whole in await _cancellable(asked):
                     yield whole
                 return
             pieces = handle.options(stream=True).forward.remote(method, path, body)
@@ -99,6 +101,15 @@ class RemoteEngine:
         except (RayError, RayServeException) as error:
             logger.error("engine %s: %s", self._app_name, type(error).__name__)
             raise unavailable(self.version) from None
+
+
+async def _cancellable(response: Any) -> Any:
+    """A reply of Serve's; who stops waiting for it stops the engine's work on it too."""
+    try:
+        return await response
+    except asyncio.CancelledError:
+        response.cancel()
+        raise
 
 
 def asks_for_stream(body: bytes) -> bool:

@@ -16,11 +16,10 @@ import json
 import logging
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import aclosing
 from http import HTTPStatus
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -28,15 +27,21 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from starlette.exceptions import HTTPException
 
 from deepicd import codes
-from deepicd.errors import DeepICDError, PromotionError
-from deepicd.promotion.registry import Registry
+from deepicd.errors import DeepICDError
 from deepicd.records import ServedPrediction
 from deepicd.serving.completions import MIN_CONSTRAINED_TOKENS
+from deepicd.serving.decisions import read_decisions
 from deepicd.serving.guard import ROLE_HEADER, Guard, Tokens, internal_error
 from deepicd.serving.keeper import LogKeeper
 from deepicd.serving.metrics import Observe
 from deepicd.serving.page import add_page
-from deepicd.serving.problems import OPENAI_PATHS, RefusedError, explain_validation, refuse_too_long
+from deepicd.serving.problems import (
+    OPENAI_PATHS,
+    RefusedError,
+    explain_validation,
+    refuse_too_long,
+    timed_out,
+)
 from deepicd.serving.protocols import (
     VERSION_HEADER,
     Choice,
@@ -60,9 +65,8 @@ from deepicd.serving.routing import CHAMPION, REQUEST_ID, SHADOW, request_id_of
 from deepicd.serving.settings import ServingSettings
 
 _FORWARDED = ("content-type", "content-length", VERSION_HEADER)
-NUM_DECISIONS = 20
-"""Latest events of the registry in `/v1/monitor`."""
 Role = Literal["champion", "canary", "shadow"]
+T = TypeVar("T")
 
 logger = logging.getLogger("deepicd.serving")
 
@@ -126,7 +130,16 @@ class Gateway:
                 "false.",
                 status=422,
             )
-        return await engine.generate(note, self._num_samples(body), is_constrained=is_constrained)
+        asked = engine.generate(note, self._num_samples(body), is_constrained=is_constrained)
+        return await self._in_time(asked)
+
+    async def _in_time(self, work: Awaitable[T]) -> T:
+        """What is awaited, or a refusal when it takes too long; then it is cancelled."""
+        patience_s = self._settings.request_timeout_s
+        try:
+            return await asyncio.wait_for(work, patience_s)
+        except TimeoutError:
+            raise timed_out(patience_s) from None
 
     async def _answer(self, choice: Choice, body: DiagnosisRequest, note: str) -> Diagnosis:
         generation = await self._generate(choice.engine, body, note)
@@ -235,10 +248,10 @@ class Gateway:
         request_id, body = request_id_of(request.headers), await request.body()
         choice = self._switch.choose(request_id)
         try:
-            head, pieces = await _begin(choice.engine, request, body)
+            head, pieces = await self._in_time(_begin(choice.engine, request, body))
         except RefusedError as refused:
             choice = self._replace(choice, refused)
-            head, pieces = await _begin(choice.engine, request, body)
+            head, pieces = await self._in_time(_begin(choice.engine, request, body))
         kept = {k: v for k, v in head.headers if k.lower() in _FORWARDED}
         return StreamingResponse(
             _bodies(pieces), head.status, headers={**_headers(choice, request_id), **kept}
@@ -294,29 +307,6 @@ def served_prediction(
         admission_id=body.admission_id,
         subgroups={str(name): group for name, group in (body.subgroups or {}).items()},
     )
-
-
-def read_decisions(registry: Path | None) -> list[dict[str, Any]]:
-    """The latest events of a registry, newest first; none without one, or while it cannot be read:
-    it must not cost the view of everything else.
-    """
-    if registry is None:
-        return []
-    try:
-        events = Registry(registry).events()
-    except (PromotionError, OSError) as error:
-        logger.error("the registry cannot be read: %s", type(error).__name__)
-        return []
-    return [
-        {
-            "number": event.number,
-            "time": event.time,
-            "kind": event.kind,
-            "version": event.version,
-            "reason": event.details.get("reason") or "; ".join(event.details.get("reasons", ())),
-        }
-        for event in reversed(events[-NUM_DECISIONS:])
-    ]
 
 
 def build_app(

@@ -92,3 +92,12 @@ def not_ready() -> RefusedError:
         status=503,
         headers={"retry-after": "5"},
     )
+
+
+def timed_out(patience_s: float) -> RefusedError:
+    """The engine took too long."""
+    return RefusedError(
+        f"no answer within {patience_s:g} s (request_timeout_s). Ask for fewer samples or a "
+        "shorter answer, or try again when fewer ask.",
+        status=504,
+    )

@@ -85,6 +85,8 @@ class ServingSettings(Part):
     """Requests in flight before the endpoint answers 429."""
     max_body_bytes: int = Field(default=1_000_000, ge=1)
     """Longest request body."""
+    request_timeout_s: float = Field(default=300.0, gt=0)
+    """Seconds until a note, or the beginning of a forwarded reply, is given up (504)."""
     max_prompt_tokens: int = Field(default=2048, ge=1)
     """Longest prompt, prefill included: the rule of training and evaluation."""
     max_response_tokens: int = Field(default=1024, ge=8)
