@@ -10,6 +10,7 @@ from pathlib import Path
 
 import httpx
 import psutil
+import pyarrow.parquet as pq
 
 from deepicd.config import ModelConfig
 from deepicd.promotion.registry import Registry
@@ -77,6 +78,8 @@ def test_the_champion_is_served_followed_and_gone_after_sigterm(find_port, tmp_p
         assert not alive and (tmp_path / "run" / "monitor" / "predictions.sqlite").is_file()
         assert f"{second} answers at {url}" in log.read_text()
         assert not targets.exists()
+        kept = pq.read_table(tmp_path / "run" / "monitor" / "parquet" / "predictions.parquet")
+        assert {second} <= set(kept.column("version").to_pylist())
     finally:
         if process.poll() is None:
             os.kill(process.pid, signal.SIGTERM)

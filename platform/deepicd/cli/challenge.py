@@ -33,9 +33,9 @@ def shadow(
 
     Example: deepicd challenge shadow v0003 --registry runs/demo/registry
     """
-    from deepicd.promotion.registry import Registry
+    from deepicd.promotion.remote import open_registry
 
-    event = Registry(registry).challenge(name, reason=_reason(reason), is_shadow=True)
+    event = open_registry(registry).challenge(name, reason=_reason(reason), is_shadow=True)
     _print(event, f"{event.version} shadows the champion", as_json=as_json)
 
 
@@ -54,9 +54,9 @@ def canary(
 
     Example: deepicd challenge canary v0003 --percent 10 --registry runs/demo/registry
     """
-    from deepicd.promotion.registry import Registry
+    from deepicd.promotion.remote import open_registry
 
-    event = Registry(registry).challenge(
+    event = open_registry(registry).challenge(
         name, reason=_reason(reason), percent=percent, is_shadow=is_shadow
     )
     _print(event, f"{event.version} answers {percent:g}% of the requests", as_json=as_json)
@@ -68,9 +68,9 @@ def end(registry: RegistryOption, reason: ReasonOption = "", as_json: JsonOption
 
     Example: deepicd challenge end --registry runs/demo/registry --reason "slow"
     """
-    from deepicd.promotion.registry import Registry
+    from deepicd.promotion.remote import open_registry
 
-    event = Registry(registry).withdraw(reason=_reason(reason))
+    event = open_registry(registry).withdraw(reason=_reason(reason))
     _print(event, f"{event.version} was withdrawn", as_json=as_json)
 
 

@@ -48,7 +48,9 @@ def status(
 
 @app.command()
 def export(
-    to: Annotated[Path, typer.Option("--to", metavar="DIR", help="Folder of the Parquet files.")],
+    to: Annotated[
+        str, typer.Option("--to", metavar="DIR", help="Folder or fsspec URL of the files.")
+    ],
     log: LogOption = Path("runs/demo/monitor"),
     as_json: JsonOption = False,
 ) -> None:

@@ -19,6 +19,7 @@ from deepicd.cli.registry import JsonOption, NameArgument, RegistryOption
 
 if TYPE_CHECKING:
     from deepicd.config import Experiment
+    from deepicd.paths import RunPaths
     from deepicd.promotion.registry import Registry
     from deepicd.records import Decision, Examination
 
@@ -36,16 +37,16 @@ def command(
 
     Example: deepicd promote v0003 --registry runs/demo/registry
     """
-    from deepicd.promotion.registry import Registry
+    from deepicd.promotion.remote import open_registry
 
-    store = Registry(registry)
+    store = open_registry(registry)
     if force:
         event = store.promote(name, reason=f"forced by {getpass.getuser()}")
         typer.echo(
             json.dumps(asdict(event)) if as_json else f"{event.version} is champion (forced)"
         )
         return
-    decision = decide(store, name, split)
+    decision = decide(store, name, split, run_of(registry))
     if as_json:
         typer.echo(json.dumps({**asdict(decision), "champion": store.aliases().get("champion")}))
         return
@@ -55,9 +56,16 @@ def command(
     )
 
 
-def decide(store: "Registry", name: str, split: Path | None) -> "Decision":
-    """The decision that is on record, or a new one; the title moves if it is accepted."""
+def run_of(registry: str) -> "RunPaths":
+    """The run that a registry lies in; the present folder for one in an object store."""
     from deepicd.paths import RunPaths
+    from deepicd.promotion.remote import is_url
+
+    return RunPaths(Path() if is_url(registry) else Path(registry).resolve().parent)
+
+
+def decide(store: "Registry", name: str, split: Path | None, run: "RunPaths") -> "Decision":
+    """The decision that is on record, or a new one; the title moves if it is accepted."""
     from deepicd.promotion.promote import promote_candidate
     from deepicd.promotion.registry import CHAMPION
 
@@ -67,7 +75,6 @@ def decide(store: "Registry", name: str, split: Path | None) -> "Decision":
         if recorded.accepted:
             store.promote(name, reason="won at the gate before", expected=champion)
         return recorded
-    run = RunPaths(store.root.resolve().parent)
     experiment = experiment_of(run.experiment)
     names = {store.get(name).name, *([champion] if champion else [])}
     notes = split or run.split("promotion")

@@ -5,7 +5,6 @@ In: a registry folder. Out: tables, or JSON with `--json`. Exit code 7 where a v
 
 import json
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -15,7 +14,7 @@ from rich.table import Table
 app = typer.Typer(no_args_is_help=True, help="List and verify model versions and their aliases.")
 
 RegistryOption = Annotated[
-    Path, typer.Option("--registry", metavar="DIR", help="Folder of the registry.")
+    str, typer.Option("--registry", metavar="DIR", help="Folder or fsspec URL of the registry.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 NameArgument = Annotated[str, typer.Argument(metavar="VERSION", help="Version or alias.")]
@@ -27,9 +26,9 @@ def list_versions(registry: RegistryOption, as_json: JsonOption = False) -> None
 
     Example: deepicd registry list --registry runs/demo/registry
     """
-    from deepicd.promotion.registry import Registry
+    from deepicd.promotion.remote import open_registry
 
-    store = Registry(registry)
+    store = open_registry(registry)
     titles = {name: alias for alias, name in store.aliases().items()}
     rows = [{**as_row(version), "alias": titles.get(version.name)} for version in store.versions()]
     if as_json:
@@ -45,9 +44,10 @@ def show(name: NameArgument, registry: RegistryOption, as_json: JsonOption = Fal
 
     Example: deepicd registry show champion --registry runs/demo/registry
     """
-    from deepicd.promotion.registry import CARD, Registry
+    from deepicd.promotion.registry import CARD
+    from deepicd.promotion.remote import open_registry
 
-    version = Registry(registry).get(name)
+    version = open_registry(registry).get(name)
     text = (version.path / CARD).read_text(encoding="utf-8")
     typer.echo(json.dumps(as_row(version), indent=2) if as_json else text)
 
@@ -63,9 +63,10 @@ def diff(
 
     Example: deepicd registry diff v0001 champion --registry runs/demo/registry
     """
-    from deepicd.promotion.registry import Registry, compare
+    from deepicd.promotion.registry import compare
+    from deepicd.promotion.remote import open_registry
 
-    store = Registry(registry)
+    store = open_registry(registry)
     rows = compare(store.get(first), store.get(second))
     if as_json:
         typer.echo(
@@ -85,9 +86,9 @@ def verify(
 
     Example: deepicd registry verify --registry runs/demo/registry
     """
-    from deepicd.promotion.registry import Registry
+    from deepicd.promotion.remote import open_registry
 
-    store = Registry(registry)
+    store = open_registry(registry)
     names = [name] if name else [version.name for version in store.versions()]
     verified = [store.verify(each).name for each in names]
     typer.echo(json.dumps({"verified": verified}) if as_json else f"sound: {', '.join(verified)}")
@@ -99,9 +100,9 @@ def log(registry: RegistryOption, as_json: JsonOption = False) -> None:
 
     Example: deepicd registry log --registry runs/demo/registry
     """
-    from deepicd.promotion.registry import Registry
+    from deepicd.promotion.remote import open_registry
 
-    events = Registry(registry).events()
+    events = open_registry(registry).events()
     if as_json:
         typer.echo(json.dumps([asdict(event) for event in events], indent=2))
     else:

@@ -22,8 +22,8 @@ def command(
 
     Example: deepicd rollback --registry runs/demo/registry --reason "slow"
     """
-    from deepicd.promotion.registry import Registry
+    from deepicd.promotion.remote import open_registry
 
-    event = Registry(registry).rollback(reason=reason or f"rolled back by {getpass.getuser()}")
+    event = open_registry(registry).rollback(reason=reason or f"rolled back by {getpass.getuser()}")
     text = f"{event.version} is champion again, in place of {event.details['champion']}"
     typer.echo(json.dumps(asdict(event)) if as_json else text)

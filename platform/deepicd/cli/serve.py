@@ -9,7 +9,7 @@ while it runs.
 import signal
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 LOG_FACTORY = "deepicd.monitoring.log:PredictionLog"
 
 RegistryOption = Annotated[
-    Path, typer.Option("--registry", metavar="DIR", help="Registry that holds the champion.")
+    str, typer.Option("--registry", metavar="DIR", help="Folder or fsspec URL of the registry.")
 ]
 PortOption = Annotated[int | None, typer.Option("--port", help="TCP port (default 8000).")]
 ExperimentOption = Annotated[
@@ -37,6 +37,10 @@ def command(
     host: Annotated[str | None, typer.Option(help="Interface (default 127.0.0.1).")] = None,
     experiment: ExperimentOption = None,
     log: LogOption = None,
+    archive: Annotated[
+        str | None,
+        typer.Option(help="Folder or fsspec URL of the log as Parquet (default: LOG/parquet)."),
+    ] = None,
     auto_rollback: Annotated[
         bool, typer.Option(help="Let alarms roll the champion back and withdraw a challenger.")
     ] = True,
@@ -54,11 +58,10 @@ def command(
     """
     from deepicd import serving
     from deepicd.pipeline.live import Live, read_alarms_of, watch
-    from deepicd.promotion.registry import Registry
+    from deepicd.promotion.remote import open_registry
     from deepicd.serving.follow import follow
-    from deepicd.serving.targets import TARGETS, keep_targets
 
-    store = Registry(registry)
+    store = open_registry(registry)
     live = Live(store)
     settings = settings_of(registry, experiment, log=log, host=host, port=port)
     settings = settings.model_copy(update={"show_prompts": show_prompts})
@@ -69,17 +72,31 @@ def command(
     say(f"loading {model.version} ...")
     with serving.start(model, settings) as endpoint:
         stopped = stop_on_signals()
-        if settings.log is not None:
-            targets = Path(str(settings.log.arguments["path"])) / TARGETS
-            waiting = {"stopped": stopped}
-            threading.Thread(target=keep_targets, args=(targets,), kwargs=waiting).start()
+        beside_log(settings, archive, stopped)
         say(f"{endpoint.version} answers at {endpoint.url} (Ctrl-C ends it)")
-        if auto_rollback and settings.log is not None:
+        if auto_rollback:
+            assert settings.log is not None, "settings_of gives it one"
             kept = settings.log.arguments
             alarms = read_alarms_of(Path(str(kept["path"])), int(str(kept["window"])))
             options = {"stopped": stopped, "report": say}
             threading.Thread(target=watch, args=(store, alarms), kwargs=options).start()
         follow(endpoint, live, stopped=stopped, report=say)
+
+
+def beside_log(settings: "ServingSettings", archive: str | None, stopped: threading.Event) -> None:
+    """Keep beside the prediction log where its metrics are, and the log itself as Parquet."""
+    from deepicd.monitoring.export import FOLDER, keep_exported
+    from deepicd.monitoring.log import PredictionLog
+    from deepicd.serving.targets import TARGETS, keep_targets
+
+    assert settings.log is not None, "settings_of gives it one"
+    folder = Path(str(settings.log.arguments["path"]))
+    place = archive or str(folder / FOLDER)
+    ends: dict[str, Any] = {"stopped": stopped}
+    threading.Thread(target=keep_targets, args=(folder / TARGETS,), kwargs=ends).start()
+    threading.Thread(
+        target=keep_exported, args=(PredictionLog(folder), place), kwargs={**ends, "report": say}
+    ).start()
 
 
 def as_config(model: "ServedModel", settings: "ServingSettings") -> str:
@@ -97,21 +114,22 @@ def say(text: str) -> None:
 
 
 def settings_of(
-    registry: Path, experiment: Path | None, *, log: Path | None, host: str | None, port: int | None
+    registry: str, experiment: Path | None, *, log: Path | None, host: str | None, port: int | None
 ) -> "ServingSettings":
     """Limits of the run that the registry lies in, or of an experiment file, or the defaults."""
-    from deepicd.cli.promote import experiment_of
+    from deepicd.cli.promote import experiment_of, run_of
     from deepicd.config import load_experiment
-    from deepicd.paths import RunPaths
+    from deepicd.promotion.remote import is_url
     from deepicd.serving import LogSettings, ServingSettings
 
-    run = RunPaths(registry.resolve().parent)
+    run = run_of(registry)
     known = experiment_of(run.experiment) if experiment is None else load_experiment(experiment)
     arguments = {"path": str(log or run.monitor), "window": known.serving.window}
     settings = ServingSettings.of_experiment(
         known, log=LogSettings(factory=LOG_FACTORY, arguments=arguments), port=port
     )
-    given = {"registry": registry.resolve(), **({} if host is None else {"host": host})}
+    place = registry if is_url(registry) else str(Path(registry).resolve())
+    given = {"registry": place, **({} if host is None else {"host": host})}
     return settings.model_copy(update=given)
 
 

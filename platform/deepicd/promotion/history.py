@@ -69,10 +69,7 @@ def read_events(path: Path) -> tuple[Event, ...]:
     Raises:
         PromotionError: a line was changed, removed or cut off.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        return ()
+    lines = read_lines(path)
     previous = ""
     events = []
     for number, line in enumerate(lines, start=1):
@@ -91,10 +88,27 @@ def read_events(path: Path) -> tuple[Event, ...]:
     return tuple(events)
 
 
+def read_lines(path: Path) -> list[str]:
+    """The log's lines as they are; none where there is no log."""
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return []
+
+
 def append_event(path: Path, kind: str, *, version: str, details: Mapping[str, Any]) -> Event:
     """Add one event and return it. The caller holds the registry's lock."""
-    events = read_events(path)
-    lines = path.read_text(encoding="utf-8").splitlines() if events else []
+    read_events(path)
+    lines = read_lines(path)
+    event, line = next_event(lines, kind, version=version, details=details)
+    write_atomically(path, "\n".join([*lines, line]) + "\n")
+    return event
+
+
+def next_event(
+    lines: Sequence[str], kind: str, *, version: str, details: Mapping[str, Any]
+) -> tuple[Event, str]:
+    """The event that follows these lines, and its line."""
     event = Event(
         number=len(lines) + 1,
         time=round(time.time(), 3),
@@ -103,8 +117,7 @@ def append_event(path: Path, kind: str, *, version: str, details: Mapping[str, A
         details=dict(details),
         previous=_digest(lines[-1]) if lines else "",
     )
-    write_atomically(path, "\n".join([*lines, json.dumps(vars(event), sort_keys=True)]) + "\n")
-    return event
+    return event, json.dumps(vars(event), sort_keys=True)
 
 
 def fold(events: Sequence[Event]) -> State:

@@ -118,7 +118,7 @@ class Registry:
         state = self._state()
         version = self._describe(_resolve(state, name, self.root))
         checkpoints.verify(version.path)
-        if _digest(version.path / checkpoints.MANIFEST) != state.manifests[version.name]:
+        if digest(version.path / checkpoints.MANIFEST) != state.manifests[version.name]:
             raise CheckpointError(
                 f"{version.path / checkpoints.MANIFEST} is not the manifest that was registered. "
                 "Restore the folder "
@@ -154,9 +154,9 @@ class Registry:
                 for known in self.versions():
                     if (known.content, known.lineage) == (content, facts["lineage"]):
                         return known
-                folder.rename(self._versions / name)
+                self._claim(folder, name)
                 checkpoints.sync(self._versions)
-                manifest = _digest(self._versions / name / checkpoints.MANIFEST)
+                manifest = digest(self._versions / name / checkpoints.MANIFEST)
                 self._append(history.REGISTERED, name, {"manifest": manifest})
         return self.get(name)
 
@@ -282,6 +282,10 @@ class Registry:
     def _append(self, kind: str, version: str, details: Mapping[str, Any]) -> Event:
         return history.append_event(self._history, kind, version=version, details=details)
 
+    def _claim(self, folder: Path, name: str) -> None:
+        """Give a reserved folder its name."""
+        folder.rename(self._versions / name)
+
     def _describe(self, name: str) -> Version:
         path = self._versions / name
         manifest = checkpoints.read_manifest(path)
@@ -303,9 +307,8 @@ class Registry:
         with self._lock():
             self._versions.mkdir(exist_ok=True)
             self._tidy()
-            taken = [
-                int(path.name.removeprefix(_RESERVED)[1:]) for path in self._versions.iterdir()
-            ]
+            names = {path.name.removeprefix(_RESERVED) for path in self._versions.iterdir()}
+            taken = [int(name[1:]) for name in names | {*self._state().manifests}]
             name = f"v{max(taken, default=0) + 1:04d}"
             folder = self._versions / f"{_RESERVED}{name}"
             folder.mkdir()
@@ -367,5 +370,6 @@ def _content(manifest: Mapping[str, Any]) -> str:
     return checkpoints.content_digest({"files": files})
 
 
-def _digest(path: Path) -> str:
+def digest(path: Path) -> str:
+    """SHA-256 of a small file."""
     return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from deepicd.errors import PromotionError
-from deepicd.promotion.registry import Registry
+from deepicd.promotion.remote import open_registry
 
 NUM_DECISIONS = 20
 """Latest events that are shown."""
@@ -16,14 +16,14 @@ NUM_DECISIONS = 20
 logger = logging.getLogger("deepicd.serving")
 
 
-def read_decisions(registry: Path | None) -> list[dict[str, Any]]:
+def read_decisions(registry: str | Path | None) -> list[dict[str, Any]]:
     """The latest events of a registry, newest first; none without one, or while it cannot be read:
     it must not cost the view of everything else.
     """
     if registry is None:
         return []
     try:
-        events = Registry(registry).events()
+        events = open_registry(registry).events()
     except (PromotionError, OSError) as error:
         logger.error("the registry cannot be read: %s", type(error).__name__)
         return []

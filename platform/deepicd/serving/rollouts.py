@@ -14,24 +14,25 @@ from typing import Any
 
 from deepicd.answers import parse_answer
 from deepicd.paths import RunPaths, rollouts_folder, trial_folder
-from deepicd.promotion.registry import Registry
+from deepicd.promotion.remote import is_url, open_registry
 
 NUM_ROLLOUTS = 16
 """Rollouts that are shown."""
 
 
-def read_rollouts(registry: Path, version: str, *, has_prompts: bool) -> dict[str, Any]:
+def read_rollouts(registry: str | Path, version: str, *, has_prompts: bool) -> dict[str, Any]:
     """`version`, `trial`, `step` and `rollouts`; trial and step are None where there are none.
 
     Raises:
         MissingError: no such version.
         PromotionError: the registry cannot be read.
     """
-    trial = Registry(registry).get(version).lineage.get("trial")
+    trial = open_registry(registry).get(version).lineage.get("trial")
     found: dict[str, Any] = {"version": version, "trial": trial, "step": None, "rollouts": []}
-    if trial is None:
+    if trial is None or is_url(registry):  # an object store has no run beside it
         return found
-    folder = rollouts_folder(trial_folder(RunPaths(registry.parent).sweep, str(trial)))
+    run = RunPaths(Path(registry).parent)
+    folder = rollouts_folder(trial_folder(run.sweep, str(trial)))
     steps = sorted(folder.glob("*.jsonl"), key=lambda file: int(file.stem))
     if steps:
         found["step"] = int(steps[-1].stem)

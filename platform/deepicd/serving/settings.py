@@ -103,8 +103,8 @@ class ServingSettings(Part):
     """Seed of those samples: the same note gets the same reply."""
     max_shadow: int = Field(default=8, ge=1)
     """Notes that a shadow answers at the same time; what comes beyond that it does not see."""
-    registry: Path | None = None
-    """Registry whose latest events `/v1/monitor` shows; None shows none."""
+    registry: str | Path | None = None
+    """Folder or fsspec URL of a registry; its latest events are in `/v1/monitor`."""
     show_prompts: bool = False
     """Show the prompts of a trial's rollouts too, to who holds the admin token."""
     keep_former: bool = True
