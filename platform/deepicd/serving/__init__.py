@@ -6,16 +6,21 @@ and `/v1/diagnoses`, `/v1/labels`, `/v1/monitor`, `/healthz`.
 
 Decided here: one light gateway process holds the routes, limits and the pointer to the version that
 answers; each version has an engine process of its own, started beside the present one and only then
-pointed at (blue/green). Weights are never reloaded in place: on CPU that answers wrongly, silently.
+pointed at (blue/green); where memory has no room for that, weights are swapped in place.
 
     settings    what can be chosen                      protocols   the seams between the parts
     replies     the typed route's bodies                problems    refusals, in two forms
     guard       token, body size, concurrency           gateway     the routes (pure ASGI, no Ray)
     engine      vLLM in this process (no Ray)           completions free and constrained answers
+    models      what a version's folder must be         turnstile   requests, or a change of weights
     routing     champion, canary or shadow              room        memory for one more engine
-    metrics     the monitor's report as Prometheus has it   page    the monitor as a web page
-    deployments the two classes Ray Serve runs          follow      whoever the registry names
-    endpoint    start, change who answers, stop         client      what `deepicd query` speaks
+    metrics     what Prometheus sees                    targets     where it sees it
+    page        the monitor as a web page               keeper      the log, off the event loop
+    decisions   the registry's latest events            rollouts    what a version's trial answered
+    evidence    words of the note in the reasoning      apps        the applications Serve runs
+    deployments the two classes Ray Serve runs          declared    them as `serve deploy` reads it
+    endpoint    start, change who answers, stop         follow      whoever the registry names
+    client      what `deepicd query` speaks
 
 Nothing heavy is imported before `start` is called.
 """
