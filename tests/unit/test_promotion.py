@@ -24,9 +24,17 @@ from deepicd.errors import (
     MissingError,
     PromotionError,
 )
+from deepicd.promotion.calibration import read_calibration
 from deepicd.promotion.promote import promote_candidate
 from deepicd.promotion.registry import Registry, Titles
-from deepicd.records import Challenge, Decision, Examination, Prediction
+from deepicd.records import (
+    Calibration,
+    Challenge,
+    Curve,
+    Decision,
+    Examination,
+    Prediction,
+)
 
 QUICK = PromotionConfig(num_bootstrap=100)
 
@@ -138,6 +146,18 @@ def test_the_same_model_with_the_same_lineage_is_one_version(
     assert registry.register(models[1], lineage={"trial": "t2"}).name == "v0002"
     assert registry.register(models[1], lineage={"trial": "t9"}).name == "v0003"
     assert [version.name for version in registry.versions()] == ["v0001", "v0002", "v0003"]
+
+
+def test_a_calibration_goes_with_its_own_version_only(
+    registry: Registry, models: list[Path]
+) -> None:
+    known = Calibration({"code": Curve((0.5,), (0.6,))}, num_notes=60, errors={"code": 0.1})
+    version = registry.register(models[2], lineage={}, calibration=known)
+    assert read_calibration(version.path) == known
+    assert "| code | 0.1000 |" in (version.path / "README.md").read_text()
+    again = registry.register(version.path, lineage={"fitted": "further"})
+    assert read_calibration(again.path) is None
+    assert "Not calibrated" in (again.path / "README.md").read_text()
 
 
 def test_unknown_names_are_refused_with_the_nearest(registry: Registry, tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ from deepicd.config import nearest
 from deepicd.errors import CheckpointError, MissingError, PromotionError
 from deepicd.locks import is_held
 from deepicd.promotion import history
-from deepicd.promotion.calibration import write_calibration
+from deepicd.promotion.calibration import CALIBRATION, write_calibration
 from deepicd.promotion.card import model_card
 from deepicd.promotion.history import Event, State
 from deepicd.records import Calibration, Challenge, Decision
@@ -145,6 +145,7 @@ class Registry:
         with self._reserve() as (name, folder):
             checkpoints.copy_files(model, folder)
             facts = _facts(lineage, scores or {})
+            (folder / CALIBRATION).unlink(missing_ok=True)  # that of the version it came from
             if calibration is not None:
                 write_calibration(folder, calibration)
                 facts["calibration"] = dict(calibration.errors)
