@@ -34,6 +34,7 @@ class Bucket(MemoryFileSystem):
     store: dict[str, Any] = {}
     pseudo_dirs = [""]
     lock = threading.Lock()
+    is_down = False
     left: int | None = None
     """Writes until the writer is killed; None for never."""
 
@@ -46,6 +47,8 @@ class Bucket(MemoryFileSystem):
         self.pipe_file(rpath, Path(lpath).read_bytes())
 
     def cat_file(self, path: str, **_: Any) -> bytes:
+        if Bucket.is_down:
+            raise ConnectionError("no route")
         with Bucket.lock:  # readers of a MemoryFile share its position
             try:
                 return bytes(self.store[self._strip_protocol(path)].getbuffer())
@@ -206,6 +209,31 @@ def test_a_flipped_bit_is_refused_in_the_store_and_mended_in_the_mirror(
     here._store.rm_file(place)
     with pytest.raises(CheckpointError, match="is gone from"):
         there.verify("v0001")
+
+
+def test_a_store_that_cannot_be_reached_is_said_and_nothing_is_lost(
+    tmp_path: Path, models: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = client(tmp_path, "here")
+    here.register(models[0], lineage={})
+    monkeypatch.setattr(Bucket, "is_down", True)
+    with pytest.raises(PromotionError, match="cannot be used: ConnectionError"):
+        here.promote("v0001", reason="test")
+    monkeypatch.setattr(Bucket, "is_down", False)
+    here.promote("v0001", reason="test")
+
+
+def test_a_manifest_that_names_files_elsewhere_is_not_followed(
+    tmp_path: Path, models: list[Path]
+) -> None:
+    here = client(tmp_path, "here")
+    here.register(models[0], lineage={})
+    (place,) = [name for name in Bucket.store if name.endswith("manifest.json")]
+    manifest = json.loads(here._store.cat_file(place))
+    manifest["files"]["../../../../stolen.json"] = manifest["files"]["config.json"]
+    here._store.pipe_file(place, json.dumps(manifest).encode())
+    with pytest.raises(CheckpointError, match="outside of itself"):
+        client(tmp_path, "there").verify("v0001")
 
 
 def test_an_event_that_was_changed_in_the_store_is_found(

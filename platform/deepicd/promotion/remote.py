@@ -141,10 +141,10 @@ class RemoteRegistry(Registry):
 
     def _create(self, place: str, content: bytes) -> None:
         try:
-            self._store.pipe_file(place, content, mode="create")
+            self._ask("pipe_file", place, content, mode="create")
         except FileExistsError:
             raise OvertakenError(f"{place} exists already.") from None
-        if self._store.cat_file(place) != content:
+        if self._ask("cat_file", place) != content:
             raise OvertakenError(f"{place} is somebody else's.")
 
     def _pull(self) -> None:
@@ -155,7 +155,7 @@ class RemoteRegistry(Registry):
         while True:
             place = f"{self._place}/history/{len(lines) + 1:08d}.json"
             try:
-                lines.append(self._store.cat_file(place).decode())
+                lines.append(self._ask("cat_file", place).decode())
             except FileNotFoundError:
                 break
         if len(lines) > before:
@@ -176,7 +176,7 @@ class RemoteRegistry(Registry):
     def _upload(self, name: str, manifest: str) -> None:
         folder = self._versions / name
         for file in (*checkpoints.read_manifest(folder)["files"], checkpoints.MANIFEST):
-            self._store.put_file(str(folder / file), f"{self._stored(name, manifest)}/{file}")
+            self._ask("put_file", str(folder / file), f"{self._stored(name, manifest)}/{file}")
 
     def _fetch(self, name: str, files: Any) -> None:
         """Bring files of a version into the mirror, each whole or not at all."""
@@ -184,18 +184,32 @@ class RemoteRegistry(Registry):
         place = self._stored(name, self._manifests()[name])
         for file in files:
             target = folder / file
+            if ".." in Path(file).parts or Path(file).is_absolute():
+                raise CheckpointError(f"{place} names a file outside of itself. It is not taken.")
             if target.is_file():
                 continue
             target.parent.mkdir(parents=True, exist_ok=True)
             aside = target.with_name(f"{target.name}.{uuid4().hex[:8]}")
             try:
-                self._store.get_file(f"{place}/{file}", str(aside))
+                self._ask("get_file", f"{place}/{file}", str(aside))
             except FileNotFoundError:
                 raise CheckpointError(
                     f"{place}/{file} is gone from {self.url}. Restore it, or promote another "
                     "version."
                 ) from None
             aside.replace(target)
+
+    def _ask(self, work: str, *given: Any, **options: Any) -> Any:
+        """Call the store; what is wrong with the way to it is said in our terms."""
+        try:
+            return getattr(self._store, work)(*given, **options)
+        except (FileNotFoundError, FileExistsError):
+            raise
+        except Exception as error:  # each file system has classes of its own
+            raise PromotionError(
+                f"{self.url} cannot be used: {type(error).__name__} while asking for {work}. Check "
+                "the network and the credentials of this machine."
+            ) from error
 
     def _manifests(self) -> Mapping[str, str]:
         """As the mirror has them: the store was looked at before."""
