@@ -1,9 +1,11 @@
 """What several tests on a real Ray share: a free port, and a model that is quick to serve."""
 
+import contextlib
 import socket
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 from safetensors.torch import load_file, save_file
 
@@ -21,6 +23,38 @@ def find_port() -> Callable[[], int]:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             return int(probe.getsockname()[1])
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def find_processes() -> Callable[[str], list[psutil.Process]]:
+    """A function that finds what this test has started by a part of its name or command line."""
+
+    def find(name: str) -> list[psutil.Process]:
+        found = []
+        for child in psutil.Process().children(recursive=True):
+            try:
+                if name in " ".join([child.name(), *child.cmdline()]):
+                    found.append(child)
+            except psutil.Error:  # it has just ended
+                continue
+        return found
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def find_engines(find_processes) -> Callable[[], set[int]]:
+    """A function that finds the ids of vLLM's engine processes."""
+
+    def find() -> set[int]:
+        parents = {}
+        for process in find_processes("EngineCor"):
+            with contextlib.suppress(psutil.Error):
+                parents[process.pid] = process.ppid()
+        # What an engine forks bears its name until it is another program.
+        return {pid for pid, parent in parents.items() if parent not in parents}
 
     return find
 

@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator
 
 import httpx
 import openai
-import psutil
 import pytest
 
 from deepicd import serving
@@ -122,30 +121,12 @@ class Load:
         self.failures.append(f"{name}: {type(error).__name__}: {error}")
 
 
-def engine_pids() -> set[int]:
-    """A process that an engine forks bears its name until it is another program."""
-    found = {process.pid: process.ppid() for process in processes("EngineCor")}
-    return {pid for pid, parent in found.items() if parent not in found}
-
-
-def processes(name: str) -> list[psutil.Process]:
-    """Processes of this test's own session with that in their command line."""
-    found = []
-    for child in psutil.Process(os.getpid()).children(recursive=True):
-        try:
-            if name in " ".join([child.name(), *child.cmdline()]):
-                found.append(child)
-        except psutil.Error:
-            continue
-    return found
-
-
 def roles(stage: Stage) -> list[tuple[str, str, float]]:
     served = httpx.get(f"{stage.endpoint.url}/v1/monitor", trust_env=False).json()["served"]
     return [(row["version"], row["role"], row["percent"]) for row in served]
 
 
-def test_shadow_canary_promotion_and_rollback_fail_no_request(stage, monkeypatch):
+def test_shadow_canary_promotion_and_rollback_fail_no_request(stage, find_engines, monkeypatch):
     monkeypatch.setattr(room, "free_bytes", lambda: 64 << 30)  # the former engine is kept
     one, two = stage.first.version, stage.second.version
     with Load(stage.endpoint.url) as load:
@@ -156,14 +137,14 @@ def test_shadow_canary_promotion_and_rollback_fail_no_request(stage, monkeypatch
         stage.endpoint.deploy(stage.first, stage.second, percent=50)
         load.wait_for(20)
         assert set(load.versions) == {one, two}
-        both = engine_pids()
+        both = find_engines()
         stage.endpoint.deploy(stage.second)  # promoted: its engine answers already
         load.wait_for(6)
         load.versions.clear()
         stage.endpoint.deploy(stage.first)  # rolled back: its engine was kept
         load.wait_for(6)
         assert len(both) == 2
-        assert engine_pids() == both
+        assert find_engines() == both
     print(f"\nplanned changes: {dict(load.sent)}")
     assert load.failures == []
     assert stage.endpoint.version == one
@@ -211,9 +192,9 @@ def test_a_note_cannot_change_the_form_of_a_constrained_answer(stage):
     ["VLLM::EngineCor", "ServeReplica:deepicd-engine", "ServeReplica:deepicd:", "ProxyActor",
      "ServeController"],
 )  # fmt: skip
-def test_a_kill_costs_the_official_client_nothing(stage, part):
+def test_a_kill_costs_the_official_client_nothing(stage, find_processes, part):
     name = stage.endpoint.targets.champion.app if "engine" in part else part
-    victims = processes(part if "engine" not in part else f"ServeReplica:{name}")
+    victims = find_processes(part if "engine" not in part else f"ServeReplica:{name}")
     assert victims, part
     with Load(stage.endpoint.url) as load:
         before, begun = sum(load.sent.values()), time.monotonic()

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 import httpx
 import openai
-import psutil
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -93,15 +92,6 @@ def ask(endpoint: serving.Endpoint) -> tuple[str, list[int]]:
     return reply.model, reply.choices[0].token_ids
 
 
-def engines() -> set[int]:
-    found = {
-        process.pid: process.ppid()
-        for process in psutil.Process().children(recursive=True)
-        if "EngineCor" in process.name()
-    }
-    return {pid for pid, parent in found.items() if parent not in found}
-
-
 class Load:
     """One client that asks without end, each request once."""
 
@@ -134,18 +124,18 @@ class Load:
 
 @pytest.mark.usefixtures("no_room")
 def test_weights_change_in_place_and_back_under_load_without_a_failed_request(
-    endpoint, models
+    endpoint, models, find_engines
 ) -> None:
     answers = {name: greedy(models[name]) for name in ("one", "two")}
     assert answers["one"] != answers["two"]
-    before = engines()
+    before = find_engines()
     assert len(before) == 1
     with Load(endpoint.url) as load:
         for name in ("two", "one", "two"):
             endpoint.deploy(models[name])
             version, ids = ask(endpoint)
             assert (version, ids) == (models[name].version, answers[name])
-            assert endpoint.how == "in place" and engines() == before
+            assert endpoint.how == "in place" and find_engines() == before
     assert load.failures == []
     print(f"\nin place: {len(load.versions)} requests, 0 failed")
     order = [load.versions[0]]
@@ -164,13 +154,13 @@ def test_weights_change_in_place_and_back_under_load_without_a_failed_request(
     ],
 )
 def test_weights_that_cannot_take_the_place_leave_the_present_ones(
-    endpoint, models, name, match
+    endpoint, models, find_engines, name, match
 ) -> None:
     present, ids = ask(endpoint)
-    before = engines()
+    before = find_engines()
     with pytest.raises(ServingError, match=match):
         endpoint.deploy(models[name])
-    assert ask(endpoint) == (present, ids) and engines() == before
+    assert ask(endpoint) == (present, ids) and find_engines() == before
     assert endpoint.version == present
 
 

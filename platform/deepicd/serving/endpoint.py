@@ -36,7 +36,6 @@ RAY_ENV = {
     "RAY_worker_niceness": "0",  # an endpoint is no background work
     "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",  # ours never blocks: a hop less a message
     "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
-    "RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE": "1000",
 }
 """Of a Ray that the endpoint starts for itself: a third of the time that Serve adds to a request is
 switching threads. Serve's gRPC between replicas would save more, and is not authenticated."""
