@@ -2,6 +2,7 @@
 
 import contextlib
 import socket
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,9 @@ from deepicd.checkpoints import write_manifest
 from deepicd.config import ModelConfig
 from deepicd.serving import ServedModel
 from deepicd.training.model import build_model
+
+NUM_LOOKS = 3
+"""One look at a busy machine's processes has missed one that was there, twice in CI."""
 
 
 @pytest.fixture(scope="session")
@@ -32,14 +36,14 @@ def find_processes() -> Callable[[str], list[psutil.Process]]:
     """A function that finds what this test has started by a part of its name or command line."""
 
     def find(name: str) -> list[psutil.Process]:
-        found = []
-        for child in psutil.Process().children(recursive=True):
-            try:
-                if name in " ".join([child.name(), *child.cmdline()]):
-                    found.append(child)
-            except psutil.Error:  # it has just ended
-                continue
-        return found
+        found: dict[int, psutil.Process] = {}
+        for _ in range(NUM_LOOKS):
+            for child in psutil.Process().children(recursive=True):
+                with contextlib.suppress(psutil.Error):  # it has just ended
+                    if name in " ".join([child.name(), *child.cmdline()]):
+                        found[child.pid] = child
+            time.sleep(0.05)
+        return [process for process in found.values() if process.is_running()]
 
     return find
 
