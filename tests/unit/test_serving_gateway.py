@@ -159,6 +159,8 @@ def test_a_note_gets_the_facts_of_its_code_and_is_logged_by_id():
     assert body["code"] == "I2510" and body["code_dotted"] == "I25.10" and body["exists"]
     assert (body["chapter"], body["block"], body["category"]) == ("IX", "I20-I25", "I25")
     assert "atherosclerotic" in body["title"].lower() and "circulatory" in body["chapter_title"]
+    assert body["path"] == ["IX", "I20-I25", "I25", "I251", "I2510"]
+    assert body["billable"] and body["release"] == 2026
     assert body["reasoning"] == "Chest pain on effort." and body["parsable"]
     assert body["reason"] is None and body["model_version"] == "v1"
     assert body["usage"] == {"prompt_tokens": 3, "completion_tokens": 20}
@@ -296,7 +298,8 @@ def test_an_unusable_answer_is_a_reply_with_its_reason():
     body = front.post("/v1/diagnoses", {"note": "Pain."}).json()
     assert body["code"] is None and body["title"] is None and not body["parsable"]
     assert body["reason"] == "unknown_code" and body["raw_code"] == "I2599" and not body["exists"]
-    assert body["confidence"] is None
+    assert body["confidence"] is None and body["path"] is None
+    assert not body["billable"] and body["release"] is None
     assert front.log.rows == [(body["prediction_id"], "v1", None, "unknown_code")]
 
 

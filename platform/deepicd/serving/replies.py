@@ -7,8 +7,8 @@ are the codes those answers name, most frequent first. A malformed or non-existe
 with `code` null and its reason, never an error.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field, model_validator
 
@@ -179,8 +179,14 @@ class Diagnosis(Body):
     chapter: str | None
     """Roman numeral."""
     chapter_title: str | None
+    path: list[str] | None
+    """From the chapter down to the code."""
     exists: bool
     """Whether the code that the model named is in ICD-10-CM."""
+    billable: bool
+    """Whether it can be billed, in any release."""
+    release: int | None
+    """Latest release (fiscal year) in which the code can be billed."""
     raw_code: str | None
     """What the model wrote as code, canonicalised, not validated."""
     confidence: float | None
@@ -288,20 +294,23 @@ def _evidence(reasoning: str | None, note: str) -> list[Evidence]:
     return [Evidence(text=note[start:end], start=start, end=end) for start, end in spans]
 
 
-def _describe(answer: Answer) -> dict[str, str | bool | None]:
+def _describe(answer: Answer) -> dict[str, Any]:
     code = answer.code
     raw = answer.raw_code
-    facts: dict[str, str | bool | None] = {
+    facts: dict[str, Any] = {
         "code": code,
         "raw_code": raw,
         "exists": raw is not None and codes.exists(raw),
+        "billable": raw is not None and codes.is_billable(raw),
     }
-    named = {
+    named: dict[str, Callable[[str], Any]] = {
         "code_dotted": codes.dotted,
         "title": codes.title,
         "category": codes.category,
         "block": codes.block,
         "chapter": codes.chapter,
         "chapter_title": codes.chapter_title,
+        "path": codes.path,
+        "release": lambda code: codes.billable_releases(code)[-1],
     }
     return facts | {name: None if code is None else find(code) for name, find in named.items()}
