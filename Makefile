@@ -80,10 +80,10 @@ browser: ## Debian's chromium, in which a test opens the sweep report; only as r
 	  && apt-get install -y -qq $(APT) --no-install-recommends chromium chromium-driver; } > /dev/null 2>&1 \
 	  || echo "no chromium was installed; the test that opens the sweep report will be skipped"
 
-prometheus: ## Debian's prometheus and promtool under .tools/, unpacked and not installed; never fails
-	@test -x .tools/usr/bin/promtool || { mkdir -p .tools && cd .tools && apt-get download -qq $(APT) prometheus \
-	  && dpkg -x prometheus_*.deb . && rm -f prometheus_*.deb; } > /dev/null 2>&1 \
-	  || echo "no prometheus was fetched; the tests of its rules will be skipped"
+prometheus: setup ## Debian's prometheus and promtool in .venv/bin, unpacked and not installed; never fails
+	@test -x $(BIN)/promtool || { place=$$(mktemp -d) && ( cd $$place && apt-get download -qq $(APT) prometheus \
+	  && dpkg -x prometheus_*.deb . ) && cp $$place/usr/bin/prometheus $$place/usr/bin/promtool $(BIN)/ && rm -rf $$place; } \
+	  > /dev/null 2>&1 || echo "no prometheus was fetched; the tests of its rules will be skipped"
 
 demo: setup ## the whole loop on this machine, about 15 minutes (KEEP=1 leaves the endpoint up)
 	$(BIN)/deepicd demo $(EXPERIMENT) $(if $(KEEP),--keep) $(ARGS)

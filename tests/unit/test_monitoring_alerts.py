@@ -6,6 +6,7 @@ import re
 import runpy
 import shutil
 import subprocess
+import sys
 from itertools import combinations
 from pathlib import Path
 
@@ -28,16 +29,16 @@ def named(query: str) -> set[str]:
     return set(re.findall(r"ray_\w+", query))
 
 
-def find_tool(root: Path, name: str) -> str:
+def find_tool(name: str) -> str:
     """From the machine, or as `make prometheus` unpacked it."""
-    found = shutil.which(name, path=f"{os.environ['PATH']}:{root / '.tools' / 'usr' / 'bin'}")
+    found = shutil.which(name, path=f"{os.environ['PATH']}:{Path(sys.executable).parent}")
     if found is None:
         pytest.skip(f"no {name} here; `make prometheus` fetches it")
     return found
 
 
 def test_promtool_accepts_the_rules_and_they_fire_as_written(root: Path) -> None:
-    tool = find_tool(root, "promtool")
+    tool = find_tool("promtool")
     for command in (
         ["check", "rules", ALERTS],
         ["test", "rules", "tests/unit/alerts_test.yml"],

@@ -1,8 +1,6 @@
 """`deepicd monitor stack`: Debian's Prometheus reads what an endpoint publishes."""
 
 import json
-import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -31,7 +29,7 @@ def test_without_a_prometheus_or_an_endpoint_the_way_out_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(stack, "_UNPACKED", tmp_path)
     with pytest.raises(MissingError, match="apt-get install prometheus"):
         stack.run_prometheus(tmp_path, tmp_path, port=1, period_s=1, say=print)
     program = tmp_path / "prometheus"
@@ -69,19 +67,16 @@ def published(tmp_path: Path) -> Iterator[Path]:
     server.server_close()
 
 
-def test_prometheus_reads_the_endpoint_until_it_is_told_to_stop(
-    root: Path, published: Path
-) -> None:
-    tools = f"{os.environ['PATH']}:{root / '.tools' / 'usr' / 'bin'}"
-    if shutil.which("prometheus", path=tools) is None:
+def test_prometheus_reads_the_endpoint_until_it_is_told_to_stop(published: Path) -> None:
+    try:
+        stack.find_prometheus()
+    except MissingError:
         pytest.skip("no prometheus here; `make prometheus` fetches it")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "deepicd", "monitor", "stack", "--every", "1"]
-    process = subprocess.Popen(
-        [*command, "--log", str(published), "--port", str(port)], env={**os.environ, "PATH": tools}
-    )
+    process = subprocess.Popen([*command, "--log", str(published), "--port", str(port)])
     try:
         assert ask(port, "ray_deepicd_monitor_blind") == "1"
         rules = httpx.get(f"http://127.0.0.1:{port}/api/v1/rules", trust_env=False).json()

@@ -10,6 +10,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Callable
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -20,7 +21,7 @@ from deepicd.errors import MissingError, MonitoringError
 
 TARGETS = "metrics-targets.json"
 """As `serving.targets` writes it."""
-_UNPACKED = Path(".tools/usr/bin")
+_UNPACKED = Path(sys.executable).parent
 
 
 def run_prometheus(
