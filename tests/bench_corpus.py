@@ -24,15 +24,15 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # one core, before NumPy is impor
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from deepicd import codes
-from deepicd.notes import draws, tables
-from deepicd.notes.profiles import load_knowledge
+from deepicd.notes.corpus import mimic_tables, sampling
+from deepicd.notes.corpus.profiles import load_knowledge
 
 SHARES = (0.6, 0.1, 0.2, 0.1)
 TARGET = 2000.0
 """Notes per CPU second that the whole corpus must reach."""
 
 
-def draw_plainly(model: draws.Model, num_notes: int) -> list[list[int]]:
+def draw_plainly(model: sampling.Model, num_notes: int) -> list[list[int]]:
     """Present findings only, one number at a time, as one would write it down first."""
     rng = Random(1)
     prior, present = model.prior.tolist(), model.present.tolist()
@@ -54,7 +54,7 @@ def rewrite(source: Path, target: Path) -> None:
 def read_rows(source: Path) -> dict[str, list[list[str]]]:
     """Rows by table, read once."""
     rows = {}
-    for name in tables.HEADERS:
+    for name in mimic_tables.HEADERS:
         with gzip.open(source / f"{name}.csv.gz", "rt", newline="", encoding="utf-8") as file:
             rows[name.replace("/", "_")] = list(csv.reader(file))
     return rows
@@ -63,21 +63,27 @@ def read_rows(source: Path) -> dict[str, list[list[str]]]:
 def build_stages(num_notes: int, num_codes: int, folder: Path) -> dict[str, Callable[[], object]]:
     """Stage → what runs it; each handles `num_notes` notes."""
     knowledge = load_knowledge(num_codes)
-    model = draws.build_model(knowledge)
-    drawn = draws.draw_admissions(model, num_notes, seed=1)
+    model = sampling.build_model(knowledge)
+    drawn = sampling.draw_admissions(model, num_notes, seed=1)
     splits = ["train", "test"] * (num_notes // 2) + ["train"] * (num_notes % 2)
     codes.title("I10")  # loads the code table
 
     def write(root: Path = folder / "tables") -> object:
-        return tables.write_tables(knowledge, root, num_notes=num_notes, shares=SHARES, seed=1)
+        return mimic_tables.write_tables(
+            knowledge, root, num_notes=num_notes, shares=SHARES, seed=1
+        )
 
     write()
     read_rows(folder / "tables")
     return {
         "draw, plainly": lambda: draw_plainly(model, num_notes),
-        "draw": lambda: draws.draw_admissions(model, num_notes, seed=1),
-        "ceiling": lambda: [draws.posterior(model, part).argmax(axis=1) for part in drawn.chunks()],
-        "words": lambda: list(tables.word_admissions(knowledge, drawn, splits=splits, seed=1)),
+        "draw": lambda: sampling.draw_admissions(model, num_notes, seed=1),
+        "ceiling": lambda: [
+            sampling.posterior(model, part).argmax(axis=1) for part in drawn.chunks()
+        ],
+        "words": lambda: list(
+            mimic_tables.word_admissions(knowledge, drawn, splits=splits, seed=1)
+        ),
         "rows written again": lambda: rewrite(folder / "tables", folder),
         "whole corpus": write,
     }

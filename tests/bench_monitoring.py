@@ -17,7 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from deepicd.monitoring.log import FILE, PredictionLog
+from deepicd.monitoring.prediction_log import FILE, PredictionLog
 from deepicd.records import ServedPrediction
 
 CODES = ("I2510", "J189", "N390", "E119", "K219", "I10")

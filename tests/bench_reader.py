@@ -25,8 +25,8 @@ from pathlib import Path
 
 import psutil
 
-from deepicd.notes.profiles import load_knowledge
-from deepicd.notes.tables import write_tables
+from deepicd.notes.corpus.mimic_tables import write_tables
+from deepicd.notes.corpus.profiles import load_knowledge
 
 NUM_ADMISSIONS = 2000
 NUM_CHARACTERS = 10_000

@@ -28,9 +28,9 @@ import httpx
 from deepicd import serving
 from deepicd.config import ModelConfig
 from deepicd.prompts import render_messages
-from deepicd.serving import EngineSettings, ServedModel, ServingSettings, room
-from deepicd.serving.engine import engine_arguments
-from deepicd.training.model import build_model
+from deepicd.serving import EngineSettings, ServedModel, ServingSettings, capacity
+from deepicd.serving.engine.vllm import engine_arguments
+from deepicd.training.start_model import build_model
 
 NOTE = (
     "CHIEF COMPLAINT: chest pain on effort.\nPRESENT ILLNESS: two weeks, worse on stairs, relieved "
@@ -141,7 +141,7 @@ def time_changes(endpoint: serving.Endpoint, first: ServedModel, other: ServedMo
     changed = time.perf_counter()
     endpoint.deploy(first)
     back = time.perf_counter()
-    room.free_bytes = lambda: 0
+    capacity.free_bytes = lambda: 0
     endpoint.deploy(other)  # its engine is still there: ended, then its weights come in place
     endpoint.deploy(first)
     swapped = time.perf_counter()

@@ -262,11 +262,11 @@ def watched() -> Stopwatch:
     from ray.tune.logger import CSVLoggerCallback, JsonLoggerCallback, TBXLoggerCallback
     from ray.tune.schedulers import AsyncHyperBandScheduler
 
-    from deepicd.sweeps.cleanup import FreeTrial
-    from deepicd.sweeps.fingerprints import CompareFingerprints
-    from deepicd.sweeps.progress import TrialProgress
-    from deepicd.sweeps.record import WriteRecord
-    from deepicd.sweeps.searcher import Searcher
+    from deepicd.sweeps.callbacks.cleanup import FreeTrial
+    from deepicd.sweeps.callbacks.duplicate_trials import CompareFingerprints
+    from deepicd.sweeps.callbacks.progress import TrialProgress
+    from deepicd.sweeps.callbacks.trial_record import WriteRecord
+    from deepicd.sweeps.search.searcher import Searcher
 
     stopwatch = Stopwatch()
     for owner, *methods in (
@@ -289,7 +289,7 @@ def watched() -> Stopwatch:
 def simulate(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Run the sweep; every figure of it."""
     from deepicd.sweeps import run as sweeps
-    from deepicd.training.trial import TrialInput
+    from deepicd.training.grpo.trial import TrialInput
 
     experiment = experiment_of(options)
     pace = Pace(options.speed, options.step_s, options.failure_rate, options.seed)
@@ -339,7 +339,7 @@ def figures(clock: Clock, options: argparse.Namespace, seconds: float) -> dict[s
 
 def status_s(paths: RunPaths, experiment: Experiment) -> float:
     """Seconds that `deepicd sweep status` reads."""
-    from deepicd.sweeps.status import budget, read_status
+    from deepicd.sweeps.results.status import budget, read_status
 
     start = time.perf_counter()
     budget(read_status(paths, experiment, is_alive=True), paths, experiment)
@@ -377,7 +377,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def main() -> None:
     """Measure and print."""
-    from deepicd.session import chatter_to, ray_session
+    from deepicd.clusters.ray_session import chatter_to, ray_session
 
     options = parse()
     with tempfile.TemporaryDirectory() as scratch:

@@ -34,10 +34,10 @@ BATCH = 1024
 
 def write_split(folder: Path, num_notes: int) -> tuple[Path, Path]:
     """A split of generated notes, repeated under new ids up to `num_notes`, and a tokeniser."""
+    from deepicd.clusters.ray_session import ray_session
     from deepicd.config import DataConfig
     from deepicd.notes.build import build_notes, read_split
-    from deepicd.session import ray_session
-    from deepicd.training.model import train_tokenizer
+    from deepicd.training.start_model import train_tokenizer
 
     with ray_session(num_cpus=2):
         config = DataConfig(num_notes=min(num_notes, 6000), num_codes=0)
@@ -137,7 +137,7 @@ def main() -> None:
 
 def run(folder: Path, options: argparse.Namespace) -> dict[str, object]:
     """All three ways, `repeats` times."""
-    from deepicd.session import ray_session
+    from deepicd.clusters.ray_session import ray_session
 
     split, model = write_split(folder, options.notes)
     encoder = PromptEncoder.of_model(model, Limits(4096, 16))

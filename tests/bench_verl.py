@@ -27,7 +27,7 @@ from omegaconf import OmegaConf
 
 from deepicd.config import Experiment, parse_experiment
 from deepicd.paths import RunPaths
-from deepicd.training.trial import TrialInput
+from deepicd.training.grpo.trial import TrialInput
 
 NUM_GPUS = 1
 TABLE: dict[str, Any] = {
@@ -90,7 +90,7 @@ def measure(paths: RunPaths, num_trials: int, num_steps: int) -> dict[str, Any]:
 def build_inputs(experiment: Experiment, paths: RunPaths) -> TrialInput:
     """Notes and an untrained model, which both begin with."""
     from deepicd.notes.build import build_notes, read_split
-    from deepicd.training.model import build_model
+    from deepicd.training.start_model import build_model
 
     build_notes(experiment.data, tables=paths.tables, out=paths.notes, seed=1)
     texts = [note.text for note in read_split(paths.split("train"))]
@@ -102,8 +102,8 @@ def run_sweep(
     experiment: Experiment, inputs: TrialInput, paths: RunPaths
 ) -> tuple[float, list[dict[int, float]], list[Path]]:
     """Seconds of our sweep with Ray's start, when each step ended, and the trials' folders."""
+    from deepicd.clusters.ray_session import chatter_to
     from deepicd.clusters.session import run_session
-    from deepicd.session import chatter_to
     from deepicd.sweeps.run import run_sweep as sweep
 
     trials = paths.sweep / "trials"
@@ -121,7 +121,7 @@ def run_sweep(
 
 def run_verl(experiment: Experiment, composed: Path, out: Path) -> tuple[float, dict[int, float]]:
     """Seconds of one run of verl's command line, and when each of its steps ended."""
-    from deepicd.training.verl_config import worker_env
+    from deepicd.training.grpo.config import worker_env
 
     folder = out / composed.parent.name
     folder.mkdir(parents=True)

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import settings
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
-from deepicd.session import write_token
+from deepicd.clusters.ray_session import write_token
 
 # No model hub is ever asked; a test that needs a model builds one.
 os.environ["HF_HUB_OFFLINE"] = "1"

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from deepicd import scoring
-from deepicd.answering import EngineSettings, load_model
 from deepicd.checkpoints import check_layout, write_atomically
 from deepicd.errors import DataError, MissingError
+from deepicd.inference.offline import EngineSettings, load_model
 from deepicd.records import Limits, Prediction
 
 PREDICTIONS, SCORES = "predictions.jsonl", "scores.json"

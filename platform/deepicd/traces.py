@@ -22,8 +22,8 @@ import pyarrow.parquet as pq
 from deepicd import answers, codes, prompts
 from deepicd.config import SFTConfig
 from deepicd.errors import ConfigError, DataError, MissingError
-from deepicd.notes.mentions import Mention, find_mentions
-from deepicd.notes.profiles import NOISE, Knowledge, Profile, load_knowledge
+from deepicd.notes.corpus.mentions import Mention, find_mentions
+from deepicd.notes.corpus.profiles import NOISE, Knowledge, Profile, load_knowledge
 from deepicd.records import Note
 
 COLUMNS = ("note_id", "patient_id", "code", "response")

@@ -24,7 +24,7 @@ from typing import Any
 import psutil
 import pytest
 
-from deepicd.sweeps.results import read_history
+from deepicd.sweeps.results.trials import read_history
 
 pytestmark = pytest.mark.timeout(2400)
 NUM_TRIALS, STEPS, AT_ONCE = 12, 8, 2
@@ -32,7 +32,7 @@ KILL_EVERY, NUM_KILLS, HANG_S = 5, 6, 60
 RAYS_OWN = {"_AutoscalingCoordinatorActor", "_StatsActor"}
 DRIVER, HUNG = "the sweep's driver", "made to hang"
 VERL = "ray::WorkerDict"
-VICTIMS = (VERL, "deepicd.training.driver", "ray::AgentLoop", "ray::RayTrainWorker")
+VICTIMS = (VERL, "deepicd.training.grpo.driver", "ray::AgentLoop", "ray::RayTrainWorker")
 EXPERIMENT = f"""
 name = "chaos"
 [data]
@@ -98,7 +98,7 @@ class Fire:
 def fire(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Fire, Path]]:
     import ray
 
-    from deepicd.session import ray_session
+    from deepicd.clusters.ray_session import ray_session
 
     root = tmp_path_factory.mktemp("chaos")
     file = root / "chaos.toml"

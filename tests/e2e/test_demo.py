@@ -21,11 +21,11 @@ import pytest
 from deepicd.notes.build import read_split
 from deepicd.paths import SPLITS, RunPaths
 from deepicd.pipeline.run import STAGES
-from deepicd.promotion.behaviour import DIRECTION, INVARIANCES, MINIMUM
-from deepicd.promotion.calibration import read_calibration
-from deepicd.sweeps.results import read_histories, read_history
-from deepicd.training.notices import read_notices
-from deepicd.training.saves import saves_of, step_of
+from deepicd.promotion.behaviour_tests import DIRECTION, INVARIANCES, MINIMUM
+from deepicd.promotion.calibration_file import read_calibration
+from deepicd.sweeps.results.trials import read_histories, read_history
+from deepicd.training.checkpoints.retention import saves_of, step_of
+from deepicd.training.process.events import read_notices
 
 pytestmark = pytest.mark.timeout(1800)
 SCORES = ("macro_f1_chapter", "macro_f1_category", "macro_f1_full", "hierarchical_f1")

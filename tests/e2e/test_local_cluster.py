@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from deepicd.session import write_token
+from deepicd.clusters.ray_session import write_token
 
 NEEDED = ("unshare", "sshd", "ssh", "ssh-keygen", "rsync", "ip", "curl", "make")
 PATH = f"{os.environ['PATH']}:/usr/sbin:/sbin"

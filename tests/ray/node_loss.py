@@ -19,14 +19,14 @@ import ray
 from omegaconf import OmegaConf
 from ray.cluster_utils import Cluster
 
+from deepicd.clusters.ray_session import EMBEDDED_ENV
 from deepicd.config import Experiment, parse_experiment
 from deepicd.notes.build import build_notes, read_split
 from deepicd.paths import RunPaths
-from deepicd.session import EMBEDDED_ENV
-from deepicd.sweeps.results import read_history
+from deepicd.sweeps.results.trials import read_history
 from deepicd.sweeps.run import run_sweep
-from deepicd.training.model import build_model
-from deepicd.training.trial import TrialInput
+from deepicd.training.grpo.trial import TrialInput
+from deepicd.training.start_model import build_model
 
 STEPS = 3
 GPU_NODE = {"num_cpus": 4, "num_gpus": 1, "object_store_memory": 10**8}

@@ -23,7 +23,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from transformers import Qwen2Config, Qwen2ForCausalLM
 from verl.utils.checkpoint.fsdp_checkpoint_manager import FSDPCheckpointManager
 
-from deepicd.training.reshard import fit_world
+from deepicd.training.checkpoints.reshard import fit_world
 
 CONTENTS = ["model", "optimizer", "extra"]
 WAIT_S = 120.0

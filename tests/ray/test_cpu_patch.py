@@ -40,7 +40,7 @@ def run(code: str, **env: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("suffix", ["", "_ray"])
 def test_verl_alone_still_asks_for_the_same_device_twice(suffix):
-    """Fails when upstream is fixed: training/cpu_patch.py can go then."""
+    """Fails when upstream is fixed: training/verl_plugin/patches/process_group.py can go then."""
     code = REGISTER_PLATFORM_ALONE + JOIN.format(suffix=suffix)
     done = run(code, VERL_USE_EXTERNAL_PLUGINS="none")
     assert done.returncode != 0
@@ -59,7 +59,7 @@ def test_the_plugin_does_nothing_on_another_platform():
         "import verl, sys\n"
         "from verl.plugin.platform import PlatformRegistry\n"
         "assert 'cpu' not in PlatformRegistry.registered_names()\n"
-        "assert 'deepicd.training.cpu_patch' not in sys.modules\n"
+        "assert 'deepicd.training.verl_plugin.patches.process_group' not in sys.modules\n"
     )
     done = run(code, VERL_PLATFORM="cuda")
     assert done.returncode == 0, done.stderr[-2000:]
@@ -67,8 +67,8 @@ def test_the_plugin_does_nothing_on_another_platform():
 
 def test_another_version_of_verl_is_refused(monkeypatch):
     from deepicd.errors import TrainingError
-    from deepicd.training import cpu_patch
+    from deepicd.training.verl_plugin.patches import process_group
 
-    monkeypatch.setattr(cpu_patch, "version", lambda name: "0.10.0")
+    monkeypatch.setattr(process_group, "version", lambda name: "0.10.0")
     with pytest.raises(TrainingError, match=r"written for verl 0\.9\.1; installed is 0\.10\.0"):
-        cpu_patch.apply()
+        process_group.apply()

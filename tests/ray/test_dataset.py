@@ -16,7 +16,7 @@ import torch
 from torchdata.stateful_dataloader import StatefulDataLoader
 
 from deepicd.errors import ConfigError, DataError
-from deepicd.training.dataset import EpochSampler, NotesDataset, RowStream, verl_row
+from deepicd.training.grpo.dataset import EpochSampler, NotesDataset, RowStream, verl_row
 
 LIMIT = 400
 
@@ -27,7 +27,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
     from deepicd.config import parse_experiment
     from deepicd.notes.build import build_notes, read_split
-    from deepicd.training.model import build_model
+    from deepicd.training.start_model import build_model
 
     root = tmp_path_factory.mktemp("dataset")
     table = {"data": {"num_notes": 300, "num_codes": 12}, "model": {"vocab_size": 600}}

@@ -11,11 +11,12 @@ import pytest
 import ray
 from typer.testing import CliRunner
 
-from deepicd import answering, checkpoints, cli
-from deepicd.answering import EngineSettings, Sampling, load_model
+from deepicd import checkpoints, cli
 from deepicd.config import Experiment, ModelConfig, dump_experiment
 from deepicd.errors import CheckpointError, DataError
 from deepicd.evaluation import majority_predictions, predict
+from deepicd.inference import offline
+from deepicd.inference.offline import EngineSettings, Sampling, load_model
 from deepicd.notes.build import write_split
 from deepicd.paths import RunPaths
 from deepicd.promotion.examine import examine, measure_calibration
@@ -71,7 +72,7 @@ def learn_by_heart(folder: Path) -> None:
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from deepicd.training.model import build_model
+    from deepicd.training.start_model import build_model
 
     folder = tmp_path_factory.mktemp("model") / "tiny"
     build_model(SIZES, [*TEXTS, *CODES] * 3, folder, seed=0)
@@ -113,10 +114,8 @@ def test_every_note_gets_its_own_answer_and_the_engines_process_is_gone_afterwar
     model: Path, split: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started: list[int] = []
-    await_exit = answering._await_exit
-    monkeypatch.setattr(
-        answering, "_await_exit", lambda pid: (started.append(pid), await_exit(pid))
-    )
+    await_exit = offline._await_exit
+    monkeypatch.setattr(offline, "_await_exit", lambda pid: (started.append(pid), await_exit(pid)))
     swapped = tmp_path / "swapped.parquet"
     notes = build_notes()
     long = Note("long", "p", "a", TEXTS[0] * 40, "I2510")
@@ -183,7 +182,7 @@ def test_a_model_that_vllm_cannot_load_is_an_error_and_never_a_score(
 @pytest.mark.usefixtures("_cluster")
 def test_a_split_whose_notes_are_all_too_long_is_refused(model: Path, split: Path) -> None:
     encoder = PromptEncoder(load_backend(model), 20, "filter")
-    loaded = answering.Answering(None, encoder, batch_size=4, model=model)
+    loaded = offline.Answering(None, encoder, batch_size=4, model=model)
     with pytest.raises(DataError, match="has a prompt that fits"):
         loaded.answer_split(split)
 

@@ -23,7 +23,7 @@ from deepicd.answers import parse_answer
 from deepicd.config import JudgeConfig, ModelConfig
 from deepicd.rewards.judge import Judge, JudgeCounts, Judgement
 from deepicd.rewards.judge_prompt import RUBRIC
-from deepicd.training.model import build_model
+from deepicd.training.start_model import build_model
 
 NOTE = "Chest pain on effort for two weeks."
 SIZES = ModelConfig(vocab_size=600, hidden_size=64, num_layers=1, num_heads=2)

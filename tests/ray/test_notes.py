@@ -18,7 +18,7 @@ from deepicd.errors import DataError, MissingError
 from deepicd.notes import build_notes, read_report, read_split
 from deepicd.notes.audit import audit_notes, has_leak
 from deepicd.notes.identity import check_identity
-from deepicd.notes.mimic import cut_notes
+from deepicd.notes.mimic.reader import cut_notes
 from deepicd.notes.splits import assign_split
 from deepicd.paths import SPLITS
 

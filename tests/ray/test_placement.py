@@ -12,7 +12,7 @@ RUN = """
 import json, sys, time
 import ray
 from verl.single_controller.ray.base import ResourcePoolManager
-from deepicd.training.placement import WholePlacement
+from deepicd.training.process.placement import WholePlacement
 address, sweep, gpus, timeout_s = sys.argv[1:]
 ray.init(address=address, namespace=sweep, logging_level="error")
 said = []
@@ -34,7 +34,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A cluster with two logical GPUs."""
     import ray
 
-    from deepicd.session import ray_session
+    from deepicd.clusters.ray_session import ray_session
 
     token = tmp_path_factory.mktemp("cluster") / "token"
     with ray_session(token_file=token, num_cpus=16, num_gpus=2):

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from deepicd.training.queue_patch import QUEUE_VARIABLE
+from deepicd.training.verl_plugin.patches.transfer_queue import QUEUE_VARIABLE
 
 RUN = """
 import sys
 import ray, verl
 ray.init(address=sys.argv[1], namespace=sys.argv[2], logging_level="error")
 import transfer_queue as tq
-from deepicd.training.queue_patch import check_queue
+from deepicd.training.verl_plugin.patches.transfer_queue import check_queue
 tq.init()
 check_queue()
 tq.kv_put(key=sys.argv[2], partition_id="train", tag={"run": sys.argv[2]})
@@ -50,7 +50,7 @@ def until_known(run: subprocess.Popen[str]) -> str:
 def test_each_run_of_a_cluster_has_its_own_queue(tmp_path: Path) -> None:
     import ray
 
-    from deepicd.session import ray_session
+    from deepicd.clusters.ray_session import ray_session
 
     runs: list[subprocess.Popen[str]] = []
     with ray_session(token_file=tmp_path / "token", num_cpus=8):
@@ -68,7 +68,7 @@ def test_each_run_of_a_cluster_has_its_own_queue(tmp_path: Path) -> None:
 
 
 def test_upstream_still_has_one_queue_for_a_cluster() -> None:
-    """Fails when upstream takes a namespace: training/queue_patch.py can go then."""
+    """Fails when upstream takes a namespace: patches/transfer_queue.py can go then."""
     from transfer_queue import interface
 
     assert inspect.getsource(interface).count('namespace="transfer_queue"') == 2
@@ -77,11 +77,11 @@ def test_upstream_still_has_one_queue_for_a_cluster() -> None:
 
 def test_another_version_of_transfer_queue_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     from deepicd.errors import TrainingError
-    from deepicd.training import queue_patch
+    from deepicd.training.verl_plugin.patches import transfer_queue
 
-    monkeypatch.setattr(queue_patch, "version", lambda name: "0.2.0")
+    monkeypatch.setattr(transfer_queue, "version", lambda name: "0.2.0")
     monkeypatch.setenv(QUEUE_VARIABLE, "mine")
     with pytest.raises(
         TrainingError, match=r"written for TransferQueue 0\.1\.11; installed is 0\.2"
     ):
-        queue_patch.apply()
+        transfer_queue.apply()

@@ -23,8 +23,8 @@ from optuna.storages.journal import JournalFileBackend
 from deepicd.config import parse_experiment
 from deepicd.paths import RunPaths
 from deepicd.records import Trial
-from deepicd.sweeps.decision import decide, is_fresh
-from deepicd.sweeps.status import started_trials, unfinished_trial
+from deepicd.sweeps.results.decision import decide, is_fresh
+from deepicd.sweeps.results.status import started_trials, unfinished_trial
 
 STEPS = 4
 EXPERIMENT = parse_experiment(
@@ -70,9 +70,9 @@ def main(verb: str, root: Path) -> None:
     """Run the sweep, or go on with it."""
     from ray import tune
 
-    from deepicd.session import ray_session
+    from deepicd.clusters.ray_session import ray_session
     from deepicd.sweeps import run
-    from deepicd.training.trial import TrialInput
+    from deepicd.training.grpo.trial import TrialInput
 
     run.quieten()
     run.build_trainable = lambda *_, **__: tune.with_resources(learn, {"CPU": 1})

@@ -52,7 +52,7 @@ def stage(tmp_path_factory, find_port, build_served) -> Iterator[Stage]:
         max_response_tokens=MAX_RESPONSE,
         num_samples=3,
         log=LogSettings(
-            factory="deepicd.monitoring.log:PredictionLog",
+            factory="deepicd.monitoring.prediction_log:PredictionLog",
             arguments={"path": str(folder / "monitor"), "window": 100},
         ),
         metrics_period_s=1.0,

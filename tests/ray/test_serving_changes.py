@@ -19,7 +19,7 @@ import pytest
 
 from deepicd import serving
 from deepicd.prompts import render_messages
-from deepicd.serving import EngineSettings, LogSettings, ServedModel, ServingSettings, room
+from deepicd.serving import EngineSettings, LogSettings, ServedModel, ServingSettings, capacity
 
 NOTE = "CHIEF COMPLAINT: chest pain on effort.\nPRESENT ILLNESS: two weeks, worse on stairs."
 TEXTS = [NOTE, "Fever and cough for three days, with diabetes."]
@@ -44,7 +44,7 @@ def stage(tmp_path_factory, find_port, build_served) -> Iterator[Stage]:
         max_prompt_tokens=256,
         max_response_tokens=64,
         num_samples=2,
-        log=LogSettings(factory="deepicd.monitoring.log:PredictionLog", arguments=log),
+        log=LogSettings(factory="deepicd.monitoring.prediction_log:PredictionLog", arguments=log),
         engine=EngineSettings(kv_cache_bytes=64 << 20),
     )
     with serving.start(first, settings) as endpoint:
@@ -127,7 +127,7 @@ def roles(stage: Stage) -> list[tuple[str, str, float]]:
 
 
 def test_shadow_canary_promotion_and_rollback_fail_no_request(stage, find_engines, monkeypatch):
-    monkeypatch.setattr(room, "free_bytes", lambda: 64 << 30)  # the former engine is kept
+    monkeypatch.setattr(capacity, "free_bytes", lambda: 64 << 30)  # the former engine is kept
     one, two = stage.first.version, stage.second.version
     with Load(stage.endpoint.url) as load:
         stage.endpoint.deploy(stage.first, stage.second, is_shadow=True)

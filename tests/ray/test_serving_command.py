@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from deepicd.config import ModelConfig
 from deepicd.promotion.registry import Registry
-from deepicd.training.model import build_model
+from deepicd.training.start_model import build_model
 
 
 def register(registry: Registry, folder: Path, *, seed: int) -> str:

@@ -15,7 +15,7 @@ from deepicd import serving
 from deepicd.checkpoints import write_manifest
 from deepicd.errors import CapacityError, ServingError
 from deepicd.prompts import prompt_token_ids, render_messages
-from deepicd.serving import EngineSettings, LogSettings, ServedModel, ServingSettings, room
+from deepicd.serving import EngineSettings, LogSettings, ServedModel, ServingSettings, capacity
 
 NOTE = "CHIEF COMPLAINT: chest pain on effort.\nPRESENT ILLNESS: two weeks, worse on stairs."
 NUM_TOKENS = 16
@@ -55,7 +55,7 @@ def endpoint(models, tmp_path_factory, find_port) -> Iterator[serving.Endpoint]:
         max_prompt_tokens=256,
         max_response_tokens=NUM_TOKENS,
         num_samples=1,
-        log=LogSettings(factory="deepicd.monitoring.log:PredictionLog", arguments=log),
+        log=LogSettings(factory="deepicd.monitoring.prediction_log:PredictionLog", arguments=log),
         engine=EngineSettings(kv_cache_bytes=64 << 20),
     )
     with serving.start(models["one"], settings) as started:
@@ -64,7 +64,7 @@ def endpoint(models, tmp_path_factory, find_port) -> Iterator[serving.Endpoint]:
 
 @pytest.fixture
 def no_room(monkeypatch) -> None:
-    monkeypatch.setattr(room, "free_bytes", lambda: 0)
+    monkeypatch.setattr(capacity, "free_bytes", lambda: 0)
 
 
 def greedy(model: ServedModel) -> list[int]:

@@ -16,9 +16,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from deepicd import checkpoints, prompts
 from deepicd.config import Experiment
 from deepicd.errors import ConfigError, DataError, MissingError
-from deepicd.training.model import TAGS, build_model, train_tokenizer
-from deepicd.training.sft import train_sft
-from deepicd.training.sft_dataset import TraceDataset
+from deepicd.training.sft.dataset import TraceDataset
+from deepicd.training.sft.run import train_sft
+from deepicd.training.start_model import TAGS, build_model, train_tokenizer
 
 SIGNS = {"I2510": "crushing chest pain", "J189": "cough and fever", "N390": "burning urination"}
 NUM_TRACES = 96

@@ -72,7 +72,7 @@ class Swept:
 
 def drivers() -> list[psutil.Process]:
     """Processes of this machine that drive verl for this test's own Ray session."""
-    return processes_of("deepicd.training.driver")
+    return processes_of("deepicd.training.grpo.driver")
 
 
 def processes_of(name: str) -> list[psutil.Process]:
@@ -116,9 +116,9 @@ def run(experiment: Experiment, root: Path) -> Swept:
     from deepicd.notes.build import build_notes, read_split
     from deepicd.paths import RunPaths
     from deepicd.sweeps import run as sweeps
-    from deepicd.sweeps.results import read_histories
-    from deepicd.training.model import build_model
-    from deepicd.training.trial import TrialInput
+    from deepicd.sweeps.results.trials import read_histories
+    from deepicd.training.grpo.trial import TrialInput
+    from deepicd.training.start_model import build_model
 
     paths, before = RunPaths(root), shared_memory()
     build_notes(experiment.data, tables=paths.tables, out=paths.notes, seed=1)
@@ -148,7 +148,7 @@ def what_is_left(before: set[str], *, timeout_s: float) -> dict[str, Any]:
     """What is still there of the trials, given some time to go; `before`: `shared_memory` then."""
     import ray
 
-    from deepicd.sweeps.cleanup import free_resources, live_groups
+    from deepicd.sweeps.callbacks.cleanup import free_resources, live_groups
 
     total, deadline = ray.cluster_resources(), time.monotonic() + timeout_s
     while True:
@@ -209,7 +209,7 @@ def test_nothing_of_any_trial_is_left(swept: Swept) -> None:
 def test_a_cleaner_of_ray_train_that_stays_behind_is_ended(swept: Swept) -> None:
     import ray
 
-    from deepicd.sweeps.cleanup import end_cleaners
+    from deepicd.sweeps.callbacks.cleanup import end_cleaners
 
     class PlacementGroupCleaner:
         def pid(self) -> int:
@@ -254,7 +254,7 @@ def test_each_validation_leaves_its_predictions_and_an_interval(swept: Swept) ->
 
 
 def test_the_decision_names_the_best_with_its_interval(swept: Swept) -> None:
-    from deepicd.sweeps.decision import read_decision
+    from deepicd.sweeps.results.decision import read_decision
 
     decision = read_decision(swept.root / "sweep" / "decision.json")
     first = decision.configurations[0]
@@ -283,7 +283,7 @@ def test_different_values_have_different_fingerprints(swept: Swept) -> None:
 def test_a_trial_records_what_it_ran_with_before_its_first_step(swept: Swept) -> None:
     from deepicd.config import with_values
     from deepicd.paths import RunPaths
-    from deepicd.sweeps.status import trial_facts
+    from deepicd.sweeps.results.status import trial_facts
 
     for trial in swept.trials:
         folder = swept.root / "sweep" / "trials" / trial.id
@@ -308,7 +308,7 @@ def test_a_sweep_whose_parameter_does_nothing_is_stopped_and_leaves_nothing(
     from deepicd.config import with_values
     from deepicd.paths import RunPaths
     from deepicd.sweeps import run as sweeps
-    from deepicd.training.trial import TrialInput
+    from deepicd.training.grpo.trial import TrialInput
 
     monkeypatch.setattr(sweeps, "build_trainable", lambda *_, **__: deaf_trial())
     paths, before = RunPaths(swept.root), shared_memory()
@@ -355,7 +355,7 @@ def test_the_study_is_an_ordinary_journal_of_optuna(swept: Swept) -> None:
 
 def test_the_checkpoint_is_a_hugging_face_folder_that_loads(swept: Swept) -> None:
     from deepicd import checkpoints
-    from deepicd.training.job import CHECKPOINT_MODEL
+    from deepicd.training.process.protocol import CHECKPOINT_MODEL
 
     checkpoint = swept.trials[-1].checkpoint
     assert checkpoint is not None
@@ -368,8 +368,8 @@ def test_an_export_that_is_not_its_actor_is_refused(swept: Swept, tmp_path: Path
     from safetensors.numpy import load_file, save_file
 
     from deepicd.errors import CheckpointError
-    from deepicd.training.exports import check_export, compare
-    from deepicd.training.saves import facts_of
+    from deepicd.training.checkpoints.export_check import check_export, compare
+    from deepicd.training.checkpoints.retention import facts_of
 
     checkpoint = swept.trials[-1].checkpoint
     assert checkpoint is not None
@@ -399,7 +399,7 @@ def test_no_note_is_in_a_trial_log(swept: Swept) -> None:
 def test_a_sweep_that_cannot_run_is_refused_before_anything_starts(swept: Swept) -> None:
     from deepicd.config import with_values
     from deepicd.sweeps.run import check_sweep
-    from deepicd.training.trial import TrialInput
+    from deepicd.training.grpo.trial import TrialInput
 
     root = swept.root
     given = TrialInput(root / "model", root / "notes/train.parquet", root / "notes/test.parquet")
@@ -415,7 +415,7 @@ def test_a_sweep_that_cannot_run_is_refused_before_anything_starts(swept: Swept)
 def test_a_sweep_in_which_every_trial_fails_is_an_error(swept: Swept) -> None:
     from deepicd.config import with_values
     from deepicd.sweeps.run import run_sweep
-    from deepicd.training.trial import TrialInput
+    from deepicd.training.grpo.trial import TrialInput
 
     root = swept.root
     broken = root / "broken"

@@ -31,7 +31,7 @@ def local_ray() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The demonstration's own tokeniser, learnt from three notes."""
-    from deepicd.training.model import train_tokenizer
+    from deepicd.training.start_model import train_tokenizer
 
     folder = tmp_path_factory.mktemp("model")
     texts = [f"CHIEF COMPLAINT: fall {number}" for number in range(3)]

@@ -80,11 +80,11 @@ def interrupt_at_start(number: int) -> Callable[[str], None]:
 def looped(tmp_path_factory: pytest.TempPathFactory) -> Looped:
     from ray import tune
 
-    from deepicd.session import ray_session
+    from deepicd.clusters.ray_session import ray_session
     from deepicd.sweeps import run
-    from deepicd.sweeps.progress import speak_by
-    from deepicd.sweeps.results import read_trials
-    from deepicd.training.trial import TrialInput
+    from deepicd.sweeps.callbacks.progress import speak_by
+    from deepicd.sweeps.results.trials import read_trials
+    from deepicd.training.grpo.trial import TrialInput
 
     storage, experiment = tmp_path_factory.mktemp("loop"), parse_experiment(TABLE, "here")
     given = TrialInput(storage, storage, storage)
@@ -136,7 +136,7 @@ def test_parameters_are_there_only_where_their_condition_holds(looped: Looped) -
 
 
 def test_the_study_holds_both_objectives_of_every_trial(looped: Looped) -> None:
-    from deepicd.sweeps.front import pareto_front
+    from deepicd.sweeps.results.pareto import pareto_front
 
     study = study_in(looped.storage)
     told = {trial.user_attrs["trial"]: trial.values for trial in study.trials if trial.values}
@@ -146,7 +146,7 @@ def test_the_study_holds_both_objectives_of_every_trial(looped: Looped) -> None:
 
 
 def test_the_same_results_give_the_same_proposals(looped: Looped, tmp_path: Path) -> None:
-    from deepicd.sweeps.searcher import Searcher
+    from deepicd.sweeps.search.searcher import Searcher
 
     searcher = Searcher(looped.experiment, storage=tmp_path)
     for trial in looped.trials:

@@ -18,9 +18,9 @@ from deepicd.config import (
 )
 from deepicd.errors import ConfigError, DataError
 from deepicd.pipeline import check_before_start
-from deepicd.training import verl_config
-from deepicd.training.differences import check_mapped, differences
-from deepicd.training.verl_sft_config import compose_sft
+from deepicd.training.grpo import config as grpo_config
+from deepicd.training.grpo.differences import check_mapped, differences
+from deepicd.training.sft.config import compose_sft
 
 EXPERIMENTS = sorted((Path(__file__).parents[2] / "experiments").glob("*.toml"))
 
@@ -28,13 +28,13 @@ EXPERIMENTS = sorted((Path(__file__).parents[2] / "experiments").glob("*.toml"))
 @pytest.fixture(scope="module", autouse=True)
 def platform() -> Iterator[None]:
     """verl looks for its platform once a process, when it is imported first."""
-    with verl_config.platform_of(Experiment()):
+    with grpo_config.platform_of(Experiment()):
         yield
 
 
 def compose(experiment: Experiment, *, train: Path = Path("train.parquet"), **changes: Any) -> Any:
     given = {"model": Path("start"), "validation": Path("validation.parquet"), "out": Path("out")}
-    return verl_config.compose_grpo(experiment, train=train, **{**given, **changes})
+    return grpo_config.compose_grpo(experiment, train=train, **{**given, **changes})
 
 
 def with_verl(**values: Any) -> Experiment:
@@ -79,7 +79,7 @@ def test_the_seven_billion_run_carries_the_model_cards_table():
 def test_profiles_differ_by_profile_tables_alone():
     cpu, gpu = (raw_values(compose(Experiment(profile=profile))) for profile in ("cpu", "gpu"))
     different = {key for key in {*cpu, *gpu} if cpu.get(key) != gpu.get(key)}
-    tables = {*verl_config._CPU, *verl_config._GPU}
+    tables = {*grpo_config._CPU, *grpo_config._GPU}
     assert different, "the profiles are the same"
     assert {key for key in different if not any(known.startswith(key) for known in tables)} == {
         key for key in different if any(key.startswith(f"{known}.") for known in tables)
@@ -108,11 +108,11 @@ def test_reward_weights_travel_as_values():
         "weights": {"outcome": 2.0, "hierarchy": 0.5},
         "hierarchy_curve": 1.0,
     }
-    assert not any("outcome" in value for value in verl_config.worker_env(experiment).values())
+    assert not any("outcome" in value for value in grpo_config.worker_env(experiment).values())
 
 
 def test_every_mapped_address_exists_and_reaches_verl():
-    assert set(verl_config.MAPPED.values()) <= set(known_addresses())
+    assert set(grpo_config.MAPPED.values()) <= set(known_addresses())
     experiment = Experiment(seed=7, training={"temperature": 0.7, "learning_rate": 3e-5})
     config = compose(experiment)
     assert config.actor_rollout_ref.rollout.temperature == 0.7
@@ -190,12 +190,12 @@ def test_the_sft_micro_batch_divides_each_gpus_share():
 
 
 def test_only_the_cpu_profile_names_its_platform_in_the_environment():
-    assert verl_config.worker_env(Experiment(profile="cpu"))["VERL_PLATFORM"] == "cpu"
-    assert "VERL_PLATFORM" not in verl_config.worker_env(Experiment(profile="gpu"))
+    assert grpo_config.worker_env(Experiment(profile="cpu"))["VERL_PLATFORM"] == "cpu"
+    assert "VERL_PLATFORM" not in grpo_config.worker_env(Experiment(profile="gpu"))
 
 
 def test_trials_share_an_engine_unless_it_would_be_built_otherwise():
-    from deepicd.training.warm import engine_key
+    from deepicd.training.grpo.engine_reuse import engine_key
 
     def key(**values: Any) -> str:
         changed = {name.replace("__", "."): value for name, value in values.items()}
@@ -224,7 +224,7 @@ def test_a_trials_seed_changes_seeds_and_nothing_else():
     other = with_values(one, {"seed": one.seed + 1}, place="trial")
     first, second = (flat(OmegaConf.to_container(compose(trial))) for trial in (one, other))
     changed = {key for key in first if first[key] != second[key]}
-    assert changed and changed == {key for key, at in verl_config.MAPPED.items() if at == "seed"}
+    assert changed and changed == {key for key, at in grpo_config.MAPPED.items() if at == "seed"}
     assert {first[key] + 1 for key in changed} == {second[key] for key in changed}
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from deepicd.config import Experiment, parse_experiment
-from deepicd.training.job import CHECKPOINT_MODEL
+from deepicd.training.process.protocol import CHECKPOINT_MODEL
 
 pytestmark = pytest.mark.timeout(900)
 STEPS = 3
@@ -61,10 +61,10 @@ def twins(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[dict[str, A
 def run(experiment: Experiment, root: Path) -> list[dict[str, Any]]:
     from deepicd.notes.build import build_notes, read_split
     from deepicd.paths import RunPaths
-    from deepicd.sweeps.results import read_histories
+    from deepicd.sweeps.results.trials import read_histories
     from deepicd.sweeps.run import run_sweep
-    from deepicd.training.model import build_model
-    from deepicd.training.trial import TrialInput
+    from deepicd.training.grpo.trial import TrialInput
+    from deepicd.training.start_model import build_model
 
     paths = RunPaths(root)
     build_notes(experiment.data, tables=paths.tables, out=paths.notes, seed=1)

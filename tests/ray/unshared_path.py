@@ -15,8 +15,8 @@ from pathlib import Path
 import ray
 from ray.cluster_utils import Cluster
 
+from deepicd.clusters import storage
 from deepicd.errors import CapacityError
-from deepicd.sweeps import storage
 
 
 def main(folder: Path) -> None:

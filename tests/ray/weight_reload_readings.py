@@ -24,8 +24,8 @@ from vllm import LLM, SamplingParams
 
 from deepicd.config import ModelConfig
 from deepicd.errors import CheckpointError
-from deepicd.training.model import build_model
-from deepicd.weight_reload import WeightReload, reload_weights
+from deepicd.inference.weight_reload import WeightReload, reload_weights
+from deepicd.training.start_model import build_model
 
 PROMPTS = ([3, 17, 40, 41, 42, 99], [7] * 12, list(range(20, 60)))
 TEXTS = [f"Sign {hex(7919 * number)} of {hex(104729 * number)}.</think>" for number in range(2000)]

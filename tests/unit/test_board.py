@@ -7,12 +7,12 @@ import re
 import pytest
 from rich.console import Console
 
-from deepicd.cli.screen import Screen
+from deepicd.cli.console import Screen
 from deepicd.paths import trial_folder
-from deepicd.sweeps import progress
-from deepicd.sweeps.board import Board
-from deepicd.sweeps.progress import TrialProgress, speak_by
-from deepicd.training.notices import give_notice
+from deepicd.sweeps.callbacks import progress
+from deepicd.sweeps.callbacks.live_table import Board
+from deepicd.sweeps.callbacks.progress import TrialProgress, speak_by
+from deepicd.training.process.events import give_notice
 
 F1 = "validation/hierarchical_f1"
 PARAMS = {"training.learning_rate": 1.234e-4, "rewards.weights.hierarchy": 0.5}

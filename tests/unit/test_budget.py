@@ -8,9 +8,9 @@ from ray.tune.search import Searcher
 
 from deepicd.config import parse_experiment
 from deepicd.errors import ConfigError
-from deepicd.sweeps.budget import Budget, within_budget
-from deepicd.sweeps.plan import plan_sweep
-from deepicd.sweeps.progress import speak_by
+from deepicd.sweeps.callbacks.progress import speak_by
+from deepicd.sweeps.planning.plan import plan_sweep
+from deepicd.sweeps.search.budget import Budget, within_budget
 
 SEARCH = {"training.learning_rate": {"type": "loguniform", "low": 1e-5, "high": 1e-3}}
 

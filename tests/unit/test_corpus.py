@@ -13,12 +13,12 @@ import pytest
 from deepicd import codes
 from deepicd.config import DataConfig
 from deepicd.errors import ConfigError
-from deepicd.notes import draws, profiles, wording
-from deepicd.notes.mentions import find_mentions
-from deepicd.notes.profiles import Knowledge, load_knowledge
-from deepicd.notes.sections import cut_sections, render_note
-from deepicd.notes.tables import Admission, word_admissions
-from deepicd.notes.vitals import STABLE, VITALS, write_vitals
+from deepicd.notes.corpus import profiles, sampling, text
+from deepicd.notes.corpus.mentions import find_mentions
+from deepicd.notes.corpus.mimic_tables import Admission, word_admissions
+from deepicd.notes.corpus.profiles import Knowledge, load_knowledge
+from deepicd.notes.corpus.vitals import STABLE, VITALS, write_vitals
+from deepicd.notes.mimic.sections import cut_sections, render_note
 
 NUM_NOTES = 3000
 
@@ -38,13 +38,13 @@ def knowledge() -> Knowledge:
 
 
 @pytest.fixture(scope="module")
-def drawn(knowledge: Knowledge) -> draws.Draws:
+def drawn(knowledge: Knowledge) -> sampling.Draws:
     """Admissions of the full corpus."""
-    return draws.draw_admissions(draws.build_model(knowledge), NUM_NOTES, seed=11)
+    return sampling.draw_admissions(sampling.build_model(knowledge), NUM_NOTES, seed=11)
 
 
 @pytest.fixture(scope="module")
-def worded(knowledge: Knowledge, drawn: draws.Draws) -> list[Admission]:
+def worded(knowledge: Knowledge, drawn: sampling.Draws) -> list[Admission]:
     """The same in words; even rows are training, odd ones are not."""
     splits = ["train", "test"] * (NUM_NOTES // 2)
     return list(word_admissions(knowledge, drawn, splits=splits, seed=11))
@@ -57,10 +57,10 @@ def notes(worded: list[Admission]) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def stated(knowledge: Knowledge, drawn: draws.Draws) -> list[set[str]]:
+def stated(knowledge: Knowledge, drawn: sampling.Draws) -> list[set[str]]:
     """Names of the findings that each note states."""
     names = np.array([finding.name for finding in knowledge.findings])
-    return [set(names[row == draws.PRESENT].tolist()) for row in drawn.findings]
+    return [set(names[row == sampling.PRESENT].tolist()) for row in drawn.findings]
 
 
 def exam_of(note: str) -> str:
@@ -69,9 +69,9 @@ def exam_of(note: str) -> str:
 
 
 def accuracy(num_codes: int, difficulty: float, *, seed: int = 3) -> float:
-    model = draws.build_model(load_knowledge(num_codes, difficulty=difficulty))
-    drawn = draws.draw_admissions(model, 5000, seed=seed)
-    return float((draws.posterior(model, drawn).argmax(axis=1) == drawn.code).mean())
+    model = sampling.build_model(load_knowledge(num_codes, difficulty=difficulty))
+    drawn = sampling.draw_admissions(model, 5000, seed=seed)
+    return float((sampling.posterior(model, drawn).argmax(axis=1) == drawn.code).mean())
 
 
 def digest(knowledge: Knowledge) -> str:
@@ -105,7 +105,7 @@ def test_secondary_codes_are_billable_in_every_release(knowledge: Knowledge) -> 
     assert all(codes.is_billable(code, year) for code in billed for year in years)
 
 
-def test_frequencies_have_a_long_tail(drawn: draws.Draws) -> None:
+def test_frequencies_have_a_long_tail(drawn: sampling.Draws) -> None:
     counts = sorted(np.bincount(drawn.code, minlength=144).tolist(), reverse=True)
     assert counts[0] > 8 * counts[-1] > 0
     assert sum(counts[:48]) > 0.5 * NUM_NOTES  # the head third
@@ -133,7 +133,7 @@ def test_every_finding_belongs_to_a_profile(knowledge: Knowledge) -> None:
 
 
 def test_what_was_drawn_can_be_read_back_from_every_note(
-    knowledge: Knowledge, drawn: draws.Draws, notes: list[str], stated: list[set[str]]
+    knowledge: Knowledge, drawn: sampling.Draws, notes: list[str], stated: list[set[str]]
 ) -> None:
     conditions = np.array([condition.name for condition in knowledge.conditions])
     for row, note in enumerate(notes):
@@ -142,7 +142,7 @@ def test_what_was_drawn_can_be_read_back_from_every_note(
 
 
 def test_no_note_names_its_own_title_or_disease(
-    knowledge: Knowledge, drawn: draws.Draws, notes: list[str]
+    knowledge: Knowledge, drawn: sampling.Draws, notes: list[str]
 ) -> None:
     for code, note in zip(drawn.code, notes, strict=True):
         one = knowledge.profiles[code]
@@ -172,7 +172,7 @@ def test_held_out_wordings_are_never_in_a_training_note(
 
 def test_equal_seeds_give_equal_notes_and_another_seed_does_not(knowledge: Knowledge) -> None:
     def write(seed: int) -> list[str]:
-        few = draws.draw_admissions(draws.build_model(knowledge), 60, seed=seed)
+        few = sampling.draw_admissions(sampling.build_model(knowledge), 60, seed=seed)
         splits = ["train", "test"] * 30
         return [one.text for one in word_admissions(knowledge, few, splits=splits, seed=seed)]
 
@@ -254,11 +254,11 @@ def test_stable_vital_signs_are_said_only_without_an_abnormal_one(
 def test_a_normal_exam_is_not_written_beside_a_finding_against_it(
     notes: list[str], stated: list[set[str]]
 ) -> None:
-    assert wording.DOUBTED.keys() == wording.NORMALS.keys()
+    assert text.DOUBTED.keys() == text.NORMALS.keys()
     for note, names in zip(notes, stated, strict=True):
         parts = exam_of(note).removeprefix("PHYSICAL EXAM: ").split(", ")
-        for system, normal in wording.NORMALS.items():
-            assert normal not in parts or not names & wording.DOUBTED[system], note
+        for system, normal in text.NORMALS.items():
+            assert normal not in parts or not names & text.DOUBTED[system], note
 
 
 def test_vital_signs_use_known_findings_and_no_wording_of_theirs(knowledge: Knowledge) -> None:
@@ -267,7 +267,7 @@ def test_vital_signs_use_known_findings_and_no_wording_of_theirs(knowledge: Know
     for one in VITALS:
         assert {*one.stated_by, *one.implied, *one.unsure} <= names
         assert not said & {*one.normal, *itertools.chain(*one.implied.values())}
-    assert {name for names in wording.DOUBTED.values() for name in names} <= names
+    assert {name for names in text.DOUBTED.values() for name in names} <= names
     systems = {finding.name for finding in knowledge.findings if finding.system == "vitals"}
     assert systems == {name for one in VITALS for name in one.stated_by}
 
@@ -323,7 +323,7 @@ def test_a_smaller_corpus_knows_what_its_profiles_name_and_what_is_common() -> N
     names = {finding.name for finding in few.findings}
     assert {"exertional", "syncope", "fatigue"} <= names  # listed, denied, common
     assert "right_wrist_pain" not in names
-    drawn = draws.draw_admissions(draws.build_model(few), 50, seed=1)
+    drawn = sampling.draw_admissions(sampling.build_model(few), 50, seed=1)
     assert drawn.findings.shape == (50, len(few.findings))
 
 
@@ -343,29 +343,29 @@ def test_the_ceiling_falls_with_the_difficulty(num_codes: int) -> None:
 
 @pytest.mark.parametrize("difficulty", [0.0, 1.0])
 def test_the_posterior_is_calibrated_at_every_difficulty(difficulty: float) -> None:
-    model = draws.build_model(load_knowledge(difficulty=difficulty))
-    drawn = draws.draw_admissions(model, 8000, seed=2)
-    shares = draws.posterior(model, drawn)
+    model = sampling.build_model(load_knowledge(difficulty=difficulty))
+    drawn = sampling.draw_admissions(model, 8000, seed=2)
+    shares = sampling.posterior(model, drawn)
     is_right = shares.argmax(axis=1) == drawn.code
     assert is_right.mean() == pytest.approx(shares.max(axis=1).mean(), abs=0.015)
 
 
 def test_the_default_difficulty_is_the_authored_one() -> None:
     assert DataConfig().difficulty == profiles.AUTHORED_DIFFICULTY
-    model = draws.build_model(load_knowledge(51))
+    model = sampling.build_model(load_knowledge(51))
     fever = next(i for i, f in enumerate(load_knowledge(51).findings) if f.name == "fever")
     assert model.present[0, fever] == 0.025 * 0.88  # noise x documented in the illness
-    easy = draws.build_model(load_knowledge(51, difficulty=0.0))
+    easy = sampling.build_model(load_knowledge(51, difficulty=0.0))
     assert easy.present[0, fever] == pytest.approx(0.025 / 4 / (0.975 + 0.025 / 4))
     with pytest.raises(ValueError, match="less than or equal to 1"):
         DataConfig(difficulty=1.5)
 
 
-def test_admissions_are_judged_alike_in_chunks(drawn: draws.Draws, knowledge: Knowledge) -> None:
-    model = draws.build_model(knowledge)
-    whole = draws.posterior(model, drawn)
+def test_admissions_are_judged_alike_in_chunks(drawn: sampling.Draws, knowledge: Knowledge) -> None:
+    model = sampling.build_model(knowledge)
+    whole = sampling.posterior(model, drawn)
     twice = replace(drawn, **{name: np.concatenate([c, c]) for name, c in vars(drawn).items()})
-    parts = np.concatenate([draws.posterior(model, part) for part in twice.chunks()])
+    parts = np.concatenate([sampling.posterior(model, part) for part in twice.chunks()])
     assert len([*twice.chunks()]) == 2
     assert parts[:NUM_NOTES] == pytest.approx(whole)
     assert parts[NUM_NOTES:] == pytest.approx(whole)

@@ -14,8 +14,8 @@ from deepicd.config import (
 )
 from deepicd.errors import ConfigError, DataError, MissingError
 from deepicd.paths import RunPaths
-from deepicd.sweeps.checks import check_settings
-from deepicd.sweeps.earlier import begin_from_earlier, check_notes
+from deepicd.sweeps.search.validation import check_settings
+from deepicd.sweeps.search.warm_start import begin_from_earlier, check_notes
 
 RATE, FLAG, COEF = "training.learning_rate", "training.use_kl_in_reward", "training.kl_coef"
 SEARCH = {
@@ -193,7 +193,7 @@ def test_notes_that_turn_out_to_be_others_are_refused(first, tmp_path):
 
 
 def test_the_study_knows_earlier_trials_which_are_none_of_the_sweeps(first, tmp_path):
-    from deepicd.sweeps.searcher import Searcher
+    from deepicd.sweeps.search.searcher import Searcher
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     begun, _ = begin(build(first))

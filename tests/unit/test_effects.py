@@ -8,8 +8,8 @@ import pytest
 
 from deepicd.config import Choice, known_addresses, parse_experiment
 from deepicd.errors import ConfigError
-from deepicd.sweeps.checks import check_settings
-from deepicd.training.effects import RULES, idle_reason, rule_of
+from deepicd.sweeps.search.validation import check_settings
+from deepicd.training.grpo.effects import RULES, idle_reason, rule_of
 
 UNIFORM = {"type": "uniform", "low": 0.1, "high": 0.9}
 BOTH = {"type": "choice", "values": [True, False]}

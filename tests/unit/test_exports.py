@@ -10,9 +10,9 @@ from safetensors.torch import load_file, save_file
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 from deepicd.errors import CheckpointError
-from deepicd.training.exports import compare
-from deepicd.training.job import CHECKPOINT_MODEL
-from deepicd.training.shards import shard_file
+from deepicd.training.checkpoints.export_check import compare
+from deepicd.training.checkpoints.shards import shard_file
+from deepicd.training.process.protocol import CHECKPOINT_MODEL
 
 PROMPTS = [[5, 6, 7, 8], [9, 10]]
 SHAPE = {

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from deepicd.config import parse_experiment
 from deepicd.errors import SweepError
-from deepicd.sweeps.fingerprints import CompareFingerprints, begin, without_effect
-from deepicd.training.fingerprint import FirstUpdates, as_number, digest_weights
+from deepicd.sweeps.callbacks.duplicate_trials import CompareFingerprints, begin, without_effect
+from deepicd.training.grpo.fingerprint import FirstUpdates, as_number, digest_weights
 
 HIERARCHY = "rewards.weights.hierarchy"
 CURVE = "rewards.hierarchy_curve"

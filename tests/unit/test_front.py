@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from deepicd.config import parse_experiment
 from deepicd.errors import ConfigError
 from deepicd.records import Trial
-from deepicd.sweeps.front import objectives_of, pareto_front
-from deepicd.sweeps.progress import trial_table
-from deepicd.sweeps.status import status_row
+from deepicd.sweeps.callbacks.progress import trial_table
+from deepicd.sweeps.results.pareto import objectives_of, pareto_front
+from deepicd.sweeps.results.status import status_row
 
 NAMES = ("hierarchical_f1", "gpu_hours")
 POINTS = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), max_size=12)

@@ -58,7 +58,7 @@ def test_the_standard_platform_module_wins(root, extra):
 
 def test_verl_finds_the_plug_in_by_its_entry_point():
     (found,) = entry_points(group="verl.plugins", name="deepicd")
-    assert found.value == "deepicd.training.plugin"
+    assert found.value == "deepicd.training.verl_plugin.plugin"
 
 
 def test_no_module_is_named_for_having_no_place(root):

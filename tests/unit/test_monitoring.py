@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from deepicd import cli
 from deepicd.errors import CodeError, DataError, DeepICDError, MissingError, MonitoringError
-from deepicd.monitoring.log import PredictionLog
+from deepicd.monitoring.prediction_log import PredictionLog
 from deepicd.monitoring.status import COLUMNS, status, table_rows
 from deepicd.records import ServedPrediction
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from deepicd.monitoring.rules import RULES
+from deepicd.monitoring.alerts import RULES
 from deepicd.serving.metrics import GAUGES, LATENCY, REQUESTS
 
 ALERTS = "platform/deepicd/data/monitor/alerts.yml"

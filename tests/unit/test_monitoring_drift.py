@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deepicd.monitoring.drift import Seen, chi_square, find_drift, holm, stability_index
-from deepicd.monitoring.log import PredictionLog
+from deepicd.monitoring.prediction_log import PredictionLog
 from deepicd.records import ServedPrediction
 
 CODES = ["I2510", "J189", "N390", "E119", "K219"]

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deepicd.monitoring.estimate import estimate
-from deepicd.monitoring.log import FILE, PredictionLog
-from deepicd.monitoring.rules import RULES, find_alarms
+from deepicd.monitoring.alerts import RULES, find_alarms
+from deepicd.monitoring.performance_estimate import estimate
+from deepicd.monitoring.prediction_log import FILE, PredictionLog
 from deepicd.records import ServedPrediction, Window
 
 

@@ -8,9 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from deepicd.errors import ConfigError, MonitoringError
-from deepicd.monitoring import export as exporting
-from deepicd.monitoring.export import export, keep_exported
-from deepicd.monitoring.log import PredictionLog
+from deepicd.monitoring import parquet_export as exporting
+from deepicd.monitoring.parquet_export import export, keep_exported
+from deepicd.monitoring.prediction_log import PredictionLog
 from deepicd.records import ServedPrediction
 
 

@@ -10,9 +10,9 @@ from typer.testing import CliRunner
 
 from deepicd import cli
 from deepicd.errors import DataError
-from deepicd.monitoring.log import PredictionLog
-from deepicd.monitoring.report import build_report
-from deepicd.monitoring.rules import RULES, Rule, find_alarms
+from deepicd.monitoring.alerts import RULES, Rule, find_alarms
+from deepicd.monitoring.monitor import build_report
+from deepicd.monitoring.prediction_log import PredictionLog
 from deepicd.records import ServedPrediction, Window
 
 ROLLBACK = next(rule for rule in RULES if rule.severity == "rollback")

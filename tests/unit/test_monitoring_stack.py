@@ -17,8 +17,8 @@ from typer.testing import CliRunner
 
 from deepicd import cli
 from deepicd.errors import MissingError
-from deepicd.monitoring import stack
-from deepicd.serving import targets
+from deepicd.monitoring import prometheus
+from deepicd.serving import service_discovery
 
 
 def run(*arguments: str) -> object:
@@ -29,18 +29,18 @@ def test_without_a_prometheus_or_an_endpoint_the_way_out_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(stack, "_UNPACKED", tmp_path)
+    monkeypatch.setattr(prometheus, "_UNPACKED", tmp_path)
     with pytest.raises(MissingError, match="apt-get install prometheus"):
-        stack.run_prometheus(tmp_path, tmp_path, port=1, period_s=1, say=print)
+        prometheus.run_prometheus(tmp_path, tmp_path, port=1, period_s=1, say=print)
     program = tmp_path / "prometheus"
     program.write_text("#!/bin/sh\n")
     program.chmod(0o755)
     with pytest.raises(MissingError, match="deepicd serve"):
-        stack.run_prometheus(tmp_path, tmp_path, port=1, period_s=1, say=print)
+        prometheus.run_prometheus(tmp_path, tmp_path, port=1, period_s=1, say=print)
 
 
 def test_both_rooms_mean_the_same_file() -> None:
-    assert stack.TARGETS == targets.TARGETS
+    assert prometheus.TARGETS == service_discovery.TARGETS
 
 
 class Metrics(BaseHTTPRequestHandler):
@@ -61,7 +61,7 @@ def published(tmp_path: Path) -> Iterator[Path]:
     server = HTTPServer(("127.0.0.1", 0), Metrics)
     threading.Thread(target=server.serve_forever).start()
     address = f"127.0.0.1:{server.server_port}"
-    (tmp_path / stack.TARGETS).write_text(json.dumps([{"targets": [address]}]))
+    (tmp_path / prometheus.TARGETS).write_text(json.dumps([{"targets": [address]}]))
     yield tmp_path
     server.shutdown()
     server.server_close()
@@ -69,7 +69,7 @@ def published(tmp_path: Path) -> Iterator[Path]:
 
 def test_prometheus_reads_the_endpoint_until_it_is_told_to_stop(published: Path) -> None:
     try:
-        stack.find_prometheus()
+        prometheus.find_prometheus()
     except MissingError:
         pytest.skip("no prometheus here; `make prometheus` fetches it")
     with socket.socket() as probe:

@@ -16,22 +16,20 @@ from hypothesis import strategies as st
 from deepicd import codes
 from deepicd.config import DataConfig
 from deepicd.errors import ConfigError, DataError, MissingError
-from deepicd.notes import (
-    build,
-    draws,
-    identity,
-    inputs,
-    mimic,
-    parts,
-    read_note,
-    read_split,
-    report,
+from deepicd.notes import build, identity, read_note, read_split, report, split_writer
+from deepicd.notes.corpus import sampling
+from deepicd.notes.corpus.mentions import find_mentions
+from deepicd.notes.corpus.mimic_tables import HEADERS, SPLIT_OF, word_admissions, write_tables
+from deepicd.notes.corpus.profiles import Finding, Knowledge, Profile, load_knowledge
+from deepicd.notes.mimic import reader, tables
+from deepicd.notes.mimic.sections import (
+    CORE_SECTIONS,
+    SECTIONS,
+    cut_sections,
+    has_core,
+    render_note,
 )
-from deepicd.notes.mentions import find_mentions
-from deepicd.notes.profiles import Finding, Knowledge, Profile, load_knowledge
-from deepicd.notes.sections import CORE_SECTIONS, SECTIONS, cut_sections, has_core, render_note
 from deepicd.notes.splits import MIN_PATIENTS, assign_split, repair_splits
-from deepicd.notes.tables import HEADERS, SPLIT_OF, word_admissions, write_tables
 from deepicd.paths import SPLITS
 from deepicd.records import Note
 
@@ -110,7 +108,7 @@ def knowledge() -> Knowledge:
 @pytest.fixture(scope="module")
 def corpus(knowledge: Knowledge):
     """600 drawn admissions with their notes; even rows are training, odd ones are not."""
-    drawn = draws.draw_admissions(draws.build_model(knowledge), 600, seed=5)
+    drawn = sampling.draw_admissions(sampling.build_model(knowledge), 600, seed=5)
     splits = ["train", "test"] * 300
     texts = [one.text for one in word_admissions(knowledge, drawn, splits=splits, seed=5)]
     return drawn, texts, [render_note(cut_sections(text)) for text in texts]
@@ -419,41 +417,41 @@ def test_the_posterior_is_bayes_rule_worked_by_hand() -> None:
     fever, rash = Finding("fever", "hpi", ("fever",)), Finding("rash", "hpi", ("rash",), noise=0.1)
     a = Profile("A419", "a", weight=3, female=0.5, findings={"fever": 0.5})
     b = Profile("I214", "b", weight=1, female=1.0, findings={"fever": 0.25, "rash": 0.5})
-    model = draws.build_model(Knowledge((fever, rash), (), (a, b)))
+    model = sampling.build_model(Knowledge((fever, rash), (), (a, b)))
     model = replace(model, present=np.array([[0.5, 0.1], [0.25, 0.5]]), denied=np.zeros((2, 2)))
-    drawn = draws.Draws(
+    drawn = sampling.Draws(
         patient=np.array([0, 1]),
         code=np.array([0, 1]),
         female=np.array([True, False]),
-        onset=np.array([draws.NO_ONSET, 0]),
+        onset=np.array([sampling.NO_ONSET, 0]),
         findings=np.array([[1, 0], [1, 1]], dtype=np.int8),
         conditions=np.zeros((2, 0), dtype=bool),
     )
     weight_a = 0.75 * 0.5 * 0.5 * 0.9
     weight_b = 0.25 * 1.0 * 0.25 * 0.5
-    shares = draws.posterior(model, drawn)
+    shares = sampling.posterior(model, drawn)
     assert shares[0] == pytest.approx([weight_a, weight_b] / np.sum([weight_a, weight_b]))
     assert shares[1] == pytest.approx([1.0, 0.0])  # b is never male
 
 
 def test_the_posterior_is_calibrated_on_what_the_generator_draws(knowledge: Knowledge) -> None:
-    model = draws.build_model(knowledge)
-    drawn = draws.draw_admissions(model, 8000, seed=2)
-    shares = draws.posterior(model, drawn)
+    model = sampling.build_model(knowledge)
+    drawn = sampling.draw_admissions(model, 8000, seed=2)
+    shares = sampling.posterior(model, drawn)
     is_right = shares.argmax(axis=1) == drawn.code
     assert is_right.mean() == pytest.approx(shares.max(axis=1).mean(), abs=0.015)
     assert 0.85 <= is_right.mean() <= 0.93
 
 
 def test_labels_are_long_tailed_but_none_is_rare(knowledge: Knowledge) -> None:
-    model = draws.build_model(load_knowledge(51))
-    counts = np.bincount(draws.draw_admissions(model, 6000, seed=1).code, minlength=51)
+    model = sampling.build_model(load_knowledge(51))
+    counts = np.bincount(sampling.draw_admissions(model, 6000, seed=1).code, minlength=51)
     assert counts.max() / counts.min() > 3
     assert counts.min() >= 40
 
 
 def test_patients_have_one_to_three_admissions_and_one_sex(knowledge: Knowledge) -> None:
-    drawn = draws.draw_admissions(draws.build_model(knowledge), 3000, seed=1)
+    drawn = sampling.draw_admissions(sampling.build_model(knowledge), 3000, seed=1)
     counts = np.bincount(drawn.patient)
     assert set(counts.tolist()) == {1, 2, 3}
     for patient in np.flatnonzero(counts > 1)[:50]:
@@ -461,7 +459,7 @@ def test_patients_have_one_to_three_admissions_and_one_sex(knowledge: Knowledge)
 
 
 def test_sex_specific_codes_go_to_patients_of_that_sex(knowledge: Knowledge) -> None:
-    drawn = draws.draw_admissions(draws.build_model(knowledge), 6000, seed=1)
+    drawn = sampling.draw_admissions(sampling.build_model(knowledge), 6000, seed=1)
     pregnancy = [i for i, p in enumerate(knowledge.profiles) if codes.chapter(p.code) == "XV"]
     assert drawn.female[np.isin(drawn.code, pregnancy)].all()
 
@@ -474,7 +472,7 @@ def test_what_was_drawn_can_be_read_back_from_the_note(knowledge: Knowledge, cor
     findings = np.array([finding.name for finding in knowledge.findings])
     conditions = np.array([condition.name for condition in knowledge.conditions])
     for row, note in enumerate(notes):
-        present = set(findings[drawn.findings[row] == draws.PRESENT])
+        present = set(findings[drawn.findings[row] == sampling.PRESENT])
         present |= set(conditions[drawn.conditions[row]])
         assert {mention.name for mention in find_mentions(note)} == present
 
@@ -513,11 +511,11 @@ def test_equal_seeds_write_equal_bytes(tmp_path: Path) -> None:
     for name in ("a", "b", "c"):
         seed = 2 if name == "c" else 1
         write_tables(few, tmp_path / name, num_notes=40, shares=SHARES, seed=seed)
-    tables = [f"{table}.csv.gz" for table in HEADERS]
-    for table in tables:
+    files = [f"{table}.csv.gz" for table in HEADERS]
+    for table in files:
         assert (tmp_path / "a" / table).read_bytes() == (tmp_path / "b" / table).read_bytes()
-    first = tmp_path / "a" / tables[0]
-    assert first.read_bytes() != (tmp_path / "c" / tables[0]).read_bytes()
+    first = tmp_path / "a" / files[0]
+    assert first.read_bytes() != (tmp_path / "c" / files[0]).read_bytes()
     with gzip.open(first, "rt", newline="") as file:
         rows = list(csv.reader(file))
     assert tuple(rows[0]) == HEADERS["note/discharge"]
@@ -542,7 +540,7 @@ def rows_of(notes: list[dict[str, str]], labels: dict[str, str]) -> list[dict[st
         {"hadm_id": ["10"], "subject_id": ["1"], "race": ["WHITE"], "insurance": ["Other"]}
     )
     patients = pa.table({"subject_id": ["1"], "gender": ["F"], "anchor_age": ["67"]})
-    return mimic.Known(codes_, admissions, patients).to_rows(block).to_pylist()
+    return reader.Known(codes_, admissions, patients).to_rows(block).to_pylist()
 
 
 def test_a_row_joins_label_and_subgroups() -> None:
@@ -566,7 +564,7 @@ def test_a_row_joins_label_and_subgroups() -> None:
 def test_a_note_is_left_out_with_its_reason(change: dict[str, str], reason: str) -> None:
     rows = rows_of([{"note_id": "n", "hadm_id": "10", **change}], {"10": "I2510", "12": "I9999"})
     assert [(row["reason"], row["text"]) for row in rows] == [(reason, "")]
-    assert reason in mimic.REASONS
+    assert reason in reader.REASONS
 
 
 def test_the_first_summary_of_an_admission_counts_and_a_text_counts_once(tmp_path: Path) -> None:
@@ -576,7 +574,7 @@ def test_the_first_summary_of_an_admission_counts_and_a_text_counts_once(tmp_pat
         {"note_id": "c", "hadm_id": "11", "text": "CC: first"},
     ]
     rows = pa.Table.from_pylist(rows_of(notes, {"10": "I2510", "11": "I214"}))
-    marked = mimic.mark_repeats(mimic.write_part(rows, tmp_path))["reason"].to_pylist()
+    marked = reader.mark_repeats(reader.write_part(rows, tmp_path))["reason"].to_pylist()
     assert marked == ["later_summary", "", "repeated_text"]
 
 
@@ -584,7 +582,7 @@ def test_the_first_summary_of_an_admission_counts_and_a_text_counts_once(tmp_pat
     ("age", "band"), [("18", "10-19"), ("67", "60-69"), ("91", "80+"), ("", None), (None, None)]
 )
 def test_ages_fall_into_bands(age: str | None, band: str | None) -> None:
-    assert mimic.age_band(age) == band
+    assert reader.age_band(age) == band
 
 
 @pytest.mark.parametrize(
@@ -597,28 +595,28 @@ def test_ages_fall_into_bands(age: str | None, band: str | None) -> None:
 def test_broken_labels_are_refused(rows: list[tuple[str, str]], match: str) -> None:
     table = pa.table({"hadm_id": [r[0] for r in rows], "icd_code": [r[1] for r in rows]})
     with pytest.raises(DataError, match=match):
-        mimic.principal_diagnoses(table, Path("t.csv"))
+        reader.principal_diagnoses(table, Path("t.csv"))
 
 
 def test_labels_may_be_padded_dotted_and_lower_case() -> None:
     table = pa.table({"hadm_id": ["1", "2", "3"], "icd_code": ["i25.10", "I214   ", "C4A9"]})
-    labels = mimic.principal_diagnoses(table, Path("t.csv"))
+    labels = reader.principal_diagnoses(table, Path("t.csv"))
     assert labels["icd_code"].to_pylist() == ["I2510", "I214", "C4A9"]
 
 
 def test_a_missing_table_and_a_missing_column_are_named(tmp_path: Path) -> None:
     with pytest.raises(MissingError, match=r"no table note/discharge under"):
-        inputs.find_table(tmp_path, "note/discharge")
+        tables.find_table(tmp_path, "note/discharge")
     table = tmp_path / "t.csv"
     table.write_text("note_id,TEXT\n1,x\n")
     with pytest.raises(DataError, match=r"t\.csv has no column text; its header is note_id, TEXT"):
-        inputs.check_columns(table, ("note_id", "text"))
+        tables.check_columns(table, ("note_id", "text"))
     broken = tmp_path / "t.csv.gz"
     broken.write_bytes(gzip.compress(b"note_id,text\n" * 1000)[:12])
     with pytest.raises(
         DataError, match=r"t\.csv\.gz cannot be read .* cut off: it ends at byte 12 "
     ):
-        inputs.check_columns(broken, ("note_id",))
+        tables.check_columns(broken, ("note_id",))
 
 
 # ---- files
@@ -701,7 +699,7 @@ def test_rows_of_any_parts_are_written_in_the_order_that_is_asked_for(
     places = {"a": positions[:25], "b": positions[25:]}
     wanted = [notes[row] for row in sorted(kept, key=lambda row: positions[row])]
     sizes = {"train": 20, "test": 18}
-    hashes = parts.write_splits(
+    hashes = split_writer.write_splits(
         tmp_path, places, sizes=sizes, rows_per_bucket=rows_per_bucket, out=tmp_path
     )
     read = [note for name in sizes for note in read_split(tmp_path / f"{name}.parquet")]

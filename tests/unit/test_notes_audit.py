@@ -17,7 +17,7 @@ from deepicd.cli.notes import app
 from deepicd.errors import ConfigError, DataError, MissingError
 from deepicd.notes import build
 from deepicd.notes.audit import LIMITS, Check, audit_notes, gold_phrases, has_leak, is_gold_named
-from deepicd.notes.minhash import find_pairs, sign_texts
+from deepicd.notes.near_duplicates import find_pairs, sign_texts
 from deepicd.paths import SPLITS
 from deepicd.records import Note
 from deepicd.traces import write_traces

@@ -9,7 +9,7 @@ import pyarrow.parquet
 import pytest
 
 from deepicd.errors import DataError, MissingError
-from deepicd.notes import inputs, mimic
+from deepicd.notes.mimic import reader, tables
 
 SECRET = "SECRETWORDS"
 TABLE = pa.table({"extra": ["x", "y"], "hadm_id": [20001, 20002], "icd_code": ["I21.4 ", "J189"]})
@@ -35,7 +35,7 @@ def write_form(folder: Path, suffix: str) -> Path:
 @pytest.mark.parametrize("suffix", [".csv", ".csv.gz", ".parquet", ".parquet/"])
 def test_a_table_of_any_form_gives_the_same_strings(tmp_path: Path, suffix: str) -> None:
     path = write_form(tmp_path, suffix)
-    blocks = list(inputs.read_batches(path, COLUMNS))
+    blocks = list(tables.read_batches(path, COLUMNS))
     assert pa.concat_tables(blocks).to_pylist() == ROWS
 
 
@@ -46,14 +46,14 @@ def test_tables_are_found_in_every_layout(tmp_path: Path, layout: str) -> None:
     folder = tmp_path / layout
     folder.mkdir(parents=True)
     path = write_form(folder, ".csv.gz")
-    assert inputs.find_table(tmp_path, "hosp/diagnoses_icd") == path
+    assert tables.find_table(tmp_path, "hosp/diagnoses_icd") == path
 
 
 def test_two_releases_under_one_root_are_refused_by_name(tmp_path: Path) -> None:
     for release in ("2.2", "3.1"):
         (tmp_path / "mimiciv" / release / "hosp").mkdir(parents=True)
     with pytest.raises(DataError, match=r"hosp/ of several releases: .*2\.2/hosp, .*3\.1/hosp"):
-        inputs.find_table(tmp_path, "hosp/diagnoses_icd")
+        tables.find_table(tmp_path, "hosp/diagnoses_icd")
 
 
 def test_a_truncated_gzip_is_named_with_its_byte(tmp_path: Path) -> None:
@@ -61,20 +61,20 @@ def test_a_truncated_gzip_is_named_with_its_byte(tmp_path: Path) -> None:
     whole = gzip.compress(os.urandom(5000).hex().encode())
     path.write_bytes(whole[:3000])
     with pytest.raises(DataError, match=r"t\.csv\.gz cannot be read .* it ends at byte 3,000 "):
-        list(inputs.read_batches(path, COLUMNS))
+        list(tables.read_batches(path, COLUMNS))
     damaged = bytearray(whole)
     damaged[1000:1400] = b"\x00" * 400
     path.write_bytes(bytes(damaged))
-    assert "its gzip stream is damaged between bytes 0 and" in inputs.find_fault(path)
+    assert "its gzip stream is damaged between bytes 0 and" in tables.find_fault(path)
     path.write_bytes(b"hadm_id,icd_code\n")
-    assert "damaged between bytes 0 and 17" in inputs.find_fault(path)
+    assert "damaged between bytes 0 and 17" in tables.find_fault(path)
 
 
 def test_several_gzip_streams_in_one_file_are_whole(tmp_path: Path) -> None:
     path = tmp_path / "t.csv.gz"
     path.write_bytes(gzip.compress(b"a,b\n") + gzip.compress("1,ü\n".encode()))
-    assert inputs.find_fault(path) == ""
-    inputs.check_columns(path, ("a", "b"))
+    assert tables.find_fault(path) == ""
+    tables.check_columns(path, ("a", "b"))
 
 
 @pytest.mark.parametrize("before", [0, (1 << 20) - 1, 3 << 20])
@@ -82,14 +82,14 @@ def test_the_first_byte_that_is_not_utf_8_is_named(tmp_path: Path, before: int) 
     path = tmp_path / "t.csv"
     path.write_bytes(b"a" * before + "ü".encode() + SECRET.encode() + b"\xff\xfe rest")
     place = f"{before + 2 + len(SECRET):,}"
-    assert inputs.find_fault(path) == f"byte {place} of its text is not UTF-8"
+    assert tables.find_fault(path) == f"byte {place} of its text is not UTF-8"
 
 
 def test_text_of_another_encoding_is_refused_without_being_shown(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_bytes(f"hadm_id,icd_code\n1,{SECRET}é\n".encode("latin-1"))
     with pytest.raises(DataError, match=r"t\.csv cannot be read .* not UTF-8\. Check") as got:
-        list(inputs.read_batches(path, COLUMNS))
+        list(tables.read_batches(path, COLUMNS))
     assert SECRET not in str(got.value)
 
 
@@ -97,14 +97,14 @@ def test_a_damaged_parquet_file_is_named(tmp_path: Path) -> None:
     path = tmp_path / "t.parquet"
     path.write_bytes(b"PAR1 no parquet")
     with pytest.raises(DataError, match=r"t\.parquet cannot be read .* it is no Parquet file"):
-        inputs.check_columns(path, COLUMNS)
+        tables.check_columns(path, COLUMNS)
     write_form(tmp_path, ".parquet")
     with pytest.raises(DataError, match=r"has no column seq_num; its header is extra, hadm_id"):
-        inputs.check_columns(tmp_path / "diagnoses_icd.parquet", ("seq_num",))
+        tables.check_columns(tmp_path / "diagnoses_icd.parquet", ("seq_num",))
 
 
 def test_a_missing_permission_is_named_with_the_way_out(tmp_path: Path) -> None:
-    error = inputs.unreadable(tmp_path / "t.csv", PermissionError(13, "denied"))
+    error = tables.unreadable(tmp_path / "t.csv", PermissionError(13, "denied"))
     assert "may not be read (permission denied); ask its owner" in str(error)
 
 
@@ -113,18 +113,18 @@ def test_files_and_folders_that_may_not_be_read_are_refused(tmp_path: Path) -> N
     path = write_form(tmp_path, ".csv")
     path.chmod(0)
     with pytest.raises(DataError, match=r"diagnoses_icd\.csv may not be read"):
-        inputs.check_columns(path, COLUMNS)
+        tables.check_columns(path, COLUMNS)
     tmp_path.chmod(0)
     try:
         with pytest.raises(DataError, match="may not be read"):
-            inputs.find_table(tmp_path, "hosp/diagnoses_icd")
+            tables.find_table(tmp_path, "hosp/diagnoses_icd")
     finally:
         tmp_path.chmod(0o700)
 
 
 def test_an_empty_root_names_what_was_looked_for(tmp_path: Path) -> None:
     with pytest.raises(MissingError, match=r"no table hosp/patients .*\.csv\.gz, \.csv, \.parquet"):
-        inputs.find_table(tmp_path, "hosp/patients")
+        tables.find_table(tmp_path, "hosp/patients")
 
 
 # ---- rows that do not belong together
@@ -153,9 +153,9 @@ def test_rows_that_cannot_be_joined_are_refused(
     rows: list[tuple[str | None, str | None, str]], match: str
 ) -> None:
     with pytest.raises(DataError, match=match):
-        mimic.check_rows(rows_of(*rows), ADMISSIONS, Path("n.csv"))
+        reader.check_rows(rows_of(*rows), ADMISSIONS, Path("n.csv"))
 
 
 def test_a_few_summaries_of_unknown_admissions_are_no_other_release() -> None:
     rows = rows_of(*((str(n), "7", "1") for n in range(9)), ("x", "9", "99"))
-    mimic.check_rows(rows, ADMISSIONS, Path("n.csv"))
+    reader.check_rows(rows, ADMISSIONS, Path("n.csv"))

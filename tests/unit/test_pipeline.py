@@ -15,12 +15,12 @@ from deepicd.notes.build import read_split, write_split
 from deepicd.notes.subset import leave_out_patients
 from deepicd.paths import RunPaths
 from deepicd.pipeline import check_before_start, resume_sweep, stages, summary
-from deepicd.pipeline.checks import check_folder
 from deepicd.pipeline.run import Run, prepare_root
 from deepicd.pipeline.stages import Scored, build_start_model, headline, lineage_of, model_folder
+from deepicd.pipeline.validation import check_folder
 from deepicd.records import Checkpoint, Decision, Examination, Note, Prediction, Trial
 from deepicd.scoring import score_predictions
-from deepicd.sweeps.decision import Configuration, SweepDecision, write_decision
+from deepicd.sweeps.results.decision import Configuration, SweepDecision, write_decision
 from deepicd.traces import read_traces
 
 GOLD = ["I2510", "J189", "N390", "I10"]

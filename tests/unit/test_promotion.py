@@ -24,7 +24,7 @@ from deepicd.errors import (
     MissingError,
     PromotionError,
 )
-from deepicd.promotion.calibration import read_calibration
+from deepicd.promotion.calibration_file import read_calibration
 from deepicd.promotion.promote import promote_candidate
 from deepicd.promotion.registry import Registry, Titles
 from deepicd.records import (

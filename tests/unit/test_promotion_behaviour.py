@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from deepicd import codes
 from deepicd.errors import CheckpointError
-from deepicd.promotion import behaviour
-from deepicd.promotion.calibration import CALIBRATION, read_calibration, write_calibration
+from deepicd.promotion import behaviour_tests
+from deepicd.promotion.calibration_file import CALIBRATION, read_calibration, write_calibration
 from deepicd.records import Calibration, Curve, Note, Prediction
 
 TEXT = """CHIEF COMPLAINT: cough
@@ -22,9 +22,9 @@ NOTES = [Note(f"n{i}", f"p{i}", f"a{i}", f"{TEXT} {i}", "J189") for i in range(3
 
 
 def judge(answer: Callable[[Note], Prediction | None]) -> dict[str, tuple[bool, ...]]:
-    cases = behaviour.build_cases(NOTES)
+    cases = behaviour_tests.build_cases(NOTES)
     notes = {note.text: note for case in cases for note in (case.note, case.changed)}
-    return behaviour.judge(cases, {text: answer(note) for text, note in notes.items()})
+    return behaviour_tests.judge(cases, {text: answer(note) for text, note in notes.items()})
 
 
 def predict(note: Note, code: str | None, share: float = 1.0) -> Prediction:
@@ -32,18 +32,18 @@ def predict(note: Note, code: str | None, share: float = 1.0) -> Prediction:
 
 
 def test_a_model_that_knows_everything_passes_everything() -> None:
-    decisive = {note.text: words for note, words in behaviour.read_easy_notes()}
+    decisive = {note.text: words for note, words in behaviour_tests.read_easy_notes()}
     found = judge(lambda note: predict(note, note.code, 1.0 if note.text in decisive else 0.5))
     assert {test: set(passed) for test, passed in found.items()} == {
-        **{test: {True} for test in behaviour.INVARIANCES}, "direction": {True},
+        **{test: {True} for test in behaviour_tests.INVARIANCES}, "direction": {True},
         "minimum_function": {True},
     }  # fmt: skip
-    assert len(found["invariance_names"]) == behaviour.NUM_NOTES
+    assert len(found["invariance_names"]) == behaviour_tests.NUM_NOTES
 
 
 def test_a_model_that_always_says_the_same_is_steady_and_knows_nothing() -> None:
     found = judge(lambda note: predict(note, "J189"))
-    assert all(all(found[test]) for test in behaviour.INVARIANCES)
+    assert all(all(found[test]) for test in behaviour_tests.INVARIANCES)
     assert not any(found["direction"])
     assert sum(found["minimum_function"]) == 2  # pneumonia and the lung disease
 
@@ -60,28 +60,30 @@ def test_an_unusable_answer_passes_nothing(answer: Callable[[Note], Prediction |
 
 
 def test_changes_are_what_they_say() -> None:
-    assert behaviour.reorder_sections(TEXT).splitlines() == [
+    assert behaviour_tests.reorder_sections(TEXT).splitlines() == [
         "CHIEF COMPLAINT: cough", "PHYSICAL EXAM: crackles",
         "PRESENT ILLNESS: ___ yo with fever, see CHIEF COMPLAINT: above", "ALLERGIES: none",
     ]  # fmt: skip
-    assert behaviour.add_blanks(TEXT).count("\n\n") == 3
-    assert behaviour.add_name(TEXT).endswith(TEXT) and behaviour.add_date(TEXT).endswith(TEXT)
+    assert behaviour_tests.add_blanks(TEXT).count("\n\n") == 3
+    assert behaviour_tests.add_name(TEXT).endswith(TEXT) and behaviour_tests.add_date(
+        TEXT
+    ).endswith(TEXT)
 
 
 @given(st.text())
 def test_changes_keep_every_word(text: str) -> None:
-    for change in (behaviour.add_blanks, behaviour.reorder_sections):
+    for change in (behaviour_tests.add_blanks, behaviour_tests.reorder_sections):
         assert sorted(change(text).split()) == sorted(text.split())
 
 
 def test_a_note_that_a_change_leaves_alone_is_no_case() -> None:
     short = replace(NOTES[0], text="CHIEF COMPLAINT: cough")
-    tests = [case.test for case in behaviour.build_cases([short])]
+    tests = [case.test for case in behaviour_tests.build_cases([short])]
     assert "invariance_section_order" not in tests and "invariance_names" in tests
 
 
 def test_easy_notes_hold_what_decides_them_and_codes_that_can_be_billed() -> None:
-    for note, decisive in behaviour.read_easy_notes():
+    for note, decisive in behaviour_tests.read_easy_notes():
         assert codes.is_billable(note.code) and note.text.count(decisive) == 1
         assert decisive.strip() == decisive[1:]  # its blank goes with it
 

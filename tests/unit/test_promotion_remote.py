@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from deepicd import cli
 from deepicd.errors import CheckpointError, ConfigError, MissingError, PromotionError
 from deepicd.promotion.registry import Registry
-from deepicd.promotion.remote import CACHE_VARIABLE, RemoteRegistry, open_registry
+from deepicd.promotion.remote_registry import CACHE_VARIABLE, RemoteRegistry, open_registry
 from deepicd.records import Decision
 
 URL = "bucket://registry"

@@ -11,7 +11,7 @@ from deepicd import provenance
 from deepicd.errors import MissingError
 from deepicd.paths import RunPaths
 from deepicd.provenance import flatten
-from deepicd.sweeps.status import trial_facts
+from deepicd.sweeps.results.status import trial_facts
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ SEARCH = {RATE: {"type": "uniform", "low": 0.1, "high": 1}}
 
 @pytest.fixture
 def build(tmp_path):
-    from deepicd.sweeps.repeats import repeat
-    from deepicd.sweeps.searcher import Searcher
+    from deepicd.sweeps.search.repeats import repeat
+    from deepicd.sweeps.search.searcher import Searcher
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
 

@@ -12,8 +12,10 @@ from deepicd.errors import MissingError
 from deepicd.pipeline.sweep_report import find_fronts, write_sweep_report
 from deepicd.records import Trial
 from deepicd.report.answer import sentence
+from deepicd.report.contour import draw_pair, pair_of
 from deepicd.report.costs import phase_table, seconds_by_phase
 from deepicd.report.curves import draw_curves
+from deepicd.report.early_stopping import rung_table
 from deepicd.report.factors import (
     common_step,
     compare,
@@ -22,11 +24,9 @@ from deepicd.report.factors import (
     merge_alike,
     splits_of,
 )
-from deepicd.report.front import front_section
-from deepicd.report.ladder import rung_table
-from deepicd.report.page import PALETTE
+from deepicd.report.html import PALETTE
 from deepicd.report.parameters import axis, importance
-from deepicd.report.surface import draw_pair, pair_of
+from deepicd.report.pareto import front_section
 from deepicd.report.sweep import recorded_rows
 from deepicd.sweeps.rungs import rungs
 

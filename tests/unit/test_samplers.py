@@ -13,8 +13,8 @@ from optuna.storages.journal import JournalFileBackend
 
 from deepicd.config import Choice, FloatRange, IntRange, parse_experiment
 from deepicd.errors import ConfigError
-from deepicd.sweeps.checks import check_settings
 from deepicd.sweeps.grid import points
+from deepicd.sweeps.search.validation import check_settings
 
 SEARCH = {
     "training.learning_rate": {"type": "loguniform", "low": 1e-5, "high": 1e-3},
@@ -45,7 +45,7 @@ def experiment(**sweep):
 
 
 def begin(folder, name, number, *, seed=1, search=SEARCH):
-    from deepicd.sweeps.searcher import Searcher
+    from deepicd.sweeps.search.searcher import Searcher
 
     sweep = {"search": search, "sampler": name, "num_trials": number}
     return Searcher(parse_experiment({"seed": seed, "sweep": sweep}, "here"), storage=folder)
@@ -141,7 +141,7 @@ def test_the_study_is_told_a_trial_by_its_best_validation(tmp_path):
 def pursue(folder, number):
     names = ["hierarchical_f1", "gpu_hours", "response_length"]
     sweep = {"search": WITH_KL, "objectives": names, "num_trials": number}
-    from deepicd.sweeps.searcher import Searcher
+    from deepicd.sweeps.search.searcher import Searcher
 
     searcher, proposed = Searcher(parse_experiment({"sweep": sweep}, "here"), storage=folder), []
     for index in range(number):
@@ -226,7 +226,7 @@ class Trial:
 
 
 def test_the_median_rule_spares_the_best_and_stops_the_worst():
-    from deepicd.sweeps.rules import MedianRule
+    from deepicd.sweeps.schedulers import MedianRule
 
     rule = MedianRule(
         "validation/x",

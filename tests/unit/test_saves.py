@@ -19,10 +19,17 @@ from hypothesis import strategies as st
 from deepicd.checkpoints import MANIFEST
 from deepicd.config import Experiment, parse_experiment, with_values
 from deepicd.errors import CapacityError, CheckpointError
-from deepicd.notes.mimic import COLUMNS
-from deepicd.training import disk
-from deepicd.training.notices import give_notice, read_notices
-from deepicd.training.saves import Identity, Saves, identify, kept, saves_of, step_of
+from deepicd.notes.mimic.reader import COLUMNS
+from deepicd.training.checkpoints import disk_space
+from deepicd.training.checkpoints.retention import (
+    Identity,
+    Saves,
+    identify,
+    kept,
+    saves_of,
+    step_of,
+)
+from deepicd.training.process.events import give_notice, read_notices
 
 METRIC = "validation/hierarchical_f1"
 IDENTITY = Identity(experiment="e", train="t", validation="v")
@@ -165,8 +172,8 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 @pytest.fixture
 def tight(small_disk: Path, monkeypatch: pytest.MonkeyPatch, said: list[str]) -> Saves:
     """A trial on the small disk whose checkpoints take a third of it each; two are there."""
-    monkeypatch.setattr(disk, "RESERVE_BYTES", 2**16)
-    monkeypatch.setattr(disk, "_POLL_S", 0.05)
+    monkeypatch.setattr(disk_space, "RESERVE_BYTES", 2**16)
+    monkeypatch.setattr(disk_space, "_POLL_S", 0.05)
     found = Saves(small_disk / "trial", Experiment(), IDENTITY, said.append)
     for step in (2, 4):
         found.seal(write_save(found.trial, step, num_bytes=FULL // 3), {METRIC: 0.5})
@@ -178,7 +185,7 @@ def test_a_trial_waits_for_room_says_what_is_missing_and_goes_on(tight, said):
     first = tight.trial / "global_step_2" / "actor" / "model_world_size_1_rank_0.pt"
     threading.Timer(0.3, first.unlink).start()
     started = time.monotonic()
-    with disk.room_for(save, tight.trial, wait_s=20.0, say=said.append):
+    with disk_space.room_for(save, tight.trial, wait_s=20.0, say=said.append):
         write_save(tight.trial, 6, num_bytes=FULL // 3)
     assert 0.2 < time.monotonic() - started < 5
     assert "waits: the disk of" in said[0] and "bytes for its next checkpoint" in said[0]
@@ -191,7 +198,7 @@ def test_a_disk_that_stays_full_fails_the_trial_and_harms_no_checkpoint(tight, s
     save = tight.trial / "global_step_6"
     with (
         pytest.raises(CapacityError, match=r"lacks [\d,]+ bytes for a checkpoint, after 0 s"),
-        disk.room_for(save, tight.trial, wait_s=0.2, say=said.append),
+        disk_space.room_for(save, tight.trial, wait_s=0.2, say=said.append),
     ):
         write_save(tight.trial, 6)
     assert step_of(tight.newest()) == 4 and not save.exists()
@@ -208,7 +215,7 @@ def test_a_disk_that_becomes_full_in_mid_write_leaves_nothing_half(tight, said):
 
 
 def write_more_than_fits(saves: Saves, save: Path) -> None:
-    with disk.room_for(save, saves.trial, wait_s=0.0, say=saves.say):
+    with disk_space.room_for(save, saves.trial, wait_s=0.0, say=saves.say):
         write_save(saves.trial, step_of(save))
         for number in itertools.count():
             torch.save(torch.zeros(2**18), save / f"optim_world_size_1_rank_{number}.pt")
@@ -218,4 +225,4 @@ def test_a_first_checkpoint_is_estimated_from_the_parameters_of_the_start_model(
     from safetensors.torch import save_file
 
     save_file({"a": torch.zeros(3, 5), "b": torch.zeros(7)}, tmp_path / "model.safetensors")
-    assert disk.size_of_next(tmp_path / "trial", tmp_path) == 16 * (15 + 7)
+    assert disk_space.size_of_next(tmp_path / "trial", tmp_path) == 16 * (15 + 7)

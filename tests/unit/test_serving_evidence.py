@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deepicd.serving.evidence import find_evidence
+from deepicd.serving.ingress.evidence import find_evidence
 
 NOTE = "CC: chest pain.\nHPI: 61 y/o with crushing chest  pain on effort, ST-elevation in II, III."
 

@@ -10,11 +10,11 @@ import httpx
 import pytest
 
 from deepicd.records import Calibration, Curve, ServedPrediction
-from deepicd.serving.gateway import Gateway, build_app
-from deepicd.serving.guard import hash_token
-from deepicd.serving.keeper import LogKeeper
-from deepicd.serving.problems import RefusedError
-from deepicd.serving.protocols import Choice, Generation, Head, TooLong
+from deepicd.serving.errors import RefusedError
+from deepicd.serving.ingress.gateway import Gateway, build_app
+from deepicd.serving.ingress.middleware import hash_token
+from deepicd.serving.ingress.prediction_log import LogKeeper
+from deepicd.serving.protocol import Choice, Generation, Head, TooLong
 from deepicd.serving.settings import ServingSettings
 
 RIGHT = "Chest pain on effort.</think>\n<diagnosis>I25.10</diagnosis>"

@@ -10,7 +10,7 @@ from safetensors.numpy import save_file
 from deepicd.errors import MissingError
 from deepicd.paths import RunPaths, rollouts_folder, trial_folder
 from deepicd.promotion.registry import Registry
-from deepicd.serving.rollouts import NUM_ROLLOUTS, read_rollouts
+from deepicd.serving.ingress.registry_views import NUM_ROLLOUTS, read_rollouts
 
 
 @pytest.fixture

@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deepicd.errors import CapacityError, MissingError, ServingError
-from deepicd.pipeline.live import act
+from deepicd.pipeline.operations import act
 from deepicd.promotion.registry import Titles
 from deepicd.records import Challenge
-from deepicd.serving import room
-from deepicd.serving.follow import Wanted, follow
+from deepicd.serving import capacity
 from deepicd.serving.metrics import GAUGES, read_samples
+from deepicd.serving.reconciler import Wanted, follow
 from deepicd.serving.routing import Target, Targets, place_of, request_id_of
 from deepicd.serving.settings import ServedModel, ServingSettings
 
@@ -139,7 +139,7 @@ def model(version: str) -> ServedModel:
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *titles: tuple[str, str | None, float]):
-    monkeypatch.setattr("deepicd.serving.follow.PERIOD_S", 0.0)
+    monkeypatch.setattr("deepicd.serving.reconciler.PERIOD_S", 0.0)
     endpoint, stopped, lines = Endpoint("bad"), threading.Event(), []
     registry = Titled(stopped, *titles)
     follow(endpoint, registry, stopped=stopped, report=lines.append)  # type: ignore[arg-type]
@@ -214,10 +214,10 @@ def test_room_is_weights_cache_and_two_processes(tmp_path: Path, monkeypatch) ->
     (tmp_path / "model.safetensors").write_bytes(b"x" * 1000)
     served, settings = ServedModel(path=tmp_path, version="v1"), ServingSettings()
     need = 1000 + (512 << 20) + (2 << 30)
-    assert room.engine_bytes(served, settings) == need
-    monkeypatch.setattr(room, "free_bytes", lambda: need)
-    assert room.has_room(served, settings)
-    monkeypatch.setattr(room, "free_bytes", lambda: need - 1)
-    assert not room.has_room(served, settings)
+    assert capacity.engine_bytes(served, settings) == need
+    monkeypatch.setattr(capacity, "free_bytes", lambda: need)
+    assert capacity.has_room(served, settings)
+    monkeypatch.setattr(capacity, "free_bytes", lambda: need - 1)
+    assert not capacity.has_room(served, settings)
     with pytest.raises(CapacityError, match=r"v1 needs 2\.5 GiB"):
-        room.check_room(served, settings)
+        capacity.check_room(served, settings)

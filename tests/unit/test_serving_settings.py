@@ -19,12 +19,12 @@ from deepicd.serving import (
     LogSettings,
     ServedModel,
     ServingSettings,
-    apps,
+    applications,
     endpoint,
 )
-from deepicd.serving.engine import call_asgi, engine_arguments
-from deepicd.serving.models import check_gpus, check_model, max_prompt_tokens
-from deepicd.serving.protocols import Head, open_log
+from deepicd.serving.engine.version_checks import check_gpus, check_model, max_prompt_tokens
+from deepicd.serving.engine.vllm import call_asgi, engine_arguments
+from deepicd.serving.protocol import Head, open_log
 
 
 def write_model(folder: Path, context: int = 2048) -> ServedModel:
@@ -94,32 +94,32 @@ def test_more_gpus_than_there_are_is_refused():
 
 @pytest.fixture
 def no_tokens(monkeypatch):
-    for name in apps.TOKEN_VARIABLES:
+    for name in applications.TOKEN_VARIABLES:
         monkeypatch.delenv(name, raising=False)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost", "127.9.9.9"])
 def test_loopback_needs_no_token(no_tokens, host):
-    assert apps.read_tokens(ServingSettings(host=host)) == {}
+    assert applications.read_tokens(ServingSettings(host=host)) == {}
 
 
 def test_any_other_interface_needs_one(no_tokens, monkeypatch):
     with pytest.raises(ConfigError, match="DEEPICD_TOKEN is not set"):
-        apps.read_tokens(ServingSettings(host="0.0.0.0"))
+        applications.read_tokens(ServingSettings(host="0.0.0.0"))
     monkeypatch.setenv("DEEPICD_TOKEN", "abc")
-    (hashed,) = apps.read_tokens(ServingSettings(host="0.0.0.0"))
+    (hashed,) = applications.read_tokens(ServingSettings(host="0.0.0.0"))
     assert "abc" not in hashed
 
 
 def test_narrower_tokens_need_one_that_may_do_everything_and_differ_from_it(no_tokens, monkeypatch):
     monkeypatch.setenv("DEEPICD_LABEL_TOKEN", "abc")
     with pytest.raises(ConfigError, match="a token is set, and DEEPICD_TOKEN is not set"):
-        apps.read_tokens(ServingSettings())
+        applications.read_tokens(ServingSettings())
     monkeypatch.setenv("DEEPICD_TOKEN", "abc")
     with pytest.raises(ConfigError, match="hold one token"):
-        apps.read_tokens(ServingSettings())
+        applications.read_tokens(ServingSettings())
     monkeypatch.setenv("DEEPICD_TOKEN", "xyz")
-    assert set(apps.read_tokens(ServingSettings()).values()) == {"admin", "label"}
+    assert set(applications.read_tokens(ServingSettings()).values()) == {"admin", "label"}
 
 
 def test_a_taken_port_is_refused_before_anything_starts():
@@ -193,7 +193,7 @@ def test_an_application_that_breaks_is_not_swallowed():
 
 def test_weights_are_held_against_the_versions_manifest(tmp_path):
     from deepicd.checkpoints import write_manifest
-    from deepicd.serving.models import check_same_shape, check_weights
+    from deepicd.serving.engine.version_checks import check_same_shape, check_weights
 
     one, other = write_model(tmp_path / "a"), write_model(tmp_path / "b")
     check_same_shape(one.path, other.path)

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from deepicd.errors import ServingError
-from deepicd.serving.turnstile import Turnstile
+from deepicd.serving.engine.rwlock import Turnstile
 
 
 def test_a_change_waits_for_requests_and_requests_wait_for_the_change() -> None:

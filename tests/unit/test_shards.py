@@ -12,8 +12,8 @@ from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.tensor import DTensor, Replicate, Shard
 
 from deepicd.errors import CheckpointError
-from deepicd.training.reshard import fit_world, recut
-from deepicd.training.shards import join, read_model, shard_file, world_size_of
+from deepicd.training.checkpoints.reshard import fit_world, recut
+from deepicd.training.checkpoints.shards import join, read_model, shard_file, world_size_of
 
 NUM_RANKS = st.integers(1, 5)
 

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from deepicd.training import slot as slots
-from deepicd.training.job import Job
-from deepicd.training.scratch import Scratch, remove_stale
-from deepicd.training.slot import OVER, Slot
+from deepicd.training.process import runner as slots
+from deepicd.training.process.protocol import Job
+from deepicd.training.process.runner import OVER, Slot
+from deepicd.training.process.scratch import Scratch, remove_stale
 
 DRIVER = """
 import json, os, pathlib, sys, threading, time
@@ -217,7 +217,7 @@ def test_the_folder_of_an_owner_that_was_killed_is_removed(
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     code = (
-        "import os, tempfile; from deepicd.training.scratch import Scratch;"
+        "import os, tempfile; from deepicd.training.process.scratch import Scratch;"
         f"tempfile.tempdir = {str(tmp_path)!r}; print(Scratch('a-').path, flush=True);"
         "os.kill(os.getpid(), 9)"
     )

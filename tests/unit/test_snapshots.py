@@ -6,8 +6,8 @@ from pathlib import Path
 
 from ray.tune.search import Searcher
 
-from deepicd.sweeps import snapshots
-from deepicd.sweeps.snapshots import Proposals, bring_back_snapshot, files_of, keep_snapshot
+from deepicd.sweeps.results import snapshots
+from deepicd.sweeps.results.snapshots import Proposals, bring_back_snapshot, files_of, keep_snapshot
 
 
 def write_states(folder: Path, session: str, text: str) -> None:

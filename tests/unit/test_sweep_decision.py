@@ -13,7 +13,7 @@ from deepicd.errors import ConfigError, SweepError
 from deepicd.paths import trial_folder, validation_file
 from deepicd.records import Checkpoint, Prediction, Trial
 from deepicd.scoring import format_predictions, score_predictions
-from deepicd.sweeps.decision import (
+from deepicd.sweeps.results.decision import (
     decide,
     is_fresh,
     rank_trials,

@@ -9,9 +9,9 @@ from typer.testing import CliRunner
 from deepicd import cli
 from deepicd.config import Choice, FloatRange, IntRange, load_experiment, parse_experiment
 from deepicd.errors import CapacityError, ConfigError, MissingError
-from deepicd.sweeps.memory import check_memory, count_parameters, estimate_memory
-from deepicd.sweeps.plan import draw, hours_at_most, plan_sweep
-from deepicd.sweeps.prices import find_machines, read_prices
+from deepicd.sweeps.planning.memory import check_memory, count_parameters, estimate_memory
+from deepicd.sweeps.planning.plan import draw, hours_at_most, plan_sweep
+from deepicd.sweeps.planning.prices import find_machines, read_prices
 
 SWEEP_PLAN = ("sweep", "plan")
 QWEN_7B = {

@@ -9,7 +9,7 @@ from deepicd import cli
 from deepicd.config import parse_experiment
 from deepicd.errors import ConfigError, MissingError
 from deepicd.paths import RunPaths
-from deepicd.sweeps.replay import Curve, read_curves, replay
+from deepicd.sweeps.planning.replay import Curve, read_curves, replay
 
 KEY = "validation/hierarchical_f1"
 RATE = "training.learning_rate"

@@ -17,8 +17,9 @@ from deepicd.errors import MissingError, SweepError
 from deepicd.paths import RunPaths
 from deepicd.pipeline import experiment_of_run, resume_sweep
 from deepicd.pipeline.lock import holder, locked, stop_holder
-from deepicd.sweeps.decision import write_decision
-from deepicd.sweeps.results import (
+from deepicd.sweeps.results.decision import write_decision
+from deepicd.sweeps.results.status import budget, read_ranking, read_status, status_row
+from deepicd.sweeps.results.trials import (
     best_validation,
     cause_of,
     keep_earlier_reports,
@@ -28,7 +29,6 @@ from deepicd.sweeps.results import (
     status_of,
     validation_of,
 )
-from deepicd.sweeps.status import budget, read_ranking, read_status, status_row
 
 KEY = "validation/hierarchical_f1"
 LEARNING_RATE = {"type": "loguniform", "low": 1e-5, "high": 1e-3}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from deepicd.sweeps.time_left import TimeLeft, clock
+from deepicd.sweeps.callbacks.eta import TimeLeft, clock
 
 
 def test_a_start_and_a_step_are_timed_apart():

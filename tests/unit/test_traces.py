@@ -8,11 +8,11 @@ import pytest
 from deepicd import answers, codes, traces
 from deepicd.config import SFTConfig
 from deepicd.errors import ConfigError, DataError, MissingError
-from deepicd.notes.draws import build_model, draw_admissions
-from deepicd.notes.mentions import find_mentions
-from deepicd.notes.profiles import load_knowledge
-from deepicd.notes.sections import cut_sections, render_note
-from deepicd.notes.tables import word_admissions
+from deepicd.notes.corpus.mentions import find_mentions
+from deepicd.notes.corpus.mimic_tables import word_admissions
+from deepicd.notes.corpus.profiles import load_knowledge
+from deepicd.notes.corpus.sampling import build_model, draw_admissions
+from deepicd.notes.mimic.sections import cut_sections, render_note
 from deepicd.records import Note
 
 ANGINA = Note(

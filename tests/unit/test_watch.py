@@ -8,8 +8,8 @@ import pytest
 
 from deepicd.errors import TrainingError
 from deepicd.paths import STAGE
-from deepicd.training import watch as watches
-from deepicd.training.watch import Watch, conclude
+from deepicd.training.process import watchdog as watches
+from deepicd.training.process.watchdog import Watch, conclude
 
 
 class Clock:

@@ -14,7 +14,7 @@ import typer
 from deepicd.cli.registry import JsonOption, RegistryOption
 
 if TYPE_CHECKING:
-    from deepicd.promotion.history import Event
+    from deepicd.promotion.event_log import Event
 
 app = typer.Typer(no_args_is_help=True, help="Try a version beside the champion.")
 
@@ -33,7 +33,7 @@ def shadow(
 
     Example: deepicd challenge shadow v0003 --registry runs/demo/registry
     """
-    from deepicd.promotion.remote import open_registry
+    from deepicd.promotion.remote_registry import open_registry
 
     event = open_registry(registry).challenge(name, reason=_reason(reason), is_shadow=True)
     _print(event, f"{event.version} shadows the champion", as_json=as_json)
@@ -54,7 +54,7 @@ def canary(
 
     Example: deepicd challenge canary v0003 --percent 10 --registry runs/demo/registry
     """
-    from deepicd.promotion.remote import open_registry
+    from deepicd.promotion.remote_registry import open_registry
 
     event = open_registry(registry).challenge(
         name, reason=_reason(reason), percent=percent, is_shadow=is_shadow
@@ -68,7 +68,7 @@ def end(registry: RegistryOption, reason: ReasonOption = "", as_json: JsonOption
 
     Example: deepicd challenge end --registry runs/demo/registry --reason "slow"
     """
-    from deepicd.promotion.remote import open_registry
+    from deepicd.promotion.remote_registry import open_registry
 
     event = open_registry(registry).withdraw(reason=_reason(reason))
     _print(event, f"{event.version} was withdrawn", as_json=as_json)

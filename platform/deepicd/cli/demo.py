@@ -24,7 +24,7 @@ def command(
 
     Example: deepicd demo experiments/demo.toml --set sweep.num_trials=4 --keep
     """
-    from deepicd.cli.screen import Screen, wait_for_interrupt
+    from deepicd.cli.console import Screen, wait_for_interrupt
     from deepicd.config import load_experiment
     from deepicd.pipeline import run_pipeline
 

@@ -59,10 +59,10 @@ def answer_split(
     model: str, split: Path, experiment: Path | None, *, limit: int
 ) -> "list[Prediction]":
     """Predictions of the model, or of the baseline of that name."""
-    from deepicd.answering import EngineSettings
     from deepicd.cli.promote import experiment_of
     from deepicd.config import load_experiment
     from deepicd.evaluation import majority_predictions, predict
+    from deepicd.inference.offline import EngineSettings
     from deepicd.paths import RunPaths
 
     if model == "majority":

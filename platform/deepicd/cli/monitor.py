@@ -30,8 +30,8 @@ def status(
 
     Example: deepicd monitor status --log runs/demo/monitor --window 100
     """
-    from deepicd.monitoring.log import PredictionLog
-    from deepicd.monitoring.rules import find_alarms
+    from deepicd.monitoring.alerts import find_alarms
+    from deepicd.monitoring.prediction_log import PredictionLog
     from deepicd.monitoring.status import COLUMNS, describe_alarm, describe_counts, table_rows
     from deepicd.monitoring.status import status as read_status
 
@@ -58,8 +58,8 @@ def export(
 
     Example: deepicd monitor export --to exported --log runs/demo/monitor
     """
-    from deepicd.monitoring.export import export as write
-    from deepicd.monitoring.log import PredictionLog
+    from deepicd.monitoring.parquet_export import export as write
+    from deepicd.monitoring.prediction_log import PredictionLog
 
     counts = write(PredictionLog.existing(log), to)
     text = ", ".join(f"{number} {name}" for name, number in counts.items())
@@ -79,7 +79,7 @@ def stack(
 
     Example: deepicd monitor stack --log runs/demo/monitor
     """
-    from deepicd.monitoring.stack import run_prometheus
+    from deepicd.monitoring.prometheus import run_prometheus
 
     run_prometheus(
         log,
@@ -96,7 +96,7 @@ def rules(as_json: JsonOption = False) -> None:
 
     Example: deepicd monitor rules
     """
-    from deepicd.monitoring.rules import RULES
+    from deepicd.monitoring.alerts import RULES
 
     columns = ("name", "severity", "meaning", "min_labelled", "num_windows", "runbook")
     rows = [[str(getattr(rule, column)) for column in columns] for rule in RULES]
@@ -122,7 +122,7 @@ def label(
 
     Example: deepicd monitor label p-0123 I25.10 --url http://127.0.0.1:8000
     """
-    from deepicd.monitoring.log import PredictionLog
+    from deepicd.monitoring.prediction_log import PredictionLog
 
     by: Literal["prediction", "admission"] = "admission" if is_admission else "prediction"
     outcome = (

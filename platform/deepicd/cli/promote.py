@@ -37,7 +37,7 @@ def command(
 
     Example: deepicd promote v0003 --registry runs/demo/registry
     """
-    from deepicd.promotion.remote import open_registry
+    from deepicd.promotion.remote_registry import open_registry
 
     store = open_registry(registry)
     if force:
@@ -59,7 +59,7 @@ def command(
 def run_of(registry: str) -> "RunPaths":
     """The run that a registry lies in; the present folder for one in an object store."""
     from deepicd.paths import RunPaths
-    from deepicd.promotion.remote import is_url
+    from deepicd.promotion.remote_registry import is_url
 
     return RunPaths(Path() if is_url(registry) else Path(registry).resolve().parent)
 
@@ -100,8 +100,8 @@ def examine_version(
     store: "Registry", name: str, split: Path, experiment: "Experiment"
 ) -> "Examination":
     """What the gate is shown of a version, by the run's own limits."""
-    from deepicd.answering import EngineSettings, load_model
     from deepicd.errors import MissingError
+    from deepicd.inference.offline import EngineSettings, load_model
     from deepicd.notes.build import read_split
     from deepicd.pipeline.stages import sampling_of
     from deepicd.promotion.examine import examine

@@ -26,7 +26,7 @@ def list_versions(registry: RegistryOption, as_json: JsonOption = False) -> None
 
     Example: deepicd registry list --registry runs/demo/registry
     """
-    from deepicd.promotion.remote import open_registry
+    from deepicd.promotion.remote_registry import open_registry
 
     store = open_registry(registry)
     titles = {name: alias for alias, name in store.aliases().items()}
@@ -45,7 +45,7 @@ def show(name: NameArgument, registry: RegistryOption, as_json: JsonOption = Fal
     Example: deepicd registry show champion --registry runs/demo/registry
     """
     from deepicd.promotion.registry import CARD
-    from deepicd.promotion.remote import open_registry
+    from deepicd.promotion.remote_registry import open_registry
 
     version = open_registry(registry).get(name)
     text = (version.path / CARD).read_text(encoding="utf-8")
@@ -64,7 +64,7 @@ def diff(
     Example: deepicd registry diff v0001 champion --registry runs/demo/registry
     """
     from deepicd.promotion.registry import compare
-    from deepicd.promotion.remote import open_registry
+    from deepicd.promotion.remote_registry import open_registry
 
     store = open_registry(registry)
     rows = compare(store.get(first), store.get(second))
@@ -86,7 +86,7 @@ def verify(
 
     Example: deepicd registry verify --registry runs/demo/registry
     """
-    from deepicd.promotion.remote import open_registry
+    from deepicd.promotion.remote_registry import open_registry
 
     store = open_registry(registry)
     names = [name] if name else [version.name for version in store.versions()]
@@ -100,7 +100,7 @@ def log(registry: RegistryOption, as_json: JsonOption = False) -> None:
 
     Example: deepicd registry log --registry runs/demo/registry
     """
-    from deepicd.promotion.remote import open_registry
+    from deepicd.promotion.remote_registry import open_registry
 
     events = open_registry(registry).events()
     if as_json:

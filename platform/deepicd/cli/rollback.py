@@ -22,7 +22,7 @@ def command(
 
     Example: deepicd rollback --registry runs/demo/registry --reason "slow"
     """
-    from deepicd.promotion.remote import open_registry
+    from deepicd.promotion.remote_registry import open_registry
 
     event = open_registry(registry).rollback(reason=reason or f"rolled back by {getpass.getuser()}")
     text = f"{event.version} is champion again, in place of {event.details['champion']}"

@@ -16,7 +16,7 @@ import typer
 if TYPE_CHECKING:
     from deepicd.serving import ServedModel, ServingSettings
 
-LOG_FACTORY = "deepicd.monitoring.log:PredictionLog"
+LOG_FACTORY = "deepicd.monitoring.prediction_log:PredictionLog"
 
 RegistryOption = Annotated[
     str, typer.Option("--registry", metavar="DIR", help="Folder or fsspec URL of the registry.")
@@ -57,9 +57,9 @@ def command(
     Example: deepicd serve --registry runs/demo/registry --print-config > serve.yaml
     """
     from deepicd import serving
-    from deepicd.pipeline.live import Live, read_alarms_of, watch
-    from deepicd.promotion.remote import open_registry
-    from deepicd.serving.follow import follow
+    from deepicd.pipeline.operations import Live, read_alarms_of, watch
+    from deepicd.promotion.remote_registry import open_registry
+    from deepicd.serving.reconciler import follow
 
     store = open_registry(registry)
     live = Live(store)
@@ -85,9 +85,9 @@ def command(
 
 def beside_log(settings: "ServingSettings", archive: str | None, stopped: threading.Event) -> None:
     """Keep beside the prediction log where its metrics are, and the log itself as Parquet."""
-    from deepicd.monitoring.export import FOLDER, keep_exported
-    from deepicd.monitoring.log import PredictionLog
-    from deepicd.serving.targets import TARGETS, keep_targets
+    from deepicd.monitoring.parquet_export import FOLDER, keep_exported
+    from deepicd.monitoring.prediction_log import PredictionLog
+    from deepicd.serving.service_discovery import TARGETS, keep_targets
 
     assert settings.log is not None, "settings_of gives it one"
     folder = Path(str(settings.log.arguments["path"]))
@@ -119,7 +119,7 @@ def settings_of(
     """Limits of the run that the registry lies in, or of an experiment file, or the defaults."""
     from deepicd.cli.promote import experiment_of, run_of
     from deepicd.config import load_experiment
-    from deepicd.promotion.remote import is_url
+    from deepicd.promotion.remote_registry import is_url
     from deepicd.serving import LogSettings, ServingSettings
 
     run = run_of(registry)

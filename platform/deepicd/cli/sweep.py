@@ -11,7 +11,7 @@ import typer
 from deepicd.cli.sweep_plan import plan
 
 if TYPE_CHECKING:
-    from deepicd.cli.screen import Screen
+    from deepicd.cli.console import Screen
 
 STOP_TIMEOUT_S = 120.0
 
@@ -35,7 +35,7 @@ def run(
 
     Example: deepicd sweep run experiments/demo.toml --name first --set sweep.num_trials=8
     """
-    from deepicd.cli.screen import Screen
+    from deepicd.cli.console import Screen
     from deepicd.config import load_experiment
     from deepicd.pipeline import run_until_sweep
 
@@ -60,7 +60,7 @@ def resume(
 
     Example: deepicd sweep resume first --set training.num_gpus=2
     """
-    from deepicd.cli.screen import Screen
+    from deepicd.cli.console import Screen
     from deepicd.pipeline import resume_sweep
 
     screen = Screen(as_json=as_json)
@@ -95,7 +95,7 @@ def status(
 
     Example: deepicd sweep status demo --json
     """
-    from deepicd.cli.screen import Screen
+    from deepicd.cli.console import Screen
 
     _show(Screen(as_json=as_json), runs / name)
 
@@ -115,7 +115,7 @@ def replay(
     """
     from deepicd.paths import RunPaths
     from deepicd.pipeline import experiment_of_run
-    from deepicd.sweeps import replay as replays
+    from deepicd.sweeps.planning import replay as replays
 
     paths = RunPaths((runs / name).resolve())
     experiment = experiment_of_run(paths)
@@ -143,7 +143,7 @@ def show(
     """
     from deepicd.paths import RunPaths
     from deepicd.provenance import flatten
-    from deepicd.sweeps.status import trial_facts
+    from deepicd.sweeps.results.status import trial_facts
 
     found = trial_facts(RunPaths((runs / name).resolve()), trial)
     if as_json:
@@ -181,7 +181,7 @@ def _show(screen: "Screen", root: Path) -> None:
     from deepicd.paths import RunPaths
     from deepicd.pipeline import experiment_of_run
     from deepicd.pipeline.lock import holder
-    from deepicd.sweeps.status import budget, read_ranking, read_status
+    from deepicd.sweeps.results.status import budget, read_ranking, read_status
 
     paths = RunPaths(root.resolve())
     experiment = experiment_of_run(paths)

@@ -11,7 +11,7 @@ import typer
 
 if TYPE_CHECKING:
     from deepicd.config import Experiment
-    from deepicd.sweeps.plan import Plan
+    from deepicd.sweeps.planning.plan import Plan
 
 
 def plan(
@@ -51,10 +51,10 @@ def plan(
     """
     from deepicd.config import load_experiment
     from deepicd.pipeline import check_plan
-    from deepicd.sweeps.earlier import begin_from_earlier
-    from deepicd.sweeps.memory import check_memory
-    from deepicd.sweeps.plan import plan_sweep
-    from deepicd.sweeps.prices import find_machines, read_prices
+    from deepicd.sweeps.planning.memory import check_memory
+    from deepicd.sweeps.planning.plan import plan_sweep
+    from deepicd.sweeps.planning.prices import find_machines, read_prices
+    from deepicd.sweeps.search.warm_start import begin_from_earlier
 
     experiment = load_experiment(file, overrides or [])
     experiment = begin_from_earlier(experiment, say=partial(typer.echo, err=True))
@@ -78,7 +78,7 @@ def _print_composed(
     from omegaconf import OmegaConf
 
     from deepicd.config import with_values
-    from deepicd.training.differences import check_mapped, compose_planned, differences
+    from deepicd.training.grpo.differences import check_mapped, compose_planned, differences
 
     check_mapped(experiment)
     trials = [with_values(experiment, row, place="drawn trial") for row in planned.samples]

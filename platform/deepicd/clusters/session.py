@@ -8,8 +8,8 @@ of placement groups asks its state API.
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+from deepicd.clusters.ray_session import ray_session
 from deepicd.config import Experiment
-from deepicd.session import ray_session
 
 _CPUS_OF_RUN, _CPUS_OF_TRIAL = 4, 6
 """CPU slots of the embedded cluster: for all, Serve 1 and spare; for each trial at once Tune 1,

@@ -6,31 +6,7 @@ are refused with the nearest valid one. Paths in a file are relative to the work
 """
 
 from deepicd.config.addresses import known_addresses, leaves, nearest
-from deepicd.config.domains import (
-    Choice,
-    Domain,
-    FloatRange,
-    IntRange,
-    Search,
-    all_values,
-    distinct_trials,
-    draw_trial,
-    extreme_trials,
-    in_order,
-    with_parents,
-)
-from deepicd.config.files import (
-    differing,
-    dump_experiment,
-    fingerprint,
-    load_experiment,
-    override,
-    parse_experiment,
-    read_experiment,
-    with_values,
-)
-from deepicd.config.part import Part, Scalar
-from deepicd.config.parts import (
+from deepicd.config.experiment import (
     HEAD_WIDTHS,
     MLP_RATIO,
     DataConfig,
@@ -44,6 +20,30 @@ from deepicd.config.parts import (
     TrainingConfig,
     check_batches,
 )
+from deepicd.config.loading import (
+    differing,
+    dump_experiment,
+    fingerprint,
+    load_experiment,
+    override,
+    parse_experiment,
+    read_experiment,
+    with_values,
+)
+from deepicd.config.search_space import (
+    Choice,
+    Domain,
+    FloatRange,
+    IntRange,
+    Search,
+    all_values,
+    distinct_trials,
+    draw_trial,
+    extreme_trials,
+    in_order,
+    with_parents,
+)
+from deepicd.config.strict_model import Part, Scalar
 from deepicd.config.sweep import MINIMISED, EarlierTrial, SweepConfig
 
 __all__ = [

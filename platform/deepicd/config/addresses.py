@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from deepicd.config.parts import Experiment
+from deepicd.config.experiment import Experiment
 from deepicd.errors import ConfigError
 
 

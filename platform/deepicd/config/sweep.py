@@ -6,8 +6,8 @@ from typing import Literal, get_args
 
 from pydantic import Field, field_validator, model_validator
 
-from deepicd.config.domains import Domain, check_conditions
-from deepicd.config.part import Part, Scalar
+from deepicd.config.search_space import Domain, check_conditions
+from deepicd.config.strict_model import Part, Scalar
 
 Metric = Literal["hierarchical_f1", "macro_f1_full", "macro_f1_category", "macro_f1_chapter"]
 Minimised = Literal["response_length", "share_unparsable", "gpu_hours"]

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from deepicd.monitoring.log import PredictionLog
-from deepicd.monitoring.report import build_report
-from deepicd.monitoring.rules import Alarm
+from deepicd.monitoring.alerts import Alarm
+from deepicd.monitoring.monitor import build_report
+from deepicd.monitoring.prediction_log import PredictionLog
 from deepicd.records import Window
 
 COLUMNS = ("version", "from (UTC)", "to (UTC)", "predictions", "labelled", "hF1", "interval")

@@ -1,8 +1,8 @@
 """Sources of admission notes → split `Note` rows on disk.
 
 MIMIC-IV tables and the embedded corpus (written in the same layout) go through one reader: sections
-in `sections.py`, splits in `splits.py`, the reader in `mimic.py`, the corpus in `profiles.py`,
-`draws.py`, `wording.py` and `tables.py`, and the build in `build.py`.
+and the reader in `mimic/`, the corpus in `corpus/`, splits in `splits.py`, and the build in
+`build.py`.
 """
 
 from deepicd.notes.build import build_notes, read_note, read_split

@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 
 from deepicd import codes
 from deepicd.errors import CodeError, ConfigError, DataError, MissingError
-from deepicd.notes.minhash import find_pairs, sign_texts
-from deepicd.notes.sections import SECTIONS
+from deepicd.notes.mimic.sections import SECTIONS
+from deepicd.notes.near_duplicates import find_pairs, sign_texts
 from deepicd.paths import SPLITS
 
 LIMITS: Mapping[str, float] = {

@@ -27,13 +27,13 @@ from deepicd.config import DataConfig, fingerprint
 from deepicd.errors import ConfigError, DataError, MissingError
 from deepicd.notes.baselines import score_baselines
 from deepicd.notes.card import write_card
+from deepicd.notes.corpus.mimic_tables import CEILING, SPLIT_OF, write_tables
+from deepicd.notes.corpus.profiles import load_knowledge
 from deepicd.notes.identity import identify
-from deepicd.notes.mimic import COLUMNS, cut_notes
-from deepicd.notes.parts import ROWS_PER_GROUP, SCHEMA, bucket_rows, write_splits
-from deepicd.notes.profiles import load_knowledge
+from deepicd.notes.mimic.reader import COLUMNS, cut_notes
 from deepicd.notes.report import REPORT, read_report, summarise
+from deepicd.notes.split_writer import ROWS_PER_GROUP, SCHEMA, bucket_rows, write_splits
 from deepicd.notes.splits import assign_split, repair_splits
-from deepicd.notes.tables import CEILING, SPLIT_OF, write_tables
 from deepicd.paths import SPLITS
 from deepicd.records import Note
 

@@ -22,9 +22,9 @@ import pyarrow.dataset as pads
 from deepicd import codes
 from deepicd.config import DataConfig
 from deepicd.errors import DataError, MissingError
-from deepicd.notes.mimic import COLUMNS
-from deepicd.notes.parts import ROWS_PER_GROUP, hash_rows
+from deepicd.notes.mimic.reader import COLUMNS
 from deepicd.notes.report import read_report
+from deepicd.notes.split_writer import ROWS_PER_GROUP, hash_rows
 from deepicd.paths import SPLITS
 
 _READERS = {"curriculum", "max_prompt_tokens", "num_validation", "overlong", "root"}

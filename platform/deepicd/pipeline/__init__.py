@@ -15,19 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from deepicd.checkpoints import write_atomically
+from deepicd.clusters.ray_session import chatter_to
 from deepicd.config import Experiment, dump_experiment, override, read_experiment
 from deepicd.errors import MissingError, SweepError
 from deepicd.paths import RunPaths
-from deepicd.pipeline import release, stages, summary
-from deepicd.pipeline.checks import (
-    check_before_start,
-    check_composed,
-    check_folder,
-    check_same,
-)
-from deepicd.pipeline.checks import (
-    check_plan as check_plan,
-)
+from deepicd.pipeline import promotion, stages, summary
 from deepicd.pipeline.lock import locked
 from deepicd.pipeline.run import (
     Draw,
@@ -36,8 +28,9 @@ from deepicd.pipeline.run import (
     heeding_sigterm,
     prepare_root,
 )
+from deepicd.pipeline.validation import check_before_start, check_composed, check_folder, check_same
+from deepicd.pipeline.validation import check_plan as check_plan
 from deepicd.records import Trial
-from deepicd.session import chatter_to
 
 RESUMED_WITH = (
     *("training.num_gpus", "training.num_nodes", "training.ppo_micro_batch_size_per_gpu"),
@@ -63,7 +56,7 @@ def run_pipeline(
         serve_on: called with the running endpoint after the summary is written; None stops the
             endpoint right away.
     """
-    from deepicd.sweeps.earlier import begin_from_earlier
+    from deepicd.sweeps.search.warm_start import begin_from_earlier
 
     experiment = begin_from_earlier(experiment, say=say)
     check_before_start(experiment)
@@ -74,10 +67,10 @@ def run_pipeline(
         trials = _sweep_and_write(run, is_resumed=False)
         best, candidate = stages.evaluate_best(run, trials)
         found = summary.Found(trials=trials, best=best, sft=sft, candidate=candidate)
-        found.decision, found.version = release.promote(run, best, sft=sft, candidate=candidate)
-        endpoint = release.start_endpoint(run, found.version)
+        found.decision, found.version = promotion.promote(run, best, sft=sft, candidate=candidate)
+        endpoint = promotion.start_endpoint(run, found.version)
         try:
-            found.reply, found.monitor = release.query_and_label(run, endpoint.url)
+            found.reply, found.monitor = promotion.query_and_label(run, endpoint.url)
             result = summary.write(run, found)
             if serve_on is not None:
                 serve_on(endpoint)
@@ -93,8 +86,8 @@ def run_until_sweep(
 
     `say` receives progress lines; `draw`, where it is given, a table whenever a trial reports.
     """
-    from deepicd.sweeps.checks import check_settings
-    from deepicd.sweeps.earlier import begin_from_earlier
+    from deepicd.sweeps.search.validation import check_settings
+    from deepicd.sweeps.search.warm_start import begin_from_earlier
 
     experiment = begin_from_earlier(experiment, say=say)
     check_settings(experiment)
@@ -125,7 +118,7 @@ def resume_sweep(
         DataError: its notes are not those it was started with.
     """
     from deepicd.notes.identity import check_identity
-    from deepicd.sweeps.checks import check_settings
+    from deepicd.sweeps.search.validation import check_settings
 
     paths = RunPaths(root.resolve())
     experiment = experiment_of_run(paths)
@@ -163,7 +156,7 @@ def experiment_of_run(paths: RunPaths) -> Experiment:
 
 
 def _sweep_and_write(run: Run, *, is_resumed: bool) -> list[Trial]:
-    from deepicd.sweeps.earlier import check_notes
+    from deepicd.sweeps.search.warm_start import check_notes
 
     check_notes(run.paths, run.experiment)
     dump_experiment(run.experiment, run.paths.swept)
@@ -186,8 +179,8 @@ def _running(
         run = Run(experiment, RunPaths(root if is_resumed else prepare_root(root, say)), say)
         with chatter_to(run.paths.console):
             from deepicd.clusters.session import run_session
-            from deepicd.sweeps.checks import check_capacity
-            from deepicd.sweeps.storage import check_storage
+            from deepicd.clusters.storage import check_storage
+            from deepicd.sweeps.search.validation import check_capacity
 
             dump_experiment(experiment, run.paths.experiment)
             with run_session(experiment, run.paths.root):

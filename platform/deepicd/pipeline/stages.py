@@ -11,7 +11,7 @@ from deepicd.pipeline.run import Run
 from deepicd.records import Calibration, Examination, Prediction, Trial
 
 if TYPE_CHECKING:
-    from deepicd.answering import Sampling
+    from deepicd.inference.offline import Sampling
 
 NUM_COMPARED = 4
 """Validation notes whose logits are compared between a winner's export and its actor."""
@@ -55,7 +55,7 @@ def build_or_take_model(run: Run) -> Path:
     from deepicd.notes.build import read_split
     from deepicd.notes.subset import leave_out_patients
     from deepicd.traces import collect_traces, write_traces
-    from deepicd.training.model import build_model
+    from deepicd.training.start_model import build_model
 
     experiment, paths = run.experiment, run.paths
     notes = read_split(paths.split("train"))
@@ -80,7 +80,7 @@ def build_or_take_model(run: Run) -> Path:
 def fit_start_model(run: Run, model: Path) -> None:
     """SFT on the traces with verl's SFT trainer on Ray Train."""
     from deepicd import checkpoints
-    from deepicd.training.sft import train_sft
+    from deepicd.training.sft.run import train_sft
 
     sft, paths = run.experiment.sft, run.paths
     if not sft.is_enabled:
@@ -103,8 +103,8 @@ def score_model(run: Run, name: str, model: Path, *, stage: str) -> Scored:
     """Answers of one model to test and promotion, one start of vLLM for all that is asked of it;
     test scores on disk with intervals.
     """
-    from deepicd.answering import EngineSettings, load_model
     from deepicd.evaluation import majority_predictions
+    from deepicd.inference.offline import EngineSettings, load_model
     from deepicd.notes.build import read_split
     from deepicd.promotion.examine import examine, measure_calibration
 
@@ -144,7 +144,7 @@ def score_model(run: Run, name: str, model: Path, *, stage: str) -> Scored:
 
 def sampling_of(experiment: Experiment) -> "Sampling":
     """How the endpoint draws answers beside the greedy one."""
-    from deepicd.answering import Sampling
+    from deepicd.inference.offline import Sampling
 
     return Sampling(
         experiment.serving.num_samples, experiment.training.temperature, seed=experiment.seed
@@ -175,7 +175,7 @@ def headline(scores: Mapping[str, float]) -> str:
 def sweep(run: Run, *, is_resumed: bool = False) -> list[Trial]:
     """Ray Tune over verl trainers on Ray Train."""
     from deepicd.sweeps.run import run_sweep
-    from deepicd.training.trial import TrialInput
+    from deepicd.training.grpo.trial import TrialInput
 
     paths, settings = run.paths, run.experiment.sweep
     steps = run.experiment.training.total_steps
@@ -205,7 +205,7 @@ def find_sound(run: Run, trials: Sequence[Trial]) -> Trial:
     Raises:
         CheckpointError: all of them are.
     """
-    from deepicd.sweeps.decision import rank_trials, read_decision
+    from deepicd.sweeps.results.decision import rank_trials, read_decision
 
     ranked = rank_trials(trials, read_decision(run.paths.decision))
     for trial in ranked:
@@ -229,7 +229,7 @@ def check_winner(run: Run, best: Trial) -> None:
     from deepicd import checkpoints
     from deepicd.notes.build import read_split
     from deepicd.prompts import PromptEncoder
-    from deepicd.training.exports import check_export
+    from deepicd.training.checkpoints.export_check import check_export
 
     assert best.checkpoint is not None, "ranked trials have a checkpoint"
     save, model = Path(best.checkpoint.path), model_folder(best)
@@ -249,7 +249,7 @@ def check_winner(run: Run, best: Trial) -> None:
 
 def model_folder(trial: Trial) -> Path:
     """Hugging Face folder of a trial's best checkpoint."""
-    from deepicd.training.job import CHECKPOINT_MODEL
+    from deepicd.training.process.protocol import CHECKPOINT_MODEL
 
     assert trial.checkpoint is not None, "ranked trials have a checkpoint"
     return Path(trial.checkpoint.path) / CHECKPOINT_MODEL

@@ -60,7 +60,7 @@ def summarise(run: Run, found: Found) -> dict[str, Any]:
 def render(run: Run, summary: Mapping[str, Any]) -> str:
     """The report's HTML."""
     from deepicd.report.run import render_run
-    from deepicd.sweeps.results import read_histories
+    from deepicd.sweeps.results.trials import read_histories
 
     histories = read_histories(run.paths.tune)
     return render_run(summary, histories, stages=run.seconds, experiment=run.experiment)

@@ -16,13 +16,13 @@ from deepicd.pipeline import experiment_of_run
 from deepicd.pipeline.lock import holder
 from deepicd.provenance import versions
 from deepicd.records import Trial
-from deepicd.report.page import page_values
-from deepicd.report.record import Sweep
+from deepicd.report.html import page_values
 from deepicd.report.sweep import build_sections, render_sweep
-from deepicd.sweeps.front import objectives_of, pareto_front
-from deepicd.sweeps.results import best_validation, read_history, read_parts
+from deepicd.report.sweep_data import Sweep
+from deepicd.sweeps.results.pareto import objectives_of, pareto_front
+from deepicd.sweeps.results.status import budget, read_ranking, read_status
+from deepicd.sweeps.results.trials import best_validation, read_history, read_parts
 from deepicd.sweeps.rungs import rungs
-from deepicd.sweeps.status import budget, read_ranking, read_status
 
 _OBJECTIVES = ("hierarchical_f1", "macro_f1_full", *MINIMISED)
 """What trials are compared by where the sweep itself pursues one score."""

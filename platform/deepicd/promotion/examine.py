@@ -11,9 +11,9 @@ from itertools import chain
 from pathlib import Path
 
 from deepicd import scoring
-from deepicd.answering import Answering, Sampling
 from deepicd.errors import DataError
-from deepicd.promotion import behaviour
+from deepicd.inference.offline import Answering, Sampling
+from deepicd.promotion import behaviour_tests
 from deepicd.records import Calibration, Examination, Note, Prediction
 
 NUM_TIMED = 12
@@ -33,12 +33,12 @@ def examine(
         CheckpointError: vLLM failed on the model.
         CapacityError: its process died.
     """
-    cases = behaviour.build_cases(notes)
+    cases = behaviour_tests.build_cases(notes)
     asked = {note.text: note for note in chain.from_iterable((c.note, c.changed) for c in cases)}
     sure = {
         note.text
         for case in cases
-        if case.test == behaviour.DIRECTION
+        if case.test == behaviour_tests.DIRECTION
         for note in (case.note, case.changed)
     }
     answers: dict[str, Prediction | None] = {}
@@ -49,7 +49,7 @@ def examine(
     return Examination(
         predictions=predictions,
         seconds=answering.time_answers(notes[:NUM_TIMED]),
-        behaviour=behaviour.judge(cases, answers),
+        behaviour=behaviour_tests.judge(cases, answers),
     )
 
 

@@ -27,11 +27,11 @@ from typing import Any
 from deepicd import checkpoints
 from deepicd.config import nearest
 from deepicd.errors import CheckpointError, MissingError, PromotionError
-from deepicd.locks import is_held
-from deepicd.promotion import history
-from deepicd.promotion.calibration import CALIBRATION, write_calibration
-from deepicd.promotion.card import model_card
-from deepicd.promotion.history import Event, State
+from deepicd.files import is_held
+from deepicd.promotion import event_log
+from deepicd.promotion.calibration_file import CALIBRATION, write_calibration
+from deepicd.promotion.event_log import Event, State
+from deepicd.promotion.model_card import model_card
 from deepicd.records import Calibration, Challenge, Decision
 
 CHAMPION, CHALLENGER = "champion", "challenger"
@@ -86,7 +86,7 @@ class Registry:
 
     def events(self) -> tuple[Event, ...]:
         """The audit log, oldest first."""
-        return history.read_events(self._history)
+        return event_log.read_events(self._history)
 
     def aliases(self) -> dict[str, str]:
         """`champion` and `challenger` → version name, read in one go; titles that nobody holds are
@@ -158,7 +158,7 @@ class Registry:
                 self._claim(folder, name)
                 checkpoints.sync(self._versions)
                 manifest = digest(self._versions / name / checkpoints.MANIFEST)
-                self._append(history.REGISTERED, name, {"manifest": manifest})
+                self._append(event_log.REGISTERED, name, {"manifest": manifest})
         return self.get(name)
 
     def challenge(
@@ -185,7 +185,7 @@ class Registry:
                     "version first, then let another one challenge it."
                 )
             details = {"reason": reason, "percent": float(percent), "is_shadow": is_shadow}
-            return self._append(history.CHALLENGER, version, details)
+            return self._append(event_log.CHALLENGER, version, details)
 
     def withdraw(self, *, reason: str) -> Event:
         """End the challenge; the champion answers everything.
@@ -197,7 +197,7 @@ class Registry:
             version = self._state().aliases.get(CHALLENGER)
             if version is None:
                 raise PromotionError(f"no version is challenger in {self.root}; nothing to end.")
-            return self._append(history.WITHDRAWN, version, {"reason": reason})
+            return self._append(event_log.WITHDRAWN, version, {"reason": reason})
 
     def read_titles(self) -> Titles:
         """Who is champion, was champion before, and challenges, read in one go."""
@@ -215,7 +215,7 @@ class Registry:
             "numbers": dict(decision.numbers),
         }
         with self._lock():
-            return self._append(history.GATED, version, details)
+            return self._append(event_log.GATED, version, details)
 
     def decision(self, name: str) -> Decision | None:
         """The latest decision about a version against the present champion, if there is one."""
@@ -223,7 +223,7 @@ class Registry:
         version = _resolve(state, name, self.root)
         for event in reversed(self.events()):
             against = event.details.get("champion")
-            if event.kind == history.GATED and (event.version, against) == (
+            if event.kind == event_log.GATED and (event.version, against) == (
                 version,
                 state.aliases.get(CHAMPION),
             ):
@@ -256,7 +256,9 @@ class Registry:
                     f"{champion or 'nobody'} is champion "
                     f"of {self.root} now. Judge it again."
                 )
-            return self._append(history.PROMOTED, version, {"reason": reason, "champion": champion})
+            return self._append(
+                event_log.PROMOTED, version, {"reason": reason, "champion": champion}
+            )
 
     def rollback(self, *, reason: str) -> Event:
         """Give the title back to the champion before the present one; again, to the one before
@@ -275,13 +277,13 @@ class Registry:
                 )
             version = self.verify(state.former[-1]).name
             details = {"reason": reason, "champion": state.aliases[CHAMPION]}
-            return self._append(history.ROLLED_BACK, version, details)
+            return self._append(event_log.ROLLED_BACK, version, details)
 
     def _state(self) -> State:
-        return history.fold(self.events())
+        return event_log.fold(self.events())
 
     def _append(self, kind: str, version: str, details: Mapping[str, Any]) -> Event:
-        return history.append_event(self._history, kind, version=version, details=details)
+        return event_log.append_event(self._history, kind, version=version, details=details)
 
     def _claim(self, folder: Path, name: str) -> None:
         """Give a reserved folder its name."""

@@ -19,10 +19,10 @@ from deepicd.report.factors import (
     merge_alike,
     splits_of,
 )
-from deepicd.report.page import Section, Table, label, show, with_interval
+from deepicd.report.html import Section, Table, label, show, with_interval
 from deepicd.report.parameters import searched
-from deepicd.report.record import Sweep
-from deepicd.rewards.table import resolve_weights
+from deepicd.report.sweep_data import Sweep
+from deepicd.rewards.composite import resolve_weights
 
 _CHOSEN = (
     "It was chosen by these validation notes: expect less on others. The promotion split, which no "

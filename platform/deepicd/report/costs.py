@@ -8,7 +8,7 @@ table.
 from collections.abc import Mapping, Sequence
 
 from deepicd.report.curves import History
-from deepicd.report.page import GREY, PALETTE, Figure, Table, new_plot
+from deepicd.report.html import GREY, PALETTE, Figure, Table, new_plot
 
 Starts = Sequence[History]
 """Reports of one trial, one list each time that its sweep was started."""

@@ -5,7 +5,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from deepicd.report.page import GREY, PALETTE, Figure, label, new_plot
+from deepicd.report.html import GREY, PALETTE, Figure, label, new_plot
 
 History = Sequence[Mapping[str, Any]]
 """Reports of one trial, one a step, in order."""

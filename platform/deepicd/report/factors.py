@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 from scipy.stats import t
 
 from deepicd.config import Choice, Domain, Scalar
-from deepicd.report.page import show
+from deepicd.report.html import show
 
 SEED = "seed"
 """Address of the seed among a trial's values."""

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from deepicd.records import Trial
-from deepicd.report.page import Figure, Section, Table, label, new_plot, short, with_interval
-from deepicd.report.record import Sweep
+from deepicd.report.html import Figure, Section, Table, label, new_plot, short, with_interval
+from deepicd.report.sweep_data import Sweep
 
 _MAX_DOTS = 40
 

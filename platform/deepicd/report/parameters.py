@@ -16,7 +16,7 @@ import numpy as np
 import optuna
 
 from deepicd.config import Choice, Domain, FloatRange, IntRange, Scalar
-from deepicd.report.page import PALETTE, SCALE, Figure, label, new_plot, short, show
+from deepicd.report.html import PALETTE, SCALE, Figure, label, new_plot, short, show
 
 Params = Mapping[str, Mapping[str, Scalar]]
 Scores = Mapping[str, float]

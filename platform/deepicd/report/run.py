@@ -8,7 +8,7 @@ from typing import Any
 
 from deepicd.config import Experiment
 from deepicd.report.curves import Histories, draw_learning
-from deepicd.report.page import (
+from deepicd.report.html import (
     Figure,
     Section,
     Table,

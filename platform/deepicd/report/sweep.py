@@ -10,12 +10,12 @@ from typing import Any
 
 from deepicd.provenance import flatten
 from deepicd.report.answer import answer_section
+from deepicd.report.contour import draw_pair
 from deepicd.report.costs import Starts, draw_costs, phase_table
 from deepicd.report.curves import Histories, draw_learning
-from deepicd.report.front import front_section
-from deepicd.report.ladder import draw_ladder, rung_table
+from deepicd.report.early_stopping import draw_ladder, rung_table
+from deepicd.report.html import Section, Table, render_page, show
 from deepicd.report.leaderboard import leaderboard_section
-from deepicd.report.page import Section, Table, render_page, show
 from deepicd.report.parameters import (
     MIN_IMPORTANCE,
     draw_importance,
@@ -23,8 +23,8 @@ from deepicd.report.parameters import (
     importance,
     searched,
 )
-from deepicd.report.record import Sweep
-from deepicd.report.surface import draw_pair
+from deepicd.report.pareto import front_section
+from deepicd.report.sweep_data import Sweep
 
 _OWN = ("trial", "started", "params", "seed", "experiment", "verl")
 """What a trial's record holds of the trial alone, shown elsewhere."""

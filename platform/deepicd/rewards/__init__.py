@@ -3,7 +3,7 @@
 One part, `judge`, is asked of an LLM (`judge.py`) and handed in.
 """
 
-from deepicd.rewards.table import (
+from deepicd.rewards.composite import (
     JUDGE,
     NAMES,
     PRESETS,

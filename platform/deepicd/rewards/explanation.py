@@ -12,7 +12,7 @@ from typing import Any
 from deepicd import codes
 from deepicd.answers import parse_answer
 from deepicd.records import Answer, Score
-from deepicd.rewards.table import build_reward, check_gold
+from deepicd.rewards.composite import build_reward, check_gold
 
 FAULT_TEXTS = {
     "empty": "there is no text",

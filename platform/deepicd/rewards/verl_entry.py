@@ -26,8 +26,8 @@ from weakref import WeakKeyDictionary
 from deepicd.answers import parse_answer
 from deepicd.config import JudgeConfig
 from deepicd.records import Answer, Score
+from deepicd.rewards.composite import JUDGE, Reward, build_reward
 from deepicd.rewards.judge import Judge
-from deepicd.rewards.table import JUDGE, Reward, build_reward
 
 _JUDGES: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Judge]] = WeakKeyDictionary()
 

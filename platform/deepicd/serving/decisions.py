@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from deepicd.errors import PromotionError
-from deepicd.promotion.remote import open_registry
+from deepicd.promotion.remote_registry import open_registry
 
 NUM_DECISIONS = 20
 """Latest events that are shown."""

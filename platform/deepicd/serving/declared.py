@@ -9,7 +9,7 @@ environment where Serve builds the gateway, and are never in the file.
 
 from typing import Any
 
-from deepicd.serving.apps import engine_app, gateway_app
+from deepicd.serving.applications import engine_app, gateway_app
 from deepicd.serving.deployments import ENGINE_APP_PREFIX, GATEWAY_APP
 from deepicd.serving.routing import Target, Targets
 from deepicd.serving.settings import ServedModel, ServingSettings

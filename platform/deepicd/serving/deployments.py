@@ -20,13 +20,13 @@ from ray.exceptions import RayActorError, RayError
 from ray.serve.exceptions import RayServeException
 
 from deepicd.errors import DeepICDError
-from deepicd.serving.engine import VllmEngine
-from deepicd.serving.gateway import Gateway, build_app
-from deepicd.serving.guard import Guard
-from deepicd.serving.keeper import LogKeeper
+from deepicd.serving.engine.vllm import VllmEngine
+from deepicd.serving.errors import not_ready, unavailable
+from deepicd.serving.ingress.gateway import Gateway, build_app
+from deepicd.serving.ingress.middleware import Guard
+from deepicd.serving.ingress.prediction_log import LogKeeper
 from deepicd.serving.metrics import RayMetrics, VllmMetrics
-from deepicd.serving.problems import not_ready, unavailable
-from deepicd.serving.protocols import Choice, Engine, Generation, Head, TooLong, open_log
+from deepicd.serving.protocol import Choice, Engine, Generation, Head, TooLong, open_log
 from deepicd.serving.routing import Target, Targets
 from deepicd.serving.settings import ServedModel, ServingSettings
 

@@ -17,8 +17,9 @@ import time
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from deepicd.clusters.ray_session import connect
 from deepicd.errors import ServingError
-from deepicd.serving.apps import (
+from deepicd.serving.applications import (
     delete_app,
     engine_app_name,
     engine_target,
@@ -26,10 +27,9 @@ from deepicd.serving.apps import (
     read_tokens,
     run_apps,
 )
-from deepicd.serving.room import check_room, count_cpus, has_room
+from deepicd.serving.capacity import check_room, count_cpus, has_room
 from deepicd.serving.routing import Target, Targets
 from deepicd.serving.settings import ServedModel, ServingSettings
-from deepicd.session import connect
 
 POLL_S = 0.1
 RAY_ENV = {
@@ -89,7 +89,7 @@ class Endpoint:
                 several replicas.
             ServingError: a version could not be loaded; those before go on answering.
         """
-        from deepicd.serving.models import check_model, max_prompt_tokens
+        from deepicd.serving.engine.version_checks import check_model, max_prompt_tokens
 
         wanted = [model for model in (champion, challenger) if model is not None]
         for model in wanted:
@@ -203,7 +203,7 @@ def start(model: ServedModel, settings: ServingSettings) -> Endpoint:
     import ray
     from ray import serve
 
-    from deepicd.serving.models import check_gpus, check_model, max_prompt_tokens
+    from deepicd.serving.engine.version_checks import check_gpus, check_model, max_prompt_tokens
 
     check_model(model)
     max_prompt_tokens(model, settings)

@@ -1,8 +1,9 @@
 """Experiment + search space → ranked trials. Ray Tune samples with Optuna and stops early with
 ASHA or the median rule.
 
-Each trial is a Tune function that fits one Ray Train run (`training.trial`). A sweep has a slot for
-each trial that it runs at once; the slot's verl processes stay between trials (`training.slot`).
+Each trial is a Tune function that fits one Ray Train run (`training.grpo.trial`). A sweep has a
+slot for each trial that it runs at once; the slot's verl processes stay between trials
+(`training.process.runner`).
 """
 
 import os
@@ -22,21 +23,21 @@ from deepicd.config import Experiment, Scalar
 from deepicd.errors import MissingError, SweepError
 from deepicd.paths import DECISION, SNAPSHOTS, TRIALS, TUNE
 from deepicd.records import Trial
-from deepicd.sweeps.budget import within_budget
-from deepicd.sweeps.checks import check_capacity, check_settings, count_at_once
-from deepicd.sweeps.cleanup import FreeTrial, end_cleaners, live_groups, wait_until_free
-from deepicd.sweeps.decision import decide, is_fresh, write_decision
-from deepicd.sweeps.fingerprints import CompareFingerprints
-from deepicd.sweeps.progress import Draw, Say, TrialProgress, speak_by
-from deepicd.sweeps.record import WriteRecord
-from deepicd.sweeps.repeats import repeat
-from deepicd.sweeps.results import keep_earlier_reports, read_trials, seconds_spent
-from deepicd.sweeps.rules import HalvingRule, MedianRule
-from deepicd.sweeps.searcher import Searcher
-from deepicd.sweeps.snapshots import Proposals, bring_back_snapshot
-from deepicd.sweeps.space import trial_experiment
-from deepicd.training.pool import close_slots, open_slots
-from deepicd.training.trial import OBJECTIVE, ON_HEAD, TrialInput, fit_trial
+from deepicd.sweeps.callbacks.cleanup import FreeTrial, end_cleaners, live_groups, wait_until_free
+from deepicd.sweeps.callbacks.duplicate_trials import CompareFingerprints
+from deepicd.sweeps.callbacks.progress import Draw, Say, TrialProgress, speak_by
+from deepicd.sweeps.callbacks.trial_record import WriteRecord
+from deepicd.sweeps.results.decision import decide, is_fresh, write_decision
+from deepicd.sweeps.results.snapshots import Proposals, bring_back_snapshot
+from deepicd.sweeps.results.trials import keep_earlier_reports, read_trials, seconds_spent
+from deepicd.sweeps.schedulers import HalvingRule, MedianRule
+from deepicd.sweeps.search.budget import within_budget
+from deepicd.sweeps.search.repeats import repeat
+from deepicd.sweeps.search.searcher import Searcher
+from deepicd.sweeps.search.space import trial_experiment
+from deepicd.sweeps.search.validation import check_capacity, check_settings, count_at_once
+from deepicd.training.grpo.trial import OBJECTIVE, ON_HEAD, TrialInput, fit_trial
+from deepicd.training.process.pool import close_slots, open_slots
 
 _FREE_TIMEOUT_S = 60.0
 _CLEANER_PATIENCE_S = 5.0

@@ -6,7 +6,7 @@ from typing import Any
 from optuna import samplers
 
 from deepicd.config import Experiment, Search
-from deepicd.sweeps.space import distributions
+from deepicd.sweeps.search.space import distributions
 
 _STARTUP_TRIALS = 5
 """Random trials before TPE has something to learn from."""

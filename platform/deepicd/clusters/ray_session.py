@@ -1,0 +1,119 @@
+"""Ray, however a command finds it: running already, named by `RAY_ADDRESS`, or started here.
+
+The one place that calls `ray.init` outside a trial (`training.grpo.driver` joins as a job of its
+own). A cluster started here belongs to the command: it reports no usage, has a token, and ends with
+the command. What a library prints while Ray works goes to a file (`chatter_to`), so that the screen
+keeps one voice and `--json` keeps standard output to itself.
+"""
+
+import os
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import Any
+
+from deepicd.errors import CapacityError
+
+START_ATTEMPTS = 3
+EMBEDDED_ENV = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_agent_register_timeout_ms": "120000",  # patience with a busy machine
+    "RAY_prestart_worker_first_driver": "0",  # else one idle Python per logical CPU and job
+    "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "60",  # a busy proxy must not be restarted
+    "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
+    "HF_HUB_OFFLINE": "1",
+    "TQDM_DISABLE": "1",
+    "VLLM_NO_USAGE_STATS": "1",
+}
+"""Environment of a cluster started here.
+
+Token authentication is Ray's default for a local cluster; `RAY_AUTH_MODE` set here would come too
+late for the part of Ray that reads it at import.
+"""
+
+
+@contextmanager
+def ray_session(*, token_file: Path | None = None, **local: Any) -> Iterator[None]:
+    """`connect` for the duration of a block; Ray that ran before goes on running."""
+    owns_ray = connect(token_file=token_file, **local)
+    try:
+        yield
+    finally:
+        if owns_ray:
+            import ray
+
+            ray.shutdown()
+
+
+def connect(
+    *,
+    token_file: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    **local: Any,
+) -> bool:
+    """Make sure that Ray is initialised; True when the caller has to shut it down.
+
+    Args:
+        token_file: where the token of a cluster started here is kept, unless the environment names
+            one; None leaves it to Ray (`~/.ray/auth_token`).
+        environment: further variables of a cluster started here.
+        local: arguments of `ray.init` for a cluster started here.
+
+    Raises:
+        CapacityError: Ray did not start here.
+    """
+    import ray
+
+    if ray.is_initialized():
+        return False
+    if os.environ.get("RAY_ADDRESS"):
+        ray.init(log_to_driver=False, logging_level="warning")
+        return True
+    if token_file is not None and not has_token(os.environ):
+        os.environ["RAY_AUTH_TOKEN_PATH"] = str(write_token(token_file))
+    os.environ.update({**EMBEDDED_ENV, **(environment or {})})
+    options = {"include_dashboard": False, "log_to_driver": False, "logging_level": "warning"}
+    for attempt in range(1, START_ATTEMPTS + 1):
+        try:
+            ray.init(address="local", **{**options, **local})
+        except Exception as error:  # Ray raises bare Exception when a busy machine is too slow
+            ray.shutdown()
+            if attempt == START_ATTEMPTS:
+                raise CapacityError(
+                    f"Ray did not start in {attempt} attempts: {error}. Free the machine, or start "
+                    "Ray first and name it (RAY_ADDRESS)."
+                ) from error
+        else:
+            break
+    return True
+
+
+def has_token(env: Mapping[str, str]) -> bool:
+    """Whether a token is named already. Ray reads it once a process, so it is never changed."""
+    return any(env.get(name) for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"))
+
+
+def write_token(path: Path) -> Path:
+    """A token file only its owner can read; kept when it exists."""
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(secrets.token_hex(32))
+    return path.resolve()
+
+
+@contextmanager
+def chatter_to(path: Path) -> Iterator[None]:
+    """What libraries print in this process during the block goes to a file.
+
+    Who has something to say on the screen holds the stream from before the block.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with (
+        path.open("a", encoding="utf-8", buffering=1) as file,
+        redirect_stdout(file),
+        redirect_stderr(file),
+    ):
+        yield

@@ -1,0 +1,352 @@
+"""The parts of an experiment and what each value may be: unit, range, default.
+
+verl's own settings are not mirrored here: those that we sweep are mapped in
+`training/grpo/config.py`, everything else goes through the `[verl]` table as dotted keys.
+"""
+
+import math
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+from pydantic import Field, model_validator
+
+from deepicd.config.strict_model import Part, Scalar
+from deepicd.config.sweep import SweepConfig
+from deepicd.records import Limits
+
+HEAD_WIDTHS = (32, 64, 80, 96, 112, 128)
+"""Widths of an attention head that vLLM's CPU backend computes."""
+MLP_RATIO = 4
+"""Width of the built model's feed-forward layers, in times its `hidden_size`."""
+
+
+class DataConfig(Part):
+    """Where the notes come from and how they are split."""
+
+    source: Literal["embedded", "mimic"] = "embedded"
+    """`embedded` generates the package's own corpus; `mimic` reads MIMIC-IV tables."""
+    root: Path | None = None
+    """Folder that holds MIMIC-IV's `note/` and `hosp/`; required for `mimic`."""
+    num_notes: int = Field(default=6000, ge=100)
+    """Admissions to generate for `embedded`."""
+    num_codes: int = Field(default=51, ge=0)
+    """Principal diagnoses of `embedded`: the first ones in authored order; 0 takes all."""
+    difficulty: float = Field(default=0.5, ge=0, le=1)
+    """Gaps and noise in the notes of `embedded`: 0 documents all, 0.5 is as authored, 1 hard."""
+    split_shares: tuple[float, float, float, float] = (0.6, 0.1, 0.2, 0.1)
+    """Shares of patients in train, validation, test and promotion; must sum to 1."""
+    max_prompt_tokens: int = Field(default=2048, ge=16)
+    """Longest prompt in tokens, prefill included."""
+    overlong: Literal["truncate", "filter"] = "truncate"
+    """A note with a longer prompt loses words, the least important sections first, or is left out;
+    the same in training, evaluation and serving."""
+    curriculum: str = ""
+    """Order of the training notes: a column of the split, or `length`; `-` in front reverses it.
+    Empty: shuffled by seed and epoch."""
+    num_validation: int = Field(default=0, ge=0)
+    """Validation notes used inside trials (the first ones of the split); 0 uses all."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "DataConfig":
+        if (
+            not math.isclose(sum(self.split_shares), 1.0, abs_tol=1e-6)
+            or min(self.split_shares) <= 0
+        ):
+            raise ValueError(f"split_shares must be above 0 and sum to 1; got {self.split_shares}")
+        if self.source == "mimic" and self.root is None:
+            raise ValueError(
+                "source 'mimic' needs data.root, the folder that holds note/ and hosp/"
+            )
+        return self
+
+
+class ModelConfig(Part):
+    """The model that SFT starts from."""
+
+    path: Path | None = None
+    """Hugging Face model folder; None builds a small Qwen2 with its own tokeniser."""
+    vocab_size: int = Field(default=1536, ge=300)
+    """Vocabulary of the built model's tokeniser (built model only)."""
+    hidden_size: int = Field(default=192, ge=32)
+    """Width of the built model."""
+    num_layers: int = Field(default=4, ge=1)
+    """Transformer blocks of the built model."""
+    num_heads: int = Field(default=6, ge=1)
+    """Attention heads of the built model; `hidden_size / num_heads` must be in HEAD_WIDTHS."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "ModelConfig":
+        width, rest = divmod(self.hidden_size, self.num_heads)
+        if self.path is None and (rest or width not in HEAD_WIDTHS):
+            raise ValueError(
+                f"model.hidden_size / model.num_heads must be one of {HEAD_WIDTHS} (vLLM's CPU "
+                f"attention); got {self.hidden_size} / {self.num_heads}"
+            )
+        return self
+
+
+class SFTConfig(Part):
+    """Supervised fine-tuning on reasoning traces, before reinforcement learning."""
+
+    is_enabled: bool = True
+    """False starts GRPO from `model.path` as it is."""
+    num_traces: int = Field(default=1200, ge=1)
+    """Traces taken from the training split."""
+    traces: Path | None = None
+    """Parquet file of traces (note_id, patient_id, code, response); None writes them from the
+    embedded corpus's own profiles. Other notes need a file."""
+    epochs: int = Field(default=4, ge=1)
+    """Passes over the traces."""
+    batch_size: int = Field(default=32, ge=1)
+    """Traces per optimiser step."""
+    learning_rate: float = Field(default=1e-3, gt=0)
+    """Peak learning rate (cosine schedule)."""
+    warmup_steps: int = Field(default=10, ge=0)
+    """Linear warm-up, in optimiser steps."""
+    weight_decay: float = Field(default=0.01, ge=0)
+    """AdamW weight decay."""
+    max_trace_tokens: int = Field(default=96, ge=8)
+    """Longest answer (reasoning and code) in tokens."""
+
+
+class TrainingConfig(Part):
+    """GRPO settings that we sweep or that decide resources; verl's other keys go in `[verl]`."""
+
+    train_batch_size: int = Field(default=64, ge=1)
+    """Prompts per GRPO step."""
+    ppo_mini_batch_size: int = Field(default=64, ge=1)
+    """Prompts per optimiser step; must divide `train_batch_size`."""
+    ppo_micro_batch_size_per_gpu: int = Field(default=16, ge=1)
+    """Sequences per forward pass and GPU."""
+    rollout_n: int = Field(default=8, ge=2)
+    """Answers sampled per prompt; GRPO normalises rewards within this group."""
+    temperature: float = Field(default=0.9, gt=0)
+    """Sampling temperature of rollouts."""
+    learning_rate: float = Field(default=1e-6, gt=0)
+    """Actor learning rate."""
+    lr_warmup_steps: int = Field(default=0, ge=0)
+    """Linear warm-up, in GRPO steps."""
+    entropy_coeff: float = Field(default=0.0, ge=0)
+    """Entropy bonus in the actor's loss."""
+    use_kl_in_reward: bool = False
+    """Subtract the KL controller's penalty from the reward (needs the reference model)."""
+    kl_coef: float = Field(default=0.001, ge=0)
+    """KL controller coefficient, used when `use_kl_in_reward`."""
+    use_kl_loss: bool = False
+    """Add a KL term to the actor's loss (needs the reference model)."""
+    kl_loss_coef: float = Field(default=0.001, ge=0)
+    """Coefficient of that term."""
+    clip_ratio: float = Field(default=0.2, gt=0, lt=1)
+    """PPO clip range."""
+    max_response_tokens: int = Field(default=1024, ge=8)
+    """Longest answer in tokens."""
+    total_steps: int = Field(default=40, ge=1)
+    """GRPO steps of a trial that is not stopped early."""
+    total_epochs: int = Field(default=1000, ge=1)
+    """Upper limit of passes over the training split; the limit reached first ends training."""
+    validate_every: int = Field(default=10, ge=1)
+    """Steps between validations; each one is a rung that the scheduler sees, and saves a
+    checkpoint."""
+    num_gpus: int = Field(default=1, ge=1)
+    """GPUs (logical slots on the CPU profile) per node of one trial."""
+    num_nodes: int = Field(default=1, ge=1)
+    """Nodes of one trial."""
+    hang_timeout_s: float = Field(default=300.0, gt=0)
+    """A trial that is silent for this long, in seconds, and for ten of its longest steps, is taken
+    for hung and starts again from its last checkpoint; four times as long while it starts."""
+    disk_wait_s: float = Field(default=3600.0, ge=0)
+    """Seconds that a trial waits for room on a full disk before it fails."""
+    keep_rollouts: bool = False
+    """Write every prompt and answer of every step into the trial's folder. They hold notes."""
+    min_probs_pearson: float = Field(default=0.99, ge=-1, le=1)
+    """A trial fails when actor and rollout probabilities correlate less (CPU float32 only)."""
+
+    @property
+    def world_size(self) -> int:
+        """Ranks of one trial: GPUs (logical slots) over all nodes."""
+        return self.num_gpus * self.num_nodes
+
+
+class JudgeConfig(Part):
+    """An LLM that rates answers, behind any OpenAI-compatible endpoint (`rewards.judge`)."""
+
+    url: str = ""
+    """Base address, `/v1` included; empty for no judge."""
+    model: str = ""
+    """Name of the model at that endpoint."""
+    allowed_hosts: tuple[str, ...] = ("127.0.0.1", "localhost", "::1")
+    """Hosts that may see a note. Another one must be named here as well as in `url`."""
+    api_key_variable: str = "DEEPICD_JUDGE_KEY"
+    """Environment variable of the reward workers that holds the endpoint's key, if it asks."""
+    max_concurrent: int = Field(default=16, ge=1)
+    """Requests in flight per reward worker."""
+    timeout_s: float = Field(default=60.0, gt=0)
+    """Longest wait for one request, in seconds."""
+    max_retries: int = Field(default=2, ge=0)
+    """Further attempts after a connection error, a time-out, 429 or 5xx, with back-off."""
+    pause_s: float = Field(default=30.0, ge=0)
+    """After an endpoint failed `max_failures` times in a row nothing is asked for this long."""
+    max_failures: int = Field(default=3, ge=1)
+    """Failed requests in a row that count as an endpoint that is down."""
+    when_down: Literal["absent", "stop"] = "absent"
+    """`absent`: the part is left out of the reward, and counted; `stop`: the trial fails."""
+    cache: str = ""
+    """SQLite file of ratings by content hash, shared by workers; empty keeps them in memory."""
+    max_note_characters: int = Field(default=12_000, ge=100)
+    """The judge sees this much of a note's beginning."""
+    price_per_million_prompt_tokens: float = Field(default=0.0, ge=0)
+    """For the cost counter, in any currency."""
+    price_per_million_completion_tokens: float = Field(default=0.0, ge=0)
+    """For the cost counter, in the same currency."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "JudgeConfig":
+        if not self.url:
+            return self
+        parts = urlsplit(self.url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise ValueError(
+                f"rewards.judge.url must be like http://127.0.0.1:8001/v1; got {self.url!r}"
+            )
+        if parts.hostname not in self.allowed_hosts:
+            raise ValueError(
+                f"rewards.judge.url sends notes to {parts.hostname}, which is not in "
+                f"rewards.judge.allowed_hosts {list(self.allowed_hosts)}; add it only if your data "
+                "use agreement lets notes go there"
+            )
+        if not self.model:
+            raise ValueError("rewards.judge.url is set, rewards.judge.model is not; name the model")
+        return self
+
+
+class RewardConfig(Part):
+    """Reward weights. They travel to verl as values, never through the environment."""
+
+    preset: str = "default"
+    """Named preset (see docs/rewards.md); `weights` replace the preset's own, name by name."""
+    weights: dict[str, float] = {}
+    """Name of reward → weight ≥ 0; with 0 the part is in the metrics and not in the total."""
+    hierarchy_curve: float = Field(default=1.0, gt=0)
+    """Exponent of the hierarchical credit: share of the gold path that is right, to this power."""
+    judge: JudgeConfig = JudgeConfig()
+    """Who gives the part `judge`; its weight is `weights.judge`."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "RewardConfig":
+        for name, weight in self.weights.items():
+            if not math.isfinite(weight) or weight < 0:
+                raise ValueError(
+                    f"rewards.weights.{name} must be a finite number >= 0; got {weight}"
+                )
+        return self
+
+
+class PromotionConfig(Part):
+    """The gate between a sweep's winner and the champion."""
+
+    min_difference: float = 0.0
+    """Smallest gain in hierarchical F1 on the promotion split that is accepted."""
+    confidence: float = Field(default=0.95, gt=0.5, lt=1)
+    """Confidence of the paired bootstrap interval (by patient)."""
+    require_significance: bool = False
+    """True also asks the interval's lower end to exceed `min_difference`."""
+    max_unparsable: float = Field(default=0.1, ge=0, le=1)
+    """Largest share of unparsable answers that is accepted."""
+    max_chapter_loss: float = Field(default=0.25, ge=0)
+    """Loss in hierarchical F1 in one chapter that is refused once the interval lies beyond it."""
+    min_chapter_notes: int = Field(default=30, ge=1)
+    """Chapters with fewer notes in the promotion split are not compared on their own."""
+    max_subgroup_loss: float = Field(default=0.25, ge=0)
+    """As `max_chapter_loss`, in one group of patients by sex, age, race or insurance."""
+    min_subgroup_notes: int = Field(default=30, ge=1)
+    """Smaller groups are not compared on their own."""
+    max_nonexistent: float = Field(default=0.05, ge=0, le=1)
+    """Largest share of answers with a code that does not exist or cannot be billed."""
+    max_length_ratio: float = Field(default=2.0, gt=0)
+    """Mean length of an answer in tokens, as a multiple of the champion's, at most."""
+    max_latency_ratio: float = Field(default=3.0, gt=0)
+    """Median time of an answer, as a multiple of the champion's, at most."""
+    max_behaviour_loss: float = Field(default=0.1, ge=0, le=1)
+    """Loss in the share of passed cases of a behaviour test that is refused, once it is more than
+    chance (exact one-sided test on the cases that the two do not share)."""
+    min_behaviour: float = Field(default=0.0, ge=0, le=1)
+    """Share of passed cases that every behaviour test needs; 0 asks for none."""
+    num_calibration: int = Field(default=200, ge=0)
+    """Validation notes on which a version's confidence is calibrated; 0 leaves it as it is."""
+    num_bootstrap: int = Field(default=1000, ge=100)
+    """Bootstrap replicates."""
+    compare_logits: bool = True
+    """Compare the winner's export with the actor's own shards; takes host memory for two float32
+    copies of the model."""
+
+
+class ServingConfig(Part):
+    """The endpoint."""
+
+    host: str = "127.0.0.1"
+    """Interface; anything but loopback needs a token (environment variable DEEPICD_TOKEN)."""
+    port: int = Field(default=8000, ge=1, le=65535)
+    """TCP port."""
+    max_concurrent: int = Field(default=32, ge=1)
+    """Requests in flight before the endpoint answers 429."""
+    max_note_bytes: int = Field(default=1_000_000, ge=1)
+    """Longest request body in bytes."""
+    num_samples: int = Field(default=8, ge=0, le=64)
+    """Answers sampled beside the greedy one, for confidence and top-k."""
+    window: int = Field(default=500, ge=1)
+    """Predictions of one model version in one monitoring window."""
+
+
+class Experiment(Part):
+    """Everything one run needs."""
+
+    name: str = Field(default="experiment", pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")
+    """Short name; results lie under runs/NAME unless told otherwise."""
+    question: str = ""
+    """What the experiment is to answer, in words."""
+    profile: Literal["cpu", "gpu"] = "cpu"
+    """Hardware profile: composes verl, vLLM and Ray settings; nothing else differs."""
+    seed: int = Field(default=1, ge=0)
+    """Seed of corpus, splits, model, sampler, training and bootstrap."""
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    sft: SFTConfig = SFTConfig()
+    training: TrainingConfig = TrainingConfig()
+    rewards: RewardConfig = RewardConfig()
+    sweep: SweepConfig = SweepConfig()
+    promotion: PromotionConfig = PromotionConfig()
+    serving: ServingConfig = ServingConfig()
+    verl: dict[str, Scalar] = {}
+    """Dotted verl key → value, applied last; keys that the installed verl lacks are refused
+    (`+key` adds one)."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "Experiment":
+        check_batches(self.training)
+        return self
+
+    @property
+    def limits(self) -> Limits:
+        """How long prompts and answers may be."""
+        return Limits(
+            self.data.max_prompt_tokens, self.training.max_response_tokens, self.data.overlong
+        )
+
+
+def check_batches(training: TrainingConfig) -> None:
+    """Raise ValueError with the way out when batch sizes do not divide as verl needs."""
+    if training.train_batch_size % training.ppo_mini_batch_size:
+        raise ValueError(
+            f"training.train_batch_size ({training.train_batch_size}) must be a multiple of "
+            f"training.ppo_mini_batch_size ({training.ppo_mini_batch_size}); change either"
+        )
+    num_gpus = training.num_gpus * training.num_nodes
+    per_gpu, rest = divmod(training.ppo_mini_batch_size * training.rollout_n, num_gpus)
+    if rest or per_gpu % training.ppo_micro_batch_size_per_gpu:
+        raise ValueError(
+            f"ppo_mini_batch_size x rollout_n ({training.ppo_mini_batch_size} x "
+            f"{training.rollout_n}) must be a multiple of GPUs x ppo_micro_batch_size_per_gpu "
+            f"({num_gpus} x {training.ppo_micro_batch_size_per_gpu}); "
+            "choose a micro-batch that divides it"
+        )

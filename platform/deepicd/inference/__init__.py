@@ -1,0 +1,1 @@
+"""vLLM outside of serving: a split answered in one go, weights reloaded in place."""

@@ -1,0 +1,340 @@
+"""A model behind vLLM in a Ray actor, for as long as a block lasts: notes → answers.
+
+In: a Hugging Face folder, and splits or notes. Out: one `records.Prediction` a note, in order.
+Decided here: the greedy answer is the prediction, whatever the model's own generation defaults say;
+samples beside it only tell how much the model agrees with itself. Prompts are the token ids of
+`tokens.stream_prompts`, so notes left out as too long in training are left out here. vLLM's process
+is gone when the block ends, so its memory is free again; an engine that dies is an error and never
+a score.
+"""
+
+import os
+import statistics
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from deepicd import answers, scoring
+from deepicd.checkpoints import check_layout
+from deepicd.clusters.ray_session import ray_session
+from deepicd.errors import CapacityError, CheckpointError, DataError, MissingError
+from deepicd.prompts import PromptEncoder
+from deepicd.records import Limits, Note, Prediction
+
+GROUPS = ("sex", "age_band", "race", "insurance")
+"""Attributes of a patient that a split may know."""
+
+_ENVIRONMENT = {
+    "HF_HUB_OFFLINE": "1",
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # engine in the actor's own process: one to free
+    "VLLM_LOGGING_LEVEL": "WARNING",
+    "VLLM_NO_USAGE_STATS": "1",
+}
+_GONE_S = 30.0
+_MIN_BATCHED_TOKENS = 2048
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Answers drawn beside the greedy one, as the endpoint draws them."""
+
+    num_samples: int
+    temperature: float
+    seed: int = 1
+
+
+@dataclass(frozen=True)
+class _Completed:
+    """What vLLM made of one prompt."""
+
+    text: str
+    num_tokens: int
+    samples: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class EngineSettings:
+    """How vLLM runs for one evaluation; the values of `for_profile` fit the two profiles."""
+
+    dtype: str = "float32"
+    """float32 on CPU (bf16 has no fast kernel there), bfloat16 on GPU."""
+    num_cpus: float = 0.5
+    """Ray CPUs of the engine's actor."""
+    num_gpus: float = 0
+    """Ray GPUs of the engine's actor."""
+    kv_cache_bytes: int | None = 2**28
+    """Memory of the key-value cache; None takes `gpu_memory_share` of the GPU."""
+    gpu_memory_share: float = 0.9
+    """Share of the GPU's memory, where `kv_cache_bytes` is None."""
+    batch_size: int = 512
+    """Prompts handed to the engine at a time."""
+    seed: int = 1
+    """Of the engine; greedy answers do not depend on it."""
+
+    @classmethod
+    def for_profile(cls, profile: Literal["cpu", "gpu"], *, seed: int = 1) -> "EngineSettings":
+        """Settings of an experiment's hardware profile."""
+        if profile == "cpu":
+            return cls(seed=seed)
+        return cls(dtype="bfloat16", num_cpus=1, num_gpus=1, kv_cache_bytes=None, seed=seed)
+
+
+class _EngineActor:
+    """vLLM in an actor: token ids in, texts out."""
+
+    def process(self) -> tuple[str, int]:
+        """Ray node and process id."""
+        import ray
+
+        return ray.get_runtime_context().get_node_id(), os.getpid()
+
+    def load(self, model: str, settings: EngineSettings, *, limits: Limits) -> None:
+        """Start the engine. Not in the constructor: a failure there looks like a dead process."""
+        from vllm import LLM
+
+        memory = (
+            {"gpu_memory_utilization": settings.gpu_memory_share}
+            if settings.kv_cache_bytes is None
+            else {"kv_cache_memory_bytes": settings.kv_cache_bytes}
+        )
+        self._engine = LLM(
+            model=model,
+            dtype=settings.dtype,
+            max_model_len=limits.max_prompt_tokens + limits.max_response_tokens,
+            enforce_eager=settings.num_gpus == 0,
+            seed=settings.seed,
+            disable_log_stats=True,
+            **memory,
+            **_whole_prompts(settings, limits),
+        )
+        self._longest = limits.max_response_tokens
+
+    def complete(
+        self, prompts: Sequence[Sequence[int]], sampling: Sampling | None = None
+    ) -> list[_Completed]:
+        """The greedy answer to each prompt, in order, and samples where asked for."""
+        greedy = [one for (one,) in self._generate(prompts, temperature=0.0)]
+        drawn: Sequence[Sequence[Any]] = [()] * len(prompts)
+        if sampling is not None and sampling.num_samples:
+            drawn = self._generate(
+                prompts,
+                n=sampling.num_samples,
+                temperature=sampling.temperature,
+                seed=sampling.seed,
+            )
+        return [
+            _Completed(one.text, len(one.token_ids), tuple(sample.text for sample in samples))
+            for one, samples in zip(greedy, drawn, strict=True)
+        ]
+
+    def time(self, prompts: Sequence[Sequence[int]]) -> list[float]:
+        """Seconds of the greedy answer to each prompt, asked one by one."""
+        self._generate(prompts[:1], temperature=0.0)  # warms up
+        found = []
+        for ids in prompts:
+            begun = time.perf_counter()
+            self._generate([ids], temperature=0.0)
+            found.append(time.perf_counter() - begun)
+        return found
+
+    def _generate(self, prompts: Sequence[Sequence[int]], **options: Any) -> list[Sequence[Any]]:
+        from vllm import SamplingParams
+
+        parameters = SamplingParams(max_tokens=self._longest, **options)
+        inputs = [{"prompt_token_ids": list(ids)} for ids in prompts]
+        outputs = self._engine.generate(inputs, parameters, use_tqdm=False)
+        return [output.outputs for output in outputs]
+
+
+class Answering:
+    """A loaded model. Made by `load_model`."""
+
+    def __init__(self, actor: Any, encoder: PromptEncoder, *, batch_size: int, model: Path) -> None:
+        self._actor = actor
+        self._encoder = encoder
+        self._batch_size = batch_size
+        self._model = model
+
+    def answer_split(
+        self, split: Path, *, limit: int = 0, sampling: Sampling | None = None
+    ) -> list[Prediction]:
+        """Answers to the notes of a split, in the file's order; the first `limit`, 0 for all.
+
+        Tokenising runs ahead of generation: a batch is handed over as soon as it is there.
+
+        Raises:
+            MissingError: no such split.
+            DataError: no note of it has a prompt that fits.
+            CheckpointError: vLLM failed on the model.
+            CapacityError: its process died.
+        """
+        if not split.is_file():
+            raise MissingError(f"no notes at {split}. Build them first: deepicd notes build.")
+        from deepicd.tokens import stream_prompts
+
+        prompts = stream_prompts(split, encoder=self._encoder)
+        prompts = prompts.limit(limit) if limit else prompts
+        rows: list[dict[str, Any]] = []
+        asked = []
+        for batch in prompts.iter_batches(batch_size=self._batch_size, batch_format="pyarrow"):
+            ids = batch.column("token_ids").to_pylist()
+            asked.append(self._actor.complete.remote(ids, sampling))
+            rows += batch.select(["note_id", "patient_id", "code"]).to_pylist()
+        if not rows:
+            raise DataError(
+                f"no note of {split} has a prompt that fits. Raise data.max_prompt_tokens."
+            )
+        completed = [one for part in _wait(asked, split) for one in part]
+        groups = _read_groups(split)
+        return [
+            _prediction(row, one, groups=groups.get(row["note_id"], {}))
+            for row, one in zip(rows, completed, strict=True)
+        ]
+
+    def answer_notes(
+        self, notes: Sequence[Note], *, sampling: Sampling | None = None
+    ) -> list[Prediction | None]:
+        """Answers to a few notes; None where the prompt does not fit."""
+        encoded = self._encoder.encode([note.text for note in notes])
+        asked = [one.token_ids for one in encoded if one.token_ids]
+        found = iter(_wait(self._actor.complete.remote(asked, sampling), self._model))
+        return [
+            _prediction(
+                {"note_id": note.note_id, "patient_id": note.patient_id, "code": note.code},
+                next(found),
+            )
+            if one.token_ids
+            else None
+            for note, one in zip(notes, encoded, strict=True)
+        ]
+
+    def time_answers(self, notes: Sequence[Note]) -> float:
+        """Median seconds of one greedy answer, asked one by one."""
+        encoded = self._encoder.encode([note.text for note in notes])
+        asked = [one.token_ids for one in encoded if one.token_ids]
+        seconds: list[float] = _wait(self._actor.time.remote(asked), self._model)
+        return statistics.median(seconds)
+
+
+@contextmanager
+def load_model(
+    model: Path, *, limits: Limits, engine: EngineSettings | None = None
+) -> Iterator[Answering]:
+    """vLLM with the model, until the block ends.
+
+    Uses the Ray cluster that this process is connected to; without one it starts Ray here (or
+    connects to RAY_ADDRESS) and leaves it again. The model's folder must be readable where the
+    actor runs.
+
+    Args:
+        model: Hugging Face folder.
+        limits: of prompt and answer; the same as in training.
+        engine: how vLLM runs; the CPU profile's settings unless given.
+
+    Raises:
+        MissingError: the model does not exist.
+        CheckpointError: vLLM cannot load it.
+        CapacityError: the engine's process died.
+    """
+    check_layout(model)
+    settings = engine or EngineSettings()
+    encoder = PromptEncoder.of_model(model, limits)
+    with ray_session(), _actor(model, settings, limits) as actor:
+        yield Answering(actor, encoder, batch_size=settings.batch_size, model=model)
+
+
+def _whole_prompts(settings: EngineSettings, limits: Limits) -> dict[str, Any]:
+    """A seeded request whose prompt is cut in pieces kills vLLM's CPU engine ("CPU Generator does
+    not use offset"): never cut one there.
+    """
+    if settings.num_gpus:
+        return {}
+    longest = limits.max_prompt_tokens + limits.max_response_tokens
+    return {
+        "enable_chunked_prefill": False,
+        "max_num_batched_tokens": max(_MIN_BATCHED_TOKENS, longest),
+    }
+
+
+def _prediction(
+    row: Mapping[str, Any], completed: _Completed, *, groups: Mapping[str, str] | None = None
+) -> Prediction:
+    answer = answers.parse_answer(completed.text, is_prefilled=True)
+    sampled = [answers.parse_answer(text, is_prefilled=True).code for text in completed.samples]
+    is_known = answer.code is not None and bool(sampled)
+    return Prediction(
+        row["note_id"],
+        row["patient_id"],
+        row["code"],
+        answer.code,
+        answer.reason,
+        num_tokens=completed.num_tokens,
+        groups=groups or {},
+        shares=scoring.agreement(answer.code or "", sampled) if is_known else None,
+    )
+
+
+def _read_groups(split: Path) -> dict[str, dict[str, str]]:
+    """Note → attributes of its patient, as far as the split has them."""
+    import pyarrow.parquet
+
+    known = [name for name in GROUPS if name in pyarrow.parquet.read_schema(split).names]
+    rows = pyarrow.parquet.read_table(split, columns=["note_id", *known]).to_pylist()
+    return {
+        row["note_id"]: {name: row[name] for name in known if row[name] is not None} for row in rows
+    }
+
+
+@contextmanager
+def _actor(model: Path, settings: EngineSettings, limits: Limits) -> Iterator[Any]:
+    """The engine's actor, ready; its process is gone afterwards, whatever happened."""
+    import ray
+
+    actor = (
+        ray.remote(_EngineActor)
+        .options(
+            num_cpus=settings.num_cpus,
+            num_gpus=settings.num_gpus,
+            runtime_env={"env_vars": _ENVIRONMENT},
+        )
+        .remote()
+    )
+    place = None
+    try:
+        place = _wait(actor.process.remote(), model)
+        _wait(actor.load.remote(str(model.resolve()), settings, limits=limits), model)
+        yield actor
+    finally:
+        ray.kill(actor)
+        if place is not None and place[0] == ray.get_runtime_context().get_node_id():
+            _await_exit(place[1])
+
+
+def _wait(references: Any, place: Path) -> Any:
+    """Results of the actor; its failures in our terms."""
+    import ray
+
+    try:
+        return ray.get(references)
+    except ray.exceptions.RayTaskError as error:
+        cause = str(error.cause).strip().splitlines() or [""]
+        raise CheckpointError(
+            f"vLLM failed on {place}: {type(error.cause).__name__}: {cause[0]:.300}. "
+            "Verify the model (deepicd registry verify) and its length limits."
+        ) from None
+    except ray.exceptions.RayActorError as error:
+        cause = str(error).strip().splitlines() or [""]
+        raise CapacityError(
+            f"the vLLM process for {place} died or could not start: {cause[-1]:.300}. Free memory "
+            "or lower kv_cache_bytes and batch_size."
+        ) from None
+
+
+def _await_exit(pid: int) -> None:
+    """Return when the process is gone."""
+    until = time.monotonic() + _GONE_S
+    while Path(f"/proc/{pid}").exists() and time.monotonic() < until:
+        time.sleep(0.05)

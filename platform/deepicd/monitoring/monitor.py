@@ -1,0 +1,82 @@
+"""The prediction log → all that is known about the endpoint's quality, as one JSON-ready table.
+
+In: a `PredictionLog`. Out: `build_report`, which `/v1/monitor`, its metrics and `deepicd monitor
+status --json` show. Decided here: champion, canary and shadow stand side by side; a shadow is also
+compared with the champion pair by pair, by agreement without labels and by hierarchical F1 where
+they are labelled; alarms follow from the windows alone, so the same log gives the same report.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+from deepicd import codes, scoring
+from deepicd.monitoring.alerts import find_alarms
+from deepicd.records import Prediction
+
+if TYPE_CHECKING:
+    from deepicd.monitoring.prediction_log import Pair, PredictionLog
+
+_LEVELS: Mapping[str, Callable[[str], str]] = {
+    "code": str,
+    "category": codes.category,
+    "chapter": codes.chapter,
+}
+_SHOWN = 200
+"""Latest windows in the report; alarms are judged by all."""
+
+
+def build_report(log: "PredictionLog", *, size: int | None = None) -> dict[str, Any]:
+    """One table; `overall` is a window over everything, `windows` are the latest."""
+    counts = log.counts()
+    windows = log.windows(size)
+    return {
+        "counts": counts,
+        "overall": [asdict(one) for one in log.windows(max(1, counts["num_predictions"]))],
+        "windows": [asdict(one) for one in windows[-_SHOWN:]],
+        "pairs": compare_pairs(log.pairs()),
+        "drift": [asdict(one) for one in log.drift()],
+        "subgroups": log.subgroups(),
+        "alarms": [asdict(alarm) for alarm in find_alarms(windows)],
+    }
+
+
+def compare_pairs(pairs: Sequence["Pair"]) -> list[dict[str, Any]]:
+    """One row for each pair of versions: agreement of all answers, and the difference in
+    hierarchical F1 (shadow minus champion, paired bootstrap) of those with a label.
+    """
+    groups: dict[tuple[str, str], list[Pair]] = defaultdict(list)
+    for pair in pairs:
+        groups[pair.version, pair.other].append(pair)
+    return [
+        {
+            "version": version,
+            "other": other,
+            "num_pairs": len(found),
+            **{f"agreement_{level}": _agreement(found, level) for level in _LEVELS},
+            **_difference([pair for pair in found if pair.gold is not None]),
+        }
+        for (version, other), found in groups.items()
+    ]
+
+
+def _agreement(pairs: Sequence["Pair"], level: str) -> float:
+    """Share of the notes for which both name the same node; two unusable answers agree."""
+    above = _LEVELS[level]
+    named = [
+        tuple(None if code is None else above(code) for code in (pair.shadow, pair.champion))
+        for pair in pairs
+    ]
+    return fmean(one == other for one, other in named)
+
+
+def _difference(pairs: Sequence["Pair"]) -> dict[str, float | int | None]:
+    if not pairs:
+        return {"num_labelled": 0, "difference": None, "low": None, "high": None}
+    shadow = [Prediction(p.id, p.id, p.gold or "", p.shadow) for p in pairs]
+    champion = [Prediction(p.id, p.id, p.gold or "", p.champion) for p in pairs]
+    found = scoring.paired_bootstrap(shadow, champion)
+    kept = {name: found[name] for name in ("difference", "low", "high")}
+    return {"num_labelled": len(pairs), **kept}

@@ -1,0 +1,87 @@
+"""The prediction log → Parquet on the storage path, for notebooks, warehouses and safe keeping.
+
+In: a `PredictionLog`. Out: `predictions.parquet` and `labels.parquet` in a folder or at an fsspec
+URL, in order of arrival. Decided here: each file is written aside and moved, so a reader never sees
+half of one; the same log gives the same rows; a running endpoint writes them again when something
+has arrived, and at its end.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from deepicd.errors import ConfigError, MonitoringError
+
+if TYPE_CHECKING:
+    from deepicd.monitoring.prediction_log import PredictionLog
+
+TABLES = ("predictions", "labels")
+FOLDER = "parquet"
+"""Beside the log, unless told otherwise."""
+PERIOD_S = 60.0
+_REST = 9
+"""Pause after an export, in times of what it took."""
+
+
+def export(log: "PredictionLog", place: Path | str) -> dict[str, int]:
+    """Write both tables; returns the number of rows of each.
+
+    Raises:
+        ConfigError: no such file system, or its package is missing.
+        MonitoringError: the log cannot be read, or the place cannot be written.
+    """
+    import fsspec
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        store, folder = fsspec.core.url_to_fs(str(place))
+    except (ValueError, ImportError) as error:
+        raise ConfigError(
+            f"cannot write to {place}: {error}. Name a folder, or an object store whose fsspec "
+            "package is installed."
+        ) from error
+    counts = {}
+    for name, (columns, rows) in log.tables(TABLES).items():
+        table = pa.table({column: [row[i] for row in rows] for i, column in enumerate(columns)})
+        target = f"{folder}/{name}.parquet"
+        aside = f"{folder}/.{name}.parquet"
+        try:
+            store.makedirs(folder, exist_ok=True)
+            with store.open(aside, "wb") as file:
+                pq.write_table(table, file)
+            store.mv(aside, target)
+        except OSError as error:
+            raise MonitoringError(
+                f"{target} cannot be written: {type(error).__name__}. Check space and rights there."
+            ) from error
+        counts[name] = len(rows)
+    return counts
+
+
+def keep_exported(
+    log: "PredictionLog",
+    place: Path | str,
+    *,
+    stopped: threading.Event,
+    report: Callable[[str], None],
+) -> None:
+    """Export whenever something has arrived, and once more when `stopped` is set; what fails is
+    reported once, and tried again.
+    """
+    seen: dict[str, int] = {}
+    complaint, pause_s, is_over = "", PERIOD_S, False
+    while not is_over:
+        is_over = stopped.wait(pause_s)
+        begun = time.monotonic()
+        try:
+            if log.file.is_file() and (counts := log.counts()) != seen:
+                export(log, place)
+                seen, complaint = counts, ""
+        except (ConfigError, MonitoringError) as error:
+            if str(error) != complaint:
+                report(f"predictions are not being written as Parquet: {error}")
+            complaint = str(error)
+        pause_s = max(PERIOD_S, _REST * (time.monotonic() - begun))

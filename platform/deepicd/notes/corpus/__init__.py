@@ -1,0 +1,1 @@
+"""The embedded corpus: authored admissions, written as MIMIC-IV tables."""

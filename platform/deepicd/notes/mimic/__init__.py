@@ -1,0 +1,1 @@
+"""MIMIC-IV tables → admission notes: tables, sections, and the streaming reader."""

@@ -1,0 +1,118 @@
+"""From a sweep's winner to a watched endpoint: gate, registry, serving, late labels."""
+
+from typing import Any
+
+from deepicd.pipeline.run import Run
+from deepicd.pipeline.stages import Scored, lineage_of, model_folder
+from deepicd.provenance import code_commit
+from deepicd.records import Decision, Trial
+
+NUM_QUERIES = 24
+"""Test notes sent to the endpoint."""
+
+
+def promote(run: Run, best: Trial, *, sft: Scored, candidate: Scored) -> tuple[Decision, str]:
+    """The SFT start becomes champion; the winner challenges it on the split that no trial saw.
+
+    Returns the decision about the winner and the name of the version that is champion now.
+    """
+    from deepicd.promotion.promote import promote_candidate
+    from deepicd.promotion.registry import CHAMPION, Registry
+
+    registry, experiment = Registry(run.paths.registry), run.experiment
+    lineage = {"experiment": experiment.name, "seed": experiment.seed, "code": code_commit()}
+    with run.stage("promotion", "the winner against the SFT start, paired on the promotion split"):
+        start = registry.register(
+            run.paths.sft,
+            lineage=lineage | {"stage": "sft"},
+            scores=sft.test,
+            calibration=sft.calibration,
+        )
+        registry.promote(start.name, reason="the SFT start: nothing else can serve yet")
+        winner = registry.register(
+            model_folder(best),
+            lineage=lineage | lineage_of(best),
+            scores=candidate.test,
+            calibration=candidate.calibration,
+        )
+        decision = promote_candidate(
+            registry,
+            winner.name,
+            examinations={start.name: sft.promotion, winner.name: candidate.promotion},
+            config=experiment.promotion,
+            seed=experiment.seed,
+        )
+        champion = registry.aliases()[CHAMPION]
+        say_decision(run, decision, champion)
+    return decision, champion
+
+
+def say_decision(run: Run, decision: Decision, champion: str) -> None:
+    """What the gate decided, and why."""
+    verdict = "is champion now" if decision.accepted else "stays champion; nothing changed"
+    run.detail(f"{champion} {verdict}:")
+    for reason in decision.reasons:
+        run.detail(f"  {reason}")
+
+
+def start_endpoint(run: Run, version: str) -> Any:
+    """Champion behind the endpoint."""
+    from deepicd.promotion.registry import Registry
+    from deepicd.serving import endpoint
+    from deepicd.serving.settings import LogSettings, ServedModel, ServingSettings
+
+    log = LogSettings(
+        factory="deepicd.monitoring.prediction_log:PredictionLog",
+        arguments={"path": str(run.paths.monitor)},
+    )
+    with run.stage("serving", f"{version} on Ray Serve with vLLM"):
+        path = Registry(run.paths.registry).verify(version).path
+        settings = ServingSettings.of_experiment(run.experiment, log=log)
+        started = endpoint.start(ServedModel(path=path, version=version), settings)
+        run.detail(f"{started.url} answers")
+    return started
+
+
+def query_and_label(run: Run, url: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Ask the typed route, and once the OpenAI route by the official client; then send the labels.
+
+    Returns the first typed reply, and the window that monitoring computed.
+    """
+    import httpx
+
+    from deepicd.notes.build import read_split
+    from deepicd.serving.client import Client, read_token
+
+    token = read_token()
+    headers = {"authorization": f"Bearer {token}"} if token else {}
+    with run.stage("monitoring", f"{NUM_QUERIES} test notes asked, their labels sent late"):
+        notes = read_split(run.paths.split("test"))[:NUM_QUERIES]
+        client = Client(url, token=token)
+        replies = [client.diagnose(note.text) for note in notes]
+        pieces = stream_with_openai(url, notes[0].text, token=token)
+        run.detail(f"the openai client streamed {pieces} pieces")
+        with httpx.Client(base_url=url, headers=headers, trust_env=False, timeout=60) as http:
+            for note, reply in zip(notes, replies, strict=True):
+                label = {"prediction_id": reply["prediction_id"], "code": note.code}
+                http.post("/v1/labels", json=label).raise_for_status()
+            window = http.get("/v1/monitor").raise_for_status().json()["windows"][-1]
+        low, high = window["low"], window["high"]
+        score = f"{window['hierarchical_f1']:.3f} [{low:.3f}, {high:.3f}]"
+        run.detail(f"hierarchical F1 {score} over {window['num_labelled']} labels")
+    return replies[0], {**window, "labelled": window["num_labelled"]}
+
+
+def stream_with_openai(url: str, note: str, *, token: str | None) -> int:
+    """Number of pieces that the official client receives for one note."""
+    import openai
+
+    from deepicd.prompts import render_messages
+
+    client = openai.OpenAI(base_url=f"{url}/v1", api_key=token or "none")
+    turns: Any = render_messages(note)
+    model = client.models.list().data[0].id
+    stream = client.chat.completions.create(
+        model=model, messages=turns, max_tokens=64, temperature=0, stream=True
+    )
+    contents = (chunk.choices[0].delta.content for chunk in stream if chunk.choices)
+    return sum(1 for content in contents if content)

@@ -1,0 +1,253 @@
+"""A registry in an object store, by fsspec: several machines promote into it and serve from it.
+
+    URL/history/00000001.json                       an event, chained by hash as in a folder
+    URL/versions/v0001-MANIFEST/model.safetensors   a version; MANIFEST: its hash's beginning
+
+In: an fsspec URL (`s3://…`, `gs://…`, `memory://…`). Out: a `Registry`. Decided here: the registry
+works on a mirror in a local folder, which takes in the store's events before each look. An event is
+one object that is created only if nobody was faster with that number (the store's conditional
+write, then read back): the one moment at which anything changes; whoever was slower looks again and
+decides anew. A version's files are in the store before the event that names it, so a promoter that
+is killed leaves files that nothing points to, and no mixture. Versions come into the mirror when
+they are needed and are hashed there; what the mirror spoilt is fetched anew.
+"""
+
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+from uuid import uuid4
+
+from deepicd import checkpoints
+from deepicd.errors import CheckpointError, ConfigError, PromotionError
+from deepicd.promotion import event_log
+from deepicd.promotion.event_log import Event
+from deepicd.promotion.registry import ANY, CARD, Registry, Version, digest
+from deepicd.records import Calibration, Decision
+
+CACHE_VARIABLE = "DEEPICD_CACHE"
+"""Folder of the mirrors; ~/.cache/deepicd without it."""
+MAX_ATTEMPTS = 20
+
+T = TypeVar("T")
+
+
+class OvertakenError(PromotionError):
+    """Somebody else's event came first."""
+
+
+class RemoteRegistry(Registry):
+    """A registry at an fsspec URL. Safe to use from several machines at once."""
+
+    def __init__(self, url: str, *, cache: Path | None = None) -> None:
+        """Nothing is read yet.
+
+        Raises:
+            ConfigError: no such file system, its package is missing, or it is a local one.
+        """
+        self.url = url.rstrip("/")
+        self._store, self._place = _open_store(self.url)
+        folder = cache or Path(os.environ.get(CACHE_VARIABLE) or Path.home() / ".cache" / "deepicd")
+        super().__init__(folder / f"registry-{hashlib.sha256(self.url.encode()).hexdigest()[:16]}")
+
+    def events(self) -> tuple[Event, ...]:
+        """The audit log, oldest first, as the store has it now."""
+        self._pull()
+        return super().events()
+
+    def get(self, name: str) -> Version:
+        """See `Registry.get`; the folder holds manifest and card, and after `verify` everything."""
+        version = super().get(name)
+        self._fetch(version.name, [CARD])
+        return version
+
+    def verify(self, name: str) -> Version:
+        """See `Registry.verify`; what is missing in the mirror is fetched first."""
+        found = super().get(name)
+        try:
+            return self._fetch_and_verify(found)
+        except CheckpointError:
+            shutil.rmtree(found.path, ignore_errors=True)
+            return self._fetch_and_verify(super().get(found.name))
+
+    def _fetch_and_verify(self, version: Version) -> Version:
+        self._fetch(version.name, checkpoints.read_manifest(version.path)["files"])
+        return super().verify(version.name)
+
+    def register(
+        self,
+        model: Path,
+        *,
+        lineage: Mapping[str, Any],
+        scores: Mapping[str, float] | None = None,
+        calibration: Calibration | None = None,
+    ) -> Version:
+        """See `Registry.register`."""
+        given: dict[str, Any] = {"lineage": lineage, "scores": scores, "calibration": calibration}
+        return self._until_first(lambda: super(RemoteRegistry, self).register(model, **given))
+
+    def challenge(
+        self, name: str, *, reason: str, percent: float = 0.0, is_shadow: bool = False
+    ) -> Event:
+        """See `Registry.challenge`."""
+        given: dict[str, Any] = {"reason": reason, "percent": percent, "is_shadow": is_shadow}
+        return self._until_first(lambda: super(RemoteRegistry, self).challenge(name, **given))
+
+    def withdraw(self, *, reason: str) -> Event:
+        """See `Registry.withdraw`."""
+        return self._until_first(lambda: super(RemoteRegistry, self).withdraw(reason=reason))
+
+    def record_decision(self, name: str, champion: str | None, decision: Decision) -> Event:
+        """See `Registry.record_decision`."""
+        base = super().record_decision
+        return self._until_first(lambda: base(name, champion, decision))
+
+    def promote(self, name: str, *, reason: str, expected: str | None = ANY) -> Event:
+        """See `Registry.promote`."""
+        base = super().promote
+        return self._until_first(lambda: base(name, reason=reason, expected=expected))
+
+    def rollback(self, *, reason: str) -> Event:
+        """See `Registry.rollback`."""
+        return self._until_first(lambda: super(RemoteRegistry, self).rollback(reason=reason))
+
+    def _until_first(self, work: Callable[[], T]) -> T:
+        """Do it; where somebody else's event came first, look again and do it anew."""
+        for _ in range(MAX_ATTEMPTS):
+            try:
+                return work()
+            except OvertakenError:
+                continue
+        raise PromotionError(
+            f"{self.url} changes all the time; gave up after {MAX_ATTEMPTS} attempts. Try again."
+        )
+
+    def _append(self, kind: str, version: str, details: Mapping[str, Any]) -> Event:
+        if kind == event_log.REGISTERED:
+            self._upload(version, details["manifest"])
+        event, line = event_log.next_event(
+            event_log.read_lines(self._history), kind, version=version, details=details
+        )
+        try:
+            self._create(f"{self._place}/history/{event.number:08d}.json", line.encode())
+        except OvertakenError:
+            if kind == event_log.REGISTERED:  # the name may be somebody else's now
+                shutil.rmtree(self._versions / version, ignore_errors=True)
+            raise
+        self._pull()
+        return event
+
+    def _create(self, place: str, content: bytes) -> None:
+        try:
+            self._ask("pipe_file", place, content, mode="create")
+        except FileExistsError:
+            raise OvertakenError(f"{place} exists already.") from None
+        if self._ask("cat_file", place) != content:
+            raise OvertakenError(f"{place} is somebody else's.")
+
+    def _pull(self) -> None:
+        """Take in the events that the mirror has not seen. Only whole lines are ever written."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        lines = event_log.read_lines(self._history)
+        before = len(lines)
+        while True:
+            place = f"{self._place}/history/{len(lines) + 1:08d}.json"
+            try:
+                lines.append(self._ask("cat_file", place).decode())
+            except FileNotFoundError:
+                break
+        if len(lines) > before:
+            checkpoints.write_atomically(self._history, "".join(f"{line}\n" for line in lines))
+
+    def _claim(self, folder: Path, name: str) -> None:
+        if name in self._manifests():
+            raise OvertakenError(f"{name} is somebody else's.")
+        super()._claim(folder, name)
+
+    def _describe(self, name: str) -> Version:
+        known = self._versions / name / checkpoints.MANIFEST
+        if known.is_file() and digest(known) != self._manifests()[name]:
+            shutil.rmtree(known.parent)  # left by a registration that was killed
+        self._fetch(name, [checkpoints.MANIFEST])
+        return super()._describe(name)
+
+    def _upload(self, name: str, manifest: str) -> None:
+        folder = self._versions / name
+        for file in (*checkpoints.read_manifest(folder)["files"], checkpoints.MANIFEST):
+            self._ask("put_file", str(folder / file), f"{self._stored(name, manifest)}/{file}")
+
+    def _fetch(self, name: str, files: Any) -> None:
+        """Bring files of a version into the mirror, each whole or not at all."""
+        folder = self._versions / name
+        place = self._stored(name, self._manifests()[name])
+        for file in files:
+            target = folder / file
+            if ".." in Path(file).parts or Path(file).is_absolute():
+                raise CheckpointError(f"{place} names a file outside of itself. It is not taken.")
+            if target.is_file():
+                continue
+            target.parent.mkdir(parents=True, exist_ok=True)
+            aside = target.with_name(f"{target.name}.{uuid4().hex[:8]}")
+            try:
+                self._ask("get_file", f"{place}/{file}", str(aside))
+            except FileNotFoundError:
+                raise CheckpointError(
+                    f"{place}/{file} is gone from {self.url}. Restore it, or promote another "
+                    "version."
+                ) from None
+            aside.replace(target)
+
+    def _ask(self, work: str, *given: Any, **options: Any) -> Any:
+        """Call the store; what is wrong with the way to it is said in our terms."""
+        try:
+            return getattr(self._store, work)(*given, **options)
+        except (FileNotFoundError, FileExistsError):
+            raise
+        except Exception as error:  # each file system has classes of its own
+            raise PromotionError(
+                f"{self.url} cannot be used: {type(error).__name__} while asking for {work}. Check "
+                "the network and the credentials of this machine."
+            ) from error
+
+    def _manifests(self) -> Mapping[str, str]:
+        """As the mirror has them: the store was looked at before."""
+        return event_log.fold(super().events()).manifests
+
+    def _stored(self, name: str, manifest: str) -> str:
+        return f"{self._place}/versions/{name}-{manifest[:12]}"
+
+
+def open_registry(place: Path | str) -> Registry:
+    """The registry in a folder, or at an fsspec URL.
+
+    Raises:
+        ConfigError: see `RemoteRegistry`.
+    """
+    return RemoteRegistry(str(place)) if is_url(place) else Registry(place)
+
+
+def is_url(place: Path | str) -> bool:
+    """Whether this names a place by fsspec, and not a folder."""
+    return "://" in str(place)
+
+
+def _open_store(url: str) -> tuple[Any, str]:
+    import fsspec
+
+    try:
+        store, place = fsspec.core.url_to_fs(url)
+    except (ValueError, ImportError) as error:
+        raise ConfigError(
+            f"no registry can be at {url}: {error}. Name a folder, or an object store whose fsspec "
+            "package is installed (s3fs for s3://, gcsfs for gs://)."
+        ) from error
+    if "file" in _protocols(store):
+        raise ConfigError(f"{url} is a folder of this machine; name it without {url[:7]}.")
+    return store, place.rstrip("/")
+
+
+def _protocols(store: Any) -> tuple[str, ...]:
+    named = store.protocol
+    return (named,) if isinstance(named, str) else tuple(named)

@@ -1,0 +1,98 @@
+"""What each trial reached of everything that a sweep can pursue, and whom no other trial beats.
+
+In: trials with their objectives, and the fronts that `sweeps.front` found: of all objectives
+together, and of the first one with each other one. Out: the report's section.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from deepicd.config import MINIMISED
+from deepicd.records import Trial
+from deepicd.report.html import GREY, PALETTE, Figure, Section, Table, label, new_plot
+
+Fronts = Mapping[tuple[str, ...], Collection[str]]
+"""Names of objectives → ids of the trials on their front; all of them first, then the pairs."""
+_UNITS = {"response_length": "mean tokens", "gpu_hours": "until the best validation"}
+_ON, _OFF = "on the front", "beaten by another trial"
+
+
+def front_section(trials: Sequence[Trial], fronts: Fronts) -> Section:
+    """Which trials no other one beats."""
+    if not fronts:
+        return Section("Objectives", text=["No trial has a score yet."])
+    names = next(iter(fronts))
+    front = fronts[names]
+    whole = [trial for trial in trials if all(name in trial.objectives for name in names)]
+    aims = ", ".join(f"{label(name)} ({aim(name)})" for name in names)
+    text = (
+        f"{len(front)} of {len(whole)} trials are beaten by no other trial in all of: {aims}. "
+        "Differences within the noise of a score count here like any others."
+    )
+    rows = [
+        {"trial": trial.id, **{label(name): trial.objectives[name] for name in names}}
+        for trial in whole
+        if trial.id in front
+    ]
+    figures = [draw_front(whole, fronts)] if len(names) > 1 else []
+    return Section(
+        "Objectives", [text], tables=[Table("Trials on the front", rows)], figures=figures
+    )
+
+
+def aim(name: str) -> str:
+    """Which way an objective is pursued."""
+    return "less is better" if name in MINIMISED else "more is better"
+
+
+def draw_front(trials: Sequence[Trial], fronts: Fronts) -> Figure:
+    """The first objective over each other one."""
+    names = next(iter(fronts))
+    pairs = [(names[0], other) for other in names[1:]]
+    num_rows = (len(pairs) + 1) // 2
+    plot = make_subplots(num_rows, 2, horizontal_spacing=0.14, vertical_spacing=0.35 / num_rows)
+    legend = {"orientation": "h", "y": 1.04, "yanchor": "bottom"}
+    look = new_plot(height=330 * num_rows, legend=legend)
+    plot.update_layout(look.layout)
+    for number, pair in enumerate(pairs):
+        place = {"row": number // 2 + 1, "col": number % 2 + 1}
+        for trace in panel(trials, pair, fronts=fronts):
+            plot.add_trace(trace.update(showlegend=bool(trace.name) and number == 0), **place)
+        unit = f"{_UNITS[pair[1]]}; " if pair[1] in _UNITS else ""
+        plot.update_xaxes(title=f"{label(pair[1])} ({unit}{aim(pair[1])})", **place)
+        plot.update_yaxes(title=label(pair[0]), **place)
+    return Figure(
+        "Pareto front",
+        f"{label(names[0])} over every other objective. Diamonds are on the front of all "
+        "objectives together; the line joins the best of each panel's two.",
+        plot,
+    )
+
+
+def panel(trials: Sequence[Trial], pair: tuple[str, ...], *, fronts: Fronts) -> list[go.Scatter]:
+    """Points of two objectives, and the line through their own front."""
+    first, other = pair
+    front = next(iter(fronts.values()))
+    traces = []
+    for name, symbol, colour in ((_OFF, "circle-open", GREY), (_ON, "diamond", PALETTE[0])):
+        shown = [trial for trial in trials if (trial.id in front) == (name == _ON)]
+        traces.append(
+            go.Scatter(
+                name=name,
+                x=[trial.objectives[other] for trial in shown],
+                y=[trial.objectives[first] for trial in shown],
+                text=[trial.id for trial in shown],
+                mode="markers",
+                marker={"symbol": symbol, "size": 11, "color": colour},
+            )
+        )
+    best = sorted(
+        (trial.objectives[other], trial.objectives[first])
+        for trial in trials
+        if trial.id in fronts[pair]
+    )
+    line = {"shape": "hv" if other in MINIMISED else "vh", "color": PALETTE[1], "width": 1.5}
+    xs, ys = [x for x, _ in best], [y for _, y in best]
+    return [*traces, go.Scatter(x=xs, y=ys, mode="lines", line=line, hoverinfo="skip")]

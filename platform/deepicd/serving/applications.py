@@ -1,0 +1,139 @@
+"""The applications that Ray Serve runs for the endpoint, and how they are started.
+
+In: `ServedModel`s, `ServingSettings`, and who answers. Out: applications, run until they are
+healthy. Decided here: every version is an application of its own, named after it; code versions are
+held constant, so that another `user_config` reconfigures a replica and does not restart it.
+"""
+
+import os
+import re
+from typing import Any
+from uuid import uuid4
+
+from deepicd.errors import ConfigError, ServingError
+from deepicd.serving.ingress.middleware import ADMIN, LABEL, QUERY, hash_token
+from deepicd.serving.routing import Targets
+from deepicd.serving.settings import ServedModel, ServingSettings
+
+TOKEN_VARIABLE = "DEEPICD_TOKEN"
+TOKEN_VARIABLES = {
+    TOKEN_VARIABLE: ADMIN,
+    "DEEPICD_QUERY_TOKEN": QUERY,
+    "DEEPICD_LABEL_TOKEN": LABEL,
+}
+"""Environment variable → scope of the token that it holds."""
+_HELD: dict[str, Any] = {"version": "1", "_internal": True}
+"""Serve keeps `version` to itself; with a new one a changed `user_config` restarts the replica."""
+
+
+def read_tokens(settings: ServingSettings) -> dict[str, str]:
+    """Hash → scope of the tokens that clients may send; empty when none is asked for.
+
+    Raises:
+        ConfigError: no token may do everything, where the interface is not loopback or a token of
+            a narrower scope is set; or two scopes share one.
+    """
+    given = {scope: os.environ.get(name, "").strip() for name, scope in TOKEN_VARIABLES.items()}
+    tokens = {hash_token(token): scope for scope, token in given.items() if token}
+    if len(tokens) < sum(map(bool, given.values())):
+        raise ConfigError(f"two of {', '.join(TOKEN_VARIABLES)} hold one token; give each its own.")
+    if not given[ADMIN] and (tokens or not settings.is_loopback):
+        place = "a token is set" if tokens else f"{settings.host} can be reached from elsewhere"
+        raise ConfigError(
+            f"{place}, and {TOKEN_VARIABLE} is not set. Set it to a long random value, or serve on "
+            "127.0.0.1 without tokens."
+        )
+    return tokens
+
+
+def engine_app(model: ServedModel, settings: ServingSettings, **options: Any) -> Any:
+    """Serve application of one version; `options` are Serve's own."""
+    from deepicd.serving.deployments import EngineDeployment
+
+    engine = settings.engine
+    model = model.model_copy(update={"path": model.path.resolve()})
+    deployment = EngineDeployment.options(  # type: ignore[attr-defined]
+        num_replicas=engine.num_replicas,
+        ray_actor_options={"num_cpus": engine.num_cpus, "num_gpus": engine.num_gpus},
+        user_config=model.model_dump(mode="json"),
+        **options,
+    )
+    return deployment.bind(settings.model_dump(mode="json"))
+
+
+def gateway_app(settings: ServingSettings, **options: Any) -> Any:
+    """Serve application of the front; `options` are Serve's own.
+
+    Raises:
+        ConfigError: another interface than loopback without a token.
+    """
+    from deepicd.serving.deployments import GatewayDeployment
+
+    deployment = GatewayDeployment.options(  # type: ignore[attr-defined]
+        ray_actor_options={"num_cpus": 0}, **options
+    )
+    return deployment.bind(settings.model_dump(mode="json"), read_tokens(settings))
+
+
+def engine_target(model: ServedModel, settings: ServingSettings, app_name: str) -> Any:
+    """What `run_apps` takes of one version."""
+    from ray import serve
+
+    app = engine_app(model, settings, **_HELD)
+    return serve.RunTarget(app, name=app_name, route_prefix=None)
+
+
+def gateway_target(settings: ServingSettings, targets: Targets) -> Any:
+    """What `run_apps` takes of the front, pointed at who answers."""
+    from ray import serve
+
+    from deepicd.serving.deployments import GATEWAY_APP
+
+    app = gateway_app(settings, user_config=targets.model_dump(mode="json"), **_HELD)
+    return serve.RunTarget(app, name=GATEWAY_APP, route_prefix="/")
+
+
+def run_apps(targets: list[Any], engine_app: str) -> None:
+    """Deploy applications; returns when they are healthy.
+
+    Raises:
+        ServingError: one could not be started; says why, where it is the one named.
+    """
+    from ray import serve
+
+    try:
+        serve.run_many(targets)
+    except (RuntimeError, TimeoutError) as error:
+        message = _failure_of(engine_app) or str(error)
+        raise ServingError(
+            f"version could not be started: {message.rstrip('.')}. The version before, if any, "
+            "goes on answering."
+        ) from error
+
+
+def delete_app(app_name: str) -> None:
+    """Drain an application and end it, if it is there."""
+    from ray import serve
+
+    if app_name in serve.status().applications:
+        serve.delete(app_name)
+
+
+def _failure_of(app_name: str) -> str | None:
+    from ray import serve
+
+    app = serve.status().applications.get(app_name)
+    if app is None:
+        return None
+    messages = [app.message, *(d.message for d in app.deployments.values())]
+    lines = [line.strip() for message in messages for line in message.splitlines()]
+    own = [line for line in lines if line.startswith("deepicd.errors.")]
+    return own[-1].partition(": ")[2] if own else None
+
+
+def engine_app_name(model: ServedModel) -> str:
+    """A new name for an application of that version."""
+    from deepicd.serving.deployments import ENGINE_APP_PREFIX
+
+    name = re.sub(r"[^A-Za-z0-9_-]+", "-", model.version)
+    return f"{ENGINE_APP_PREFIX}{name}-{uuid4().hex[:6]}"

@@ -1,0 +1,1 @@
+"""The replica that holds vLLM: its engine, its completions, the versions it may load."""

@@ -1,0 +1,345 @@
+"""One version of the model inside this process: vLLM's asynchronous engine and its OpenAI server.
+
+In: a `ServedModel` and `ServingSettings`. Out: `VllmEngine`, which answers notes (`generate`) and
+forwards OpenAI requests to vLLM's own FastAPI application (`forward`), so that streaming, sampling
+parameters and error shapes are vLLM's and not a copy of them.
+
+Decided here:
+- Prompts of notes are token ids made by `prompts.PromptEncoder` with the tokeniser of the model's
+  folder, over-long notes cut by the rule of training. vLLM never tokenises a note of the typed
+  route.
+- `ray.serve.llm` is not used: it fits one vLLM release only (another one than verl's GPU set has)
+  and costs every process its imports. vLLM's `build_app`/`init_app_state` exist in both sets.
+- Nothing of a prompt is logged: request logging is off, and the handler of malformed bodies, which
+  would repeat the body in its message, is replaced.
+"""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+from deepicd.errors import ServingError
+from deepicd.promotion.calibration_file import read_calibration
+from deepicd.promotion.registry import CARD
+from deepicd.prompts import CHAT_TEMPLATE, PromptEncoder
+from deepicd.records import Calibration, Limits
+from deepicd.serving.engine.completions import Answers
+from deepicd.serving.engine.rwlock import Turnstile
+from deepicd.serving.engine.version_checks import (
+    check_model,
+    check_same_shape,
+    check_weights,
+    max_model_len,
+    max_prompt_tokens,
+)
+from deepicd.serving.errors import explain_validation, openai_error
+from deepicd.serving.protocol import VERSION_HEADER, Generation, Head, TooLong
+from deepicd.serving.settings import EngineSettings, ServedModel, ServingSettings
+
+MODEL_ALIAS = "deepicd"
+"""Model name that always means the version that answers, whatever its name."""
+PROBE = "CHIEF COMPLAINT: chest pain"
+"""Note of the first answer, by which a version shows that it can."""
+MIN_BATCHED_TOKENS = 2048
+"""Prompt tokens that the CPU engine takes in one step, at least."""
+
+
+class VllmEngine:
+    """vLLM with one model. Make it with `await VllmEngine.start(...)`."""
+
+    def __init__(
+        self, client: Any, app: Any, *, model: ServedModel, settings: ServingSettings
+    ) -> None:
+        self._client = client
+        self._app = app
+        self._settings = settings
+        self._turnstile = Turnstile()
+        self._read(model)
+        longest = max_prompt_tokens(model, settings)
+        limits = Limits(longest, settings.max_response_tokens, settings.overlong)
+        self._encoder = PromptEncoder.of_model(model.path, limits)
+        self._answers = Answers(client, model.path, settings)
+
+    def _read(self, model: ServedModel) -> None:
+        """What comes with the weights."""
+        self.version = model.version
+        self._path = model.path
+        self._calibration = read_calibration(model.path)
+
+    @classmethod
+    async def start(cls, model: ServedModel, settings: ServingSettings) -> "VllmEngine":
+        """Load the model, build vLLM's application, and see that it answers.
+
+        Raises:
+            MissingError: the folder holds no model.
+            ConfigError: the model's context is too short for the settings.
+            CheckpointError: its calibration is broken.
+            ServingError: vLLM could not load it, or its first answer is no number or takes too
+                long.
+        """
+        check_model(model)
+        arguments = engine_arguments(model, settings)
+        set_environment(settings.engine)
+        try:
+            client, app = await _start_vllm(arguments)
+        except (RuntimeError, ValueError, OSError) as error:
+            raise ServingError(
+                f"vLLM could not load version {model.version} from {model.path}: {error}. The "
+                "engine's own log in Ray's session folder has the details."
+            ) from error
+        engine = cls(client, app, model=model, settings=settings)
+        try:
+            await engine.probe()
+        except BaseException:
+            engine.stop()
+            raise
+        return engine
+
+    async def probe(self) -> None:
+        """See that the model answers: with numbers, and in time.
+
+        Raises:
+            ServingError: it does not.
+        """
+        (prompt,) = self._encoder.encode([PROBE])
+        patience_s = self._settings.probe_timeout_s
+        try:
+            is_sound = await asyncio.wait_for(
+                self._answers.is_sound(prompt.token_ids or [0]), patience_s
+            )
+        except TimeoutError:
+            raise ServingError(
+                f"version {self.version} gave no answer to a short note within {patience_s:g} s. "
+                "Raise probe_timeout_s, or give it a faster machine."
+            ) from None
+        if not is_sound:
+            raise ServingError(
+                f"version {self.version} computes no numbers: its first answer has NaN among its "
+                "probabilities. Train it again."
+            )
+
+    async def swap(self, model: ServedModel) -> None:
+        """Put another version's weights in the place of these; requests under way end before, and
+        those that come meanwhile wait. After a failure the weights before answer again.
+
+        Raises:
+            ServingError: the two are not of one shape, the weights are not those of the version's
+                manifest, it does not answer, or requests did not end.
+        """
+        check_model(model)
+        check_same_shape(self._path, model.path)
+        former = ServedModel(path=self._path, version=self.version)
+        async with self._turnstile.closed(self._settings.start_timeout_s):
+            try:
+                await self._load(model)
+                await self.probe()
+            except Exception as error:
+                await self._load(former)
+                raise ServingError(f"version {model.version} was not swapped in: {error}") from None
+        _rename_model(self._app, former.version, model.version)
+
+    async def _load(self, model: ServedModel) -> None:
+        (read, *_) = await self._client.collective_rpc("swap_weights", args=(str(model.path),))
+        await self._client.reset_prefix_cache()
+        check_weights(model.path, read)
+        self._read(model)
+
+    async def generate(
+        self, note: str, num_samples: int, *, is_constrained: bool = False
+    ) -> Generation | TooLong:
+        """Answer one note greedily and by sampling; both draw on one cached prompt."""
+        (prompt,) = self._encoder.encode([note])
+        ids = prompt.token_ids
+        if ids is None:
+            return TooLong(prompt.num_tokens, self._encoder.max_tokens)
+        complete = self._answers.complete_constrained if is_constrained else self._answers.complete
+        async with self._turnstile.passing():
+            greedy, sampled = await asyncio.gather(
+                complete(ids, num_samples=1, temperature=0.0),
+                complete(ids, num_samples=num_samples, temperature=self._settings.temperature),
+            )
+            version, calibration = self.version, self._calibration_of(num_samples)
+        return Generation(
+            version=version,
+            text=greedy[0].text,
+            samples=tuple(answer.text for answer in sampled),
+            prompt_token_ids=tuple(ids),
+            num_completion_tokens=sum(answer.num_tokens for answer in [*greedy, *sampled]),
+            is_truncated=greedy[0].is_truncated,
+            is_note_cut=prompt.is_cut,
+            calibration=None if is_constrained else calibration,
+        )
+
+    def _calibration_of(self, num_samples: int) -> Calibration | None:
+        """The version's own, where it was measured on answers drawn as these were."""
+        found = self._calibration
+        drawn = (num_samples, self._settings.temperature)
+        is_same = found is not None and (found.num_samples, found.temperature) == drawn
+        return found if is_same else None
+
+    async def forward(self, method: str, path: str, body: bytes) -> AsyncIterator[Head | bytes]:
+        """Reply of vLLM's OpenAI server; closing the iterator cancels the generation."""
+        scope = {
+            "type": "http",
+            "asgi": {"version": "3.0"},
+            "http_version": "1.1",
+            "method": method,
+            "scheme": "http",
+            "path": path,
+            "raw_path": path.encode(),
+            "root_path": "",
+            "query_string": b"",
+            "headers": [(b"content-type", b"application/json"), (b"host", b"engine")],
+            "client": ("127.0.0.1", 0),
+            "server": ("engine", 80),
+        }
+        async with self._turnstile.passing():
+            version = (VERSION_HEADER, self.version)
+            async for piece in call_asgi(self._app, scope, body):
+                if isinstance(piece, Head):
+                    yield Head(piece.status, (*piece.headers, version))
+                else:
+                    yield piece
+
+    async def card(self) -> str | None:
+        """See `protocols.Engine`."""
+        file = self._path / CARD
+        return file.read_text(encoding="utf-8") if file.is_file() else None
+
+    async def check_health(self) -> None:
+        """Raise when the engine's process is gone."""
+        await self._client.check_health()
+
+    def stop(self) -> None:
+        """End the engine's process at once; Serve has drained it before."""
+        self._client.shutdown(timeout=0.0)
+
+
+async def call_asgi(app: Any, scope: Mapping[str, Any], body: bytes) -> AsyncIterator[Head | bytes]:
+    """Run one request through an ASGI application in this process and yield its reply piecewise."""
+    messages: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
+    is_body_sent = False
+
+    async def receive() -> dict[str, Any]:
+        nonlocal is_body_sent
+        if is_body_sent:
+            await asyncio.Event().wait()  # a disconnect is told by cancelling the task
+        is_body_sent = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def run() -> None:
+        try:
+            await app(dict(scope), receive, messages.put)
+        finally:
+            messages.put_nowait(None)
+
+    task = asyncio.create_task(run())
+    try:
+        while (message := await messages.get()) is not None:
+            if message["type"] == "http.response.start":
+                headers = [
+                    (k.decode("latin-1"), v.decode("latin-1")) for k, v in message["headers"]
+                ]
+                yield Head(message["status"], tuple(headers))
+            elif message.get("body"):
+                yield message["body"]
+        await task
+    finally:
+        task.cancel()
+
+
+def _rename_model(app: Any, former: str, present: str) -> None:
+    """Tell vLLM's OpenAI server its model's new name."""
+    models = app.state.openai_serving_models
+    for path in models.base_model_paths:
+        if path.name == former:
+            path.name = present
+
+
+def engine_arguments(model: ServedModel, settings: ServingSettings) -> dict[str, Any]:
+    """Keyword arguments of vLLM's `AsyncEngineArgs`."""
+    engine = settings.engine
+    arguments: dict[str, Any] = {
+        "model": str(model.path),
+        "served_model_name": [model.version, MODEL_ALIAS],
+        "dtype": engine.dtype,
+        "enforce_eager": engine.enforce_eager,
+        "max_model_len": max_model_len(model, settings),
+        "max_num_seqs": engine.max_num_seqs,
+        "tensor_parallel_size": engine.tensor_parallel_size,
+        "seed": settings.seed,
+        "worker_extension_cls": "deepicd.inference.weight_reload.SwapExtension",
+        "enable_log_requests": False,
+        "disable_log_stats": False,
+    }
+    if engine.kv_cache_bytes is not None:
+        arguments["kv_cache_memory_bytes"] = engine.kv_cache_bytes
+    else:
+        arguments["gpu_memory_utilization"] = engine.gpu_memory_utilization
+    if engine.device == "cpu":
+        arguments |= {
+            "distributed_executor_backend": "uni",
+            # A seeded request whose prompt is cut in pieces kills vLLM's CPU engine ("CPU Generator
+            # does not use offset"), and any client may send a seed: never cut a prompt.
+            "enable_chunked_prefill": False,
+            "max_num_batched_tokens": max(MIN_BATCHED_TOKENS, max_model_len(model, settings)),
+        }
+    return arguments
+
+
+def set_environment(engine: EngineSettings) -> None:
+    """What vLLM reads from the environment; must come before its first import."""
+    os.environ.update(
+        HF_HUB_OFFLINE="1",
+        TRANSFORMERS_OFFLINE="1",
+        VLLM_NO_USAGE_STATS="1",
+        VLLM_DO_NOT_TRACK="1",
+        VLLM_LOGGING_LEVEL="WARNING",
+    )
+    if engine.device == "cpu":
+        os.environ.update(
+            VLLM_TARGET_DEVICE="cpu",
+            VLLM_ENABLE_V1_MULTIPROCESSING="0",  # lets the engine's process hold the worker too
+        )
+        os.environ.pop("VLLM_CPU_KVCACHE_SPACE", None)  # would outrank kv_cache_bytes
+
+
+async def _start_vllm(arguments: dict[str, Any]) -> tuple[Any, Any]:
+    from argparse import Namespace
+
+    from vllm.engine.arg_utils import AsyncEngineArgs
+    from vllm.entrypoints.openai.api_server import build_app, init_app_state
+    from vllm.v1.engine.async_llm import AsyncLLM
+
+    engine_args = AsyncEngineArgs(**arguments)
+    client = AsyncLLM.from_vllm_config(
+        engine_args.create_engine_config(), enable_log_requests=False
+    )
+    frontend_args = _frontend_args_class()(chat_template=CHAT_TEMPLATE)
+    args = Namespace(**(vars(frontend_args) | vars(engine_args)))
+    tasks = await client.get_supported_tasks()
+    app = build_app(args, supported_tasks=tasks, model_config=client.model_config)
+    await init_app_state(client, app.state, args, supported_tasks=tasks)
+    _hide_bodies(app)
+    return client, app
+
+
+def _frontend_args_class() -> Any:
+    try:
+        from vllm.entrypoints.launchers.cli_args import FrontendArgs  # since vLLM 0.27
+    except ImportError:
+        from vllm.entrypoints.openai.cli_args import FrontendArgs
+    return FrontendArgs
+
+
+def _hide_bodies(app: Any) -> None:
+    """Answer a malformed body with the rule it broke, and not with the body."""
+    from fastapi.exceptions import RequestValidationError
+    from fastapi.responses import JSONResponse
+
+    async def refuse(_: Any, error: Any) -> Any:
+        return JSONResponse(openai_error(400, explain_validation(error.errors())), 400)
+
+    app.exception_handler(RequestValidationError)(refuse)
+    app.middleware_stack = None  # built by vLLM already; Starlette builds it anew

@@ -1,0 +1,1 @@
+"""What a client meets: routes, limits, typed replies, the dashboard."""

@@ -1,0 +1,59 @@
+"""What the trial of a served version answered while it trained, for people who want to look.
+
+In: a registry inside a run's folder, a version, and the files that verl wrote where
+`training.keep_rollouts` was set. Out: some rollouts of the latest step, JSON-ready. Decided here:
+prompts are shown only where the endpoint was told so, because they hold the note; a version without
+a trial, or a trial that kept nothing, has none, and that is no error.
+"""
+
+import json
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from deepicd.answers import parse_answer
+from deepicd.paths import RunPaths, rollouts_folder, trial_folder
+from deepicd.promotion.remote_registry import is_url, open_registry
+
+NUM_ROLLOUTS = 16
+"""Rollouts that are shown."""
+
+
+def read_rollouts(registry: str | Path, version: str, *, has_prompts: bool) -> dict[str, Any]:
+    """`version`, `trial`, `step` and `rollouts`; trial and step are None where there are none.
+
+    Raises:
+        MissingError: no such version.
+        PromotionError: the registry cannot be read.
+    """
+    trial = open_registry(registry).get(version).lineage.get("trial")
+    found: dict[str, Any] = {"version": version, "trial": trial, "step": None, "rollouts": []}
+    if trial is None or is_url(registry):  # an object store has no run beside it
+        return found
+    run = RunPaths(Path(registry).parent)
+    folder = rollouts_folder(trial_folder(run.sweep, str(trial)))
+    steps = sorted(folder.glob("*.jsonl"), key=lambda file: int(file.stem))
+    if steps:
+        found["step"] = int(steps[-1].stem)
+        rows = islice(_rows(steps[-1]), NUM_ROLLOUTS)
+        found["rollouts"] = [_describe(row, has_prompts=has_prompts) for row in rows]
+    return found
+
+
+def _rows(file: Path) -> Iterator[dict[str, Any]]:
+    with file.open(encoding="utf-8") as lines:
+        for line in lines:
+            yield json.loads(line)
+
+
+def _describe(row: dict[str, Any], *, has_prompts: bool) -> dict[str, Any]:
+    answer = parse_answer(row["output"], is_prefilled=True)
+    shown = {
+        "gold": row["gts"],
+        "code": answer.code,
+        "reason": answer.reason,
+        "score": row["score"],
+        "response": row["output"],
+    }
+    return {**shown, "prompt": row["input"]} if has_prompts else shown

@@ -1,0 +1,316 @@
+"""Bodies of the typed routes, and how a model's answers become one reply.
+
+In: a `Generation`. Out: `Diagnosis`. Decided here: the greedy answer is the reply; confidence is
+self-consistency, the share of all answers (greedy and sampled) that name the same code, turned into
+a probability by the version's calibration where it has one for answers drawn in this way; `top_k`
+are the codes those answers name, most frequent first. A malformed or non-existent answer is a reply
+with `code` null and its reason, never an error.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field, model_validator
+
+from deepicd import codes, scoring
+from deepicd.answers import parse_answer
+from deepicd.records import Answer, Calibration
+from deepicd.serving.ingress.evidence import find_evidence
+from deepicd.serving.protocol import Generation
+
+NUM_TOP = 5
+"""Codes in `top_k`."""
+MAX_NOTES = 64
+"""Notes in a batch."""
+
+
+def _require_text(note: str) -> str:
+    if not note.strip():
+        raise ValueError("must hold text; send the admission note")
+    if "\x00" in note:
+        raise ValueError("must be text; it holds a null character, so it looks like a binary file")
+    return note
+
+
+Note = Annotated[str, AfterValidator(_require_text)]
+"""Text of an admission note."""
+Identifier = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}$")]
+Attribute = Literal["sex", "age_band", "race", "insurance"]
+Group = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._+/-]{0,39}$")]
+
+
+class Body(BaseModel):
+    """Base of the bodies: unknown fields are refused."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+
+class DiagnosisRequest(Body):
+    """One admission note, or a batch."""
+
+    note: Note | None = None
+    notes: list[Note] | None = Field(default=None, min_length=1, max_length=MAX_NOTES)
+    """A batch; the other fields hold for each of its notes."""
+    include_reasoning: bool = Field(
+        default=True, validation_alias=AliasChoices("include_reasoning", "reasoning")
+    )
+    """False leaves `reasoning` out of the reply."""
+    include_evidence: bool = Field(
+        default=False, validation_alias=AliasChoices("include_evidence", "evidence")
+    )
+    """True adds the places in the note that the reasoning repeats."""
+    is_constrained: bool | None = Field(
+        default=None, validation_alias=AliasChoices("is_constrained", "constrained")
+    )
+    """True: the answers end in a billable code; None takes the server's."""
+    include_token_ids: bool = False
+    """True adds the ids of the prompt that the model was shown."""
+    num_samples: int | None = Field(default=None, ge=0, le=64)
+    """Answers sampled beside the greedy one; 0 gives no confidence; None takes the server's."""
+    admission_id: Identifier | None = None
+    """Your own identifier of the admission; a label may come by it. Kept in the prediction log."""
+    subgroups: dict[Attribute, Group] | None = None
+    """For monitoring by subgroup, for example {"sex": "F", "age_band": "60-69"}."""
+    min_confidence: float | None = Field(default=None, gt=0, le=1)
+    """How sure the reply must be: `agreed` then says at which level it is. Needs samples."""
+
+    @model_validator(mode="after")
+    def _require_samples(self) -> "DiagnosisRequest":
+        if self.min_confidence is not None and self.num_samples == 0:
+            raise ValueError("min_confidence needs samples: num_samples must not be 0")
+        return self
+
+    @model_validator(mode="after")
+    def _require_one(self) -> "DiagnosisRequest":
+        if (self.note is None) == (self.notes is None):
+            raise ValueError("must hold either note, an admission note, or notes, a list of them")
+        if self.notes is not None and (self.admission_id or self.subgroups):
+            raise ValueError("admission_id and subgroups belong to one note; send it as note")
+        return self
+
+
+class LabelRequest(Body):
+    """A late label."""
+
+    prediction_id: Identifier | None = None
+    """As the reply gave it."""
+    admission_id: Identifier | None = None
+    """As you gave it with the note; the label holds for every answer to that admission."""
+    code: str = Field(min_length=1, max_length=16)
+    """ICD-10-CM code, with or without its dot."""
+
+    @model_validator(mode="after")
+    def _require_one(self) -> "LabelRequest":
+        if (self.prediction_id is None) == (self.admission_id is None):
+            raise ValueError("must hold either prediction_id or admission_id")
+        return self
+
+
+class LabelReply(Body):
+    """What was kept."""
+
+    prediction_id: str | None
+    admission_id: str | None = None
+    code: str
+    """Canonical."""
+    outcome: str
+    """stored, unchanged, corrected, or waiting (for a prediction of that id)."""
+
+
+class Candidate(Body):
+    """A code that some of the answers name."""
+
+    code: str
+    title: str
+    share: float
+    """Share of all answers, in [0, 1]."""
+
+
+Level = Literal["code", "category", "chapter"]
+
+
+class Agreed(Body):
+    """The deepest level of the ICD-10-CM tree at which the confidence is high enough."""
+
+    level: Level | None
+    """Null to abstain: not even of a chapter is it sure enough."""
+    node: str | None
+    title: str | None
+    share: float | None
+    """Share of all answers, unusable ones included, below this node."""
+    confidence: float | None = None
+    """Probability that the node is right where the version is calibrated, else the share."""
+
+
+class Evidence(Body):
+    """A span of the note that the reasoning repeats word for word, case and white space aside."""
+
+    text: str
+    start: int
+    """Of its first character in the note as it was sent."""
+    end: int
+    """After its last character."""
+
+
+class Usage(Body):
+    """Tokens of one reply, samples included."""
+
+    prompt_tokens: int
+    completion_tokens: int
+
+
+class Diagnosis(Body):
+    """Typed reply to one note."""
+
+    prediction_id: str
+    """Send it with the label, when that is known."""
+    model_version: str
+    parsable: bool
+    """True when the answer holds a usable code."""
+    reason: str | None
+    """Why there is no code (`answers.FAULTS`); null when there is one."""
+    code: str | None
+    """Canonical billable code; null when the answer is unusable."""
+    code_dotted: str | None
+    title: str | None
+    category: str | None
+    """Three characters."""
+    block: str | None
+    chapter: str | None
+    """Roman numeral."""
+    chapter_title: str | None
+    path: list[str] | None
+    """From the chapter down to the code."""
+    exists: bool
+    """Whether the code that the model named is in ICD-10-CM."""
+    billable: bool
+    """Whether it can be billed, in any release."""
+    release: int | None
+    """Latest release (fiscal year) in which the code can be billed."""
+    raw_code: str | None
+    """What the model wrote as code, canonicalised, not validated."""
+    confidence: float | None
+    """Probability that the code is right (`is_calibrated`), or else the share of all answers that
+    name it; null without samples or without a code."""
+    is_calibrated: bool = False
+    """Whether `confidence` is a probability, measured on the validation split."""
+    confidence_chapter: float | None = None
+    """As `confidence`, of the code's chapter."""
+    top_k: list[Candidate]
+    agreed: Agreed | None = None
+    """Null unless `min_confidence` is given."""
+    reasoning: str | None
+    evidence: list[Evidence] | None = None
+    """Null unless asked for; empty when the reasoning repeats nothing of the note."""
+    is_truncated: bool
+    """True when the answer ran into the token limit."""
+    is_note_cut: bool
+    """True when the note was over-long and the model was shown its most important sections only."""
+    usage: Usage
+    prompt_token_ids: list[int] | None = None
+
+
+class Refusal(Body):
+    """A note of a batch that was not answered; the others are."""
+
+    status: int
+    """As the note would have got by itself."""
+    detail: str
+
+
+class Diagnoses(Body):
+    """Typed reply to a batch."""
+
+    diagnoses: list[Diagnosis | Refusal]
+    """One for each note, in their order."""
+
+
+def build_diagnosis(
+    generation: Generation,
+    request: DiagnosisRequest,
+    note: str,
+    *,
+    prediction_id: str,
+) -> Diagnosis:
+    """Reply to one note of a request from the model's answers to it."""
+    answer = parse_answer(generation.text, is_prefilled=True)
+    sampled = [parse_answer(text, is_prefilled=True).code for text in generation.samples]
+    named = [answer.code, *sampled]
+    agreement = scoring.agreement(answer.code, sampled) if answer.code and sampled else None
+    known = generation.calibration
+    return Diagnosis(
+        prediction_id=prediction_id,
+        model_version=generation.version,
+        parsable=answer.code is not None,
+        reason=answer.reason,
+        **_describe(answer),
+        confidence=_confidence(agreement, "code", known),
+        is_calibrated=known is not None and agreement is not None,
+        confidence_chapter=_confidence(agreement, "chapter", known),
+        top_k=[
+            Candidate(code=code, title=codes.title(code), share=share)
+            for code, share in list(scoring.count_shares(named).items())[:NUM_TOP]
+        ],
+        agreed=agree(named, request.min_confidence, known) if request.min_confidence else None,
+        reasoning=answer.think if request.include_reasoning else None,
+        evidence=_evidence(answer.think, note) if request.include_evidence else None,
+        is_truncated=generation.is_truncated,
+        is_note_cut=generation.is_note_cut,
+        usage=Usage(
+            prompt_tokens=len(generation.prompt_token_ids),
+            completion_tokens=generation.num_completion_tokens,
+        ),
+        prompt_token_ids=list(generation.prompt_token_ids) if request.include_token_ids else None,
+    )
+
+
+def _confidence(
+    agreement: Mapping[str, float] | None, level: Level, known: Calibration | None
+) -> float | None:
+    return None if agreement is None else sureness(agreement[level], level, known)
+
+
+def sureness(share: float, level: Level, known: Calibration | None) -> float:
+    """Probability of a node at which that share of the answers agree, or the share itself."""
+    return share if known is None else scoring.calibrate(known.curves[level], share)
+
+
+def agree(named: Sequence[str | None], least: float, known: Calibration | None = None) -> Agreed:
+    """The most frequent node of the deepest level where it is at least as sure as this; ties by
+    name. Codes below a node count for it.
+    """
+    for level, above in scoring.AGREEMENT_LEVELS.items():
+        nodes = [None if code is None else above(code) for code in named]
+        node, share = next(iter(scoring.count_shares(nodes).items()), (None, 0.0))
+        if node is not None and (confidence := sureness(share, level, known)) >= least:
+            return Agreed(
+                level=level, node=node, title=codes.title(node), share=share, confidence=confidence
+            )
+    return Agreed(level=None, node=None, title=None, share=None)
+
+
+def _evidence(reasoning: str | None, note: str) -> list[Evidence]:
+    spans = find_evidence(reasoning or "", note)
+    return [Evidence(text=note[start:end], start=start, end=end) for start, end in spans]
+
+
+def _describe(answer: Answer) -> dict[str, Any]:
+    code = answer.code
+    raw = answer.raw_code
+    facts: dict[str, Any] = {
+        "code": code,
+        "raw_code": raw,
+        "exists": raw is not None and codes.exists(raw),
+        "billable": raw is not None and codes.is_billable(raw),
+    }
+    named: dict[str, Callable[[str], Any]] = {
+        "code_dotted": codes.dotted,
+        "title": codes.title,
+        "category": codes.category,
+        "block": codes.block,
+        "chapter": codes.chapter,
+        "chapter_title": codes.chapter_title,
+        "path": codes.path,
+        "release": lambda code: codes.billable_releases(code)[-1],
+    }
+    return facts | {name: None if code is None else find(code) for name, find in named.items()}

@@ -1,0 +1,1 @@
+"""Ray Tune's callbacks of a sweep: records, progress, budget, clean-up."""

@@ -1,0 +1,169 @@
+"""Stops a sweep in which a parameter does nothing: two trials, unequal values, equal weights.
+
+In: the fingerprints of every trial's first updates (`training.fingerprint`), and what its metrics
+say about those steps. Out: a `SweepError` that names both trials and the parameters. Decided here:
+which parameter must have shown by the third update. Most must; some act only on what a metric
+counts (`_ACTS_ON`), some need not have by then (`_QUIET`). What acts on no trial is refused before
+it starts (`training.effects`); this finds what should act and does not. A trial that went on from a
+checkpoint has no fingerprints and is not compared; equal values may well be equal trials.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+from ray import tune
+
+from deepicd.config import Scalar
+from deepicd.errors import SweepError
+from deepicd.training.grpo.fingerprint import NUM_UPDATES
+
+Row = Mapping[str, Any]
+_KEYS = tuple(f"fingerprint/{number}" for number in range(1, NUM_UPDATES + 1))
+_SAME = 1e-6
+"""Relative difference below which float32 need not tell two values apart."""
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """A trial up to its third update."""
+
+    trial: str
+    params: Mapping[str, Scalar]
+    course: tuple[float, ...]
+    """Fingerprints, and the mean reward of every step until then."""
+    shown: frozenset[str]
+    """Parameters that had something to act on."""
+
+
+class CompareFingerprints(tune.Callback):
+    """Compare each trial with those before it, once, at its third update."""
+
+    def __init__(self) -> None:
+        self._rows: dict[str, list[Row]] = {}
+        self._known: dict[tuple[float, ...], list[Beginning]] = {}
+        self._fault = ""
+
+    def get_state(self) -> dict[str, Any]:
+        """What a sweep that goes on has to know."""
+        return {"known": self._known}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go on from there."""
+        self._known = state["known"]
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any
+    ) -> None:
+        """Note the step, and whether the trial is another one over again."""
+        if result["step"] <= 1:
+            self._rows[trial.trial_id] = []
+        rows = self._rows.get(trial.trial_id)
+        if rows is None or result["step"] == 0:
+            return
+        rows.append(dict(result))
+        if _KEYS[-1] in result:
+            del self._rows[trial.trial_id]
+            self._compare(begin(trial.trial_id, trial.config, rows))
+
+    def _compare(self, beginning: Beginning) -> None:
+        others = self._known.setdefault(beginning.course, [])
+        for other in others:
+            if silent := without_effect(other, beginning):
+                self._fault = self._fault or explain(other, beginning, silent)
+        if all(other.trial != beginning.trial for other in others):
+            others.append(beginning)
+
+    def on_step_end(self, iteration: int, trials: list[Any], **_: Any) -> None:
+        """End the sweep by a SweepError, which Tune would wrap if it came from a result (2.60)."""
+        if self._fault:
+            raise SweepError(self._fault)
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        """Forget the rows of a trial that is over."""
+        self._rows.pop(trial.trial_id, None)
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        """Forget the rows of a trial that failed."""
+        self._rows.pop(trial.trial_id, None)
+
+
+def begin(trial: str, params: Mapping[str, Scalar], rows: Sequence[Row]) -> Beginning:
+    """A trial's beginning from the reports of its first steps, the last with every fingerprint."""
+    scores = tuple(float(row.get("critic/score/mean", 0.0)) for row in rows)
+    shown = frozenset(address for address in params if has_shown(address, rows))
+    return Beginning(trial, params, tuple(rows[-1][key] for key in _KEYS) + scores, shown)
+
+
+def without_effect(one: Beginning, other: Beginning) -> list[str]:
+    """Parameters whose values differ and had to show, in two trials that took the same course."""
+    if one.course != other.course:
+        return []
+    both = one.params.keys() & other.params.keys() & (one.shown | other.shown)
+    return sorted(name for name in both if not is_same(one.params[name], other.params[name]))
+
+
+def is_same(one: Scalar, other: Scalar) -> bool:
+    """Whether two values are one to a trainer that counts in float32."""
+    if isinstance(one, float) and isinstance(other, float):
+        return math.isclose(one, other, rel_tol=_SAME)
+    return one == other
+
+
+def has_shown(address: str, rows: Sequence[Row]) -> bool:
+    """Whether a parameter must have had an effect in these steps."""
+    for pattern, acts_on in _ACTS_ON.items():
+        if fnmatchcase(address, pattern):
+            return any(acts_on(address, row) for row in rows)
+    return not any(fnmatchcase(address, pattern) for pattern in _QUIET)
+
+
+def explain(one: Beginning, other: Beginning, silent: Sequence[str]) -> str:
+    """What is wrong, where, and the way out."""
+    values = ", ".join(f"{name} ({one.params[name]} and {other.params[name]})" for name in silent)
+    return (
+        f"trials {one.trial} and {other.trial} differ in {values}, and their weights are equal to "
+        f"the last bit after {NUM_UPDATES} updates: what differs has no effect on training. Take "
+        "it out of [sweep.search], or set sweep.compare_fingerprints = false if that is meant"
+    )
+
+
+def _are_set(*names: str) -> Callable[[str, Row], bool]:
+    return lambda _, row: all(row.get(name, 0.0) != 0 for name in names)
+
+
+def _has_varied(address: str, row: Row) -> bool:
+    """Whether the answers of a step differ in the part that a reward weight is for."""
+    part = address.removeprefix("rewards.weights.")
+    return bool(row.get(f"reward/reward_{part}/std", 0.0) > 0)
+
+
+def _has_partial_credit(_: str, row: Row) -> bool:
+    """Whether some weighed credit is neither 0 nor 1, which alone an exponent changes: the variance
+    of zeros and ones is mean (1 - mean), and of anything between them less.
+    """
+    mean, std = (row.get(f"reward/reward_hierarchy/{name}", 0.0) for name in ("mean", "std"))
+    has_weight = row.get("reward/weighted_hierarchy/std", 0.0) > 0
+    return bool(has_weight and mean * (1 - mean) - std**2 > _SAME)
+
+
+_KL = "actor/reward_kl_"
+_ACTS_ON: Mapping[str, Callable[[str, Row], bool]] = {
+    "rewards.weights.*": _has_varied,
+    "rewards.hierarchy_curve": _has_partial_credit,
+    "training.use_kl_in_reward": _are_set(f"{_KL}penalty", f"{_KL}penalty_coeff"),
+    "training.kl_coef": _are_set(f"{_KL}penalty"),
+    "training.use_kl_loss": _are_set("actor/kl_loss", "actor/kl_coef"),
+    "training.kl_loss_coef": _are_set("actor/kl_loss"),
+    "training.clip_ratio": _are_set("actor/pg_clipfrac"),
+    "training.max_response_tokens": _are_set("response_length/clip_ratio"),
+}
+"""Parameter → whether a step had something for it to act on."""
+
+_QUIET = (
+    *("training.ppo_micro_batch_size_per_gpu", "data.max_prompt_tokens", "rewards.preset"),
+    "verl.*",
+)
+"""Parameters that act on a trial and may leave its first updates as they are."""

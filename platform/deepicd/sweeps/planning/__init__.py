@@ -1,0 +1,1 @@
+"""What a sweep will need and cost, before it starts; early stopping replayed."""

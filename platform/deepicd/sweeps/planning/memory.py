@@ -1,0 +1,222 @@
+"""How much memory of a GPU a trial takes: an estimate from below, by these formulas.
+
+With P parameters, G GPUs of a trial, T tokens of a micro-batch (T = sequences x longest prompt and
+answer, or verl's dynamic budget, over the sequence-parallel size):
+
+    weights      4 P / G           float32, sharded by FSDP
+    gradients    4 P / G           none of it with LoRA, nor of the optimiser
+    optimiser    8 P / G           AdamW's two moments
+    reference    4 P / G           with a KL term
+    logits       T x vocabulary x 2 (bfloat16; 4 on the CPU profile); 0 with fused kernels
+    activations  T x width x layers x 2, what gradient checkpointing keeps; 0 when offloaded
+    engine       gpu_memory_utilization of the GPU: vLLM's weights (2 P / tensor parallel size)
+    kv_cache     and its cache, the rest of that share; on the CPU profile a setting of its own
+
+    update  = weights + gradients + optimiser + reference + logits + activations
+    rollout = weights + optimiser (unless offloaded) + engine
+
+Where a sweep searches lengths or micro-batches, the greatest count. Copies of the logits,
+fragmentation, CUDA contexts and buffers come on top, so what fits here can still fail; what does
+not cannot work.
+Source of the terms: verl 0.9.1's FSDP engine (float32 parameters) and vLLM's memory profile.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from deepicd.config import MLP_RATIO, Experiment
+from deepicd.errors import CapacityError
+from deepicd.training.grpo.config import setting
+from deepicd.training.grpo.effects import possible
+
+_BYTES_LOGIT = {"cpu": 4, "gpu": 2}
+_GB = 1e9
+_GIB = 2**30
+_ROLLOUT = "actor_rollout_ref.rollout"
+_ACTOR = "actor_rollout_ref.actor"
+_MODEL = "actor_rollout_ref.model"
+
+
+@dataclass(frozen=True)
+class Model:
+    """Sizes of a Qwen2 or Llama model; 0 where `config.json` does not say."""
+
+    parameters: int
+    vocabulary: int
+    width: int
+    layers: int
+
+
+def model_sizes(experiment: Experiment) -> Model:
+    """Sizes of the model that an experiment names, or of the one that it builds."""
+    config = _read_config(experiment.model.path) or _built_config(experiment)
+    return Model(
+        parameters=count_parameters(config),
+        vocabulary=int(config.get("vocab_size", 0)),
+        width=int(config.get("hidden_size", 0)),
+        layers=int(config.get("num_hidden_layers", 0)),
+    )
+
+
+def count_parameters(model: Mapping[str, Any]) -> int:
+    """Parameters of a Qwen2 or Llama model from its `config.json`; 0 when a size is missing."""
+    try:
+        hidden, layers, wide = (
+            int(model[name]) for name in ("hidden_size", "num_hidden_layers", "intermediate_size")
+        )
+        heads, vocabulary = int(model["num_attention_heads"]), int(model["vocab_size"])
+    except KeyError:
+        return 0
+    groups = int(model.get("num_key_value_heads") or heads)
+    attention = 2 * hidden * hidden + 2 * hidden * (hidden // heads) * groups
+    tables = 1 if model.get("tie_word_embeddings") else 2
+    return layers * (attention + 3 * hidden * wide + 2 * hidden) + tables * vocabulary * hidden
+
+
+def _read_config(model: Path | None) -> dict[str, Any]:
+    path = model / "config.json" if model is not None else None
+    if path is None or not path.is_file():
+        return {}
+    config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return config
+
+
+def _built_config(experiment: Experiment) -> dict[str, Any]:
+    model = experiment.model
+    if model.path is not None:
+        return {}
+    return {
+        "hidden_size": model.hidden_size,
+        "num_hidden_layers": model.num_layers,
+        "intermediate_size": MLP_RATIO * model.hidden_size,
+        "num_attention_heads": model.num_heads,
+        "vocab_size": model.vocab_size,
+        "tie_word_embeddings": True,
+    }
+
+
+def estimate_memory(experiment: Experiment, gpu_memory_gib: float = 0.0) -> dict[str, float]:
+    """Bytes (in 1e9) per GPU, by the formulas above.
+
+    Args:
+        experiment: settings that `check_settings` accepts.
+        gpu_memory_gib: memory of one GPU in GiB; 0: unknown, then the engine's share is too.
+    """
+    parts = _trained(experiment)
+    parts["update"] = sum(parts.values())
+    engine = _engine(experiment, gpu_memory_gib)
+    if engine:
+        cache = engine - (_engine_weights(experiment) if experiment.profile == "gpu" else 0.0)
+        parts |= {"engine": engine, "kv_cache": cache, "rollout": _kept(experiment, parts) + engine}
+    return {name: round(size / _GB, 2) for name, size in parts.items()}
+
+
+def _trained(experiment: Experiment) -> dict[str, float]:
+    model, training = model_sizes(experiment), experiment.training
+    shard = model.parameters / (training.num_gpus * training.num_nodes)
+    if _is_set(experiment, f"{_ACTOR}.fsdp_config.offload_policy"):
+        shard = 0.0
+    is_lora = bool(_least(experiment, f"{_MODEL}.lora_rank", 0))
+    tokens = _tokens(experiment)
+    is_fused = _is_set(experiment, f"{_MODEL}.use_fused_kernels")
+    is_offloaded = _is_set(experiment, f"{_MODEL}.enable_activation_offload")
+    bytes_logits = tokens * model.vocabulary * _BYTES_LOGIT[experiment.profile]
+    return {
+        "weights": 4 * shard,
+        "gradients": 4 * shard * (not is_lora),
+        "optimiser": 8 * shard * (not is_lora),
+        "reference": 4 * shard * (_has_reference(experiment) and not is_lora),
+        "logits": bytes_logits * (not is_fused),
+        "activations": tokens * model.width * model.layers * 2.0 * (not is_offloaded),
+    }
+
+
+def check_memory(experiment: Experiment, gpu_memory_gib: float, *, place: str) -> None:
+    """Raise CapacityError when a trial surely does not fit a GPU of that memory (GPU profile)."""
+    if experiment.profile != "gpu" or not gpu_memory_gib:
+        return
+    parts = estimate_memory(experiment, gpu_memory_gib)
+    whole = gpu_memory_gib * _GIB / _GB
+    if parts["update"] > whole:
+        raise CapacityError(
+            f"an update takes at least {parts['update']:.1f} GB of a GPU ({_words(parts)}); "
+            f"{place} has {whole:.1f}. Lower training.ppo_micro_batch_size_per_gpu, raise "
+            "training.num_gpus, or take a larger GPU"
+        )
+    if parts["rollout"] > whole:
+        raise CapacityError(
+            f"rollouts take at least {parts['rollout']:.1f} GB of a GPU (vLLM's share "
+            f"{parts['engine']:.1f}, the actor the rest); {place} has {whole:.1f}. Lower [verl] "
+            f'"{_ROLLOUT}.gpu_memory_utilization", or raise training.num_gpus'
+        )
+    if parts["kv_cache"] <= 0:
+        raise CapacityError(
+            f"vLLM's weights take {_engine_weights(experiment) / _GB:.1f} GB of a GPU, its share "
+            f"of {place} is {parts['engine']:.1f}. Raise [verl] "
+            f'"{_ROLLOUT}.gpu_memory_utilization" or "{_ROLLOUT}.tensor_model_parallel_size"'
+        )
+
+
+def _words(parts: Mapping[str, float]) -> str:
+    shown = ("weights", "gradients", "optimiser", "reference", "logits", "activations")
+    return ", ".join(f"{name} {parts[name]:.1f}" for name in shown if parts[name])
+
+
+def _tokens(experiment: Experiment) -> int:
+    """Tokens of one forward pass on one GPU."""
+    parallel = _greatest(experiment, f"{_ACTOR}.ulysses_sequence_parallel_size", 1)
+    if _is_set(experiment, f"{_ACTOR}.use_dynamic_bsz"):
+        tokens = _least(experiment, f"{_ACTOR}.ppo_max_token_len_per_gpu", 16384)
+    else:
+        length = sum(
+            max(map(int, possible(experiment, address)))
+            for address in ("data.max_prompt_tokens", "training.max_response_tokens")
+        )
+        micro = "training.ppo_micro_batch_size_per_gpu"
+        tokens = max(map(int, possible(experiment, micro))) * length
+    return int(tokens / parallel)
+
+
+def _has_reference(experiment: Experiment) -> bool:
+    switches = ("training.use_kl_in_reward", "training.use_kl_loss")
+    return any(any(possible(experiment, switch)) for switch in switches)
+
+
+def _kept(experiment: Experiment, parts: Mapping[str, float]) -> float:
+    """What the actor keeps on a GPU while answers are sampled."""
+    offloads = {"weights": "param_offload", "optimiser": "optimizer_offload"}
+    return sum(
+        0.0 if _is_set(experiment, f"{_ACTOR}.fsdp_config.{key}") else parts[name]
+        for name, key in offloads.items()
+    )
+
+
+def _engine(experiment: Experiment, gpu_memory_gib: float) -> float:
+    if experiment.profile == "cpu":
+        return float(setting(experiment, f"{_ROLLOUT}.engine_kwargs.vllm.kv_cache_memory_bytes", 0))
+    return _least(experiment, f"{_ROLLOUT}.gpu_memory_utilization", 0.5) * gpu_memory_gib * _GIB
+
+
+def _engine_weights(experiment: Experiment) -> float:
+    parallel = _greatest(experiment, f"{_ROLLOUT}.tensor_model_parallel_size", 1)
+    return 2 * model_sizes(experiment).parameters / parallel
+
+
+def _values(experiment: Experiment, key: str, default: float) -> list[float]:
+    values = possible(experiment, f"verl.{key}", setting(experiment, key, default))
+    return [float(value) for value in values]
+
+
+def _greatest(experiment: Experiment, key: str, default: float) -> float:
+    return max(_values(experiment, key, default))
+
+
+def _least(experiment: Experiment, key: str, default: float) -> float:
+    return min(_values(experiment, key, default))
+
+
+def _is_set(experiment: Experiment, key: str) -> bool:
+    return all(possible(experiment, f"verl.{key}", setting(experiment, key, False)))

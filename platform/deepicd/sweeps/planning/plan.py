@@ -1,0 +1,167 @@
+"""What a sweep would do, before it does anything: trials, sizes, resources, memory, hours, money.
+
+In: an experiment, and what is known of the machines. Out: a `Plan` of plain values. Everything
+follows from the experiment, the sizes of its model (`sweeps.memory`) and a dated table of prices
+(`sweeps.prices`); hours need a measured `step_s`. All of it is "at most": a trial that is stopped
+early takes less. Notes, SFT and evaluation come on top.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from random import Random
+
+from deepicd.config import Choice, Domain, Experiment, FloatRange, Scalar, draw_trial
+from deepicd.errors import ConfigError
+from deepicd.sweeps.planning.memory import estimate_memory
+from deepicd.sweeps.planning.prices import Machine, PriceTable
+
+Row = Mapping[str, Scalar]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One sweep on paper."""
+
+    trials: Row
+    """Number, how many at once, steps of each, and when the first may be stopped."""
+    step: Mapping[str, int]
+    """Prompts, answers, optimiser updates, and tokens at most."""
+    resources: Mapping[str, int]
+    """GPUs (logical slots on the CPU profile) of a trial by node and in all, and of all trials that
+    run at once."""
+    memory_gb: Mapping[str, float]
+    """Estimates per GPU from below, see `sweeps.memory`."""
+    hours: Mapping[str, float]
+    """GPU-hours and hours by the clock at most; empty without a measured `step_s`."""
+    cap: Mapping[str, float]
+    """GPU-hours and USD after which no trial starts; empty without a cap."""
+    cost: tuple[Row, ...]
+    """Price of a GPU-hour and of the whole sweep at most, for each machine asked for."""
+    prices: Mapping[str, str]
+    """Date and source of the prices."""
+    samples: tuple[Row, ...]
+    """Parameters of trials as they could be drawn: only these differ between trials."""
+
+
+def plan_sweep(
+    experiment: Experiment,
+    *,
+    step_s: float = 0.0,
+    machines: Sequence[Machine] = (),
+    prices: PriceTable | None = None,
+    num_samples: int = 3,
+) -> Plan:
+    """Plan a sweep.
+
+    Args:
+        experiment: settings that `check_settings` accepts.
+        step_s: measured seconds of one GRPO step, start and validations spread over it; 0: unknown.
+        machines: those that it could run on, for its cost and the engine's memory.
+        prices: the table that they are from.
+        num_samples: trials to draw, by the experiment's seed.
+
+    Raises:
+        ConfigError: the hours exceed the experiment's cap, and nobody is stopped early.
+    """
+    training, sweep = experiment.training, experiment.sweep
+    length = experiment.data.max_prompt_tokens + training.max_response_tokens
+    answers = training.train_batch_size * training.rollout_n
+    num_gpus = training.num_gpus * training.num_nodes
+    at_once = max(1, sweep.max_concurrent)
+    hours = hours_at_most(experiment, step_s) if step_s else {}
+    gpu_hours = hours.get("gpu", 0.0)
+    check_budget(experiment, gpu_hours)
+    stop = training.total_steps if sweep.scheduler == "none" else sweep.grace_steps
+    return Plan(
+        trials={
+            "number": sweep.total_trials,
+            "at_once": at_once,
+            "steps": training.total_steps,
+            "first_stop_at_step": stop,
+        },
+        step={
+            "prompts": training.train_batch_size,
+            "answers": answers,
+            "updates": training.train_batch_size // training.ppo_mini_batch_size,
+            "max_tokens": answers * length,
+        },
+        resources={
+            "gpus_per_node": training.num_gpus,
+            "nodes": training.num_nodes,
+            "gpus": num_gpus,
+            "gpus_at_once": num_gpus * at_once,
+        },
+        memory_gb=estimate_memory(
+            experiment, max((machine.gpu_memory_gib for machine in machines), default=0.0)
+        ),
+        hours={name: round(value, 2) for name, value in hours.items()},
+        cap=cap_of(experiment),
+        cost=tuple(cost_of(machine, gpu_hours) for machine in machines),
+        prices={"as_of": prices.as_of, "source": prices.source} if prices and machines else {},
+        samples=draw_samples(experiment, num_samples),
+    )
+
+
+def hours_at_most(experiment: Experiment, step_s: float) -> dict[str, float]:
+    """Hours by the clock and of GPUs, if no trial is stopped early or fails."""
+    training, sweep = experiment.training, experiment.sweep
+    trial = training.total_steps * step_s / 3600
+    return {
+        "clock": math.ceil(sweep.total_trials / max(1, sweep.max_concurrent)) * trial,
+        "gpu": sweep.total_trials * trial * training.num_gpus * training.num_nodes,
+    }
+
+
+def check_budget(experiment: Experiment, gpu_hours: float) -> None:
+    """Raise ConfigError when trials that nobody stops would take more than the cap."""
+    sweep = experiment.sweep
+    if sweep.scheduler != "none" or gpu_hours <= sweep.gpu_hours_cap:
+        return
+    fitting = int(sweep.total_trials * sweep.gpu_hours_cap / gpu_hours)
+    raise ConfigError(
+        f"{sweep.total_trials} trials that are not stopped early take {gpu_hours:.1f} GPU-hours, "
+        f"the cap is {sweep.gpu_hours_cap:.1f} (sweep.max_gpu_hours, sweep.max_cost): it holds "
+        f"{fitting}. Lower sweep.num_trials or training.total_steps, stop early "
+        '(sweep.scheduler = "asha"), or raise the cap'
+    )
+
+
+def cap_of(experiment: Experiment) -> dict[str, float]:
+    """What the trials may take together, where the experiment caps it."""
+    sweep = experiment.sweep
+    if math.isinf(sweep.gpu_hours_cap):
+        return {}
+    cap = {"gpu_hours": round(sweep.gpu_hours_cap, 2)}
+    return {**cap, "usd": sweep.max_cost} if sweep.max_cost else cap
+
+
+def cost_of(machine: Machine, gpu_hours: float) -> Row:
+    """What GPU-hours cost on a machine all of whose GPUs are used."""
+    row: dict[str, Scalar] = {
+        "provider": machine.provider,
+        "machine": machine.name,
+        "gpu": machine.gpu,
+        "usd_per_gpu_hour": round(machine.usd_per_gpu_hour, 3),
+    }
+    return {**row, "usd": round(gpu_hours * machine.usd_per_gpu_hour, 2)} if gpu_hours else row
+
+
+def draw_samples(experiment: Experiment, number: int) -> tuple[dict[str, Scalar], ...]:
+    """Parameters of some trials, by the experiment's seed."""
+    rng = Random(experiment.seed)
+    return tuple(
+        draw_trial(experiment.sweep.search, lambda _, domain: draw(domain, rng))
+        for _ in range(number)
+    )
+
+
+def draw(domain: Domain, rng: Random) -> Scalar:
+    """One value of a domain."""
+    if isinstance(domain, Choice):
+        return rng.choice(domain.values)
+    if isinstance(domain, FloatRange):
+        if domain.type == "uniform":
+            return rng.uniform(domain.low, domain.high)
+        return float(domain.low * (domain.high / domain.low) ** rng.random())
+    return rng.randint(domain.low, domain.high)

@@ -1,0 +1,243 @@
+"""What early stopping costs and saves: recorded curves through Ray Tune's own rules, without Ray.
+
+In: the trials of a sweep and their reports, best recorded with `sweep.scheduler = "none"`. Out: a
+`Replay` of plain values. The rule sees what it would have seen: the same reports, in the order of
+the recorded seconds, from as many trials at once as the sweep ran. Decided here: who would have won
+is decided as in a sweep (`decision.rank`), with what each trial had reached when it was stopped;
+trials that confirm are left out, since they would have been others. What a sampler would have
+proposed after other results is not known: the proposals are those that were recorded.
+"""
+
+import heapq
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from deepicd.config import Experiment, Scalar, with_values
+from deepicd.errors import MissingError
+from deepicd.paths import RunPaths
+from deepicd.records import Checkpoint, Trial
+from deepicd.sweeps.results.decision import is_fresh, rank
+from deepicd.sweeps.results.status import read_status
+from deepicd.sweeps.results.trials import read_history
+from deepicd.sweeps.search.validation import check_early_stopping
+
+_SECONDS = "time_this_iter_s"
+_STOP = "STOP"
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A trial as it was recorded."""
+
+    id: str
+    params: Mapping[str, Scalar]
+    rows: Sequence[Row]
+    has_failed: bool = False
+
+    @property
+    def steps(self) -> int:
+        """Steps that were recorded."""
+        return int(self.rows[-1]["step"])
+
+    def until(self, step: int) -> "Curve":
+        """Its beginning, `step` included."""
+        return replace(self, rows=[row for row in self.rows if row["step"] <= step])
+
+
+@dataclass(frozen=True)
+class Replay:
+    """What a rule would have done."""
+
+    settings: Mapping[str, Scalar]
+    """Scheduler, grace_steps and reduction_factor."""
+    stopped_at: Mapping[str, int | None]
+    """Trial → step; None where it would have run as long as it did."""
+    steps: Mapping[str, float]
+    """`recorded`, `spent` and `saved` GRPO steps."""
+    gpu_seconds: Mapping[str, float]
+    """The same in seconds of GPUs (logical slots on the CPU profile)."""
+    chosen: str
+    """Trial that would have won."""
+    score: float
+    """Its configuration's score then: the mean over seeds of the best validation."""
+    best: str
+    """Trial that wins by the whole curves."""
+    best_score: float
+    regret: float
+    """`best_score` - `score`: what early stopping loses."""
+    is_best_stopped: bool
+    unknown: Sequence[str]
+    """Trials whose own record ends early: what they would have reached is not known, and the
+    regret can be larger."""
+
+
+class _Runner:
+    """What a rule asks of a trial."""
+
+    def __init__(self, curve: Curve) -> None:
+        self.trial_id = curve.id
+        self.config = dict(curve.params)
+        self.status = "RUNNING"
+        self.path = os.devnull  # no reports of an earlier start
+
+
+def read_curves(paths: RunPaths, experiment: Experiment) -> list[Curve]:
+    """Proposed trials with at least one validation, in the order they were started.
+
+    Raises:
+        MissingError: there are none.
+    """
+    trials = read_status(paths, experiment, is_alive=False)
+    recorded = [
+        Curve(
+            id=trial.id,
+            params=trial.params,
+            rows=read_history(paths.tune / trial.id),
+            has_failed=trial.status == "failed",
+        )
+        for trial in trials
+        if not is_fresh(trial.params, experiment)
+    ]
+    key = f"validation/{experiment.sweep.metric}"
+    curves = [curve for curve in recorded if _best(curve, key) is not None]
+    if not curves:
+        raise MissingError(f"no trial of {paths.root} has a validation yet; replay it when one has")
+    return curves
+
+
+def replay(
+    curves: Sequence[Curve], experiment: Experiment, settings: Mapping[str, Scalar]
+) -> Replay:
+    """Drive the rule that `settings` (`scheduler`, `grace_steps`, `reduction_factor`; the sweep's
+    own where absent) describe over recorded curves.
+
+    Raises:
+        ConfigError: settings that a sweep would refuse.
+    """
+    values = {f"sweep.{name}": value for name, value in settings.items()}
+    experiment = with_values(experiment, values, place="replay")
+    check_early_stopping(experiment)
+    stopped = run_rule(curves, experiment)
+    cut = [curve if (step := stopped[curve.id]) is None else curve.until(step) for curve in curves]
+    (chosen, score), (best, best_score) = (_winner(some, experiment) for some in (cut, curves))
+    sweep, total = experiment.sweep, experiment.training.total_steps
+    num_gpus = experiment.training.num_gpus * experiment.training.num_nodes
+    return Replay(
+        settings={
+            name: getattr(sweep, name) for name in ("scheduler", "grace_steps", "reduction_factor")
+        },
+        stopped_at=stopped,
+        steps=_savings([curve.steps for curve in curves], [curve.steps for curve in cut]),
+        gpu_seconds=_savings(*([num_gpus * _seconds(c) for c in some] for some in (curves, cut))),
+        chosen=chosen,
+        score=score,
+        best=best,
+        best_score=best_score,
+        regret=best_score - score,
+        is_best_stopped=stopped[best] is not None,
+        unknown=[curve.id for curve in curves if curve.steps < total],
+    )
+
+
+def describe(found: Replay) -> list[str]:
+    """Lines for people."""
+    rule = ", ".join(f"{name} {value}" for name, value in found.settings.items())
+    steps, seconds = found.steps, found.gpu_seconds
+    num_stopped = sum(step is not None for step in found.stopped_at.values())
+    lines = [
+        f"{rule}: {num_stopped} of {len(found.stopped_at)} trials stopped",
+        f"{steps['spent']:.0f} of {steps['recorded']:.0f} steps "
+        f"({steps['saved'] / steps['recorded']:.0%} saved), "
+        f"{seconds['spent']:.0f} of {seconds['recorded']:.0f} GPU-seconds",
+        f"chosen: trial {found.chosen}, {found.score:.3f}; by the full curves trial {found.best}, "
+        f"{found.best_score:.3f}; regret {found.regret:.3f}",
+    ]
+    if found.is_best_stopped:
+        step = found.stopped_at[found.best]
+        lines.append(
+            f"trial {found.best}, the best of the full curves, would have been stopped at "
+            f"step {step}"
+        )
+    if found.unknown:
+        lines.append(
+            f"the record of {', '.join(found.unknown)} ends early: what they would have reached is "
+            "unknown, and the regret may be larger"
+        )
+    return lines
+
+
+def run_rule(curves: Sequence[Curve], experiment: Experiment) -> dict[str, int | None]:
+    """Trial → the step at which the experiment's rule stops it, None where it does not.
+
+    At the last step of a trial nothing is left to stop.
+    """
+    from deepicd.sweeps.run import build_scheduler
+
+    rule, metric = build_scheduler(experiment), f"validation/{experiment.sweep.metric}"
+    total = experiment.training.total_steps
+    seen = [_with_objective(curve.rows, metric) for curve in curves]
+    runners = [_Runner(curve) for curve in curves]
+    waiting = iter(range(len(curves)))
+    events: list[tuple[float, int, int]] = []
+    stopped: dict[str, int | None] = {curve.id: None for curve in curves}
+
+    def start_next(now: float) -> None:
+        if (number := next(waiting, None)) is not None:
+            rule.on_trial_add(None, runners[number])
+            heapq.heappush(events, (now + seen[number][0].get(_SECONDS, 0.0), number, 0))
+
+    for _ in range(max(1, experiment.sweep.max_concurrent)):
+        start_next(0.0)
+    while events:
+        now, number, at = heapq.heappop(events)
+        rows, runner = seen[number], runners[number]
+        step, is_over = int(rows[at]["step"]), at + 1 == len(rows)
+        if rule.on_trial_result(None, runner, rows[at]) == _STOP and step < total:
+            stopped[runner.trial_id], is_over = step, True
+        if not is_over:
+            seconds = float(rows[at + 1].get(_SECONDS, 0.0))
+            heapq.heappush(events, (now + seconds, number, at + 1))
+            continue
+        has_failed = curves[number].has_failed and stopped[runner.trial_id] is None
+        end = rule.on_trial_error if has_failed else rule.on_trial_complete
+        end(*((None, runner) if has_failed else (None, runner, rows[at])))
+        start_next(now)
+    return stopped
+
+
+def _with_objective(rows: Sequence[Row], metric: str) -> list[dict[str, Any]]:
+    """With the last validation score, as a trial reports it."""
+    last, completed = math.nan, []
+    for row in rows:
+        last = row.get(metric, last)
+        completed.append({**row, "objective": last})
+    return completed
+
+
+def _winner(curves: Sequence[Curve], experiment: Experiment) -> tuple[str, float]:
+    metric = experiment.sweep.metric
+    trials = [
+        Trial(curve.id, curve.params, "", curve.steps, {metric: score}, Checkpoint("", 0))
+        for curve in curves
+        if (score := _best(curve, f"validation/{metric}")) is not None
+    ]
+    first = rank(trials, experiment)[0]
+    best = max(first.counted, key=lambda trial: trial.validation[metric])
+    return best.id, sum(trial.validation[metric] for trial in first.counted) / len(first.counted)
+
+
+def _best(curve: Curve, key: str) -> float | None:
+    return max((row[key] for row in curve.rows if key in row), default=None)
+
+
+def _seconds(curve: Curve) -> float:
+    return sum(float(row.get(_SECONDS, 0.0)) for row in curve.rows)
+
+
+def _savings(recorded: Sequence[float], spent: Sequence[float]) -> dict[str, float]:
+    whole, part = round(sum(recorded), 1), round(sum(spent), 1)
+    return {"recorded": whole, "spent": part, "saved": round(whole - part, 1)}

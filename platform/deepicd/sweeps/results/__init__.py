@@ -1,0 +1,1 @@
+"""What a sweep has found: trials, status, decision, Pareto front, snapshots."""

@@ -1,0 +1,188 @@
+"""Trials of a run from what lies on disk, so that it can be asked while the sweep goes on and
+without Ray.
+"""
+
+import json
+import math
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from deepicd.config import Experiment
+from deepicd.errors import MissingError
+from deepicd.paths import RECORD, STAGE, TRIALS, RunPaths
+from deepicd.records import Trial
+from deepicd.sweeps.results.decision import SweepDecision, decide, read_decision
+from deepicd.sweeps.results.pareto import objectives_of
+from deepicd.sweeps.results.trials import (
+    best_validation,
+    checkpoint_of,
+    read_history,
+    seconds_spent,
+    validation_of,
+)
+
+_OVER = ("TERMINATED", "ERROR")
+"""Tune's own states of a trial that runs no more."""
+
+
+def read_status(paths: RunPaths, experiment: Experiment, *, is_alive: bool) -> list[Trial]:
+    """Trials in the order they were started.
+
+    States: pending (not started, or interrupted and to be resumed), running, finished, stopped
+    (early), failed.
+
+    Args:
+        paths: the run's folder.
+        experiment: what it runs.
+        is_alive: whether a process works on it.
+
+    Raises:
+        MissingError: it has not reached its sweep.
+    """
+    if paths.trials.is_file():
+        rows = json.loads(paths.trials.read_text(encoding="utf-8"))
+        return [Trial(**{**row, "checkpoint": None}) for row in rows]
+    folders = started_trials(paths.tune)
+    if not folders:
+        raise MissingError(
+            f"the run in {paths.root} has not reached its sweep yet; ask again in a minute"
+            if is_alive
+            else f"the run in {paths.root} ended before its sweep; `deepicd sweep resume` goes on"
+        )
+    is_over = read_tune_states(paths.tune)
+    found = [unfinished_trial(folder, experiment) for folder in folders]
+    settled = [settle(trial, is_over.get(trial.id), is_alive=is_alive) for trial in found]
+    return [replace(trial, stage=read_stage(paths, trial)) for trial in settled]
+
+
+def started_trials(tune: Path) -> list[Path]:
+    """Folders of trials in the order they were started; one whose parameters are being written is
+    not there yet.
+    """
+    files = [file for file in tune.glob("*/params.json") if file.read_bytes().endswith(b"}")]
+    return [file.parent for file in sorted(files, key=lambda file: file.stat().st_mtime)]
+
+
+def read_tune_states(tune: Path) -> dict[str, bool]:
+    """Trial id → whether it is over, from Tune's last snapshot of the sweep."""
+    snapshots = sorted(tune.glob("experiment_state-*.json"))
+    if not snapshots:
+        return {}
+    try:
+        data = json.loads(snapshots[-1].read_text(encoding="utf-8"))["trial_data"]
+    except (ValueError, KeyError):  # read while it is written
+        return {}
+    trials = [json.loads(trial) if isinstance(trial, str) else trial for trial, _ in data]
+    return {trial["trial_id"]: trial["status"] in _OVER for trial in trials}
+
+
+def unfinished_trial(folder: Path, experiment: Experiment) -> Trial:
+    """One trial of a sweep that has not ended."""
+    history = read_history(folder)
+    best = best_validation(history, experiment.sweep.metric)
+    steps = max((int(row["step"]) for row in history), default=0)
+    has_failed = (folder / "error.txt").is_file()
+    return Trial(
+        id=folder.name,
+        params=json.loads((folder / "params.json").read_text(encoding="utf-8")),
+        status=state_on_disk(steps, experiment.training.total_steps, has_failed=has_failed),
+        steps=steps,
+        validation=validation_of(best) if best else {},
+        checkpoint=checkpoint_of(best) if best else None,
+        objectives=objectives_of(best, experiment.sweep.pursued) if best else {},
+    )
+
+
+def state_on_disk(steps: int, total_steps: int, *, has_failed: bool) -> str:
+    """failed, finished or running, as far as a trial's own files tell."""
+    if has_failed:
+        return "failed"
+    return "finished" if steps >= total_steps else "running"
+
+
+def settle(trial: Trial, is_over: bool | None, *, is_alive: bool) -> Trial:
+    """The trial's state when it is known whether Tune and the sweep's process are done with it."""
+    if trial.status != "running":
+        return trial
+    if is_over:
+        return replace(trial, status="stopped")
+    return trial if is_alive else replace(trial, status="pending")
+
+
+def read_stage(paths: RunPaths, trial: Trial) -> str:
+    """What a trial does, or waits for; empty for one that is over or does nothing yet."""
+    file = paths.sweep / TRIALS / trial.id / STAGE
+    if trial.status not in {"running", "pending"} or not file.is_file():
+        return ""
+    try:
+        return str(json.loads(file.read_text(encoding="utf-8"))["stage"])
+    except (ValueError, KeyError):  # read while it is written
+        return ""
+
+
+def read_ranking(paths: RunPaths, experiment: Experiment) -> SweepDecision | None:
+    """Who won and why; None while the sweep goes on."""
+    if not paths.trials.is_file():
+        return None
+    if paths.decision.is_file():
+        return read_decision(paths.decision)
+    folders = [paths.tune / trial["id"] for trial in json.loads(paths.trials.read_text("utf-8"))]
+    trials = [unfinished_trial(folder, experiment) for folder in folders if folder.is_dir()]
+    return decide(trials, experiment, sweep=paths.sweep)
+
+
+def trial_facts(paths: RunPaths, trial: str) -> dict[str, Any]:
+    """What a trial ran with (`record`), and its last report without what is not a number (`last`,
+    None before the first).
+
+    Raises:
+        MissingError: there is no such trial; names those that are there.
+    """
+    records = {file.parent.name: file for file in paths.sweep.glob(f"{TRIALS}/*/{RECORD}")}
+    if trial not in records:
+        known = ", ".join(sorted(records)) or "none"
+        raise MissingError(f"no record of trial {trial!r} in {paths.sweep}; known: {known}")
+    record = json.loads(records[trial].read_text(encoding="utf-8"))
+    rows = read_history(paths.tune / trial)
+    last = {name: value for name, value in rows[-1].items() if value == value} if rows else None
+    return {"record": record, "last": last}
+
+
+def budget(trials: Sequence[Trial], paths: RunPaths, experiment: Experiment) -> dict[str, float]:
+    """What the sweep may spend and has spent: trials, GRPO steps, seconds of trials, and hours of
+    GPUs (of logical slots on the CPU profile) that they held; `max_gpu_hours` and `usd` where the
+    experiment says a cap or a price.
+    """
+    seconds = sum(seconds_spent(paths.tune / trial.id) for trial in trials)
+    training, sweep = experiment.training, experiment.sweep
+    gpu_hours = seconds * training.num_gpus * training.num_nodes / 3600
+    spent = {
+        "num_trials": sweep.total_trials,
+        "num_started": len(trials),
+        "num_steps": sum(trial.steps for trial in trials),
+        "max_steps": sweep.total_trials * training.total_steps,
+        "seconds": round(seconds, 1),
+        "gpu_hours": round(gpu_hours, 4),
+    }
+    if math.isfinite(sweep.gpu_hours_cap):
+        spent["max_gpu_hours"] = round(sweep.gpu_hours_cap, 4)
+    if sweep.gpu_hour_price:
+        spent["usd"] = round(gpu_hours * sweep.gpu_hour_price, 2)
+    return spent
+
+
+def status_row(trial: Trial, front: Collection[str] = ()) -> dict[str, Any]:
+    """One trial as `--json` prints it; `front` holds the ids of those that no other beats."""
+    return {
+        "id": trial.id,
+        "state": trial.status,
+        "stage": trial.stage,
+        "steps": trial.steps,
+        "params": dict(trial.params),
+        "validation": dict(trial.validation),
+        "objectives": dict(trial.objectives),
+        "is_on_front": trial.id in front,
+        "error": trial.error,
+    }

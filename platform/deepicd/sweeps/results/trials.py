@@ -1,0 +1,137 @@
+"""Tune's results → `records.Trial`, best validation and its checkpoint first."""
+
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deepicd.checkpoints import MANIFEST
+from deepicd.config import Experiment
+from deepicd.records import Checkpoint, Trial
+from deepicd.sweeps.results.pareto import objectives_of
+
+if TYPE_CHECKING:
+    from ray import tune
+
+_PREFIX = "validation/"
+_CHECKPOINT_KEY = "checkpoint_path"
+_REPORTS, _EARLIER = "result.json", "earlier"
+
+
+def read_trials(results: "tune.ResultGrid", experiment: Experiment) -> list[Trial]:
+    """One record per trial, in the order Tune started them."""
+    return [read_trial(result, experiment) for result in results]
+
+
+def read_trial(result: Any, experiment: Experiment) -> Trial:
+    """Record of one trial: its parameters, how far it came, its best validation."""
+    history = read_history(Path(result.path))
+    steps = max((int(row["step"]) for row in history), default=0)
+    best = best_validation(history, experiment.sweep.metric)
+    error = result.error
+    return Trial(
+        id=Path(result.path).name,
+        params=dict(result.config or {}),
+        status=status_of(steps, experiment.training.total_steps, error),
+        steps=steps,
+        validation=validation_of(best) if best else {},
+        checkpoint=checkpoint_of(best) if best else None,
+        error=cause_of(error) if error else None,
+        objectives=objectives_of(best, experiment.sweep.pursued) if best else {},
+    )
+
+
+def read_history(folder: Path) -> list[dict[str, Any]]:
+    """The last report of every step, from Tune's JSON lines; empty if it died before its first.
+
+    A trial that went on from a checkpoint has reported the steps after it twice.
+    """
+    by_step = {row["step"]: row for rows in read_parts(folder) for row in rows}
+    return [by_step[step] for step in sorted(by_step)]
+
+
+def read_parts(folder: Path) -> list[list[dict[str, Any]]]:
+    """Reports of a trial as they came, a list for each time that the sweep was started."""
+    files = [*sorted(folder.glob(f"{_EARLIER}-*.json")), folder / _REPORTS]
+    return [_read_lines(file) for file in files if file.is_file()]
+
+
+def keep_earlier_reports(tune: Path) -> None:
+    """Put every trial's reports aside before a sweep goes on: Tune begins the file of a trial that
+    it starts again anew.
+    """
+    for file in tune.glob(f"*/{_REPORTS}"):
+        number = len(list(file.parent.glob(f"{_EARLIER}-*.json")))
+        file.rename(file.with_name(f"{_EARLIER}-{number:03}.json"))
+
+
+def seconds_spent(folder: Path) -> float:
+    """Seconds that a trial has run, over all starts of its sweep.
+
+    A start that did not touch the trial leaves the reports of the one before, which count once.
+    """
+    last = {json.dumps(rows[-1], sort_keys=True): rows[-1] for rows in read_parts(folder) if rows}
+    return sum(float(row.get("time_total_s", 0.0)) for row in last.values())
+
+
+def _read_lines(file: Path) -> list[dict[str, Any]]:
+    rows = []
+    for line in file.read_text(encoding="utf-8").splitlines():
+        with suppress(ValueError):  # a process that is killed leaves its last line unfinished
+            rows.append(json.loads(line))
+    return rows
+
+
+def read_histories(folder: Path) -> dict[str, list[dict[str, Any]]]:
+    """Trial id → its reports, for every trial in Tune's folder of a sweep."""
+    folders = sorted({file.parent for file in folder.glob("*/*.json")})
+    return {trial.name: history for trial in folders if (history := read_history(trial))}
+
+
+def best_validation(
+    history: Sequence[Mapping[str, Any]], metric: str, *, is_needed: bool = True
+) -> Mapping[str, Any] | None:
+    """The report with the best validation score among those that saved a checkpoint; earliest on a
+    tie. A checkpoint that is not needed any more may be gone.
+    """
+    rows = [
+        row
+        for row in history
+        if _PREFIX + metric in row
+        and row.get(_CHECKPOINT_KEY)
+        and (not is_needed or is_kept(row[_CHECKPOINT_KEY]))
+    ]
+    return max(rows, key=lambda row: row[_PREFIX + metric], default=None)
+
+
+def is_kept(checkpoint: str | None) -> bool:
+    """Whether a checkpoint is still there, manifest included (`training.saves`). Only a local path
+    can be looked up.
+    """
+    if not checkpoint:
+        return False
+    return not Path(checkpoint).is_absolute() or (Path(checkpoint) / MANIFEST).is_file()
+
+
+def validation_of(row: Mapping[str, Any]) -> dict[str, float]:
+    """Score set of a validation report."""
+    return {key.removeprefix(_PREFIX): row[key] for key in row if key.startswith(_PREFIX)}
+
+
+def checkpoint_of(row: Mapping[str, Any]) -> Checkpoint:
+    """Checkpoint that a validation report came with."""
+    return Checkpoint(path=row[_CHECKPOINT_KEY], step=int(row["step"]), metrics=validation_of(row))
+
+
+def status_of(steps: int, total_steps: int, error: BaseException | None) -> str:
+    """finished, stopped (early, by the scheduler) or failed."""
+    if error is not None:
+        return "failed"
+    return "finished" if steps >= total_steps else "stopped"
+
+
+def cause_of(error: BaseException) -> str:
+    """Last line of the innermost error, which names the cause."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__

@@ -1,0 +1,1 @@
+"""Which trials a sweep draws: space, searcher, repeats, budget, warm start."""

@@ -1,0 +1,121 @@
+"""Ray Tune's Optuna searcher over an experiment's search space, for sweeps that can go on.
+
+In: an experiment and the sweep's folder. Out: a searcher whose study is a journal there, which
+`optuna-dashboard` opens.
+"""
+
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState, create_trial
+from ray.tune.search.optuna import OptunaSearch
+
+from deepicd.config import MINIMISED, Experiment, Scalar
+from deepicd.paths import STUDY, TUNE
+from deepicd.sweeps.grid import grid_trials
+from deepicd.sweeps.results.pareto import objectives_of
+from deepicd.sweeps.results.trials import best_validation, read_history
+from deepicd.sweeps.samplers import build_sampler
+from deepicd.sweeps.search.space import distributions, suggest
+from deepicd.training.grpo.trial import OBJECTIVE
+
+
+class Searcher(OptunaSearch):
+    """Proposes trials; one for a new sweep begins a study of its own.
+
+    Its study is on disk: when a sweep goes on, the study may know of a trial, or of the end of one,
+    that Tune's last snapshot does not have.
+    """
+
+    def __init__(self, experiment: Experiment, *, storage: Path) -> None:
+        sweep, journal = experiment.sweep, storage.resolve() / STUDY
+        self._sweep, self._tune = sweep, storage.resolve() / TUNE
+        self._validated: dict[str, list[dict[str, Any]]] = {}
+        journal.parent.mkdir(parents=True, exist_ok=True)
+        journal.unlink(missing_ok=True)
+        queued = grid_trials(experiment)[: sweep.num_trials] if sweep.sampler == "grid" else None
+        super().__init__(
+            space=partial(suggest, search=sweep.search),
+            metric=list(sweep.objectives) or OBJECTIVE,
+            mode=["min" if name in MINIMISED else "max" for name in sweep.objectives] or "max",
+            points_to_evaluate=queued,
+            sampler=build_sampler(experiment),
+            study_name=experiment.name,
+            storage=JournalStorage(JournalFileBackend(str(journal))),
+        )
+
+        self._add_earlier()
+
+    def _add_earlier(self) -> None:
+        """Tell the study of an earlier sweep's trials; their attribute `earlier` says which."""
+        known = distributions(self._sweep.search)
+        for trial in self._sweep.earlier:
+            self._ot_study.add_trial(
+                create_trial(
+                    params=trial.params,
+                    distributions={address: known[address] for address in trial.params},
+                    values=[trial.objectives[name] for name in self._sweep.pursued],
+                    user_attrs={"earlier": trial.source},
+                )
+            )
+
+    def suggest(self, trial_id: str) -> dict[str, Scalar] | None:
+        """Values of a new trial, whose Tune id the study notes as the attribute `trial`."""
+        values: dict[str, Scalar] | None = super().suggest(trial_id)
+        self._ot_trials[trial_id].set_user_attr("trial", trial_id)
+        return values
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """Keep a validation until the trial ends: Tune brings reports to disk some seconds later.
+        Pass it on, where the study has this trial and has not closed it. Other reports repeat its
+        score, and each one that is passed on is forced to disk.
+        """
+        if f"validation/{self._sweep.metric}" not in result:
+            return
+        self._validated.setdefault(trial_id, []).append(result)
+        if trial_id in self._ot_trials:
+            with suppress(UpdateFinishedTrialError):
+                super().on_trial_result(trial_id, result)
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """Tell the study what the trial reached at its best validation, whether it came to its end
+        or was stopped. One that failed, or has no such validation, has failed for the study too.
+        """
+        self.tell(trial_id, {} if error else self.reached(trial_id, result))
+
+    def reached(self, trial_id: str, result: dict[str, Any] | None) -> dict[str, float]:
+        """Objectives, at its best validation, of a trial that is over and whose last report this
+        is; empty where it lacks one.
+        """
+        rows = [*read_history(self._tune / trial_id), *self._validated.pop(trial_id, [])]
+        rows += [result] if result else []
+        best = best_validation(rows, self._sweep.metric)
+        values = objectives_of(best, self._sweep.pursued) if best else {}
+        return values if len(values) == len(self._sweep.pursued) else {}
+
+    def tell(self, trial_id: str, values: dict[str, float]) -> None:
+        """End a trial of the study with these objectives; without any it has failed."""
+        if values:
+            told = {**values, OBJECTIVE: values[self._sweep.metric]}
+            super().on_trial_complete(trial_id, told)
+        else:
+            super().on_trial_complete(trial_id, error=True)
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Go on from Tune's snapshot; trials that were proposed after it, and that Tune knows
+        nothing of, are closed. A queued one is queued again, others the sampler proposes again.
+        """
+        super().restore(checkpoint_path)
+        known = {trial.number for trial in self._ot_trials.values()}
+        for trial in self._ot_study.get_trials(states=(TrialState.RUNNING,)):
+            if trial.number not in known:
+                self._ot_study.tell(trial.number, state=TrialState.FAIL)
+                if queued := trial.system_attrs.get("fixed_params"):
+                    self._ot_study.enqueue_trial(queued)

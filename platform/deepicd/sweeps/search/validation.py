@@ -1,0 +1,126 @@
+"""What is wrong with a sweep before it starts: settings that cannot work, said without Ray."""
+
+from pathlib import Path
+
+from deepicd.config import Experiment
+from deepicd.errors import CapacityError, ConfigError, MissingError
+from deepicd.rewards import check_rewards
+from deepicd.sweeps.combinations import check_combinations
+from deepicd.sweeps.grid import check_grid
+from deepicd.training.grpo.effects import check_search
+
+_REWARD_WEIGHTS = "rewards.weights."
+_MEDIAN_TRIALS = 3
+
+
+def check_settings(experiment: Experiment) -> None:
+    """Refuse what neither data nor a machine could make work.
+
+    Raises:
+        ConfigError: nothing to search, an address that acts on no trial, values that cannot go
+            together, rewards that cannot be built, a grace period at which nothing is validated, or
+            no traces for notes of one's own.
+        MissingError: a model, traces or tables that the experiment names are not there.
+    """
+    check_paths(experiment)
+    sweep = experiment.sweep
+    if not sweep.search:
+        raise ConfigError(
+            f"experiment {experiment.name} has an empty [sweep.search]; add at least one address, "
+            'for example "training.learning_rate" = {type = "loguniform", low = 1e-5, high = 1e-3}'
+        )
+    searched = [
+        address.removeprefix(_REWARD_WEIGHTS)
+        for address in sweep.search
+        if address.startswith(_REWARD_WEIGHTS)
+    ]
+    check_rewards(experiment.rewards, searched=searched)
+    check_search(experiment)
+    check_combinations(experiment)
+    check_grid(experiment)
+    check_early_stopping(experiment)
+
+
+def check_early_stopping(experiment: Experiment) -> None:
+    """Raise ConfigError for a grace period at which nothing is validated, or that leaves nothing
+    to stop.
+    """
+    sweep = experiment.sweep
+    grace, every = sweep.grace_steps, experiment.training.validate_every
+    if sweep.scheduler != "none" and grace % every:
+        raise ConfigError(
+            f"sweep.grace_steps ({grace}) must be a multiple of training.validate_every "
+            f"({every}): trials are compared at a validation; change either"
+        )
+    if sweep.scheduler == "median" and sweep.total_trials < _MEDIAN_TRIALS:
+        raise ConfigError(
+            f"sweep.scheduler = 'median' compares a trial with two others and the sweep has "
+            f"{sweep.total_trials}, so it would stop nobody; raise sweep.num_trials, or set "
+            'sweep.scheduler = "none"'
+        )
+    if sweep.scheduler != "none" and grace >= experiment.training.total_steps:
+        raise ConfigError(
+            f"sweep.grace_steps ({grace}) leaves {sweep.scheduler} nothing to stop in "
+            f"training.total_steps = {experiment.training.total_steps} steps; lower it, or set "
+            'sweep.scheduler = "none"'
+        )
+
+
+def check_paths(experiment: Experiment) -> None:
+    """Raise MissingError for a path that the experiment names and that is not there, ConfigError
+    where it has to name one.
+    """
+    data, sft = experiment.data, experiment.sft
+    model = experiment.model.path
+    named: dict[str, Path | None] = {"sft.traces": sft.traces, "data.root": data.root}
+    if model is not None:
+        named["model.path"] = model / "config.json"
+    for address, path in named.items():
+        if path is not None and not path.exists():
+            raise MissingError(
+                f"{address}: there is no {path}; correct the path in the experiment or with "
+                f"--set {address}=…"
+            )
+    if data.source == "mimic" and sft.is_enabled and sft.traces is None:
+        raise ConfigError(
+            "data.source is 'mimic' and sft.traces is not set: traces are written for the embedded "
+            "corpus only; name a Parquet file of traces (docs/notes.md), or set sft.is_enabled = "
+            "false"
+        )
+
+
+def check_capacity(experiment: Experiment) -> None:
+    """Raise CapacityError when the Ray cluster cannot hold the trials that are to run at once; Ray
+    must be initialised.
+    """
+    training, wanted = experiment.training, max(1, experiment.sweep.max_concurrent)
+    fitting = count_fitting(experiment)
+    if fitting >= wanted:
+        return
+    raise CapacityError(
+        f"{wanted} trial(s) at once need {wanted * training.num_nodes} x {training.num_gpus} GPUs "
+        f"(sweep.max_concurrent x training.num_nodes, training.num_gpus on one node each), the Ray "
+        f"cluster's nodes have {gpus_by_node() or 'none'}; lower one of them, or start Ray with "
+        "more (on the CPU profile: ray.init(num_gpus=N) logical slots)"
+    )
+
+
+def count_at_once(experiment: Experiment) -> int:
+    """Trials that run at once: as many as the experiment says, or as the cluster holds."""
+    sweep = experiment.sweep
+    return min(sweep.total_trials, sweep.max_concurrent or max(1, count_fitting(experiment)))
+
+
+def count_fitting(experiment: Experiment) -> int:
+    """Trials that the whole cluster could hold at once, were nothing else there."""
+    training = experiment.training
+    places = sum(gpus // training.num_gpus for gpus in gpus_by_node())
+    return places // training.num_nodes
+
+
+def gpus_by_node() -> list[int]:
+    """GPUs (logical slots on the CPU profile) of every node that has some."""
+    import ray
+
+    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return [int(resources["GPU"]) for resources in alive if resources.get("GPU")]

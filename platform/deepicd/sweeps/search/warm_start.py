@@ -1,0 +1,223 @@
+"""A sweep that begins with what an earlier one found.
+
+In: an experiment whose `sweep.start_from` names the folder of an earlier run. Out: the experiment
+as it will run: what was learned there stands in `sweep.earlier`, and the addresses of
+`sweep.freeze` have the values of its best trial and are no longer searched. Nothing needs the
+earlier folder afterwards. Decided here: an earlier trial counts when this experiment, with values
+of its own search space, would run the very same trial. Other notes, another start model or another
+seed make scores that do not compare, and are refused; another metric is said aloud only, since
+reports hold every score.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from deepicd.config import (
+    Domain,
+    EarlierTrial,
+    Experiment,
+    Scalar,
+    Search,
+    draw_trial,
+    in_order,
+    leaves,
+    nearest,
+    parse_experiment,
+    read_experiment,
+    with_values,
+)
+from deepicd.errors import ConfigError, DataError, MissingError
+from deepicd.notes.report import read_report
+from deepicd.paths import RunPaths
+from deepicd.sweeps.results.pareto import objectives_of
+from deepicd.sweeps.results.status import read_status
+from deepicd.sweeps.results.trials import best_validation, read_history
+from deepicd.sweeps.search.space import trial_experiment
+
+Say = Callable[[str], None]
+_SAME = ("data.", "model.", "sft.", "seed")
+"""What scores must have in common to be compared."""
+_NOT_OF_A_TRIAL = ("name", "question", "sweep.", "promotion.", "serving.")
+
+
+@dataclass(frozen=True)
+class _Done:
+    """A trial of the earlier sweep that is over and was validated."""
+
+    source: str
+    experiment: Experiment
+    objectives: Mapping[str, float]
+
+
+class _UnfitError(Exception):
+    """Why an earlier trial lies outside this search space."""
+
+
+def begin_from_earlier(experiment: Experiment, *, say: Say) -> Experiment:
+    """The experiment with `sweep.start_from` carried out; as it is where nothing is to be done.
+
+    Raises:
+        MissingError: there is no such run, or it has not reached its sweep or lacks its notes.
+        ConfigError: its scores do not compare, or none of its trials lies in this search space.
+    """
+    folder = experiment.sweep.start_from
+    if folder is None or experiment.sweep.earlier:
+        return experiment
+    paths = RunPaths(folder.resolve())
+    if not paths.experiment.is_file():
+        raise MissingError(
+            f"sweep.start_from: no run in {folder}; name the folder of an earlier sweep, for "
+            "example runs/first"
+        )
+    old = read_experiment(paths.experiment)
+    _check_comparable(experiment, old)
+    done = _read_done(paths, old, experiment)
+    if old.sweep.metric != experiment.sweep.metric:
+        say(f"{folder} stopped its trials by {old.sweep.metric}; here {experiment.sweep.metric}")
+    best = max(done, key=lambda trial: trial.objectives[experiment.sweep.metric])
+    frozen = _freeze(experiment, best)
+    for address in experiment.sweep.freeze:
+        say(f"{address} stays at {flatten(frozen)[address]} ({best.source})")
+    fitting = _fit_all(done, frozen)
+    say(f"{len(fitting)} of {len(done)} trials of {folder} lie in this search space")
+    return _with_sweep(frozen, earlier=tuple(fitting), earlier_notes=_hash_of_notes(paths))
+
+
+def check_notes(paths: RunPaths, experiment: Experiment) -> None:
+    """Raise DataError where the validation notes of a run are not those on which the trials in
+    `sweep.earlier` were scored: equal settings do not make equal notes everywhere.
+    """
+    wanted = experiment.sweep.earlier_notes
+    if wanted and wanted != (found := _hash_of_notes(paths)):
+        raise DataError(
+            f"the validation notes in {paths.notes} (hash {found[:12]}) are not those of "
+            f"{experiment.sweep.start_from} (hash {wanted[:12]}), so scores do not compare; remove "
+            "sweep.start_from"
+        )
+
+
+def _hash_of_notes(paths: RunPaths) -> str:
+    report = read_report(paths.notes)
+    return str(report["identity"]["splits"]["validation"])
+
+
+def _check_comparable(experiment: Experiment, old: Experiment) -> None:
+    chosen = {*experiment.sweep.search, *old.sweep.search, *experiment.sweep.freeze}
+    different = [
+        line
+        for address, line in differences(old, experiment)
+        if address.startswith(_SAME) and address not in chosen
+    ]
+    if different:
+        raise ConfigError(
+            f"sweep.start_from: scores of {experiment.sweep.start_from} do not compare with this "
+            f"experiment's: {'; '.join(different)}. Use the same, or remove sweep.start_from"
+        )
+
+
+def _read_done(paths: RunPaths, old: Experiment, experiment: Experiment) -> list[_Done]:
+    names, metric = experiment.sweep.pursued, experiment.sweep.metric
+    done = []
+    for trial in read_status(paths, old, is_alive=False):
+        history = read_history(paths.tune / trial.id)
+        best = best_validation(history, metric, is_needed=False)
+        values = objectives_of(best, names) if best else {}
+        if trial.status in {"finished", "stopped"} and len(values) == len(names):
+            source = f"{paths.root.name}/{trial.id}"
+            done.append(_Done(source, trial_experiment(old, trial.params), values))
+    if not done:
+        raise ConfigError(
+            f"sweep.start_from: no trial in {experiment.sweep.start_from} is over and has "
+            f"{', '.join(names)} at a validation; name another run, or remove it"
+        )
+    return done
+
+
+def _freeze(experiment: Experiment, best: _Done) -> Experiment:
+    """The experiment with the addresses of `sweep.freeze` as in the best trial, not searched."""
+    known = flatten(best.experiment)
+    values = {}
+    for address in experiment.sweep.freeze:
+        if address not in known:
+            raise ConfigError(
+                f"sweep.freeze: trial {best.source} has no {address}"
+                f"{nearest(address, list(known))}; remove it"
+            )
+        values[address] = known[address]
+    left = _without(experiment.sweep.search, values)
+    return _with_sweep(with_values(experiment, values, place="sweep.freeze"), search=left)
+
+
+def _without(search: Search, values: Mapping[str, Scalar]) -> dict[str, Domain]:
+    """The search when some addresses have these values: conditions on them are decided."""
+    left: dict[str, Domain] = {}
+    for address in in_order(search):
+        when = search[address].when
+        is_possible = all(
+            values[parent] in allowed if parent in values else parent in left
+            for parent, allowed in when.items()
+        )
+        if address not in values and is_possible:
+            open_ = {parent: allowed for parent, allowed in when.items() if parent not in values}
+            left[address] = search[address].model_copy(update={"when": open_})
+    return left
+
+
+def _fit_all(done: list[_Done], experiment: Experiment) -> list[EarlierTrial]:
+    fitting, reasons = [], []
+    for trial in done:
+        try:
+            params = _fit(trial, experiment)
+        except _UnfitError as error:
+            reasons.append(str(error))
+            continue
+        fitting.append(
+            EarlierTrial(source=trial.source, params=params, objectives=dict(trial.objectives))
+        )
+    if not fitting:
+        raise ConfigError(
+            f"sweep.start_from: no trial of {experiment.sweep.start_from} lies in this search "
+            f"space: {'; '.join(dict.fromkeys(reasons))}. Widen the search, or remove "
+            "sweep.start_from"
+        )
+    return fitting
+
+
+def _fit(trial: _Done, experiment: Experiment) -> dict[str, Scalar]:
+    """The values of this search space with which the experiment runs the earlier trial."""
+    known = flatten(trial.experiment)
+
+    def take(address: str, domain: Domain) -> Scalar:
+        if address not in known:
+            raise _UnfitError(f"{address} was not set there")
+        value: Scalar = known[address]
+        if not domain.contains(value):
+            raise _UnfitError(f"{address} is {value} there, outside its domain")
+        return value
+
+    params = draw_trial(experiment.sweep.search, take)
+    for address, line in differences(trial.experiment, with_values(experiment, params)):
+        if not address.startswith(_NOT_OF_A_TRIAL):
+            raise _UnfitError(line)
+    return params
+
+
+def differences(there: Experiment, here: Experiment) -> Iterator[tuple[str, str]]:
+    """Addresses at which two experiments differ, each with a line that says how."""
+    old, new = flatten(there), flatten(here)
+    for address in sorted({*old, *new}):
+        if old.get(address) != new.get(address):
+            yield address, f"{address} is {old.get(address)} there and {new.get(address)} here"
+
+
+def flatten(experiment: Experiment) -> dict[str, Any]:
+    """Dotted address → value, for every value that is set."""
+    return dict(leaves(experiment.model_dump(mode="json")))
+
+
+def _with_sweep(experiment: Experiment, **changes: Any) -> Experiment:
+    """The experiment with another sweep, checked as if read from a file."""
+    sweep = experiment.sweep.model_copy(update=changes)
+    table = experiment.model_copy(update={"sweep": sweep}).model_dump(mode="json")
+    return parse_experiment(table, f"sweep.start_from {experiment.sweep.start_from}")

@@ -1,0 +1,1 @@
+"""A trial's checkpoints: whole shards, retention, other world sizes, checked exports."""

@@ -1,0 +1,125 @@
+"""A checkpoint of W ranks as V ranks read it.
+
+In: `global_step_N` as verl's FSDP2 actors wrote it, and the number of ranks that go on. Out: a
+folder beside it with the same weights, optimiser moments, schedule and position in the notes. verl
+loads shards of its own world size only. Decided here: tensors are joined and cut again along their
+first dimension, as FSDP2 does (`torch.chunk`); nothing is computed, so no bit changes. Random state
+belongs to a rank and is left out: `warm.seed_workers` seeds every rank when a trial starts.
+
+FSDP1 keeps its optimiser in flat pieces without names; such a checkpoint is refused.
+"""
+
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from deepicd.errors import CheckpointError
+from deepicd.training.checkpoints.shards import (
+    State,
+    fsdp_version_of,
+    join,
+    read_extra,
+    read_shards,
+    shard_file,
+    world_size_of,
+)
+
+RESHARDED = "resharded"
+"""Name of the folder beside a trial's checkpoints."""
+
+
+def fit_world(save: Path, world_size: int, *, say: Callable[[str], None]) -> Path:
+    """The checkpoint itself, or, when other ranks wrote it, a copy for `world_size` ranks; an
+    earlier copy is removed.
+
+    Raises:
+        CheckpointError: FSDP1 wrote it, or a tensor is cut in a way that is not known here.
+    """
+    aside = save.parent / RESHARDED
+    shutil.rmtree(aside, ignore_errors=True)
+    before = world_size_of(save / "actor")
+    if before == world_size:
+        return save
+    if fsdp_version_of(save / "actor") != 2:
+        raise CheckpointError(
+            f"{save} was written by FSDP1 on {before} GPUs and cannot be cut for {world_size}: its "
+            f"optimiser lies in flat pieces. Go on with {before} GPUs, or train with FSDP2."
+        )
+    reshard(save, aside / save.name, world_size)
+    say(
+        f"goes on with {world_size} ranks from {save.name} of {before}: weights and optimiser are "
+        "the same, random state is seeded anew"
+    )
+    return aside / save.name
+
+
+def reshard(save: Path, target: Path, world_size: int) -> None:
+    """Write what verl loads from `save` to `target`, for `world_size` ranks."""
+    source, actor = save / "actor", target / "actor"
+    actor.mkdir(parents=True)
+    shutil.copyfile(save / "data.pt", target / "data.pt")
+    for part in ("model", "optim"):
+        _write(actor, part, read_shards(source, part), world_size)
+    extra = {"lr_scheduler": read_extra(source)["lr_scheduler"]}
+    _write(actor, "extra_state", [extra], world_size)
+
+
+def _write(actor: Path, part: str, shards: list[State], world_size: int) -> None:
+    import torch
+
+    for rank in range(world_size):
+        state = recut(shards, part, world_size=world_size, rank=rank)
+        torch.save(state, shard_file(actor, part, world_size=world_size, rank=rank))
+
+
+def recut(pieces: list[Any], name: str, *, world_size: int, rank: int) -> Any:
+    """What one rank of `world_size` holds, from what all ranks of another number hold.
+
+    Args:
+        pieces: one value a rank; of mappings each value is cut, of others the first rank's is kept.
+        name: place of the value, for errors.
+        world_size: ranks to cut for.
+        rank: the one of them.
+    """
+    from torch.distributed.tensor import DTensor
+
+    first = pieces[0]
+    if isinstance(first, Mapping):
+        return {
+            key: recut(
+                [piece[key] for piece in pieces], f"{name}.{key}", world_size=world_size, rank=rank
+            )
+            for key in first
+        }
+    if isinstance(first, DTensor):
+        return cut(join(pieces, name), first, world_size=world_size, rank=rank)
+    return first
+
+
+def cut(whole: Any, like: Any, *, world_size: int, rank: int) -> Any:
+    """A rank's piece of `whole`, a DTensor placed as `like` is."""
+    import torch
+    from torch.distributed.device_mesh import DeviceMesh
+    from torch.distributed.tensor import DTensor, Shard
+
+    pieces = [whole] * world_size
+    if like.placements == (Shard(0),):
+        pieces = [*torch.chunk(whole, world_size), *[whole[:0]] * world_size]
+    before = like.device_mesh
+    mesh = DeviceMesh(
+        before.device_type,
+        torch.arange(world_size),
+        mesh_dim_names=before.mesh_dim_names,
+        _init_backend=False,  # there are no other ranks here
+        _rank=rank,
+    )
+    mesh._dim_group_names = before._dim_group_names  # the reader's own group, found by its name
+    return DTensor.from_local(
+        pieces[rank].clone(),
+        mesh,
+        like.placements,
+        run_check=False,
+        shape=whole.shape,
+        stride=whole.stride(),
+    )

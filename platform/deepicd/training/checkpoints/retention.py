@@ -1,0 +1,202 @@
+"""A trial's own checkpoints: `global_step_N`, counted when its manifest is there, kept by score.
+
+In: folders as verl leaves them, and the trial's experiment and notes. Out: the checkpoint that a
+trial goes on from. Decided here:
+
+- The manifest (`checkpoints.seal`) is written last, with what the trial reports at that step; a
+  folder without one is half-written.
+- Before a trial goes on, every byte of the newest checkpoint is hashed again. verl reads the same
+  bytes afterwards, so that this costs a second reading at most; what is merely kept is not read.
+- What is newer than the checkpoint used is removed, since verl writes these folders again.
+- The best by validation, the last, and never fewer than two are kept: a trial whose last one is
+  damaged has one to fall back on. Ray Train keeps a list of its own and removes nothing.
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from deepicd import checkpoints
+from deepicd.config import Experiment
+from deepicd.errors import CheckpointError
+from deepicd.notes.identity import hash_split
+from deepicd.training.checkpoints.reshard import RESHARDED
+
+Say = Callable[[str], None]
+_PREFIX = "global_step_"
+_TRAINS_THE_SAME: dict[str, bool | set[str]] = {
+    "name": True,
+    "question": True,
+    "sweep": True,
+    "promotion": True,
+    "serving": True,
+    "training": {
+        *("total_steps", "total_epochs", "validate_every"),
+        *("disk_wait_s", "hang_timeout_s", "min_probs_pearson"),
+        *("num_gpus", "num_nodes", "ppo_micro_batch_size_per_gpu"),
+    },
+}
+"""Addresses that a trial may change between two of its steps: how far it goes and on what."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a checkpoint and the trial that goes on from it have in common."""
+
+    experiment: str
+    """SHA-256 of the values that decide what is learnt."""
+    train: str
+    """Hash of the training notes, in order."""
+    validation: str
+    """Hash of the validation notes."""
+
+
+@dataclass(frozen=True)
+class Saves:
+    """The checkpoints of one trial."""
+
+    trial: Path
+    """Its folder."""
+    experiment: Experiment
+    identity: Identity
+    say: Say = field(compare=False)
+
+    def newest(self) -> Path | None:
+        """The newest checkpoint that is whole, verified; None starts from the start model. What is
+        skipped on the way is said, and removed.
+
+        Raises:
+            CheckpointError: it is of other settings or other notes than the trial.
+        """
+        self._remove_unfinished()
+        skipped = 0
+        for save in reversed(saves_of(self.trial)):
+            try:
+                facts = checkpoints.verify_seal(save)["facts"]
+            except CheckpointError as error:
+                self.say(f"skips a damaged checkpoint: {error}")
+                remove(save)
+                skipped += 1
+                continue
+            check_same(save, facts.get("identity", {}), self.identity)
+            if skipped:
+                self.say(f"goes on from {save.name}, the one before")
+            return save
+        if skipped:
+            self.say("no checkpoint is whole: it starts again from its start model")
+        return None
+
+    def seal(self, save: Path, metrics: Mapping[str, Any]) -> None:
+        """Write the manifest of a checkpoint that verl has finished.
+
+        Args:
+            save: its folder.
+            metrics: what the trial reports at this step.
+        """
+        world_size, seed = self.experiment.training.world_size, self.experiment.seed
+        facts = {
+            "step": step_of(save),
+            "identity": vars(self.identity),
+            "world_size": world_size,
+            "seeds": {"experiment": seed, "ranks": [seed + rank for rank in range(world_size)]},
+            "metrics": dict(metrics),
+        }
+        checkpoints.seal(save, facts)
+
+    def prune(self) -> None:
+        """Remove all but the best and the last; a copy for other ranks has been read by now."""
+        shutil.rmtree(self.trial / RESHARDED, ignore_errors=True)
+        sweep, saves = self.experiment.sweep, saves_of(self.trial)
+        scores = {step_of(save): score_of(save, sweep.metric) for save in saves}
+        keep = kept(scores, keep_top=sweep.keep_top)
+        for save in saves:
+            if step_of(save) not in keep:
+                remove(save)
+
+    def _remove_unfinished(self) -> None:
+        for folder in _folders(self.trial):
+            if not is_sealed(folder):
+                self.say(f"removes {folder.name}, which was not written to its end")
+                remove(folder)
+
+
+def kept(scores: Mapping[int, float], *, keep_top: int) -> set[int]:
+    """Steps of the checkpoints to keep: the best (the earliest of equals), the last, and the one
+    before the last where that would leave a single one.
+
+    Args:
+        scores: step → validation score.
+        keep_top: how many are kept for their score.
+    """
+    best = sorted(scores, key=lambda step: (-scores[step], step))[:keep_top]
+    newest = sorted(scores, reverse=True)
+    chosen = {*best, *newest[:1]}
+    return chosen if len(chosen) > 1 else {*newest[:2]}
+
+
+def identify(experiment: Experiment, *, train: Path, validation: Path) -> Identity:
+    """Identity of a trial's checkpoints; reads both splits."""
+    values = experiment.model_dump(mode="json", exclude=_TRAINS_THE_SAME)
+    digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+    return Identity(digest, train=hash_split(train), validation=hash_split(validation))
+
+
+def check_same(save: Path, found: Mapping[str, str], wanted: Identity) -> None:
+    """Raise CheckpointError when a checkpoint is of another trial's settings or notes."""
+    names = {
+        "experiment": "settings",
+        "train": "training notes",
+        "validation": "validation notes",
+    }
+    differences = [
+        words for name, words in names.items() if found.get(name) != getattr(wanted, name)
+    ]
+    if differences:
+        raise CheckpointError(
+            f"{save} was written with other {' and other '.join(differences)} than this trial has; "
+            "going on from it would mix two trials. Restore what the run was started with, or "
+            "start another run"
+        )
+
+
+def saves_of(trial: Path) -> list[Path]:
+    """Checkpoints whose manifest is there, oldest first."""
+    return sorted(filter(is_sealed, _folders(trial)), key=step_of)
+
+
+def is_sealed(save: Path) -> bool:
+    """Whether a checkpoint was written to its end; nothing is read."""
+    return (save / checkpoints.MANIFEST).is_file()
+
+
+def facts_of(save: Path) -> dict[str, Any]:
+    """What its manifest says of a checkpoint besides its files."""
+    facts: dict[str, Any] = checkpoints.read_manifest(save)["facts"]
+    return facts
+
+
+def score_of(save: Path, metric: str) -> float:
+    """Validation score of a checkpoint; below every score where its manifest is damaged."""
+    try:
+        return float(facts_of(save)["metrics"][f"validation/{metric}"])
+    except (CheckpointError, KeyError):
+        return -1.0
+
+
+def step_of(save: Path) -> int:
+    """GRPO steps done in a checkpoint."""
+    return int(save.name.removeprefix(_PREFIX))
+
+
+def _folders(trial: Path) -> list[Path]:
+    return [path for path in trial.glob("global_step_*") if path.name[len(_PREFIX) :].isdigit()]
+
+
+def remove(save: Path) -> None:
+    """Remove a checkpoint, its manifest first, so that half of it counts for nothing."""
+    (save / checkpoints.MANIFEST).unlink(missing_ok=True)
+    shutil.rmtree(save, ignore_errors=True)

@@ -1,0 +1,1 @@
+"""GRPO by verl: one trial's configuration, trainer, data, and the driver of its process."""

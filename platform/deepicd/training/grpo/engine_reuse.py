@@ -1,0 +1,200 @@
+"""verl's processes between two trials: what stays, and how everything in them starts anew.
+
+In: the configuration of the next trial. Out: a trainer ready to fit, and the workers of its
+rollouts. What stays are processes and what is in them whatever the trial: imports, process groups,
+Ray actors, vLLM's engine, the TransferQueue. Every object that holds a trial's settings or state is
+built again by its own constructor in the process where it lives: the actor and reference models
+(weights, optimiser, learning-rate schedule) from the start model, the workers of rollouts and
+rewards, the replay buffer, the dataset's position, the trainer. vLLM gets the new actor's weights
+and an empty cache before the first rollout, as after every step; its answers are seeded one by one
+(`agent_loop`), so that it has no random state to reset.
+
+`tests/ray/test_warm.py` holds the first steps of a warm trial against those of a cold one.
+"""
+
+import asyncio
+import gc
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+import torch
+import transfer_queue as tq
+from omegaconf import DictConfig, OmegaConf
+from verl.single_controller.ray.base import ResourcePoolManager
+from verl.trainer.ppo.v1 import AgentLoopManagerTQ
+from verl.utils.py_functional import temp_env_var
+
+from deepicd.errors import TrainingError
+from deepicd.training.grpo.trainer import ReportingTrainer
+from deepicd.training.verl_plugin.patches.transfer_queue import check_queue
+
+Place = Callable[[ResourcePoolManager], ResourcePoolManager]
+_FREE_ROLLOUT_KEYS = ("n", "temperature", "top_p", "top_k", "val_kwargs", "prompt_logprobs", "seed")
+_FREE_PREFIXES = ("log_prob_",)
+"""Settings of the rollout that its workers read request by request; all others built the engine."""
+
+
+@dataclass(frozen=True)
+class Engines:
+    """verl, started, with the trainer of the latest trial."""
+
+    key: str
+    env: Mapping[str, str]
+    trainer: ReportingTrainer
+    rollouts: AgentLoopManagerTQ
+
+    def fits(self, config: DictConfig, env: Mapping[str, str]) -> bool:
+        """Whether a trial can run in these processes."""
+        return self.key == engine_key(config, env)
+
+
+def engine_key(config: DictConfig, env: Mapping[str, str]) -> str:
+    """Digest of all settings that processes and engines were built from."""
+    values = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(values, dict)
+    actor_rollout, trainer, reward = (
+        values[name] for name in ("actor_rollout_ref", "trainer", "reward")
+    )
+    rollout = {
+        key: value
+        for key, value in actor_rollout["rollout"].items()
+        if key not in _FREE_ROLLOUT_KEYS and not key.startswith(_FREE_PREFIXES)
+    }
+    built = {
+        "env": dict(env),
+        "rollout": rollout,
+        "model": actor_rollout["model"],
+        "strategy": [actor_rollout[part]["strategy"] for part in ("actor", "ref")],
+        "reference": [
+            values["algorithm"]["use_kl_in_reward"],
+            actor_rollout["actor"]["use_kl_loss"],
+        ],
+        "world": [trainer[name] for name in ("nnodes", "n_gpus_per_node", "device")],
+        "reward": [reward["num_workers"], reward["reward_model"]],
+        "queue": values["transfer_queue"],
+    }
+    return hashlib.sha256(json.dumps(built, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def start(config: DictConfig, env: Mapping[str, str], *, place: Place) -> Engines:
+    """Start verl's workers and vLLM's engine.
+
+    Args:
+        place: makes of verl's resource pools those that wait for room.
+
+    Raises:
+        CapacityError: there is no room, or the TransferQueue is another run's.
+    """
+    key = engine_key(config, env)
+    config.transfer_queue.enable = True
+    OmegaConf.resolve(config)
+    tq.init(config.transfer_queue)
+    check_queue()
+    trainer = ReportingTrainer(config=config)
+    trainer.place = place
+    trainer.init()
+    seed_workers(trainer)
+    rollouts = AgentLoopManagerTQ.create(config=config, **_clients(trainer))
+    return Engines(key, env, trainer, rollouts)
+
+
+def restart(engines: Engines, config: DictConfig) -> Engines:
+    """Begin another trial in the same processes.
+
+    Raises:
+        TrainingError: the trial before has left rows in the TransferQueue.
+    """
+    left = {name: len(rows) for name, rows in (tq.kv_list() or {}).items() if rows}
+    if left:
+        raise TrainingError(f"the trial before left rows in verl's TransferQueue: {left}")
+    config.transfer_queue.enable = True
+    OmegaConf.resolve(config)
+    trainer = ReportingTrainer(config=config)
+    trainer.set_up_by(lambda new: adopt(new, engines.trainer))
+    trainer.init()
+    seed_workers(trainer)
+    rollouts = AgentLoopManagerTQ(config=config, **_clients(trainer))
+    rollouts.agent_loop_workers = engines.rollouts.agent_loop_workers
+    arguments = (config, *_clients(trainer).values())
+    rebuild(rollouts.agent_loop_workers, *arguments)
+    return Engines(engines.key, engines.env, trainer, rollouts)
+
+
+def adopt(new: ReportingTrainer, old: ReportingTrainer) -> None:
+    """What verl's `PPOTrainer._setup` does, with the workers, servers and pools of `old`."""
+    new._init_tokenizer()
+    new._init_dataloader()
+    new._init_dump_executor()
+    for name in (
+        *("role_worker_mapping", "mapping", "resource_pool_manager", "resource_pool_to_cls"),
+        *("ref_in_actor", "actor_rollout_wg", "reward_loop_manager", "llm_server_manager"),
+        *("checkpoint_manager", "teacher_model_manager", "distillation_config"),
+    ):
+        setattr(new, name, getattr(old, name))
+    actors = new.actor_rollout_wg
+    new.checkpoint_manager.sleep_replicas()  # room for the models on a GPU that they share
+    settings = {
+        "config": new.config.actor_rollout_ref,
+        "distillation_config": new.config.get("distillation"),
+    }
+    ray.get([worker.__ray_call__.remote(rebuild_roles, settings) for worker in actors.workers])
+    actors.init_model()
+    if new.use_reference_policy:
+        new.ref_policy_wg = actors
+    rewards = new.reward_loop_manager
+    rewards.config = new.config
+    rebuild(rewards.reward_loop_workers, new.config, rewards.reward_router_address)
+    new._load_checkpoint()
+
+
+def rebuild(actors: Sequence[Any], *arguments: Any) -> None:
+    """Run the constructor of Ray actors again, in their processes."""
+    ray.get([actor.__ray_call__.remote(_construct, *arguments) for actor in actors])
+
+
+def rebuild_roles(workers: Any, settings: Mapping[str, Any]) -> None:
+    """Replace the workers of verl's colocated actor by new ones, without models yet."""
+    for role, worker in list(workers.worker_dict.items()):
+        with temp_env_var("DISABLE_WORKER_INIT", "1"):
+            workers.worker_dict[role] = type(worker)(role=role, **settings)
+        del worker
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def seed_workers(trainer: ReportingTrainer) -> None:
+    """Give the processes that hold the actor the experiment's seed, rank by rank."""
+    seed = int(trainer.config.data.seed or 0)
+    workers = trainer.actor_rollout_wg.workers
+    ray.get([worker.__ray_call__.remote(_seed, seed + rank) for rank, worker in enumerate(workers)])
+
+
+def _clients(trainer: ReportingTrainer) -> dict[str, Any]:
+    """What the workers of rollouts need besides the configuration."""
+    return {
+        "llm_client": trainer.get_llm_client(),
+        "teacher_client": trainer.get_teacher_client(),
+        "reward_loop_worker_handles": trainer.get_reward_handles(),
+    }
+
+
+def _construct(actor: Any, *arguments: Any) -> None:
+    """Runs in the actor's process, beside its event loop: what asks for one gets the actor's."""
+    if hasattr(actor, "loop"):
+        asyncio.set_event_loop(actor.loop)
+    actor.__init__(*arguments)
+
+
+def _seed(_: Any, seed: int) -> None:
+    import random
+
+    import numpy
+
+    random.seed(seed)
+    numpy.random.seed(seed % 2**32)
+    torch.manual_seed(seed)

@@ -1,0 +1,1 @@
+"""The process that drives verl: its runner, its messages, its placement and watchdog."""

@@ -1,0 +1,164 @@
+"""Is a trial still alive? What it said last, and how long it may stay silent.
+
+In: messages of a slot. Out: the stage a trial is in, kept in a file of the trial's folder for
+whoever looks at the sweep, and why it must be taken for hung. Decided here: a trial may be silent
+for `training.hang_timeout_s`, or ten times its longest step if that is more; four times as long
+while verl and vLLM start. After some seconds of silence its nodes are looked at: verl waits for
+ever for rollouts of one that is gone. Waiting for room in the cluster has a limit of its own
+(`training.placement`). What ends a trial is its own failure, or an interruption that is not charged
+to it.
+"""
+
+import json
+import time
+from collections.abc import Collection, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from deepicd.errors import TrainingError
+from deepicd.paths import STAGE
+from deepicd.training.process.protocol import Job
+
+_STEPS = 10
+_STARTS = 4
+_LOOK_S = 20.0
+"""Silence after which a trial's nodes are looked at, and time between two looks."""
+_LOG_TAIL_LINES = 15
+
+
+class Watch:
+    """The watch over one start of a trial."""
+
+    def __init__(self, folder: Path, *, hang_timeout_s: float) -> None:
+        self._file = folder / STAGE
+        self._hang_timeout_s = hang_timeout_s
+        self._job = ""
+        self._step, self._longest_s = 0, 0.0
+        self._is_ready = False
+        self._heard = self._stepped = self._looked = time.monotonic()
+        self._nodes: set[str] = set()
+        self._note("starting")
+
+    def hear(self, message: Mapping[str, Any]) -> None:
+        """Take a message of the trial into account."""
+        now = self._heard = time.monotonic()
+        self._job = message.get("job", self._job)
+        if message["kind"] == "stage":
+            self._note(message["name"])
+        if message["kind"] == "ready":
+            self._is_ready, self._stepped = True, now
+            self._look()
+            self._note("rollout")
+        if message["kind"] == "step":
+            self._longest_s = max(self._longest_s, now - self._stepped)
+            self._step, self._stepped = message["step"], now
+            self._note("rollout")
+
+    def patience_s(self) -> float:
+        """How long the trial may be silent now, in seconds."""
+        if not self._is_ready:
+            return _STARTS * self._hang_timeout_s
+        return max(self._hang_timeout_s, _STEPS * self._longest_s)
+
+    def overdue(self) -> str | None:
+        """Why the trial must be taken for hung or lost; None while it is within its time."""
+        now = time.monotonic()
+        silent_s = now - self._heard
+        if silent_s > _LOOK_S and now - self._looked > _LOOK_S and (lost := self._look()):
+            return "; ".join(lost)
+        if silent_s <= self.patience_s():
+            return None
+        cause = f"hung: silent for {silent_s:.0f} s in stage {self.stage!r} after step {self._step}"
+        pending = pending_actors(self._job) if self._job else []
+        return f"{cause}; {', '.join(pending)}" if pending else cause
+
+    def _look(self) -> list[str]:
+        """What became of nodes that the trial had actors on; remembers those it has them on."""
+        self._looked = time.monotonic()
+        if not self._job:
+            return []
+        self._nodes |= nodes_of(self._job)
+        return describe_lost(self._nodes)
+
+    def _note(self, stage: str) -> None:
+        self.stage = stage
+        record = {"stage": stage, "step": self._step, "since": round(time.time(), 1)}
+        with suppress(OSError):  # a full disk must not end a trial that only says where it is
+            self._file.write_text(json.dumps(record) + "\n", encoding="utf-8")
+
+
+def pending_actors(job: str) -> list[str]:
+    """Actors of a Ray job that have not started yet, and the room that there is for them."""
+    import ray
+
+    owner = ray.JobID.from_hex(job)
+    waiting = ray._private.state.actors(job_id=owner, actor_state_name="PENDING_CREATION").values()
+    names = [f"actor {actor['ActorClassName']} is pending" for actor in waiting]
+    return [*names, f"GPUs {describe_room()}"] if names else []
+
+
+def nodes_of(job: str) -> set[str]:
+    """Nodes on which actors of a Ray job are alive."""
+    import ray
+
+    owner = ray.JobID.from_hex(job)
+    alive = ray._private.state.actors(job_id=owner, actor_state_name="ALIVE").values()
+    return {actor["Address"]["NodeID"] for actor in alive}
+
+
+def describe_lost(nodes: Collection[str]) -> list[str]:
+    """What became of those of these nodes that are gone."""
+    import ray
+
+    gone = [node for node in ray.nodes() if node["NodeID"] in nodes and not node["Alive"]]
+    return [f"node {node['NodeManagerAddress']} was {describe_death(node)}" for node in gone]
+
+
+def describe_death(node: Mapping[str, Any]) -> str:
+    """pre-empted or lost, as far as Ray knows."""
+    is_expected = "PREEMPT" in str(node.get("DeathReason")) + str(node.get("DeathReasonMessage"))
+    return "pre-empted" if is_expected else "lost"
+
+
+def describe_room() -> str:
+    """Free and all GPUs (logical slots on the CPU profile), by node."""
+    import ray
+
+    free = ray._private.state.available_resources_per_node()
+    nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("GPU")]
+    if not nodes:
+        return "no node has a GPU"
+    shares = (
+        f"{free.get(node['NodeID'], {}).get('GPU', 0):g} of {node['Resources']['GPU']:g}"
+        for node in nodes
+    )
+    return f"free now {', '.join(shares)} by node"
+
+
+def conclude(message: Mapping[str, Any], job: Job) -> str | None:
+    """What the last message of a trial means: None for its end, or what interrupted it.
+
+    Raises:
+        TrainingError: it failed or was stopped.
+    """
+    if message["kind"] == "done":
+        return None
+    if message["kind"] == "stopped":
+        raise TrainingError(f"trial {job.name} was stopped before its last step")
+    if message["kind"] == "ended":
+        raise TrainingError(
+            f"verl's process ended with code {message['code']} before training was done. "
+            f"Last lines of {job.log}:\n{log_tail(Path(job.log))}"
+        )
+    if message["lost"]:
+        return "; ".join(message["lost"])
+    raise TrainingError(
+        f"verl run failed: {message['type']}: {message['message']} (log: {job.log})"
+    )
+
+
+def log_tail(log: Path) -> str:
+    """Last lines of a trial's log; verl prints numbers and configuration there, never a note."""
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    return "\n".join(lines[-_LOG_TAIL_LINES:])

@@ -1,0 +1,1 @@
+"""verl's platform, engine and rollouts on CPU."""

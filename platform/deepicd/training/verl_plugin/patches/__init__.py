@@ -1,0 +1,1 @@
+"""Guarded patches of verl and TransferQueue, each with its upstream reason."""
