@@ -14,7 +14,7 @@ from deepicd.clusters.session import logical_slots
 from deepicd.config import Experiment
 from deepicd.errors import ConfigError, MissingError
 
-DESCRIPTIONS = sorted((Path(__file__).parents[2] / "cluster").glob("*.yaml"))
+DESCRIPTIONS = sorted((Path(__file__).parents[3] / "cluster").glob("*.yaml"))
 
 
 @pytest.fixture

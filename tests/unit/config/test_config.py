@@ -358,7 +358,7 @@ def test_experiments_are_frozen():
         Experiment().seed = 3
 
 
-EXPERIMENTS = sorted(Path(__file__).parents[2].glob("experiments/*.toml"))
+EXPERIMENTS = sorted(Path(__file__).parents[3].glob("experiments/*.toml"))
 
 
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.name)

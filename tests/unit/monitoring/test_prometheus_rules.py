@@ -41,7 +41,7 @@ def test_promtool_accepts_the_rules_and_they_fire_as_written(root: Path) -> None
     tool = find_tool("promtool")
     for command in (
         ["check", "rules", ALERTS],
-        ["test", "rules", "tests/unit/alerts_test.yml"],
+        ["test", "rules", "tests/unit/monitoring/alerts_test.yml"],
     ):
         done = subprocess.run(
             [tool, *command], cwd=root, capture_output=True, text=True, check=False
