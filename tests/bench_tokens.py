@@ -36,7 +36,8 @@ def write_split(folder: Path, num_notes: int) -> tuple[Path, Path]:
     """A split of generated notes, repeated under new ids up to `num_notes`, and a tokeniser."""
     from deepicd.clusters.ray_session import ray_session
     from deepicd.config import DataConfig
-    from deepicd.notes.build import build_notes, read_split
+    from deepicd.notes.build import build_notes
+    from deepicd.notes.split_files import read_split
     from deepicd.training.start_model import train_tokenizer
 
     with ray_session(num_cpus=2):

@@ -89,7 +89,8 @@ def measure(paths: RunPaths, num_trials: int, num_steps: int) -> dict[str, Any]:
 
 def build_inputs(experiment: Experiment, paths: RunPaths) -> TrialInput:
     """Notes and an untrained model, which both begin with."""
-    from deepicd.notes.build import build_notes, read_split
+    from deepicd.notes.build import build_notes
+    from deepicd.notes.split_files import read_split
     from deepicd.training.start_model import build_model
 
     build_notes(experiment.data, tables=paths.tables, out=paths.notes, seed=1)
@@ -102,8 +103,7 @@ def run_sweep(
     experiment: Experiment, inputs: TrialInput, paths: RunPaths
 ) -> tuple[float, list[dict[int, float]], list[Path]]:
     """Seconds of our sweep with Ray's start, when each step ended, and the trials' folders."""
-    from deepicd.clusters.ray_session import chatter_to
-    from deepicd.clusters.session import run_session
+    from deepicd.clusters.ray_session import chatter_to, run_session
     from deepicd.sweeps.run import run_sweep as sweep
 
     trials = paths.sweep / "trials"

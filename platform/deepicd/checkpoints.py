@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from deepicd.errors import CheckpointError, ConfigError, MissingError
+from deepicd.files import sync, write_atomically
 
 MANIFEST = "manifest.json"
 ALLOWED_SUFFIXES = (".safetensors", ".json", ".jinja", ".txt", ".model", ".md")
@@ -195,31 +196,6 @@ def copy_files(source: Path, target: Path) -> None:
             shutil.copyfileobj(reader, writer, _CHUNK)
             writer.flush()
             os.fsync(writer.fileno())
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Replace `path` by `text`: written aside, flushed, renamed. A killed writer leaves the old
-    file.
-    """
-    aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        with aside.open("w", encoding="utf-8") as writer:
-            writer.write(text)
-            writer.flush()
-            os.fsync(writer.fileno())
-        aside.replace(path)
-        sync(path.parent)
-    finally:
-        aside.unlink(missing_ok=True)
-
-
-def sync(path: Path) -> None:
-    """Flush a file, or a folder's entries, so that a rename in it survives a power cut."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def verify_by_loading(

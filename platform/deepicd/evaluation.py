@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from deepicd import scoring
-from deepicd.checkpoints import check_layout, write_atomically
+from deepicd.checkpoints import check_layout
 from deepicd.errors import DataError, MissingError
+from deepicd.files import write_atomically
 from deepicd.inference.offline import EngineSettings, load_model
 from deepicd.records import Limits, Prediction
 

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from deepicd import __version__
-from deepicd.checkpoints import MANIFEST, content_digest, read_manifest, write_atomically
+from deepicd.checkpoints import MANIFEST, content_digest, read_manifest
+from deepicd.files import write_atomically
 from deepicd.notes.identity import hash_split
 from deepicd.notes.report import REPORT, read_report
 from deepicd.paths import DIFF, RECORD

@@ -18,7 +18,7 @@ from typing import Any
 import psutil
 import pytest
 
-from deepicd.notes.build import read_split
+from deepicd.notes.split_files import read_split
 from deepicd.paths import SPLITS, RunPaths
 from deepicd.pipeline.run import STAGES
 from deepicd.promotion.behaviour_tests import DIRECTION, INVARIANCES, MINIMUM

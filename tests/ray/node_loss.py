@@ -21,7 +21,8 @@ from ray.cluster_utils import Cluster
 
 from deepicd.clusters.ray_session import EMBEDDED_ENV
 from deepicd.config import Experiment, parse_experiment
-from deepicd.notes.build import build_notes, read_split
+from deepicd.notes.build import build_notes
+from deepicd.notes.split_files import read_split
 from deepicd.paths import RunPaths
 from deepicd.sweeps.results.trials import read_history
 from deepicd.sweeps.run import run_sweep

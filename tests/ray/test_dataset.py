@@ -26,7 +26,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     import ray
 
     from deepicd.config import parse_experiment
-    from deepicd.notes.build import build_notes, read_split
+    from deepicd.notes.build import build_notes
+    from deepicd.notes.split_files import read_split
     from deepicd.training.start_model import build_model
 
     root = tmp_path_factory.mktemp("dataset")
@@ -62,7 +63,7 @@ def dataset(
 def test_training_sees_the_ids_of_the_one_renderer_in_the_files_order(run: Path) -> None:
     from transformers import AutoTokenizer
 
-    from deepicd.notes.build import read_split
+    from deepicd.notes.split_files import read_split
     from deepicd.prompts import prompt_token_ids
 
     tokenizer = AutoTokenizer.from_pretrained(run / "model")
@@ -206,7 +207,7 @@ def test_the_columns_that_verl_reads() -> None:
 
 
 def test_an_over_long_note_is_shown_cut_to_the_limit(run: Path) -> None:
-    from deepicd.notes.build import read_split
+    from deepicd.notes.split_files import read_split
 
     notes = read_split(run / "notes/validation.parquet")
     rows = dataset(run, "validation", limit=LIMIT // 3, overlong="truncate")

@@ -17,7 +17,7 @@ from deepicd.errors import CheckpointError, DataError
 from deepicd.evaluation import majority_predictions, predict
 from deepicd.inference import offline
 from deepicd.inference.offline import EngineSettings, Sampling, load_model
-from deepicd.notes.build import write_split
+from deepicd.notes.split_files import write_split
 from deepicd.paths import RunPaths
 from deepicd.promotion.examine import examine, measure_calibration
 from deepicd.promotion.registry import Registry

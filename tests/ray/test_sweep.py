@@ -104,7 +104,7 @@ def kill_in_mid_step(storage: Path, done: threading.Event) -> None:
 
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Swept]:
-    from deepicd.clusters.session import run_session
+    from deepicd.clusters.ray_session import run_session
 
     root = tmp_path_factory.mktemp("sweep")
     experiment = parse_experiment(TABLE, "here")
@@ -113,7 +113,8 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Swept]:
 
 
 def run(experiment: Experiment, root: Path) -> Swept:
-    from deepicd.notes.build import build_notes, read_split
+    from deepicd.notes.build import build_notes
+    from deepicd.notes.split_files import read_split
     from deepicd.paths import RunPaths
     from deepicd.sweeps import run as sweeps
     from deepicd.sweeps.results.trials import read_histories
@@ -148,7 +149,7 @@ def what_is_left(before: set[str], *, timeout_s: float) -> dict[str, Any]:
     """What is still there of the trials, given some time to go; `before`: `shared_memory` then."""
     import ray
 
-    from deepicd.sweeps.callbacks.cleanup import free_resources, live_groups
+    from deepicd.clusters.state import free_resources, live_groups
 
     total, deadline = ray.cluster_resources(), time.monotonic() + timeout_s
     while True:
@@ -209,7 +210,7 @@ def test_nothing_of_any_trial_is_left(swept: Swept) -> None:
 def test_a_cleaner_of_ray_train_that_stays_behind_is_ended(swept: Swept) -> None:
     import ray
 
-    from deepicd.sweeps.callbacks.cleanup import end_cleaners
+    from deepicd.clusters.state import end_cleaners
 
     class PlacementGroupCleaner:
         def pid(self) -> int:
@@ -387,7 +388,7 @@ def test_an_export_that_is_not_its_actor_is_refused(swept: Swept, tmp_path: Path
 
 
 def test_no_note_is_in_a_trial_log(swept: Swept) -> None:
-    from deepicd.notes.build import read_split
+    from deepicd.notes.split_files import read_split
 
     notes = read_split(swept.root / "notes" / "train.parquet")[:50]
     logs = [file.read_text(errors="replace") for file in swept.root.glob("sweep/**/*.log")]

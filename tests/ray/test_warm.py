@@ -50,7 +50,7 @@ EXACT = (
 @pytest.fixture(scope="module")
 def twins(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[dict[str, Any]]]:
     """Seed, history and last checkpoint of each trial."""
-    from deepicd.clusters.session import run_session
+    from deepicd.clusters.ray_session import run_session
 
     root = tmp_path_factory.mktemp("warm")
     experiment = parse_experiment(TABLE, "here")
@@ -59,7 +59,8 @@ def twins(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[dict[str, A
 
 
 def run(experiment: Experiment, root: Path) -> list[dict[str, Any]]:
-    from deepicd.notes.build import build_notes, read_split
+    from deepicd.notes.build import build_notes
+    from deepicd.notes.split_files import read_split
     from deepicd.paths import RunPaths
     from deepicd.sweeps.results.trials import read_histories
     from deepicd.sweeps.run import run_sweep

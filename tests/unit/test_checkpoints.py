@@ -11,6 +11,7 @@ from safetensors.numpy import save_file
 
 from deepicd import checkpoints
 from deepicd.errors import CheckpointError, MissingError
+from deepicd.files import write_atomically
 
 
 def build_model(folder: Path, seed: int = 0) -> Path:
@@ -155,11 +156,11 @@ def test_content_digests_are_equal_exactly_when_contents_are(tmp_path: Path) -> 
 
 def test_a_killed_writer_leaves_the_old_text(tmp_path: Path) -> None:
     path = tmp_path / "facts.json"
-    checkpoints.write_atomically(path, json.dumps({"old": 1}))
+    write_atomically(path, json.dumps({"old": 1}))
     pid = os.fork()
     if pid == 0:
         os.fsync = lambda descriptor: os._exit(9)  # dies before the rename
-        checkpoints.write_atomically(path, json.dumps({"new": 2}))
+        write_atomically(path, json.dumps({"new": 2}))
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 9
     assert json.loads(path.read_text()) == {"old": 1}

@@ -102,7 +102,7 @@ def examine_version(
     """What the gate is shown of a version, by the run's own limits."""
     from deepicd.errors import MissingError
     from deepicd.inference.offline import EngineSettings, load_model
-    from deepicd.notes.build import read_split
+    from deepicd.notes.split_files import read_split
     from deepicd.pipeline.stages import sampling_of
     from deepicd.promotion.examine import examine
 

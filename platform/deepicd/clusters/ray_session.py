@@ -9,11 +9,18 @@ keeps one voice and `--json` keeps standard output to itself.
 import os
 import secrets
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import AbstractContextManager, contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
+from deepicd.config import Experiment
 from deepicd.errors import CapacityError
+
+_CPUS_OF_RUN, _CPUS_OF_TRIAL = 4, 6
+"""CPU slots of the embedded cluster: for all, Serve 1 and spare; for each trial at once Tune 1,
+Train 1, verl up to 3, and Ray Data."""
+
+_OBJECT_STORE_BYTES = 10**9
 
 START_ATTEMPTS = 3
 EMBEDDED_ENV = {
@@ -117,3 +124,23 @@ def chatter_to(path: Path) -> Iterator[None]:
         redirect_stderr(file),
     ):
         yield
+
+
+def run_session(experiment: Experiment, root: Path) -> AbstractContextManager[None]:
+    """Ray for an experiment, shut down afterwards; `root` is the run's folder."""
+    is_cpu = experiment.profile == "cpu"
+    num_cpus, num_gpus = logical_slots(experiment)
+    return ray_session(
+        token_file=root / "ray_token",
+        num_cpus=num_cpus if is_cpu else None,
+        num_gpus=num_gpus if is_cpu else None,
+        object_store_memory=_OBJECT_STORE_BYTES if is_cpu else None,
+        include_dashboard=True,
+    )
+
+
+def logical_slots(experiment: Experiment) -> tuple[int, int]:
+    """CPU and GPU slots of the embedded cluster, for all trials that run at once."""
+    training = experiment.training
+    num_gpus = max(1, experiment.sweep.max_concurrent) * training.num_gpus * training.num_nodes
+    return _CPUS_OF_RUN + _CPUS_OF_TRIAL * num_gpus, num_gpus

@@ -5,7 +5,8 @@ and the reader in `mimic/`, the corpus in `corpus/`, splits in `splits.py`, and 
 `build.py`.
 """
 
-from deepicd.notes.build import build_notes, read_note, read_split
+from deepicd.notes.build import build_notes
 from deepicd.notes.report import read_report
+from deepicd.notes.split_files import read_note, read_split
 
 __all__ = ["build_notes", "read_note", "read_report", "read_split"]

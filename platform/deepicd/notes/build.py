@@ -8,34 +8,30 @@ so a build that fails leaves the former OUT, or none.
 """
 
 import json
-import os
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from deepicd.config import DataConfig, fingerprint
-from deepicd.errors import ConfigError, DataError, MissingError
+from deepicd.errors import DataError
+from deepicd.files import replaced_folder
 from deepicd.notes.baselines import score_baselines
 from deepicd.notes.card import write_card
 from deepicd.notes.corpus.mimic_tables import CEILING, SPLIT_OF, write_tables
 from deepicd.notes.corpus.profiles import load_knowledge
 from deepicd.notes.identity import identify
-from deepicd.notes.mimic.reader import COLUMNS, cut_notes
-from deepicd.notes.report import REPORT, read_report, summarise
-from deepicd.notes.split_writer import ROWS_PER_GROUP, SCHEMA, bucket_rows, write_splits
+from deepicd.notes.mimic.reader import cut_notes
+from deepicd.notes.report import REPORT, summarise
+from deepicd.notes.split_writer import bucket_rows, write_splits
 from deepicd.notes.splits import assign_split, repair_splits
 from deepicd.paths import SPLITS
-from deepicd.records import Note
 
 _PARTS = ".parts"
 """Cut notes, before they are in splits; gone when a build is done."""
@@ -140,74 +136,6 @@ def order_rows(splits: Sequence[str], seed: int) -> NDArray[np.int64]:
         positions[rows[order]] = start + np.arange(len(rows))
         start += len(rows)
     return positions
-
-
-def write_split(notes: Sequence[Note], path: Path) -> None:
-    """Write notes as Parquet, in order."""
-    columns = {name: [getattr(note, name) for note in notes] for name in COLUMNS}
-    pq.write_table(pa.table(columns, schema=SCHEMA), path, row_group_size=ROWS_PER_GROUP)
-
-
-def read_split(path: Path) -> list[Note]:
-    """Notes of one split, in the file's order.
-
-    Raises MissingError when there is no such file, DataError when it is not a split of notes.
-    """
-    if not path.exists():
-        raise MissingError(f"no split at {path}; build it first: deepicd notes build --out DIR")
-    try:
-        rows = pq.read_table(path, columns=list(COLUMNS)).to_pylist()
-        return [Note(**row) for row in rows]
-    except (pa.ArrowException, OSError, TypeError) as error:
-        raise DataError(
-            f"{path} is not a split of notes ({type(error).__name__}); it needs the columns "
-            f"{', '.join(COLUMNS)}. Build it anew: deepicd notes build --out DIR"
-        ) from None
-
-
-def read_note(folder: Path, split: str, *, row: int, is_text_shown: bool) -> dict[str, Any]:
-    """One note of a build as a dict.
-
-    Raises ConfigError for an unknown split or row, and where the text of a credentialed source
-    would be shown without `is_text_shown`.
-    """
-    if split not in SPLITS:
-        raise ConfigError(f"unknown split {split!r}; choose one of {', '.join(SPLITS)}")
-    source = read_report(folder)["source"]
-    if source != "embedded" and not is_text_shown:
-        raise ConfigError(
-            f"notes of source {source!r} are credentialed and not printed; add --show-text where "
-            "nobody reads over your shoulder and nothing is logged."
-        )
-    notes = read_split(folder / f"{split}.parquet")
-    if not 0 <= row < len(notes):
-        raise ConfigError(f"row must be from 0 to {len(notes) - 1} in {split}; got {row}")
-    return asdict(notes[row])
-
-
-@contextmanager
-def replaced_folder(out: Path, *, marker: str) -> Iterator[Path]:
-    """A folder to write into that takes the place of `out` when the block ends without an error.
-
-    Raises ConfigError where `out` holds something without the file `marker`, so is not ours.
-    """
-    if out.exists() and not (out / marker).is_file() and (out.is_file() or any(out.iterdir())):
-        raise ConfigError(
-            f"{out} is not replaced: it is not empty and holds no {marker}, so no earlier build "
-            "wrote it. Choose another folder, or empty it."
-        )
-    aside = out.with_name(f".{out.name}.{os.getpid()}.partial")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
-    try:
-        yield aside
-        old = out.with_name(f".{out.name}.{os.getpid()}.old")
-        if out.exists():
-            out.rename(old)
-        aside.rename(out)
-        shutil.rmtree(old, ignore_errors=True)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _write_embedded(

@@ -14,10 +14,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from deepicd.checkpoints import write_atomically
 from deepicd.clusters.ray_session import chatter_to
 from deepicd.config import Experiment, dump_experiment, override, read_experiment
 from deepicd.errors import MissingError, SweepError
+from deepicd.files import write_atomically
 from deepicd.paths import RunPaths
 from deepicd.pipeline import promotion, stages, summary
 from deepicd.pipeline.lock import locked
@@ -178,7 +178,7 @@ def _running(
     with locked(RunPaths(root).lock), heeding_sigterm():
         run = Run(experiment, RunPaths(root if is_resumed else prepare_root(root, say)), say)
         with chatter_to(run.paths.console):
-            from deepicd.clusters.session import run_session
+            from deepicd.clusters.ray_session import run_session
             from deepicd.clusters.storage import check_storage
             from deepicd.sweeps.search.validation import check_capacity
 

@@ -80,7 +80,7 @@ def query_and_label(run: Run, url: str) -> tuple[dict[str, Any], dict[str, Any]]
     """
     import httpx
 
-    from deepicd.notes.build import read_split
+    from deepicd.notes.split_files import read_split
     from deepicd.serving.client import Client, read_token
 
     token = read_token()

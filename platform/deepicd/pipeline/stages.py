@@ -52,8 +52,7 @@ def build_start_model(run: Run) -> None:
 
 def build_or_take_model(run: Run) -> Path:
     """Write the traces; build the small model unless one is named. Returns the model's folder."""
-    from deepicd.notes.build import read_split
-    from deepicd.notes.subset import leave_out_patients
+    from deepicd.notes.split_files import leave_out_patients, read_split
     from deepicd.traces import collect_traces, write_traces
     from deepicd.training.start_model import build_model
 
@@ -105,7 +104,7 @@ def score_model(run: Run, name: str, model: Path, *, stage: str) -> Scored:
     """
     from deepicd.evaluation import majority_predictions
     from deepicd.inference.offline import EngineSettings, load_model
-    from deepicd.notes.build import read_split
+    from deepicd.notes.split_files import read_split
     from deepicd.promotion.examine import examine, measure_calibration
 
     experiment, paths = run.experiment, run.paths
@@ -227,7 +226,7 @@ def check_winner(run: Run, best: Trial) -> None:
         CheckpointError: what is wrong with it.
     """
     from deepicd import checkpoints
-    from deepicd.notes.build import read_split
+    from deepicd.notes.split_files import read_split
     from deepicd.prompts import PromptEncoder
     from deepicd.training.checkpoints.export_check import check_export
 

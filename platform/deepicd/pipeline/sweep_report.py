@@ -9,8 +9,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from deepicd.checkpoints import write_atomically
 from deepicd.config import MINIMISED, Experiment
+from deepicd.files import write_atomically
 from deepicd.paths import RECORD, RunPaths, trial_folder
 from deepicd.pipeline import experiment_of_run
 from deepicd.pipeline.lock import holder

@@ -8,8 +8,8 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from deepicd.checkpoints import write_atomically
 from deepicd.errors import CheckpointError
+from deepicd.files import write_atomically
 from deepicd.records import Calibration, Curve
 
 CALIBRATION = "calibration.json"

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from deepicd.checkpoints import write_atomically
 from deepicd.errors import PromotionError
+from deepicd.files import write_atomically
 from deepicd.records import Challenge
 
 REGISTERED, GATED, CHALLENGER, WITHDRAWN, PROMOTED, ROLLED_BACK = (

@@ -27,7 +27,7 @@ from typing import Any
 from deepicd import checkpoints
 from deepicd.config import nearest
 from deepicd.errors import CheckpointError, MissingError, PromotionError
-from deepicd.files import is_held
+from deepicd.files import is_held, sync
 from deepicd.promotion import event_log
 from deepicd.promotion.calibration_file import CALIBRATION, write_calibration
 from deepicd.promotion.event_log import Event, State
@@ -156,7 +156,7 @@ class Registry:
                     if (known.content, known.lineage) == (content, facts["lineage"]):
                         return known
                 self._claim(folder, name)
-                checkpoints.sync(self._versions)
+                sync(self._versions)
                 manifest = digest(self._versions / name / checkpoints.MANIFEST)
                 self._append(event_log.REGISTERED, name, {"manifest": manifest})
         return self.get(name)

@@ -22,6 +22,7 @@ from uuid import uuid4
 
 from deepicd import checkpoints
 from deepicd.errors import CheckpointError, ConfigError, PromotionError
+from deepicd.files import write_atomically
 from deepicd.promotion import event_log
 from deepicd.promotion.event_log import Event
 from deepicd.promotion.registry import ANY, CARD, Registry, Version, digest
@@ -159,7 +160,7 @@ class RemoteRegistry(Registry):
             except FileNotFoundError:
                 break
         if len(lines) > before:
-            checkpoints.write_atomically(self._history, "".join(f"{line}\n" for line in lines))
+            write_atomically(self._history, "".join(f"{line}\n" for line in lines))
 
     def _claim(self, folder: Path, name: str) -> None:
         if name in self._manifests():

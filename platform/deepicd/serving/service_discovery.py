@@ -9,7 +9,7 @@ import json
 import threading
 from pathlib import Path
 
-from deepicd.checkpoints import write_atomically
+from deepicd.files import write_atomically
 
 TARGETS = "metrics-targets.json"
 PERIOD_S = 10.0

@@ -19,11 +19,12 @@ from ray.tune.logger import JsonLoggerCallback
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher as TuneSearcher
 
+from deepicd.clusters.state import end_cleaners, live_groups, wait_until_free
 from deepicd.config import Experiment, Scalar
 from deepicd.errors import MissingError, SweepError
 from deepicd.paths import DECISION, SNAPSHOTS, TRIALS, TUNE
 from deepicd.records import Trial
-from deepicd.sweeps.callbacks.cleanup import FreeTrial, end_cleaners, live_groups, wait_until_free
+from deepicd.sweeps.callbacks.cleanup import FreeTrial
 from deepicd.sweeps.callbacks.duplicate_trials import CompareFingerprints
 from deepicd.sweeps.callbacks.progress import Draw, Say, TrialProgress, speak_by
 from deepicd.sweeps.callbacks.trial_record import WriteRecord

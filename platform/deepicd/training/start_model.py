@@ -28,6 +28,7 @@ from transformers import GenerationConfig, Qwen2Config, Qwen2ForCausalLM, Qwen2T
 from deepicd import checkpoints
 from deepicd.config import MLP_RATIO, ModelConfig
 from deepicd.errors import DataError
+from deepicd.files import write_atomically
 from deepicd.prompts import CHAT_TEMPLATE, END_OF_TURN, SYSTEM_PROMPT
 
 PADDING = "<|endoftext|>"
@@ -147,7 +148,7 @@ def state_dtype(folder: Path) -> str:
     dtype = _DTYPES[stored]
     path = folder / "config.json"
     config = json.loads(path.read_text(encoding="utf-8"))
-    checkpoints.write_atomically(path, json.dumps({**config, "dtype": dtype}, indent=2) + "\n")
+    write_atomically(path, json.dumps({**config, "dtype": dtype}, indent=2) + "\n")
     return dtype
 
 

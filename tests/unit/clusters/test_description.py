@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from deepicd.clusters.description import check_description, read_description, schema_path
-from deepicd.clusters.ray_session import has_token, write_token
-from deepicd.clusters.session import logical_slots
+from deepicd.clusters.ray_session import has_token, logical_slots, write_token
 from deepicd.config import Experiment
 from deepicd.errors import ConfigError, MissingError
 

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from deepicd.cli.notes import app
 from deepicd.errors import ConfigError, DataError, MissingError
-from deepicd.notes import build
+from deepicd.notes import split_files
 from deepicd.notes.audit import LIMITS, Check, audit_notes, gold_phrases, has_leak, is_gold_named
 from deepicd.notes.near_duplicates import find_pairs, sign_texts
 from deepicd.paths import SPLITS
@@ -38,7 +38,7 @@ def write_notes(folder: Path, changed: Iterable[Note] = ()) -> Path:
     rows = list(notes.values())
     folder.mkdir(exist_ok=True)
     for number, name in enumerate(SPLITS):
-        build.write_split(rows[50 * number : 50 * (number + 1)], folder / f"{name}.parquet")
+        split_files.write_split(rows[50 * number : 50 * (number + 1)], folder / f"{name}.parquet")
     return folder
 
 
@@ -123,7 +123,7 @@ def test_a_split_may_be_a_folder_of_parts(tmp_path: Path) -> None:
         rows = whole.slice(25 * part, 25)
         pa.parquet.write_table(rows, tmp_path / "test.parquet" / f"{part}.parquet")
     assert broken_checks(tmp_path) == {}
-    assert len(build.read_split(tmp_path / "test.parquet")) == 50
+    assert len(split_files.read_split(tmp_path / "test.parquet")) == 50
 
 
 def test_missing_and_foreign_splits_are_named(tmp_path: Path) -> None:

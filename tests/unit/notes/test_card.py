@@ -9,7 +9,7 @@ import pytest
 
 from deepicd import scoring
 from deepicd.config import DataConfig
-from deepicd.notes import build, report
+from deepicd.notes import build, report, split_files
 from deepicd.notes.baselines import predict_linearly, score_baselines
 from deepicd.notes.card import MIN_SHOWN, named_scores, render_card, write_card
 from deepicd.notes.identity import identify
@@ -32,13 +32,15 @@ def notes_of(num_notes: int, start: int = 0) -> list[Note]:
 def folder(tmp_path: Path) -> Path:
     """Splits of 30, 3, 6 and 3 notes."""
     for name, size in zip(SPLITS, (30, 3, 6, 3), strict=True):
-        build.write_split(notes_of(size, 100 * SPLITS.index(name)), tmp_path / f"{name}.parquet")
+        split_files.write_split(
+            notes_of(size, 100 * SPLITS.index(name)), tmp_path / f"{name}.parquet"
+        )
     return tmp_path
 
 
 def report_of(folder: Path, source: str) -> dict[str, Any]:
     tables = [
-        build.pq.read_table(folder / f"{name}.parquet").append_column(
+        split_files.pq.read_table(folder / f"{name}.parquet").append_column(
             "split", pa.array([name] * size)
         )
         for name, size in zip(SPLITS, (30, 3, 6, 3), strict=True)

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from deepicd import codes
 from deepicd.config import DataConfig
 from deepicd.errors import ConfigError, DataError, MissingError
-from deepicd.notes import build, identity, read_note, read_split, report, split_writer
+from deepicd.files import replaced_folder
+from deepicd.notes import build, identity, read_note, read_split, report, split_files, split_writer
 from deepicd.notes.corpus import sampling
 from deepicd.notes.corpus.mentions import find_mentions
 from deepicd.notes.corpus.mimic_tables import HEADERS, SPLIT_OF, word_admissions, write_tables
@@ -624,7 +625,7 @@ def test_a_missing_table_and_a_missing_column_are_named(tmp_path: Path) -> None:
 
 def test_a_split_survives_the_file_in_order(tmp_path: Path) -> None:
     notes = [replace(note_of(3), sex="F"), note_of(1), note_of(2)]
-    build.write_split(notes, tmp_path / "train.parquet")
+    split_files.write_split(notes, tmp_path / "train.parquet")
     assert read_split(tmp_path / "train.parquet") == notes
 
 
@@ -641,11 +642,11 @@ def test_a_failing_build_keeps_the_former_folder_and_leaves_nothing_beside_it(
     tmp_path: Path,
 ) -> None:
     out = tmp_path / "out"
-    with build.replaced_folder(out, marker="x") as folder:
+    with replaced_folder(out, marker="x") as folder:
         (folder / "x").write_text("old")
 
     def fail_half_way() -> None:
-        with build.replaced_folder(out, marker="x") as folder:
+        with replaced_folder(out, marker="x") as folder:
             (folder / "x").write_text("new")
             raise RuntimeError("half")
 
@@ -660,7 +661,7 @@ def test_a_folder_that_no_build_wrote_is_never_replaced(tmp_path: Path) -> None:
     (tmp_path / "note" / "discharge.csv.gz").write_bytes(b"precious")
 
     def replace_it() -> None:
-        with build.replaced_folder(tmp_path, marker="report.json"):
+        with replaced_folder(tmp_path, marker="report.json"):
             pass
 
     with pytest.raises(ConfigError, match=r"is not replaced: it is not empty and holds no report"):
@@ -691,8 +692,8 @@ def test_rows_of_any_parts_are_written_in_the_order_that_is_asked_for(
     tmp_path: Path, rows_per_bucket: int
 ) -> None:
     notes = [note_of(number) for number in range(40)]
-    build.write_split(notes[:25], tmp_path / "a")
-    build.write_split(notes[25:], tmp_path / "b")
+    split_files.write_split(notes[:25], tmp_path / "a")
+    split_files.write_split(notes[25:], tmp_path / "b")
     positions = np.full(39, -1)  # the last row goes nowhere too
     kept = [row for row in range(39) if row != 7]
     positions[kept] = np.random.default_rng(1).permutation(38)
@@ -714,7 +715,7 @@ def test_rows_of_any_parts_are_written_in_the_order_that_is_asked_for(
 def test_a_resume_takes_only_the_notes_it_would_build(tmp_path: Path) -> None:
     config = DataConfig(num_notes=200)
     for number, name in enumerate(SPLITS):
-        build.write_split([note_of(number)], tmp_path / f"{name}.parquet")
+        split_files.write_split([note_of(number)], tmp_path / f"{name}.parquet")
     hashes = {name: identity.hash_split(tmp_path / f"{name}.parquet") for name in SPLITS}
     stored = {"identity": identity.identify(config, seed=1, hashes=hashes)}
     (tmp_path / "report.json").write_text(json.dumps(stored))
@@ -723,7 +724,7 @@ def test_a_resume_takes_only_the_notes_it_would_build(tmp_path: Path) -> None:
     other = config.model_copy(update={"num_notes": 300})
     with pytest.raises(DataError, match=r"settings.num_notes is 200 there and 300 here; seed is 1"):
         identity.check_identity(tmp_path, other, seed=2)
-    build.write_split([note_of(9)], tmp_path / "test.parquet")
+    split_files.write_split([note_of(9)], tmp_path / "test.parquet")
     with pytest.raises(DataError, match=r"holds other notes .*: splits.test is [0-9a-f]+ there"):
         identity.check_identity(tmp_path, config, seed=1)
     (tmp_path / "test.parquet").unlink()
@@ -732,7 +733,7 @@ def test_a_resume_takes_only_the_notes_it_would_build(tmp_path: Path) -> None:
 
 
 def test_text_of_a_credentialed_source_is_not_shown_unasked(tmp_path: Path) -> None:
-    build.write_split([note_of(1)], tmp_path / "train.parquet")
+    split_files.write_split([note_of(1)], tmp_path / "train.parquet")
     (tmp_path / "report.json").write_text('{"source": "mimic"}')
     with pytest.raises(ConfigError, match="credentialed and not printed; add --show-text"):
         read_note(tmp_path, "train", row=0, is_text_shown=False)

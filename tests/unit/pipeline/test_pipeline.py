@@ -11,8 +11,7 @@ import pytest
 
 from deepicd.config import dump_experiment, parse_experiment
 from deepicd.errors import CheckpointError, ConfigError, DataError, MissingError
-from deepicd.notes.build import read_split, write_split
-from deepicd.notes.subset import leave_out_patients
+from deepicd.notes.split_files import leave_out_patients, read_split, write_split
 from deepicd.paths import RunPaths
 from deepicd.pipeline import check_before_start, resume_sweep, stages, summary
 from deepicd.pipeline.run import Run, prepare_root

@@ -22,9 +22,9 @@ from statistics import fmean
 import numpy as np
 from numpy.typing import NDArray
 
-from deepicd.checkpoints import write_atomically
 from deepicd.config import Experiment, Scalar
 from deepicd.errors import DataError, MissingError, SweepError
+from deepicd.files import write_atomically
 from deepicd.paths import trial_folder, validation_file
 from deepicd.records import Prediction, Trial
 from deepicd.scoring import read_predictions, replicate

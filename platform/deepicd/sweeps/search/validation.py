@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from deepicd.clusters.state import gpus_by_node
 from deepicd.config import Experiment
 from deepicd.errors import CapacityError, ConfigError, MissingError
 from deepicd.rewards import check_rewards
@@ -116,11 +117,3 @@ def count_fitting(experiment: Experiment) -> int:
     training = experiment.training
     places = sum(gpus // training.num_gpus for gpus in gpus_by_node())
     return places // training.num_nodes
-
-
-def gpus_by_node() -> list[int]:
-    """GPUs (logical slots on the CPU profile) of every node that has some."""
-    import ray
-
-    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    return [int(resources["GPU"]) for resources in alive if resources.get("GPU")]

@@ -31,12 +31,12 @@ from uuid import uuid4
 import ray
 from omegaconf import DictConfig, OmegaConf
 
+from deepicd.clusters.state import describe_lost
 from deepicd.config import Experiment
 from deepicd.errors import ConfigError, DataError, DeepICDError
 from deepicd.provenance import add_to_record, sha256
 from deepicd.training.process.events import give_notice
 from deepicd.training.process.protocol import Job, read_job
-from deepicd.training.process.watchdog import describe_lost
 from deepicd.training.verl_plugin.patches.transfer_queue import QUEUE_VARIABLE
 
 if TYPE_CHECKING:

@@ -20,8 +20,8 @@ from verl.single_controller.ray.base import ResourcePoolManager
 from verl.trainer.ppo.v1 import PPOTrainerSync, register_trainer
 from verl.utils.tensordict_utils import assign_non_tensor_stack
 
-from deepicd.checkpoints import write_atomically
 from deepicd.errors import TrainingError
+from deepicd.files import write_atomically
 from deepicd.paths import validation_file
 from deepicd.records import Prediction
 from deepicd.scoring import format_predictions, interval, score_predictions

@@ -19,8 +19,8 @@ from typing import Any
 import ray
 from verl.single_controller.ray.base import ResourcePoolManager
 
+from deepicd.clusters.state import describe_room
 from deepicd.errors import CapacityError
-from deepicd.training.process.watchdog import describe_room
 
 Say = Callable[[str], None]
 _NAMESPACE, _TURN = "deepicd", "turn"

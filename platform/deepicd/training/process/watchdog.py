@@ -11,11 +11,12 @@ to it.
 
 import json
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from deepicd.clusters.state import describe_lost, nodes_of, pending_actors
 from deepicd.errors import TrainingError
 from deepicd.paths import STAGE
 from deepicd.training.process.protocol import Job
@@ -86,54 +87,6 @@ class Watch:
         record = {"stage": stage, "step": self._step, "since": round(time.time(), 1)}
         with suppress(OSError):  # a full disk must not end a trial that only says where it is
             self._file.write_text(json.dumps(record) + "\n", encoding="utf-8")
-
-
-def pending_actors(job: str) -> list[str]:
-    """Actors of a Ray job that have not started yet, and the room that there is for them."""
-    import ray
-
-    owner = ray.JobID.from_hex(job)
-    waiting = ray._private.state.actors(job_id=owner, actor_state_name="PENDING_CREATION").values()
-    names = [f"actor {actor['ActorClassName']} is pending" for actor in waiting]
-    return [*names, f"GPUs {describe_room()}"] if names else []
-
-
-def nodes_of(job: str) -> set[str]:
-    """Nodes on which actors of a Ray job are alive."""
-    import ray
-
-    owner = ray.JobID.from_hex(job)
-    alive = ray._private.state.actors(job_id=owner, actor_state_name="ALIVE").values()
-    return {actor["Address"]["NodeID"] for actor in alive}
-
-
-def describe_lost(nodes: Collection[str]) -> list[str]:
-    """What became of those of these nodes that are gone."""
-    import ray
-
-    gone = [node for node in ray.nodes() if node["NodeID"] in nodes and not node["Alive"]]
-    return [f"node {node['NodeManagerAddress']} was {describe_death(node)}" for node in gone]
-
-
-def describe_death(node: Mapping[str, Any]) -> str:
-    """pre-empted or lost, as far as Ray knows."""
-    is_expected = "PREEMPT" in str(node.get("DeathReason")) + str(node.get("DeathReasonMessage"))
-    return "pre-empted" if is_expected else "lost"
-
-
-def describe_room() -> str:
-    """Free and all GPUs (logical slots on the CPU profile), by node."""
-    import ray
-
-    free = ray._private.state.available_resources_per_node()
-    nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("GPU")]
-    if not nodes:
-        return "no node has a GPU"
-    shares = (
-        f"{free.get(node['NodeID'], {}).get('GPU', 0):g} of {node['Resources']['GPU']:g}"
-        for node in nodes
-    )
-    return f"free now {', '.join(shares)} by node"
 
 
 def conclude(message: Mapping[str, Any], job: Job) -> str | None:

@@ -1,0 +1,140 @@
+"""What the cluster holds right now: actors, placement groups, free GPUs, nodes that are gone.
+
+In: an initialised Ray. Out: answers from the cluster's own tables. Decided here: this is the one
+file that reads `ray._private.state`. Ray's public state API asks the dashboard, which a cluster may
+run without, and which is slow on a busy machine.
+"""
+
+import os
+import signal
+import time
+from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
+from typing import Any
+
+_POLL_S = 0.1
+
+
+def pending_actors(job: str) -> list[str]:
+    """Actors of a Ray job that have not started yet, and the room that there is for them."""
+    import ray
+
+    owner = ray.JobID.from_hex(job)
+    waiting = ray._private.state.actors(job_id=owner, actor_state_name="PENDING_CREATION").values()
+    names = [f"actor {actor['ActorClassName']} is pending" for actor in waiting]
+    return [*names, f"GPUs {describe_room()}"] if names else []
+
+
+def nodes_of(job: str) -> set[str]:
+    """Nodes on which actors of a Ray job are alive."""
+    import ray
+
+    owner = ray.JobID.from_hex(job)
+    alive = ray._private.state.actors(job_id=owner, actor_state_name="ALIVE").values()
+    return {actor["Address"]["NodeID"] for actor in alive}
+
+
+def describe_lost(nodes: Collection[str]) -> list[str]:
+    """What became of those of these nodes that are gone."""
+    import ray
+
+    gone = [node for node in ray.nodes() if node["NodeID"] in nodes and not node["Alive"]]
+    return [f"node {node['NodeManagerAddress']} was {describe_death(node)}" for node in gone]
+
+
+def describe_death(node: Mapping[str, Any]) -> str:
+    """pre-empted or lost, as far as Ray knows."""
+    is_expected = "PREEMPT" in str(node.get("DeathReason")) + str(node.get("DeathReasonMessage"))
+    return "pre-empted" if is_expected else "lost"
+
+
+def describe_room() -> str:
+    """Free and all GPUs (logical slots on the CPU profile), by node."""
+    import ray
+
+    free = ray._private.state.available_resources_per_node()
+    nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("GPU")]
+    if not nodes:
+        return "no node has a GPU"
+    shares = (
+        f"{free.get(node['NodeID'], {}).get('GPU', 0):g} of {node['Resources']['GPU']:g}"
+        for node in nodes
+    )
+    return f"free now {', '.join(shares)} by node"
+
+
+def remove_groups(groups: Iterable[str]) -> None:
+    """Remove placement groups by id (hex); removed ones are passed over."""
+    from ray._raylet import PlacementGroupID
+    from ray.util.placement_group import PlacementGroup, remove_placement_group
+
+    for group in groups:
+        remove_placement_group(PlacementGroup(PlacementGroupID.from_hex(group)))
+
+
+def live_groups() -> list[str]:
+    """Ids of the cluster's placement groups that hold or wait for resources."""
+    from ray.util.placement_group import placement_group_table
+
+    table = placement_group_table()
+    return [group for group, info in table.items() if info["state"] != "REMOVED"]
+
+
+def wait_until_free(before: Iterable[str], *, timeout_s: float) -> list[str]:
+    """Wait until only the groups in `before` are alive; returns those that were still alive at the
+    end."""
+    known, deadline = set(before), time.monotonic() + timeout_s
+    while True:
+        left = [group for group in live_groups() if group not in known]
+        if not left or time.monotonic() > deadline:
+            return left
+        time.sleep(_POLL_S)
+
+
+def end_cleaners(*, patience_s: float) -> int:
+    """End what is left of Ray Train's detached `PlacementGroupCleaner` actors of this job, and of
+    jobs that are over.
+
+    Each Train run has one; it ends itself, but on a busy machine its exit races with the call that
+    stops it, and without the dashboard it does not learn that its run was killed; an idle process
+    then stays until the cluster ends (Ray 2.60). They live on the head node, where drivers do.
+    Returns how many were ended here after waiting `patience_s`.
+    """
+    import ray
+
+    deadline = time.monotonic() + patience_s
+    while (left := _live_cleaners()) and time.monotonic() < deadline:
+        time.sleep(_POLL_S)
+    here = ray.get_runtime_context().get_node_id()
+    ended = [actor["Pid"] for actor in left if actor["Pid"] and actor["Address"]["NodeID"] == here]
+    for process in ended:
+        with suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
+    return len(ended)
+
+
+def _live_cleaners() -> list[Any]:
+    """Read from the cluster's own tables: the state API needs the dashboard."""
+    import ray
+
+    over = {job["JobID"] for job in ray._private.state.jobs() if job["IsDead"]}
+    jobs = {*over, ray.get_runtime_context().get_job_id()}
+    alive = ray._private.state.actors(actor_state_name="ALIVE").values()
+    cleaners = [actor for actor in alive if actor["ActorClassName"] == "PlacementGroupCleaner"]
+    return [actor for actor in cleaners if actor["JobID"] in jobs]
+
+
+def free_resources() -> dict[str, float]:
+    """CPUs and GPUs (logical slots) that nobody holds right now."""
+    import ray
+
+    available = ray.available_resources()
+    return {name: available.get(name, 0.0) for name in ("CPU", "GPU")}
+
+
+def gpus_by_node() -> list[int]:
+    """GPUs (logical slots on the CPU profile) of every node that has some."""
+    import ray
+
+    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return [int(resources["GPU"]) for resources in alive if resources.get("GPU")]

@@ -1,0 +1,88 @@
+"""The Parquet files of a build's splits: read, written, and cut to what GRPO learns from.
+
+In: a folder or file of a build. Out: `Note` rows, in the file's order. Decided here: a start model
+has read its traces' notes with the answer; rewards on them, or on other notes of the same patients,
+would pay for remembering, so `leave_out_patients` writes a split without them.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from deepicd.errors import ConfigError, DataError, MissingError
+from deepicd.notes.mimic.reader import COLUMNS
+from deepicd.notes.report import read_report
+from deepicd.notes.split_writer import ROWS_PER_GROUP, SCHEMA
+from deepicd.paths import SPLITS
+from deepicd.records import Note
+
+
+def write_split(notes: Sequence[Note], path: Path) -> None:
+    """Write notes as Parquet, in order."""
+    columns = {name: [getattr(note, name) for note in notes] for name in COLUMNS}
+    pq.write_table(pa.table(columns, schema=SCHEMA), path, row_group_size=ROWS_PER_GROUP)
+
+
+def read_split(path: Path) -> list[Note]:
+    """Notes of one split, in the file's order.
+
+    Raises MissingError when there is no such file, DataError when it is not a split of notes.
+    """
+    if not path.exists():
+        raise MissingError(f"no split at {path}; build it first: deepicd notes build --out DIR")
+    try:
+        rows = pq.read_table(path, columns=list(COLUMNS)).to_pylist()
+        return [Note(**row) for row in rows]
+    except (pa.ArrowException, OSError, TypeError) as error:
+        raise DataError(
+            f"{path} is not a split of notes ({type(error).__name__}); it needs the columns "
+            f"{', '.join(COLUMNS)}. Build it anew: deepicd notes build --out DIR"
+        ) from None
+
+
+def read_note(folder: Path, split: str, *, row: int, is_text_shown: bool) -> dict[str, Any]:
+    """One note of a build as a dict.
+
+    Raises ConfigError for an unknown split or row, and where the text of a credentialed source
+    would be shown without `is_text_shown`.
+    """
+    if split not in SPLITS:
+        raise ConfigError(f"unknown split {split!r}; choose one of {', '.join(SPLITS)}")
+    source = read_report(folder)["source"]
+    if source != "embedded" and not is_text_shown:
+        raise ConfigError(
+            f"notes of source {source!r} are credentialed and not printed; add --show-text where "
+            "nobody reads over your shoulder and nothing is logged."
+        )
+    notes = read_split(folder / f"{split}.parquet")
+    if not 0 <= row < len(notes):
+        raise ConfigError(f"row must be from 0 to {len(notes) - 1} in {split}; got {row}")
+    return asdict(notes[row])
+
+
+def leave_out_patients(split: Path, patients: Collection[str], out: Path) -> int:
+    """Write the rows of a split whose patient is not among `patients`, in its order.
+
+    Returns:
+        Number of notes written.
+
+    Raises:
+        DataError: none is left; nothing is written.
+    """
+    notes = pq.read_table(split)
+    is_known = pc.is_in(notes["patient_id"], value_set=pa.array(sorted(patients), pa.string()))
+    rest = notes.filter(pc.invert(is_known))
+    if not rest.num_rows:
+        raise DataError(
+            f"every patient of {split} has a trace, so no note is left for GRPO; lower "
+            "sft.num_traces or build more notes"
+        )
+    aside = out.with_name(f".{out.name}.partial")
+    pq.write_table(rest, aside)
+    aside.replace(out)
+    return int(rest.num_rows)
