@@ -121,7 +121,7 @@ def run_sweep(
 
 def run_verl(experiment: Experiment, composed: Path, out: Path) -> tuple[float, dict[int, float]]:
     """Seconds of one run of verl's command line, and when each of its steps ended."""
-    from deepicd.training.grpo.config import worker_env
+    from deepicd.training.verl_settings import worker_env
 
     folder = out / composed.parent.name
     folder.mkdir(parents=True)

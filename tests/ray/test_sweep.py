@@ -356,7 +356,7 @@ def test_the_study_is_an_ordinary_journal_of_optuna(swept: Swept) -> None:
 
 def test_the_checkpoint_is_a_hugging_face_folder_that_loads(swept: Swept) -> None:
     from deepicd import checkpoints
-    from deepicd.training.process.protocol import CHECKPOINT_MODEL
+    from deepicd.training.checkpoints.retention import CHECKPOINT_MODEL
 
     checkpoint = swept.trials[-1].checkpoint
     assert checkpoint is not None

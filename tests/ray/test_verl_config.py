@@ -17,7 +17,8 @@ from deepicd.config import (
     with_values,
 )
 from deepicd.errors import ConfigError, DataError
-from deepicd.pipeline import check_before_start
+from deepicd.pipeline.validation import check_before_start
+from deepicd.training import verl_settings
 from deepicd.training.grpo import config as grpo_config
 from deepicd.training.grpo.differences import check_mapped, differences
 from deepicd.training.sft.config import compose_sft
@@ -28,7 +29,7 @@ EXPERIMENTS = sorted((Path(__file__).parents[2] / "experiments").glob("*.toml"))
 @pytest.fixture(scope="module", autouse=True)
 def platform() -> Iterator[None]:
     """verl looks for its platform once a process, when it is imported first."""
-    with grpo_config.platform_of(Experiment()):
+    with verl_settings.platform_of(Experiment()):
         yield
 
 
@@ -108,7 +109,7 @@ def test_reward_weights_travel_as_values():
         "weights": {"outcome": 2.0, "hierarchy": 0.5},
         "hierarchy_curve": 1.0,
     }
-    assert not any("outcome" in value for value in grpo_config.worker_env(experiment).values())
+    assert not any("outcome" in value for value in verl_settings.worker_env(experiment).values())
 
 
 def test_every_mapped_address_exists_and_reaches_verl():
@@ -190,8 +191,8 @@ def test_the_sft_micro_batch_divides_each_gpus_share():
 
 
 def test_only_the_cpu_profile_names_its_platform_in_the_environment():
-    assert grpo_config.worker_env(Experiment(profile="cpu"))["VERL_PLATFORM"] == "cpu"
-    assert "VERL_PLATFORM" not in grpo_config.worker_env(Experiment(profile="gpu"))
+    assert verl_settings.worker_env(Experiment(profile="cpu"))["VERL_PLATFORM"] == "cpu"
+    assert "VERL_PLATFORM" not in verl_settings.worker_env(Experiment(profile="gpu"))
 
 
 def test_trials_share_an_engine_unless_it_would_be_built_otherwise():

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from deepicd.config import Experiment, parse_experiment
-from deepicd.training.process.protocol import CHECKPOINT_MODEL
+from deepicd.training.checkpoints.retention import CHECKPOINT_MODEL
 
 pytestmark = pytest.mark.timeout(900)
 STEPS = 3

@@ -26,7 +26,7 @@ def command(
     """
     from deepicd.cli.console import Screen, wait_for_interrupt
     from deepicd.config import load_experiment
-    from deepicd.pipeline import run_pipeline
+    from deepicd.pipeline.loop import run_pipeline
 
     experiment = load_experiment(file, overrides or [])
     screen = Screen(as_json=as_json)

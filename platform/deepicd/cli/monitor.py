@@ -31,9 +31,9 @@ def status(
     Example: deepicd monitor status --log runs/demo/monitor --window 100
     """
     from deepicd.monitoring.alerts import find_alarms
+    from deepicd.monitoring.monitor import COLUMNS, describe_alarm, describe_counts, table_rows
+    from deepicd.monitoring.monitor import status as read_status
     from deepicd.monitoring.prediction_log import PredictionLog
-    from deepicd.monitoring.status import COLUMNS, describe_alarm, describe_counts, table_rows
-    from deepicd.monitoring.status import status as read_status
 
     store = PredictionLog.existing(log, window=window)
     if as_json:
@@ -123,6 +123,7 @@ def label(
     Example: deepicd monitor label p-0123 I25.10 --url http://127.0.0.1:8000
     """
     from deepicd.monitoring.prediction_log import PredictionLog
+    from deepicd.serving.client import send_label
 
     by: Literal["prediction", "admission"] = "admission" if is_admission else "prediction"
     outcome = (
@@ -131,29 +132,3 @@ def label(
         else PredictionLog.existing(log).label(key, code, by=by)
     )
     typer.echo(json.dumps({"outcome": outcome}) if as_json else outcome)
-
-
-def send_label(url: str, body: dict[str, str]) -> str:
-    """Post one label to an endpoint; returns what became of it.
-
-    Raises:
-        ServingError: the endpoint cannot be reached, or refuses the label.
-    """
-    import httpx
-
-    from deepicd.errors import ServingError
-    from deepicd.serving.client import explain, read_token
-
-    token = read_token()
-    headers = {"authorization": f"Bearer {token}"} if token else {}
-    try:
-        reply = httpx.post(
-            f"{url.rstrip('/')}/v1/labels", json=body, headers=headers, trust_env=False
-        )
-    except httpx.TransportError as error:
-        raise ServingError(
-            f"no endpoint answers at {url} ({type(error).__name__}). Start one with deepicd serve."
-        ) from error
-    if reply.is_error:
-        raise ServingError(f"{url} refuses the label: {explain(reply)}")
-    return str(reply.json()["outcome"])

@@ -103,7 +103,7 @@ def as_config(model: "ServedModel", settings: "ServingSettings") -> str:
     """The endpoint as YAML of Ray Serve."""
     import yaml
 
-    from deepicd.serving.declared import declare
+    from deepicd.serving.applications import declare
 
     return str(yaml.safe_dump(declare(model, settings), sort_keys=False))
 

@@ -37,7 +37,7 @@ def run(
     """
     from deepicd.cli.console import Screen
     from deepicd.config import load_experiment
-    from deepicd.pipeline import run_until_sweep
+    from deepicd.pipeline.loop import run_until_sweep
 
     experiment = load_experiment(file, overrides or [])
     screen = Screen(as_json=as_json)
@@ -61,7 +61,7 @@ def resume(
     Example: deepicd sweep resume first --set training.num_gpus=2
     """
     from deepicd.cli.console import Screen
-    from deepicd.pipeline import resume_sweep
+    from deepicd.pipeline.loop import resume_sweep
 
     screen = Screen(as_json=as_json)
     with screen.live() as draw:
@@ -79,7 +79,7 @@ def stop(
     Example: deepicd sweep stop first
     """
     from deepicd.paths import RunPaths
-    from deepicd.pipeline.lock import stop_holder
+    from deepicd.pipeline.run import stop_holder
 
     process = stop_holder(RunPaths((runs / name).resolve()).lock, timeout_s=STOP_TIMEOUT_S)
     typer.echo(f"process {process} has ended; deepicd sweep resume {name} goes on", err=True)
@@ -114,7 +114,7 @@ def replay(
     Example: deepicd sweep replay full --scheduler asha --grace 4
     """
     from deepicd.paths import RunPaths
-    from deepicd.pipeline import experiment_of_run
+    from deepicd.pipeline.loop import experiment_of_run
     from deepicd.sweeps.planning import replay as replays
 
     paths = RunPaths((runs / name).resolve())
@@ -179,8 +179,8 @@ def report(
 
 def _show(screen: "Screen", root: Path) -> None:
     from deepicd.paths import RunPaths
-    from deepicd.pipeline import experiment_of_run
-    from deepicd.pipeline.lock import holder
+    from deepicd.pipeline.loop import experiment_of_run
+    from deepicd.pipeline.run import holder
     from deepicd.sweeps.results.status import budget, read_ranking, read_status
 
     paths = RunPaths(root.resolve())

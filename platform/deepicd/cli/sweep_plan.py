@@ -50,7 +50,7 @@ def plan(
     deepicd sweep plan experiments/demo.toml --diff
     """
     from deepicd.config import load_experiment
-    from deepicd.pipeline import check_plan
+    from deepicd.pipeline.validation import check_plan
     from deepicd.sweeps.planning.memory import check_memory
     from deepicd.sweeps.planning.plan import plan_sweep
     from deepicd.sweeps.planning.prices import find_machines, read_prices

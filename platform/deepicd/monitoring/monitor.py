@@ -9,15 +9,19 @@ they are labelled; alarms follow from the windows alone, so the same log gives t
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from datetime import UTC, datetime
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from deepicd import codes, scoring
-from deepicd.monitoring.alerts import find_alarms
-from deepicd.records import Prediction
+from deepicd.monitoring.alerts import Alarm, find_alarms
+from deepicd.monitoring.prediction_log import PredictionLog
+from deepicd.records import Prediction, Window
+
+COLUMNS = ("version", "from (UTC)", "to (UTC)", "predictions", "labelled", "hF1", "interval")
 
 if TYPE_CHECKING:
-    from deepicd.monitoring.prediction_log import Pair, PredictionLog
+    from deepicd.monitoring.prediction_log import Pair
 
 _LEVELS: Mapping[str, Callable[[str], str]] = {
     "code": str,
@@ -80,3 +84,50 @@ def _difference(pairs: Sequence["Pair"]) -> dict[str, float | int | None]:
     found = scoring.paired_bootstrap(shadow, champion)
     kept = {name: found[name] for name in ("difference", "low", "high")}
     return {"num_labelled": len(pairs), **kept}
+
+
+def status(log: PredictionLog, *, size: int | None = None) -> dict[str, Any]:
+    """`report.build_report`, with its counts at the top as well."""
+    report = build_report(log, size=size)
+    return {**report["counts"], **report}
+
+
+def table_rows(windows: Sequence[Window]) -> list[tuple[str, ...]]:
+    """One row of text a window, in the order of `COLUMNS`."""
+    return [
+        (
+            window.version if window.role == "champion" else f"{window.version} ({window.role})",
+            _time(window.start),
+            _time(window.end),
+            str(window.num_predictions),
+            str(window.num_labelled),
+            _number(window.hierarchical_f1),
+            f"{_number(window.low)} to {_number(window.high)}" if window.num_labelled else "–",
+        )
+        for window in windows
+    ]
+
+
+def describe_counts(counts: Mapping[str, int]) -> str:
+    """`PredictionLog.counts` in one line."""
+    return (
+        f"{counts['num_predictions']} predictions, {counts['num_labelled']} labelled, "
+        f"{counts['num_unparsable']} without a usable code; "
+        f"{counts['num_waiting']} labels wait for their prediction"
+    )
+
+
+def describe_alarm(alarm: Alarm) -> str:
+    """An alarm in one line."""
+    return (
+        f"{alarm.state}: {alarm.rule} ({alarm.severity}) of {alarm.version} ({alarm.role}), "
+        f"{_number(alarm.value)} since {_time(alarm.since)} UTC; see {alarm.runbook}"
+    )
+
+
+def _time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"

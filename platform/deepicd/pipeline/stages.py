@@ -248,7 +248,7 @@ def check_winner(run: Run, best: Trial) -> None:
 
 def model_folder(trial: Trial) -> Path:
     """Hugging Face folder of a trial's best checkpoint."""
-    from deepicd.training.process.protocol import CHECKPOINT_MODEL
+    from deepicd.training.checkpoints.retention import CHECKPOINT_MODEL
 
     assert trial.checkpoint is not None, "ranked trials have a checkpoint"
     return Path(trial.checkpoint.path) / CHECKPOINT_MODEL

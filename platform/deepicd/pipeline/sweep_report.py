@@ -12,8 +12,8 @@ from typing import Any
 from deepicd.config import MINIMISED, Experiment
 from deepicd.files import write_atomically
 from deepicd.paths import RECORD, RunPaths, trial_folder
-from deepicd.pipeline import experiment_of_run
-from deepicd.pipeline.lock import holder
+from deepicd.pipeline.loop import experiment_of_run
+from deepicd.pipeline.run import holder
 from deepicd.provenance import versions
 from deepicd.records import Trial
 from deepicd.report.html import page_values
@@ -22,7 +22,7 @@ from deepicd.report.sweep_data import Sweep
 from deepicd.sweeps.results.pareto import objectives_of, pareto_front
 from deepicd.sweeps.results.status import budget, read_ranking, read_status
 from deepicd.sweeps.results.trials import best_validation, read_history, read_parts
-from deepicd.sweeps.rungs import rungs
+from deepicd.sweeps.schedulers import rungs
 
 _OBJECTIVES = ("hierarchical_f1", "macro_f1_full", *MINIMISED)
 """What trials are compared by where the sweep itself pursues one score."""

@@ -3,10 +3,9 @@ and F1, intervals.
 
 In: `records.Prediction` rows. Out: flat dicts of numbers. Formulas are in `scores.py`, intervals in
 `bootstrap.py` and `replicates.py`, tables in `breakdowns.py`, files in `prediction_files.py`,
-agreement of several answers in `agreement.py`, its calibration in `calibration.py`.
+agreement of several answers in `levels.py`, its calibration in `calibration.py`.
 """
 
-from deepicd.scoring.agreement import AGREEMENT_LEVELS, agreement, count_shares
 from deepicd.scoring.bootstrap import paired_bootstrap
 from deepicd.scoring.breakdowns import score_chapters, score_groups, score_thirds
 from deepicd.scoring.calibration import (
@@ -14,7 +13,15 @@ from deepicd.scoring.calibration import (
     expected_calibration_error,
     fit_calibration,
 )
-from deepicd.scoring.levels import HEADLINE, LEVELS, gold_labels, labels_of
+from deepicd.scoring.levels import (
+    AGREEMENT_LEVELS,
+    HEADLINE,
+    LEVELS,
+    agreement,
+    count_shares,
+    gold_labels,
+    labels_of,
+)
 from deepicd.scoring.prediction_files import format_predictions, read_predictions, score_files
 from deepicd.scoring.replicates import interval, replicate
 from deepicd.scoring.scores import hierarchical_f1, score_predictions

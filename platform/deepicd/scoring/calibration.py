@@ -15,7 +15,7 @@ import numpy as np
 
 from deepicd.errors import DataError
 from deepicd.records import Calibration, Curve, Prediction
-from deepicd.scoring.agreement import AGREEMENT_LEVELS
+from deepicd.scoring.levels import AGREEMENT_LEVELS
 
 NUM_BINS = 10
 NUM_FOLDS = 5

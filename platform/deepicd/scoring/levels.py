@@ -5,8 +5,10 @@ billable in none is NIL (-1): never a class, always a miss. A gold label that is
 is an error of the data, not a miss.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +16,13 @@ from numpy.typing import NDArray
 from deepicd import codes
 from deepicd.errors import DataError
 from deepicd.records import Prediction
+
+AGREEMENT_LEVELS: Mapping[Literal["code", "category", "chapter"], Callable[[str], str]] = {
+    "code": str,
+    "category": codes.category,
+    "chapter": codes.chapter,
+}
+"""Level, deepest first → the node of a code there."""
 
 LEVELS = ("chapter", "category", "full")
 """Levels of scoring, top first; each is one node of the hierarchical metrics."""
@@ -131,3 +140,19 @@ def _encode_level(gold: Sequence[str | None], predicted: Sequence[str | None]) -
         gold=np.array([index[name] for name in gold], dtype=np.int64),
         predicted=np.array([index[name] for name in predicted], dtype=np.int64),
     )
+
+
+def count_shares(named: Sequence[str | None]) -> dict[str, float]:
+    """Name → share of all answers, most frequent first, ties by name; None counts in the total."""
+    counts = Counter(name for name in named if name is not None)
+    ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return {name: count / len(named) for name, count in ranked}
+
+
+def agreement(answer: str, others: Sequence[str | None]) -> dict[str, float]:
+    """Level → share of all answers, the first included, that name its node at that level."""
+    found: dict[str, float] = {}
+    for level, node in AGREEMENT_LEVELS.items():
+        same = sum(other is not None and node(other) == node(answer) for other in others)
+        found[level] = (1 + same) / (1 + len(others))
+    return found

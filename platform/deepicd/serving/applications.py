@@ -12,8 +12,10 @@ from uuid import uuid4
 
 from deepicd.errors import ConfigError, ServingError
 from deepicd.serving.ingress.middleware import ADMIN, LABEL, QUERY, hash_token
-from deepicd.serving.routing import Targets
+from deepicd.serving.routing import ENGINE_APP_PREFIX, GATEWAY_APP, Target, Targets
 from deepicd.serving.settings import ServedModel, ServingSettings
+
+_HERE = "deepicd.serving.applications"
 
 TOKEN_VARIABLE = "DEEPICD_TOKEN"
 TOKEN_VARIABLES = {
@@ -87,7 +89,7 @@ def gateway_target(settings: ServingSettings, targets: Targets) -> Any:
     """What `run_apps` takes of the front, pointed at who answers."""
     from ray import serve
 
-    from deepicd.serving.deployments import GATEWAY_APP
+    from deepicd.serving.routing import GATEWAY_APP
 
     app = gateway_app(settings, user_config=targets.model_dump(mode="json"), **_HELD)
     return serve.RunTarget(app, name=GATEWAY_APP, route_prefix="/")
@@ -133,7 +135,54 @@ def _failure_of(app_name: str) -> str | None:
 
 def engine_app_name(model: ServedModel) -> str:
     """A new name for an application of that version."""
-    from deepicd.serving.deployments import ENGINE_APP_PREFIX
+    from deepicd.serving.routing import ENGINE_APP_PREFIX
 
     name = re.sub(r"[^A-Za-z0-9_-]+", "-", model.version)
     return f"{ENGINE_APP_PREFIX}{name}-{uuid4().hex[:6]}"
+
+
+def declare(champion: ServedModel, settings: ServingSettings) -> dict[str, Any]:
+    """Configuration of an endpoint with one version, JSON-ready."""
+    target = Target(app=f"{ENGINE_APP_PREFIX}{champion.version}", version=champion.version)
+    model = champion.model_copy(update={"path": champion.path.resolve()})
+    given = settings.model_dump(mode="json")
+    return {
+        "proxy_location": "HeadOnly",
+        "http_options": {"host": settings.host, "port": settings.port},
+        "logging_config": {"log_level": "WARNING", "enable_access_log": False},
+        "applications": [
+            {
+                "name": target.app,
+                "route_prefix": None,
+                "import_path": f"{_HERE}:build_engine",
+                "args": {"model": model.model_dump(mode="json"), "settings": given},
+            },
+            {
+                "name": GATEWAY_APP,
+                "route_prefix": "/",
+                "import_path": f"{_HERE}:build_gateway",
+                "args": {"settings": given},
+                "deployments": [
+                    {
+                        "name": "gateway",
+                        "user_config": Targets(champion=target).model_dump(mode="json"),
+                    }
+                ],
+            },
+        ],
+    }
+
+
+def build_engine(args: dict[str, Any]) -> Any:
+    """Application of one version; Serve calls this."""
+    model = ServedModel.model_validate(args["model"])
+    return engine_app(model, ServingSettings.model_validate(args["settings"]))
+
+
+def build_gateway(args: dict[str, Any]) -> Any:
+    """Application of the front; Serve calls this, and points it by `user_config`.
+
+    Raises:
+        ConfigError: another interface than loopback without a token in the environment.
+    """
+    return gateway_app(ServingSettings.model_validate(args["settings"]))

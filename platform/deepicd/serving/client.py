@@ -147,3 +147,29 @@ def read_note(path: Path) -> str:
 def read_token() -> str | None:
     """Token to send, from DEEPICD_TOKEN."""
     return os.environ.get("DEEPICD_TOKEN", "").strip() or None
+
+
+def send_label(url: str, body: dict[str, str]) -> str:
+    """Post one label to an endpoint; returns what became of it.
+
+    Raises:
+        ServingError: the endpoint cannot be reached, or refuses the label.
+    """
+    import httpx
+
+    from deepicd.errors import ServingError
+    from deepicd.serving.client import explain, read_token
+
+    token = read_token()
+    headers = {"authorization": f"Bearer {token}"} if token else {}
+    try:
+        reply = httpx.post(
+            f"{url.rstrip('/')}/v1/labels", json=body, headers=headers, trust_env=False
+        )
+    except httpx.TransportError as error:
+        raise ServingError(
+            f"no endpoint answers at {url} ({type(error).__name__}). Start one with deepicd serve."
+        ) from error
+    if reply.is_error:
+        raise ServingError(f"{url} refuses the label: {explain(reply)}")
+    return str(reply.json()["outcome"])

@@ -30,9 +30,6 @@ from deepicd.serving.protocol import Choice, Engine, Generation, Head, TooLong, 
 from deepicd.serving.routing import Target, Targets
 from deepicd.serving.settings import ServedModel, ServingSettings
 
-GATEWAY_APP = "deepicd"
-ENGINE_APP_PREFIX = "deepicd-engine-"
-
 _REST = 9
 """Pause after a report, in times of what it took."""
 

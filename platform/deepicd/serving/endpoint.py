@@ -270,7 +270,7 @@ def _start_serve(settings: ServingSettings) -> None:
 
 
 def _refuse_second_endpoint(serve: Any) -> None:
-    from deepicd.serving.deployments import GATEWAY_APP
+    from deepicd.serving.routing import GATEWAY_APP
 
     if GATEWAY_APP in serve.status().applications:
         raise ServingError(

@@ -15,6 +15,10 @@ from pydantic import Field
 
 from deepicd.config import Part
 
+GATEWAY_APP = "deepicd"
+
+ENGINE_APP_PREFIX = "deepicd-engine-"
+
 CHAMPION: Literal["champion"] = "champion"
 CANARY: Literal["canary"] = "canary"
 SHADOW: Literal["shadow"] = "shadow"

@@ -16,7 +16,6 @@ import optuna
 from ray import tune
 from ray.tune.integration.ray_train import TuneReportCallback
 from ray.tune.logger import JsonLoggerCallback
-from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher as TuneSearcher
 
 from deepicd.clusters.state import end_cleaners, live_groups, wait_until_free
@@ -28,16 +27,16 @@ from deepicd.sweeps.callbacks.cleanup import FreeTrial
 from deepicd.sweeps.callbacks.duplicate_trials import CompareFingerprints
 from deepicd.sweeps.callbacks.progress import Draw, Say, TrialProgress, speak_by
 from deepicd.sweeps.callbacks.trial_record import WriteRecord
-from deepicd.sweeps.results.decision import decide, is_fresh, write_decision
+from deepicd.sweeps.results.decision import decide, write_decision
 from deepicd.sweeps.results.snapshots import Proposals, bring_back_snapshot
 from deepicd.sweeps.results.trials import keep_earlier_reports, read_trials, seconds_spent
-from deepicd.sweeps.schedulers import HalvingRule, MedianRule
+from deepicd.sweeps.schedulers import build_scheduler
 from deepicd.sweeps.search.budget import within_budget
 from deepicd.sweeps.search.repeats import repeat
 from deepicd.sweeps.search.searcher import Searcher
 from deepicd.sweeps.search.space import trial_experiment
 from deepicd.sweeps.search.validation import check_capacity, check_settings, count_at_once
-from deepicd.training.grpo.trial import OBJECTIVE, ON_HEAD, TrialInput, fit_trial
+from deepicd.training.grpo.trial import ON_HEAD, TrialInput, fit_trial
 from deepicd.training.process.pool import close_slots, open_slots
 
 _FREE_TIMEOUT_S = 60.0
@@ -197,33 +196,4 @@ def run_trial(
         storage=storage / TRIALS,
         spent_s=seconds_spent(storage / TUNE / tune.get_context().get_trial_id()),
         callbacks=[TuneReportCallback()],
-    )
-
-
-def build_scheduler(experiment: Experiment) -> TrialScheduler:
-    """ASHA or the median rule on GRPO steps, or none. A trial that reaches its last step ends by
-    itself, not by the scheduler; one that confirms a configuration always does.
-    """
-    sweep = experiment.sweep
-    spares = partial(is_fresh, experiment=experiment)
-    if sweep.scheduler == "none":
-        return FIFOScheduler()
-    if sweep.scheduler == "median":
-        return MedianRule(
-            f"validation/{sweep.metric}",
-            spares=spares,
-            time_attr="step",
-            metric=OBJECTIVE,
-            mode="max",
-            grace_period=sweep.grace_steps,
-            min_samples_required=2,
-        )
-    return HalvingRule(
-        spares=spares,
-        time_attr="step",
-        metric=OBJECTIVE,
-        mode="max",
-        grace_period=sweep.grace_steps,
-        max_t=experiment.training.total_steps + 1,
-        reduction_factor=sweep.reduction_factor,
     )

@@ -6,12 +6,18 @@ Tune adds the trial.
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ray.tune.schedulers import ASHAScheduler, MedianStoppingRule, TrialScheduler
+from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, MedianStoppingRule, TrialScheduler
 
-from deepicd.sweeps.results.trials import read_history
+from deepicd.config import Experiment
+from deepicd.sweeps.results.decision import is_fresh
+from deepicd.sweeps.results.trials import (
+    read_history,
+)
+from deepicd.training.grpo.trial import OBJECTIVE
 
 Spares = Callable[[Mapping[str, Any]], bool]
 """Whether a trial with these parameters is never to be stopped."""
@@ -79,3 +85,49 @@ def earlier_reports(trial: Any) -> list[dict[str, Any]]:
         return read_history(Path(trial.path))
     except RuntimeError:
         return []
+
+
+def rungs(experiment: Experiment) -> list[int]:
+    """Steps in order; empty without a scheduler. ASHA's are its grace period times powers of its
+    reduction factor, the median rule's are the validations from its grace period on.
+    """
+    sweep, training = experiment.sweep, experiment.training
+    if sweep.scheduler == "none":
+        return []
+    if sweep.scheduler == "median":
+        steps = range(training.validate_every, training.total_steps, training.validate_every)
+        return [step for step in steps if step >= sweep.grace_steps]
+    found, step = [], sweep.grace_steps
+    while step < training.total_steps:
+        found.append(step)
+        step *= sweep.reduction_factor
+    return found
+
+
+def build_scheduler(experiment: Experiment) -> TrialScheduler:
+    """ASHA or the median rule on GRPO steps, or none. A trial that reaches its last step ends by
+    itself, not by the scheduler; one that confirms a configuration always does.
+    """
+    sweep = experiment.sweep
+    spares = partial(is_fresh, experiment=experiment)
+    if sweep.scheduler == "none":
+        return FIFOScheduler()
+    if sweep.scheduler == "median":
+        return MedianRule(
+            f"validation/{sweep.metric}",
+            spares=spares,
+            time_attr="step",
+            metric=OBJECTIVE,
+            mode="max",
+            grace_period=sweep.grace_steps,
+            min_samples_required=2,
+        )
+    return HalvingRule(
+        spares=spares,
+        time_attr="step",
+        metric=OBJECTIVE,
+        mode="max",
+        grace_period=sweep.grace_steps,
+        max_t=experiment.training.total_steps + 1,
+        reduction_factor=sweep.reduction_factor,
+    )

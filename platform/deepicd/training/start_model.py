@@ -28,7 +28,6 @@ from transformers import GenerationConfig, Qwen2Config, Qwen2ForCausalLM, Qwen2T
 from deepicd import checkpoints
 from deepicd.config import MLP_RATIO, ModelConfig
 from deepicd.errors import DataError
-from deepicd.files import write_atomically
 from deepicd.prompts import CHAT_TEMPLATE, END_OF_TURN, SYSTEM_PROMPT
 
 PADDING = "<|endoftext|>"
@@ -36,9 +35,6 @@ SPECIAL_TOKENS = (PADDING, "<|im_start|>", END_OF_TURN)
 TAGS = ("<think>", "</think>", "<diagnosis>", "</diagnosis>")
 MAX_POSITIONS = 4096
 """Longest sequence in tokens; rotary positions cost nothing until they are used."""
-
-_DTYPES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
-"""safetensors' name of a type → torch's."""
 
 
 @dataclass(frozen=True)
@@ -132,24 +128,6 @@ def init_model(config: ModelConfig, tokenizer: Any, *, seed: int) -> Any:
         eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id
     )
     return model
-
-
-def state_dtype(folder: Path) -> str:
-    """Write the type that the weights have into `config.json`, and return it.
-
-    verl writes weights as they are and "bfloat16" beside them, by which transformers and vLLM would
-    round them when loading.
-    """
-    from safetensors import safe_open
-
-    weights = min(folder.glob("*.safetensors"))
-    with safe_open(weights, framework="numpy") as file:
-        stored = file.get_slice(next(iter(file.keys()))).get_dtype()
-    dtype = _DTYPES[stored]
-    path = folder / "config.json"
-    config = json.loads(path.read_text(encoding="utf-8"))
-    write_atomically(path, json.dumps({**config, "dtype": dtype}, indent=2) + "\n")
-    return dtype
 
 
 def _as_prompted(texts: Iterable[str]) -> Iterator[str]:

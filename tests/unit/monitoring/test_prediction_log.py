@@ -16,8 +16,8 @@ from typer.testing import CliRunner
 
 from deepicd import cli
 from deepicd.errors import CodeError, DataError, DeepICDError, MissingError, MonitoringError
+from deepicd.monitoring.monitor import COLUMNS, status, table_rows
 from deepicd.monitoring.prediction_log import PredictionLog
-from deepicd.monitoring.status import COLUMNS, status, table_rows
 from deepicd.records import ServedPrediction
 
 

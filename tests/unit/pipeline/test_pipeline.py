@@ -13,10 +13,11 @@ from deepicd.config import dump_experiment, parse_experiment
 from deepicd.errors import CheckpointError, ConfigError, DataError, MissingError
 from deepicd.notes.split_files import leave_out_patients, read_split, write_split
 from deepicd.paths import RunPaths
-from deepicd.pipeline import check_before_start, resume_sweep, stages, summary
+from deepicd.pipeline import stages, summary
+from deepicd.pipeline.loop import resume_sweep
 from deepicd.pipeline.run import Run, prepare_root
 from deepicd.pipeline.stages import Scored, build_start_model, headline, lineage_of, model_folder
-from deepicd.pipeline.validation import check_folder
+from deepicd.pipeline.validation import check_before_start, check_folder
 from deepicd.records import Checkpoint, Decision, Examination, Note, Prediction, Trial
 from deepicd.scoring import score_predictions
 from deepicd.sweeps.results.decision import Configuration, SweepDecision, write_decision
@@ -245,7 +246,7 @@ def test_without_sft_grpo_starts_from_the_model_as_it_is(tmp_path):
 
 
 def test_the_checks_need_neither_ray_nor_torch():
-    code = "import sys; from deepicd.pipeline import check_before_start; "
+    code = "import sys; from deepicd.pipeline.validation import check_before_start; "
     code += "from deepicd.config import parse_experiment; "
     code += f"check_before_start(parse_experiment({{'sweep': {{'search': {SEARCH}}}}}, 'here')); "
     code += "assert not {'ray', 'torch', 'verl', 'vllm'} & set(sys.modules)"

@@ -28,7 +28,7 @@ from deepicd.report.html import PALETTE
 from deepicd.report.parameters import axis, importance
 from deepicd.report.pareto import front_section
 from deepicd.report.sweep import recorded_rows
-from deepicd.sweeps.rungs import rungs
+from deepicd.sweeps.schedulers import rungs
 
 SEARCH = {
     "rewards.preset": {"type": "choice", "values": ["strict", "default"]},

@@ -231,7 +231,7 @@ def test_vllms_own_series_are_copied_and_nothing_else():
 def test_the_declared_configuration_is_serves_own_and_points_at_its_engine(tmp_path):
     from ray.serve.schema import ServeDeploySchema
 
-    from deepicd.serving.declared import declare
+    from deepicd.serving.applications import declare
 
     found = declare(write_model(tmp_path / "m"), ServingSettings(port=8123))
     schema = ServeDeploySchema.model_validate(found)

@@ -15,8 +15,8 @@ from deepicd import cli
 from deepicd.config import parse_experiment, with_values
 from deepicd.errors import MissingError, SweepError
 from deepicd.paths import RunPaths
-from deepicd.pipeline import experiment_of_run, resume_sweep
-from deepicd.pipeline.lock import holder, locked, stop_holder
+from deepicd.pipeline.loop import experiment_of_run, resume_sweep
+from deepicd.pipeline.run import holder, locked, stop_holder
 from deepicd.sweeps.results.decision import write_decision
 from deepicd.sweeps.results.status import budget, read_ranking, read_status, status_row
 from deepicd.sweeps.results.trials import (
@@ -231,7 +231,7 @@ def test_one_process_at_a_time_works_in_a_folder(tmp_path):
     lock = tmp_path / "runs" / ".a.lock"
     assert holder(lock) is None
     with locked(lock):
-        code = "import sys; from pathlib import Path; from deepicd.pipeline.lock import *; "
+        code = "import sys; from pathlib import Path; from deepicd.pipeline.run import *; "
         code += "print(holder(Path(sys.argv[1])))\nwith locked(Path(sys.argv[1])): pass"
         command = [sys.executable, "-c", code, str(lock)]
         other = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -244,13 +244,14 @@ def test_one_process_at_a_time_works_in_a_folder(tmp_path):
 
 def test_stop_ends_the_process_by_sigterm_through_its_finallys(tmp_path):
     lock = tmp_path / ".a.lock"
-    code = "import sys, time; from pathlib import Path; from deepicd.pipeline.lock import locked; "
+    code = "import sys, time; from pathlib import Path; from deepicd.pipeline.run import locked; "
     code += "from deepicd.pipeline.run import heeding_sigterm\n"
     code += "with locked(Path(sys.argv[1])), heeding_sigterm():\n"
     code += "    try: time.sleep(60)\n    finally: Path(sys.argv[2]).write_text('ended')"
     command = [sys.executable, "-c", code, str(lock), str(tmp_path / "end")]
     process = subprocess.Popen(command)
     while holder(lock) is None:
+        assert process.poll() is None, "it ended before it held the lock"
         time.sleep(0.05)
     assert stop_holder(lock, timeout_s=30) == process.pid
     assert process.wait(timeout=30) == 143 and (tmp_path / "end").read_text() == "ended"

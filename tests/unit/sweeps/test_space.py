@@ -13,7 +13,7 @@ from optuna.storages.journal import JournalFileBackend
 
 from deepicd.config import Choice, FloatRange, IntRange, parse_experiment
 from deepicd.errors import ConfigError
-from deepicd.sweeps.grid import points
+from deepicd.sweeps.search.space import points
 from deepicd.sweeps.search.validation import check_settings
 
 SEARCH = {
@@ -255,7 +255,7 @@ def test_a_rule_that_goes_on_knows_what_earlier_trials_reported(tmp_path, schedu
     from ray.train._internal.storage import StorageContext
     from ray.tune.experiment.trial import Trial as TuneTrial
 
-    from deepicd.sweeps.run import build_scheduler
+    from deepicd.sweeps.schedulers import build_scheduler
 
     storage = StorageContext(str(tmp_path), experiment_dir_name="tune")
     rule = build_scheduler(experiment(scheduler=scheduler, grace_steps=10))

@@ -219,7 +219,7 @@ def test_a_grid_leaves_out_what_the_earlier_sweep_tried(tmp_path):
     root = write_run(tmp_path / "first", build(search=search), tried)
     sweep = {"sampler": "grid", "num_trials": 4}
     begun, _ = begin(build(root, search=search, sweep=sweep))
-    from deepicd.sweeps.grid import grid_trials
+    from deepicd.sweeps.search.space import grid_trials
 
     left = grid_trials(begun)
     assert len(left) == 4 and not [one for one in left if one in [p for p, _ in tried.values()]]

@@ -11,8 +11,8 @@ from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 from deepicd.errors import CheckpointError
 from deepicd.training.checkpoints.export_check import compare
+from deepicd.training.checkpoints.retention import CHECKPOINT_MODEL
 from deepicd.training.checkpoints.shards import shard_file
-from deepicd.training.process.protocol import CHECKPOINT_MODEL
 
 PROMPTS = [[5, 6, 7, 8], [9, 10]]
 SHAPE = {

@@ -29,7 +29,6 @@ from starlette.exceptions import HTTPException
 from deepicd import codes
 from deepicd.errors import DeepICDError
 from deepicd.records import ServedPrediction
-from deepicd.serving.decisions import read_decisions
 from deepicd.serving.engine.completions import MIN_CONSTRAINED_TOKENS
 from deepicd.serving.errors import (
     OPENAI_PATHS,
@@ -39,9 +38,10 @@ from deepicd.serving.errors import (
     timed_out,
 )
 from deepicd.serving.ingress.dashboard import add_page
+from deepicd.serving.ingress.diagnosis import build_diagnosis
 from deepicd.serving.ingress.middleware import ROLE_HEADER, Guard, Tokens, internal_error
 from deepicd.serving.ingress.prediction_log import LogKeeper
-from deepicd.serving.ingress.registry_views import read_rollouts
+from deepicd.serving.ingress.registry_views import read_decisions, read_rollouts
 from deepicd.serving.ingress.schemas import (
     Diagnoses,
     Diagnosis,
@@ -49,7 +49,6 @@ from deepicd.serving.ingress.schemas import (
     LabelReply,
     LabelRequest,
     Refusal,
-    build_diagnosis,
 )
 from deepicd.serving.metrics import Observe
 from deepicd.serving.protocol import (

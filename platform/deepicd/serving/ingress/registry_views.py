@@ -7,14 +7,21 @@ a trial, or a trial that kept nothing, has none, and that is no error.
 """
 
 import json
+import logging
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from deepicd.answers import parse_answer
+from deepicd.errors import PromotionError
 from deepicd.paths import RunPaths, rollouts_folder, trial_folder
 from deepicd.promotion.remote_registry import is_url, open_registry
+
+NUM_DECISIONS = 20
+"""Latest events that are shown."""
+
+logger = logging.getLogger("deepicd.serving")
 
 NUM_ROLLOUTS = 16
 """Rollouts that are shown."""
@@ -57,3 +64,26 @@ def _describe(row: dict[str, Any], *, has_prompts: bool) -> dict[str, Any]:
         "response": row["output"],
     }
     return {**shown, "prompt": row["input"]} if has_prompts else shown
+
+
+def read_decisions(registry: str | Path | None) -> list[dict[str, Any]]:
+    """The latest events of a registry, newest first; none without one, or while it cannot be read:
+    it must not cost the view of everything else.
+    """
+    if registry is None:
+        return []
+    try:
+        events = open_registry(registry).events()
+    except (PromotionError, OSError) as error:
+        logger.error("the registry cannot be read: %s", type(error).__name__)
+        return []
+    return [
+        {
+            "number": event.number,
+            "time": event.time,
+            "kind": event.kind,
+            "version": event.version,
+            "reason": event.details.get("reason") or "; ".join(event.details.get("reasons", ())),
+        }
+        for event in reversed(events[-NUM_DECISIONS:])
+    ]

@@ -175,7 +175,7 @@ def run_rule(curves: Sequence[Curve], experiment: Experiment) -> dict[str, int |
 
     At the last step of a trial nothing is left to stop.
     """
-    from deepicd.sweeps.run import build_scheduler
+    from deepicd.sweeps.schedulers import build_scheduler
 
     rule, metric = build_scheduler(experiment), f"validation/{experiment.sweep.metric}"
     total = experiment.training.total_steps

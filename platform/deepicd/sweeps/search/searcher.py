@@ -17,11 +17,9 @@ from ray.tune.search.optuna import OptunaSearch
 
 from deepicd.config import MINIMISED, Experiment, Scalar
 from deepicd.paths import STUDY, TUNE
-from deepicd.sweeps.grid import grid_trials
 from deepicd.sweeps.results.pareto import objectives_of
 from deepicd.sweeps.results.trials import best_validation, read_history
-from deepicd.sweeps.samplers import build_sampler
-from deepicd.sweeps.search.space import distributions, suggest
+from deepicd.sweeps.search.space import build_sampler, distributions, grid_trials, suggest
 from deepicd.training.grpo.trial import OBJECTIVE
 
 

@@ -7,7 +7,10 @@ nothing is refused when the file is read, and a trial's values travel to verl as
 
 from collections.abc import Mapping
 from functools import partial
+from random import Random
 from typing import Any
+
+from optuna import samplers
 
 from deepicd.config import (
     Choice,
@@ -16,9 +19,14 @@ from deepicd.config import (
     FloatRange,
     Scalar,
     Search,
+    distinct_trials,
     draw_trial,
     with_values,
 )
+from deepicd.errors import ConfigError
+
+_STARTUP_TRIALS = 5
+"""Random trials before TPE has something to learn from."""
 
 
 def suggest(trial: Any, search: Search) -> dict[str, Scalar]:
@@ -57,3 +65,79 @@ def _ask(trial: Any, address: str, domain: Domain) -> Scalar:
 def trial_experiment(experiment: Experiment, params: Mapping[str, Scalar]) -> Experiment:
     """The experiment that one trial runs: the sweep's, with the sampled values in their places."""
     return with_values(experiment, params, place="sampled parameters")
+
+
+def grid_trials(experiment: Experiment) -> list[dict[str, Scalar]]:
+    """Every trial of a grid once, but those of an earlier sweep; the seed decides the order."""
+    known = [trial.params for trial in experiment.sweep.earlier]
+    trials = [
+        trial for trial in distinct_trials(experiment.sweep.search, points) if trial not in known
+    ]
+    Random(experiment.seed).shuffle(trials)
+    return trials
+
+
+def points(domain: Domain) -> list[Scalar]:
+    """Values of one domain in a grid: all of a choice or an integer range, `num_points` of a
+    continuous one.
+    """
+    if isinstance(domain, Choice):
+        return list(domain.values)
+    if not isinstance(domain, FloatRange):
+        return list(range(domain.low, domain.high + 1))
+    last = domain.num_points - 1
+    if domain.type == "uniform":
+        width = domain.high - domain.low
+        inner = [domain.low + width * number / last for number in range(1, last)]
+    else:
+        ratio = domain.high / domain.low
+        inner = [domain.low * ratio ** (number / last) for number in range(1, last)]
+    return [domain.low, *inner, domain.high]
+
+
+def check_grid(experiment: Experiment) -> None:
+    """Raise ConfigError where a grid has fewer points than the sweep has trials."""
+    sweep = experiment.sweep
+    if sweep.sampler != "grid":
+        return
+    size = len(grid_trials(experiment))
+    if sweep.num_trials > size:
+        raise ConfigError(
+            f"sweep.num_trials is {sweep.num_trials}, but the grid of [sweep.search] has {size} "
+            f"points{' left' if sweep.earlier else ''}; set sweep.num_trials = {size}, or more "
+            "num_points or values"
+        )
+
+
+class SobolSampler(samplers.QMCSampler):
+    """Optuna's, over the whole space from the first trial on: by itself it takes the parameters of
+    the first trial for all there are, and draws that trial by chance.
+    """
+
+    def __init__(self, search: Search, *, seed: int) -> None:
+        super().__init__(qmc_type="sobol", scramble=True, seed=seed)
+        self._search = search
+
+    def infer_relative_search_space(self, *_: Any) -> dict[str, Any]:
+        """Every parameter, whether its condition holds or not."""
+        return distributions(self._search)
+
+
+def build_sampler(experiment: Experiment) -> samplers.BaseSampler:
+    """The sampler that `sweep.sampler` names; a grid's trials are queued (`grid_points`), so that
+    none is left to propose.
+    """
+    sweep, seed = experiment.sweep, seed_of(experiment)
+    if sweep.sampler == "sobol":
+        return SobolSampler(sweep.search, seed=seed)
+    if sweep.sampler == "tpe":
+        return samplers.TPESampler(seed=seed, n_startup_trials=_STARTUP_TRIALS)
+    return samplers.RandomSampler(seed=seed)
+
+
+def seed_of(experiment: Experiment) -> int:
+    """Seed of the sampler. After an earlier sweep it is another one than the experiment's, or the
+    first proposals would be that sweep's own.
+    """
+    sources = [trial.source for trial in experiment.sweep.earlier]
+    return Random(repr(sources)).getrandbits(31) ^ experiment.seed if sources else experiment.seed

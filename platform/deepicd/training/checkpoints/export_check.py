@@ -20,7 +20,7 @@ from typing import Any
 
 from deepicd.checkpoints import verify_by_loading
 from deepicd.errors import CheckpointError
-from deepicd.training.process.protocol import CHECKPOINT_MODEL
+from deepicd.training.checkpoints.retention import CHECKPOINT_MODEL
 
 TOLERANCE = {"float32": 1e-5, "bfloat16": 2e-2, "float16": 2e-3}
 """Type of the export → what its logits may be off by, relative to the largest logit."""

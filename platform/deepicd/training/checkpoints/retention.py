@@ -23,8 +23,15 @@ from typing import Any
 from deepicd import checkpoints
 from deepicd.config import Experiment
 from deepicd.errors import CheckpointError
+from deepicd.files import write_atomically
 from deepicd.notes.identity import hash_split
 from deepicd.training.checkpoints.reshard import RESHARDED
+
+CHECKPOINT_MODEL = Path("actor") / "huggingface"
+"""Where verl leaves the Hugging Face folder inside one of its checkpoints."""
+
+_DTYPES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
+"""safetensors' name of a type → torch's."""
 
 Say = Callable[[str], None]
 _PREFIX = "global_step_"
@@ -200,3 +207,21 @@ def remove(save: Path) -> None:
     """Remove a checkpoint, its manifest first, so that half of it counts for nothing."""
     (save / checkpoints.MANIFEST).unlink(missing_ok=True)
     shutil.rmtree(save, ignore_errors=True)
+
+
+def state_dtype(folder: Path) -> str:
+    """Write the type that the weights have into `config.json`, and return it.
+
+    verl writes weights as they are and "bfloat16" beside them, by which transformers and vLLM would
+    round them when loading.
+    """
+    from safetensors import safe_open
+
+    weights = min(folder.glob("*.safetensors"))
+    with safe_open(weights, framework="numpy") as file:
+        stored = file.get_slice(next(iter(file.keys()))).get_dtype()
+    dtype = _DTYPES[stored]
+    path = folder / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    write_atomically(path, json.dumps({**config, "dtype": dtype}, indent=2) + "\n")
+    return dtype

@@ -13,9 +13,8 @@ project asks which it is.
 """
 
 import contextlib
-import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -28,18 +27,12 @@ from deepicd.errors import ConfigError, DataError
 from deepicd.paths import rollouts_folder
 from deepicd.rewards import JUDGE
 from deepicd.training.overrides import pass_through, set_values
-from deepicd.training.verl_plugin.platform_choice import PLATFORM_VARIABLE
-
-Settings = dict[str, Any]
-"""Dotted verl key → value."""
+from deepicd.training.verl_settings import BF16, EXTERNAL, FP32, Settings, compose, platform_of
 
 _ACTOR = "actor_rollout_ref.actor"
 _REF = "actor_rollout_ref.ref"
 _ROLLOUT = "actor_rollout_ref.rollout"
 _MODEL = "actor_rollout_ref.model"
-EXTERNAL = "deepicd.training.grpo.registrations"
-FP32 = {"param_dtype": "fp32", "reduce_dtype": "fp32", "buffer_dtype": "fp32"}
-BF16 = {"param_dtype": "bf16", "reduce_dtype": "fp32", "buffer_dtype": "fp32"}
 
 MAPPED: Mapping[str, str] = {
     "data.train_batch_size": "training.train_batch_size",
@@ -206,28 +199,6 @@ def setting(experiment: Experiment, key: str, default: Any = None) -> Any:
     return settings.get(key, default)
 
 
-def worker_env(experiment: Experiment) -> dict[str, str]:
-    """Environment of every process of a verl run; never holds a value that we sweep."""
-    env = {
-        "HF_HUB_OFFLINE": "1",
-        "NCCL_DEBUG": "WARN",
-        "TOKENIZERS_PARALLELISM": "true",
-        "TRANSFER_QUEUE_ENABLE": "1",
-        "VLLM_DISABLE_COMPILE_CACHE": "1",
-        "VLLM_LOGGING_LEVEL": "WARNING",
-        "VLLM_NO_USAGE_STATS": "1",
-    }
-    if experiment.profile == "cpu":
-        at_once = experiment.training.num_gpus * max(1, experiment.sweep.max_concurrent)
-        num_threads = max(1, (os.cpu_count() or 1) // at_once)
-        env |= {
-            PLATFORM_VARIABLE: "cpu",
-            "OMP_NUM_THREADS": str(num_threads),
-            "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # else vLLM replaces the uni executor
-        }
-    return env
-
-
 def _reward_function(rewards: RewardConfig) -> Settings:
     """Our reward as verl's custom function; the judged one when the judge weighs something."""
     kwargs: dict[str, Any] = {
@@ -302,22 +273,6 @@ def _total_steps(experiment: Experiment, train: Path) -> int:
             f"{training.train_batch_size}. Lower the batch or add notes."
         )
     return min(training.total_steps, steps_per_epoch * training.total_epochs)
-
-
-@contextlib.contextmanager
-def platform_of(experiment: Experiment) -> Iterator[None]:
-    """Tell verl the platform before it is imported; it looks once a process."""
-    if experiment.profile == "cpu":
-        os.environ.setdefault(PLATFORM_VARIABLE, "cpu")
-    yield
-
-
-def compose(name: str) -> DictConfig:
-    """verl's own defaults, as installed."""
-    import hydra
-
-    with hydra.initialize_config_module("verl.trainer.config", version_base=None):
-        return hydra.compose(name)
 
 
 def _validate(config: DictConfig) -> None:

@@ -26,10 +26,9 @@ from deepicd.paths import validation_file
 from deepicd.records import Prediction
 from deepicd.scoring import format_predictions, interval, score_predictions
 from deepicd.training.checkpoints.disk_space import room_for
+from deepicd.training.checkpoints.retention import CHECKPOINT_MODEL, state_dtype
 from deepicd.training.grpo.dataset import EpochSampler
 from deepicd.training.grpo.fingerprint import FirstUpdates, digest_actor
-from deepicd.training.process.protocol import CHECKPOINT_MODEL
-from deepicd.training.start_model import state_dtype
 
 NAME = "deepicd"
 PEARSON_KEY = "training/rollout_actor_probs_pearson_corr"

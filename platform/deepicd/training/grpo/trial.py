@@ -162,7 +162,7 @@ def saves_of_loop(experiment: Experiment, loop: Mapping[str, Any]) -> Saves:
 
 def prepare_job(experiment: Experiment, loop: Mapping[str, Any]) -> Job:
     """The run that this trial needs, from its start model."""
-    from deepicd.training.grpo.config import worker_env
+    from deepicd.training.verl_settings import worker_env
 
     folder = Path(loop["folder"])
     is_guarded = experiment.profile == "cpu"

@@ -6,9 +6,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-CHECKPOINT_MODEL = Path("actor") / "huggingface"
-"""Where verl leaves the Hugging Face folder inside one of its checkpoints."""
-
 
 @dataclass(frozen=True)
 class Job:

@@ -7,8 +7,8 @@ from omegaconf import DictConfig
 
 from deepicd.config import Experiment
 from deepicd.errors import ConfigError
-from deepicd.training.grpo.config import BF16, EXTERNAL, FP32, Settings, compose, platform_of
 from deepicd.training.overrides import set_values
+from deepicd.training.verl_settings import BF16, EXTERNAL, FP32, Settings, compose, platform_of
 
 _PROFILES: Mapping[str, Settings] = {
     "cpu": {

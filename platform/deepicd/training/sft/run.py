@@ -22,9 +22,9 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from deepicd import checkpoints
 from deepicd.config import Experiment
 from deepicd.errors import MissingError, TrainingError
-from deepicd.training.grpo.config import worker_env
+from deepicd.training.checkpoints.retention import state_dtype
 from deepicd.training.sft.config import compose_sft
-from deepicd.training.start_model import state_dtype
+from deepicd.training.verl_settings import worker_env
 
 _GROUP_BACKENDS = {"cpu": "gloo", "gpu": "cpu:gloo,cuda:nccl"}
 

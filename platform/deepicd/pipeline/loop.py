@@ -1,0 +1,185 @@
+"""The whole loop: notes, model, SFT, sweep, evaluation, promotion, endpoint, monitoring, report.
+
+In: an experiment and a folder. Out: `RUN/summary.json`, `RUN/report.html` and everything on the
+way, as laid out by `paths.RunPaths`. Decided here: the order of the stages and what each hands on.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from deepicd.clusters.ray_session import chatter_to
+from deepicd.config import Experiment, dump_experiment, override, read_experiment
+from deepicd.errors import MissingError, SweepError
+from deepicd.files import write_atomically
+from deepicd.paths import RunPaths
+from deepicd.pipeline import promotion, stages, summary
+from deepicd.pipeline.run import (
+    Draw,
+    Run,
+    Say,
+    heeding_sigterm,
+    locked,
+    prepare_root,
+)
+from deepicd.pipeline.validation import check_before_start, check_composed, check_folder, check_same
+from deepicd.records import Trial
+
+RESUMED_WITH = (
+    *("training.num_gpus", "training.num_nodes", "training.ppo_micro_batch_size_per_gpu"),
+    *("training.disk_wait_s", "training.hang_timeout_s", "sweep.keep_top", "sweep.max_failures"),
+    *("sweep.max_interruptions", "sweep.room_timeout_s"),
+)
+"""Addresses that may change when a sweep goes on: the machines, patience, and what is kept."""
+
+
+def run_pipeline(
+    experiment: Experiment,
+    root: Path,
+    *,
+    say: Say,
+    serve_on: Callable[[Any], None] | None = None,
+) -> dict[str, Any]:
+    """Run every stage and return the summary.
+
+    Args:
+        experiment: what to run.
+        root: folder of the run; an earlier run in it is moved to `NAME.previous`.
+        say: receives progress lines.
+        serve_on: called with the running endpoint after the summary is written; None stops the
+            endpoint right away.
+    """
+    from deepicd.sweeps.search.warm_start import begin_from_earlier
+
+    experiment = begin_from_earlier(experiment, say=say)
+    check_before_start(experiment)
+    with _running(experiment, root, say) as run:
+        stages.build_data(run)
+        stages.build_start_model(run)
+        sft = stages.score_model(run, "sft", run.paths.sft, stage="baselines")
+        trials = _sweep_and_write(run, is_resumed=False)
+        best, candidate = stages.evaluate_best(run, trials)
+        found = summary.Found(trials=trials, best=best, sft=sft, candidate=candidate)
+        found.decision, found.version = promotion.promote(run, best, sft=sft, candidate=candidate)
+        endpoint = promotion.start_endpoint(run, found.version)
+        try:
+            found.reply, found.monitor = promotion.query_and_label(run, endpoint.url)
+            result = summary.write(run, found)
+            if serve_on is not None:
+                serve_on(endpoint)
+        finally:
+            endpoint.stop()
+    return result
+
+
+def run_until_sweep(
+    experiment: Experiment, root: Path, *, say: Say, draw: Draw | None = None
+) -> list[Trial]:
+    """Notes, model, SFT and sweep only: what `deepicd sweep run` runs. Writes `RUN/trials.json`.
+
+    `say` receives progress lines; `draw`, where it is given, a table whenever a trial reports.
+    """
+    from deepicd.sweeps.search.validation import check_settings
+    from deepicd.sweeps.search.warm_start import begin_from_earlier
+
+    experiment = begin_from_earlier(experiment, say=say)
+    check_settings(experiment)
+    check_composed(experiment)
+    check_folder(root, experiment)
+    with _running(experiment, root, say) as run:
+        run.draw = draw
+        stages.build_data(run)
+        stages.build_start_model(run)
+        return _sweep_and_write(run, is_resumed=False)
+
+
+def resume_sweep(
+    root: Path, *, say: Say, draw: Draw | None = None, overrides: Sequence[str] = ()
+) -> list[Trial]:
+    """Go on with a run that ended before its sweep did: trials that are over stay as they are, one
+    that was going on continues from its last checkpoint, the others follow.
+
+    Args:
+        root: the run's folder.
+        say: receives progress lines.
+        overrides: `a.b=value` for addresses in `RESUMED_WITH`.
+
+    Raises:
+        MissingError: no run lies there.
+        SweepError: it is going on, or has ended.
+        ConfigError: its sweep was started with another experiment, or another address is set.
+        DataError: its notes are not those it was started with.
+    """
+    from deepicd.notes.identity import check_identity
+    from deepicd.sweeps.search.validation import check_settings
+
+    paths = RunPaths(root.resolve())
+    experiment = experiment_of_run(paths)
+    if paths.swept.is_file():
+        check_same(paths.swept, experiment, f"put {paths.experiment} back, or start a new run")
+    experiment = override(experiment, overrides, allowed=RESUMED_WITH)
+    check_settings(experiment)
+    if paths.trials.is_file():
+        raise SweepError(
+            f"the sweep in {root} has ended, there is nothing to resume; `deepicd sweep status` "
+            "shows it, `deepicd sweep run` starts another"
+        )
+    with _running(experiment, paths.root, say, is_resumed=True) as run:
+        run.draw = draw
+        if (paths.notes / "report.json").is_file():
+            check_identity(paths.notes, experiment.data, seed=experiment.seed)
+        else:
+            stages.build_data(run)
+        if not (paths.sft / "config.json").is_file():
+            stages.build_start_model(run)
+        return _sweep_and_write(run, is_resumed=(paths.tune / "tuner.pkl").is_file())
+
+
+def experiment_of_run(paths: RunPaths) -> Experiment:
+    """The experiment that a run was started with.
+
+    Raises:
+        MissingError: no run lies there.
+    """
+    if not paths.experiment.is_file():
+        raise MissingError(
+            f"no run in {paths.root}; `deepicd sweep run FILE --name NAME` makes one"
+        )
+    return read_experiment(paths.experiment)
+
+
+def _sweep_and_write(run: Run, *, is_resumed: bool) -> list[Trial]:
+    from deepicd.sweeps.search.warm_start import check_notes
+
+    check_notes(run.paths, run.experiment)
+    dump_experiment(run.experiment, run.paths.swept)
+    trials = stages.sweep(run, is_resumed=is_resumed)
+    rows = [summary.trial_row(trial) for trial in trials]
+    write_atomically(run.paths.trials, json.dumps(rows, indent=2) + "\n")
+    return trials
+
+
+@contextmanager
+def _running(
+    experiment: Experiment, root: Path, say: Say, *, is_resumed: bool = False
+) -> Iterator[Run]:
+    """A run in its folder, alone there, with Ray up and the chatter of libraries in `console.log`.
+
+    SIGTERM ends it as Ctrl-C does: what was started is ended first.
+    """
+    root = root.resolve()
+    with locked(RunPaths(root).lock), heeding_sigterm():
+        run = Run(experiment, RunPaths(root if is_resumed else prepare_root(root, say)), say)
+        with chatter_to(run.paths.console):
+            from deepicd.clusters.ray_session import run_session
+            from deepicd.clusters.storage import check_storage
+            from deepicd.sweeps.search.validation import check_capacity
+
+            dump_experiment(experiment, run.paths.experiment)
+            with run_session(experiment, run.paths.root):
+                check_capacity(experiment)
+                model = experiment.model.path
+                check_storage(run.paths.root, [model.resolve()] if model else [])
+                yield run

@@ -1,0 +1,111 @@
+"""One answer of the engine → the typed reply: code, confidence, evidence, alternatives."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from deepicd import codes, scoring
+from deepicd.answers import parse_answer
+from deepicd.records import Answer, Calibration
+from deepicd.serving.ingress.evidence import find_evidence
+from deepicd.serving.ingress.schemas import (
+    NUM_TOP,
+    Agreed,
+    Candidate,
+    Diagnosis,
+    DiagnosisRequest,
+    Evidence,
+    Level,
+    Usage,
+)
+from deepicd.serving.protocol import Generation
+
+
+def build_diagnosis(
+    generation: Generation,
+    request: DiagnosisRequest,
+    note: str,
+    *,
+    prediction_id: str,
+) -> Diagnosis:
+    """Reply to one note of a request from the model's answers to it."""
+    answer = parse_answer(generation.text, is_prefilled=True)
+    sampled = [parse_answer(text, is_prefilled=True).code for text in generation.samples]
+    named = [answer.code, *sampled]
+    agreement = scoring.agreement(answer.code, sampled) if answer.code and sampled else None
+    known = generation.calibration
+    return Diagnosis(
+        prediction_id=prediction_id,
+        model_version=generation.version,
+        parsable=answer.code is not None,
+        reason=answer.reason,
+        **_describe(answer),
+        confidence=_confidence(agreement, "code", known),
+        is_calibrated=known is not None and agreement is not None,
+        confidence_chapter=_confidence(agreement, "chapter", known),
+        top_k=[
+            Candidate(code=code, title=codes.title(code), share=share)
+            for code, share in list(scoring.count_shares(named).items())[:NUM_TOP]
+        ],
+        agreed=agree(named, request.min_confidence, known) if request.min_confidence else None,
+        reasoning=answer.think if request.include_reasoning else None,
+        evidence=_evidence(answer.think, note) if request.include_evidence else None,
+        is_truncated=generation.is_truncated,
+        is_note_cut=generation.is_note_cut,
+        usage=Usage(
+            prompt_tokens=len(generation.prompt_token_ids),
+            completion_tokens=generation.num_completion_tokens,
+        ),
+        prompt_token_ids=list(generation.prompt_token_ids) if request.include_token_ids else None,
+    )
+
+
+def _confidence(
+    agreement: Mapping[str, float] | None, level: Level, known: Calibration | None
+) -> float | None:
+    return None if agreement is None else sureness(agreement[level], level, known)
+
+
+def sureness(share: float, level: Level, known: Calibration | None) -> float:
+    """Probability of a node at which that share of the answers agree, or the share itself."""
+    return share if known is None else scoring.calibrate(known.curves[level], share)
+
+
+def agree(named: Sequence[str | None], least: float, known: Calibration | None = None) -> Agreed:
+    """The most frequent node of the deepest level where it is at least as sure as this; ties by
+    name. Codes below a node count for it.
+    """
+    for level, above in scoring.AGREEMENT_LEVELS.items():
+        nodes = [None if code is None else above(code) for code in named]
+        node, share = next(iter(scoring.count_shares(nodes).items()), (None, 0.0))
+        if node is not None and (confidence := sureness(share, level, known)) >= least:
+            return Agreed(
+                level=level, node=node, title=codes.title(node), share=share, confidence=confidence
+            )
+    return Agreed(level=None, node=None, title=None, share=None)
+
+
+def _evidence(reasoning: str | None, note: str) -> list[Evidence]:
+    spans = find_evidence(reasoning or "", note)
+    return [Evidence(text=note[start:end], start=start, end=end) for start, end in spans]
+
+
+def _describe(answer: Answer) -> dict[str, Any]:
+    code = answer.code
+    raw = answer.raw_code
+    facts: dict[str, Any] = {
+        "code": code,
+        "raw_code": raw,
+        "exists": raw is not None and codes.exists(raw),
+        "billable": raw is not None and codes.is_billable(raw),
+    }
+    named: dict[str, Callable[[str], Any]] = {
+        "code_dotted": codes.dotted,
+        "title": codes.title,
+        "category": codes.category,
+        "block": codes.block,
+        "chapter": codes.chapter,
+        "chapter_title": codes.chapter_title,
+        "path": codes.path,
+        "release": lambda code: codes.billable_releases(code)[-1],
+    }
+    return facts | {name: None if code is None else find(code) for name, find in named.items()}
