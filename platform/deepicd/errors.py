@@ -8,6 +8,7 @@
     ├── CapacityError      (RuntimeError)  the machine or cluster cannot hold what was asked for
     ├── TrainingError      (RuntimeError)  a trial or SFT run failed
     ├── CheckpointError    (RuntimeError)  a checkpoint or version fails verification
+    ├── UpstreamError      (RuntimeError)  a library has another version than its private code needs
     ├── SweepError         (RuntimeError)  a sweep as a whole failed
     ├── PromotionError     (RuntimeError)  the registry cannot do what was asked for
     ├── JudgeError         (RuntimeError)  the judge of a reward gives no ratings
@@ -57,6 +58,12 @@ class CapacityError(DeepICDError, RuntimeError):
 
 class TrainingError(DeepICDError, RuntimeError):
     """A trial or an SFT run failed."""
+
+    exit_code = 6
+
+
+class UpstreamError(DeepICDError, RuntimeError):
+    """A library is installed in another version than the one whose private code was read."""
 
     exit_code = 6
 

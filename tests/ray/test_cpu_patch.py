@@ -14,8 +14,8 @@ print("joined", torch.distributed.get_backend())
 """
 REGISTER_PLATFORM_ALONE = """
 import verl
-from deepicd.training import cpu_platform
-cpu_platform.register()
+from deepicd.training.verl_plugin.cpu import platform
+platform.register()
 """
 
 
