@@ -61,6 +61,26 @@ def test_verl_finds_the_plug_in_by_its_entry_point():
     assert found.value == "deepicd.training.verl_plugin.plugin"
 
 
+def places_named_in_strings(path):
+    """Dotted names of ours that others import for us: `pkg://` paths, `python -m`, class paths."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            if found := re.fullmatch(r"(?:pkg://)?(deepicd(?:\.\w+)+)(?::\w+)?", node.value):
+                yield found[1]
+
+
+def test_every_module_that_a_string_names_is_there(root):
+    names = {name for path in sources(root) for name in places_named_in_strings(path)}
+    gone = []
+    for name in sorted(names):
+        place = root / "platform" / name.replace(".", "/")
+        is_module = place.is_dir() or place.with_suffix(".py").is_file()
+        holder = place.parent.with_suffix(".py")
+        is_class = holder.is_file() and f"class {place.name}" in holder.read_text()
+        gone += [] if is_module or is_class else [name]
+    assert "deepicd.training.sft.dataset" in names and not gone
+
+
 def test_no_module_is_named_for_having_no_place(root):
     vague = {"utils", "util", "common", "helpers", "helper", "base", "manager", "misc"}
     assert not [path for path in sources(root) if vague & {path.stem, *path.parent.parts[-2:]}]

@@ -227,7 +227,7 @@ def _grpo_wiring(
         f"{_ROLLOUT}.agent.default_agent_loop": "deepicd_single_turn",
         f"{_ROLLOUT}.calculate_log_probs": True,
         f"{_ROLLOUT}.max_model_len": length,
-        "data.custom_cls.path": "pkg://deepicd.training.dataset",
+        "data.custom_cls.path": "pkg://deepicd.training.grpo.dataset",
         "data.custom_cls.name": "NotesDataset",
         "data.overlong": experiment.data.overlong,
         "data.curriculum": experiment.data.curriculum,

@@ -53,7 +53,7 @@ def compose_sft(
         "data.max_trace_tokens": sft.max_trace_tokens,
         "data.overlong": experiment.data.overlong,
         "data.val_files": None,
-        "data.custom_cls.path": "pkg://deepicd.training.sft_dataset",
+        "data.custom_cls.path": "pkg://deepicd.training.sft.dataset",
         "data.custom_cls.name": "TraceDataset",
         "data.train_batch_size": sft.batch_size,
         "data.micro_batch_size_per_gpu": _micro_batch(sft.batch_size, num_gpus, experiment),

@@ -52,7 +52,7 @@ def _memory_info(*_args: object) -> tuple[int, int]:
 
 def _device_module() -> types.ModuleType:
     """Module with `torch.cpu`'s members and those that verl expects of `torch.cuda`."""
-    module = types.ModuleType("deepicd.training.torch_cpu")
+    module = types.ModuleType("deepicd_torch_cpu")
     members = {
         name: getattr(torch.cpu, name) for name in dir(torch.cpu) if not name.startswith("__")
     }
