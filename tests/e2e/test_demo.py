@@ -140,7 +140,7 @@ def test_each_trial_is_rewarded_by_its_own_weights(demo: Demo) -> None:
 def test_trials_after_the_first_start_warm(demo: Demo) -> None:
     histories = read_histories(demo.paths.tune)
     starts = [histories[trial["id"]][-1] for trial in demo.summary["trials"]]
-    assert [row["start/is_warm"] for row in starts] == [0.0, 1.0, 1.0, 1.0]
+    assert [row["start/reused_engine"] for row in starts] == [0.0, 1.0, 1.0, 1.0]
 
 
 def test_standard_output_is_the_summary_and_nothing_else(demo: Demo) -> None:

@@ -71,7 +71,7 @@ def reports(number: int) -> list[dict[str, float | str]]:
                 "response_length/mean": 40.0 - number,
                 **{f"reward/reward_{part}/mean": score for part in ("format", "hierarchy")},
                 "start/seconds": 5.0,
-                "start/is_warm": float(number > 0),
+                "start/reused_engine": float(number > 0),
                 "timing_s/gen": 4.0,
                 "timing_s/update_actor": 3.0,
                 "timing_s/testing": 1.0,

@@ -199,7 +199,7 @@ def test_a_stopped_and_a_killed_trial_do_not_end_the_sweep(swept: Swept) -> None
 
 def test_a_trial_after_a_stopped_and_a_killed_one_starts_warm(swept: Swept) -> None:
     first, _, last = [swept.histories[trial.id][-1] for trial in swept.trials]
-    assert (first["start/is_warm"], last["start/is_warm"]) == (0.0, 1.0)
+    assert (first["start/reused_engine"], last["start/reused_engine"]) == (0.0, 1.0)
     assert last["start/seconds"] < first["start/seconds"] / 2
 
 

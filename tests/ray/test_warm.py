@@ -103,7 +103,7 @@ def weights_of(one: dict[str, Any]) -> str:
 def test_later_trials_start_in_the_processes_of_the_first(twins: list[dict[str, Any]]) -> None:
     assert [(one["seed"], one["error"]) for one in twins] == [(seed, None) for seed in (7, 8) * 2]
     last = [one["history"][-1] for one in twins]
-    assert [row["start/is_warm"] for row in last] == [0.0, 1.0, 1.0, 1.0]
+    assert [row["start/reused_engine"] for row in last] == [0.0, 1.0, 1.0, 1.0]
 
 
 def test_every_step_of_a_warm_trial_equals_the_cold_ones(twins: list[dict[str, Any]]) -> None:

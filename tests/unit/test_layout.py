@@ -18,6 +18,9 @@ MACHINE = re.compile(
 )
 
 
+PLACE = re.compile(r"(?:pkg://)?(deepicd(?:\.\w+)+)(?::\w+)?")
+
+
 def read_lock(path):
     """Name → version of every pinned package."""
     pins = re.findall(r"^([A-Za-z0-9._-]+)==(\S+)", path.read_text(), re.MULTILINE)
@@ -64,9 +67,9 @@ def test_verl_finds_the_plug_in_by_its_entry_point():
 def places_named_in_strings(path):
     """Dotted names of ours that others import for us: `pkg://` paths, `python -m`, class paths."""
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str):
-            if found := re.fullmatch(r"(?:pkg://)?(deepicd(?:\.\w+)+)(?::\w+)?", node.value):
-                yield found[1]
+        text = node.value if isinstance(node, ast.Constant) else None
+        if isinstance(text, str) and (found := PLACE.fullmatch(text)):
+            yield found[1]
 
 
 def test_every_module_that_a_string_names_is_there(root):

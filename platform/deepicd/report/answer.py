@@ -23,6 +23,7 @@ from deepicd.report.html import Section, Table, label, show, with_interval
 from deepicd.report.parameters import searched
 from deepicd.report.sweep_data import Sweep
 from deepicd.rewards.composite import resolve_weights
+from deepicd.training.grpo.metric_names import validation
 
 _CHOSEN = (
     "It was chosen by these validation notes: expect less on others. The promotion split, which no "
@@ -53,7 +54,7 @@ def answer_section(sweep: Sweep) -> Section:
 
 def ended_curves(sweep: Sweep) -> dict[str, list[tuple[int, float]]]:
     """Trial id → (step, validation score) after step 0, of trials that ended and did not fail."""
-    key = f"validation/{sweep.metric}"
+    key = validation(sweep.metric)
     return {
         trial.id: [point for point in line_of(sweep.histories.get(trial.id, ()), key) if point[0]]
         for trial in sweep.trials

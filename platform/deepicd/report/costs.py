@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from deepicd.report.curves import History
 from deepicd.report.html import GREY, PALETTE, Figure, Table, new_plot
+from deepicd.training.grpo.metric_names import START_SECONDS, timing
 
 Starts = Sequence[History]
 """Reports of one trial, one list each time that its sweep was started."""
@@ -38,9 +39,9 @@ def seconds_by_phase(starts: Starts) -> dict[str, float]:
     total = 0.0
     for rows in starts:
         total += max((float(row.get("time_total_s", 0.0)) for row in rows), default=0.0)
-        found[START] += max((float(row.get("start/seconds", 0.0)) for row in rows), default=0.0)
+        found[START] += max((float(row.get(START_SECONDS, 0.0)) for row in rows), default=0.0)
         for phase, timers in PHASES.items():
-            keys = [f"timing_s/{timer}" for timer in timers]
+            keys = [timing(timer) for timer in timers]
             found[phase] += sum(float(row.get(key, 0.0)) for row in rows for key in keys)
     return {**found, OTHER: max(0.0, total - sum(found.values()))}
 

@@ -6,12 +6,13 @@ from typing import Any
 import plotly.graph_objects as go
 
 from deepicd.report.html import GREY, PALETTE, Figure, label, new_plot
+from deepicd.training.grpo import metric_names
 
 History = Sequence[Mapping[str, Any]]
 """Reports of one trial, one a step, in order."""
 Histories = Mapping[str, History]
 _SYMBOLS = ("circle", "square", "diamond", "cross", "x", "triangle-up", "star")
-_PART, _MEAN = "reward/reward_", "/mean"
+_PART, _MEAN = metric_names.REWARD_PART, "/mean"
 
 
 def draw_learning(histories: Histories, metric: str) -> list[Figure]:
@@ -19,13 +20,13 @@ def draw_learning(histories: Histories, metric: str) -> list[Figure]:
     pictures = [
         draw_curves(
             histories,
-            f"validation/{metric}",
+            metric_names.validation(metric),
             title=f"Validation: {label(metric)}",
             caption="Score on the validation notes at each validation of a trial.",
         ),
         draw_curves(
             histories,
-            "critic/score/mean",
+            metric_names.REWARD,
             title="Training reward: weighted total",
             caption="Trials weigh the parts differently, so totals of "
             "two trials are not on one scale.",
@@ -51,7 +52,7 @@ def reward_parts(histories: Histories) -> list[str]:
 
 def draw_curves(histories: Histories, key: str, *, title: str, caption: str) -> Figure:
     """One line a trial, in the order given: the first ones in colour, further ones grey as one."""
-    name = label(key) if key.startswith("validation/") else "mean of a step's answers"
+    name = label(key) if key.startswith(metric_names.VALIDATION) else "mean of a step's answers"
     plot = new_plot(x="GRPO step", y=name)
     mark_steps(plot, max((row["step"] for rows in histories.values() for row in rows), default=0))
     lines = {trial: line_of(history, key) for trial, history in histories.items()}

@@ -7,6 +7,7 @@ import plotly.graph_objects as go
 from deepicd.records import Trial
 from deepicd.report.curves import Histories, line_of, mark_steps
 from deepicd.report.html import GREY, SCALE, Figure, Table, label, new_plot
+from deepicd.training.grpo.metric_names import validation
 
 _ENDS = {
     "stopped": "x",
@@ -79,7 +80,7 @@ def _add_validations(plot: go.Figure, histories: Histories, metric: str) -> None
     points = [
         (step, name, score)
         for name, history in histories.items()
-        for step, score in line_of(history, f"validation/{metric}")
+        for step, score in line_of(history, validation(metric))
     ]
     if not points:
         return

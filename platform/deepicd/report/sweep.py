@@ -25,6 +25,7 @@ from deepicd.report.parameters import (
 )
 from deepicd.report.pareto import front_section
 from deepicd.report.sweep_data import Sweep
+from deepicd.training.grpo.metric_names import REUSED_ENGINE, START_SECONDS
 
 _OWN = ("trial", "started", "params", "seed", "experiment", "verl")
 """What a trial's record holds of the trial alone, shown elsewhere."""
@@ -141,16 +142,17 @@ def clock_sentence(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def start_sentence(starts: Mapping[str, Starts]) -> str:
-    """Cold and warm starts."""
+    """Starts with a new engine, and in the engine of the trial before."""
     found: dict[bool, list[float]] = {False: [], True: []}
     for reports in starts.values():
         for rows in reports:
-            row = next((row for row in rows if "start/seconds" in row), None)
+            row = next((row for row in rows if START_SECONDS in row), None)
             if row is not None:
-                found[bool(row.get("start/is_warm"))].append(row["start/seconds"])
+                found[bool(row.get(REUSED_ENGINE))].append(row[START_SECONDS])
     words = [
-        f"{len(values)} {'warm' if is_warm else 'cold'} (mean {sum(values) / len(values):.1f} s)"
-        for is_warm, values in found.items()
+        f"{len(values)} with a {'reused' if is_reused else 'new'} engine "
+        f"(mean {sum(values) / len(values):.1f} s)"
+        for is_reused, values in found.items()
         if values
     ]
     return f"Starts: {', '.join(words)}." if words else ""

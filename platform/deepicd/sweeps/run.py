@@ -36,6 +36,7 @@ from deepicd.sweeps.search.repeats import repeat
 from deepicd.sweeps.search.searcher import Searcher
 from deepicd.sweeps.search.space import trial_experiment
 from deepicd.sweeps.search.validation import check_capacity, check_settings, count_at_once
+from deepicd.training.grpo.metric_names import validation
 from deepicd.training.grpo.trial import ON_HEAD, TrialInput, fit_trial
 from deepicd.training.process.pool import close_slots, open_slots
 
@@ -148,7 +149,7 @@ def build_tuner(experiment: Experiment, given: TrialInput, *, storage: Path) -> 
     progress = TrialProgress(
         num_trials=sweep.total_trials,
         total_steps=experiment.training.total_steps,
-        metric=f"validation/{sweep.metric}",
+        metric=validation(sweep.metric),
         sweep=storage.resolve(),
         at_once=at_once,
     )

@@ -17,7 +17,7 @@ from deepicd.sweeps.results.decision import is_fresh
 from deepicd.sweeps.results.trials import (
     read_history,
 )
-from deepicd.training.grpo.trial import OBJECTIVE
+from deepicd.training.grpo.metric_names import OBJECTIVE, validation
 
 Spares = Callable[[Mapping[str, Any]], bool]
 """Whether a trial with these parameters is never to be stopped."""
@@ -114,7 +114,7 @@ def build_scheduler(experiment: Experiment) -> TrialScheduler:
         return FIFOScheduler()
     if sweep.scheduler == "median":
         return MedianRule(
-            f"validation/{sweep.metric}",
+            validation(sweep.metric),
             spares=spares,
             time_attr="step",
             metric=OBJECTIVE,

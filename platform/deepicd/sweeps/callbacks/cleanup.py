@@ -11,7 +11,7 @@ from typing import Any
 from ray import tune
 
 from deepicd.clusters.state import remove_groups
-from deepicd.training.grpo.trial import GROUP
+from deepicd.training.grpo.metric_names import PLACEMENT_GROUP
 from deepicd.training.process.pool import stop_in_slots
 
 
@@ -29,7 +29,7 @@ class FreeTrial(tune.Callback):
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any
     ) -> None:
         """Remember the group; a restarted worker reports a new one."""
-        if group := result.get(GROUP):
+        if group := result.get(PLACEMENT_GROUP):
             self._groups.setdefault(trial.trial_id, set()).add(group)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:

@@ -18,10 +18,9 @@ from ray import tune
 
 from deepicd.config import Scalar
 from deepicd.errors import SweepError
-from deepicd.training.grpo.fingerprint import NUM_UPDATES
+from deepicd.training.grpo import metric_names
 
 Row = Mapping[str, Any]
-_KEYS = tuple(f"fingerprint/{number}" for number in range(1, NUM_UPDATES + 1))
 _SAME = 1e-6
 """Relative difference below which float32 need not tell two values apart."""
 
@@ -64,7 +63,7 @@ class CompareFingerprints(tune.Callback):
         if rows is None or result["step"] == 0:
             return
         rows.append(dict(result))
-        if _KEYS[-1] in result:
+        if metric_names.FINGERPRINTS[-1] in result:
             del self._rows[trial.trial_id]
             self._compare(begin(trial.trial_id, trial.config, rows))
 
@@ -92,9 +91,11 @@ class CompareFingerprints(tune.Callback):
 
 def begin(trial: str, params: Mapping[str, Scalar], rows: Sequence[Row]) -> Beginning:
     """A trial's beginning from the reports of its first steps, the last with every fingerprint."""
-    scores = tuple(float(row.get("critic/score/mean", 0.0)) for row in rows)
+    scores = tuple(float(row.get(metric_names.REWARD, 0.0)) for row in rows)
     shown = frozenset(address for address in params if has_shown(address, rows))
-    return Beginning(trial, params, tuple(rows[-1][key] for key in _KEYS) + scores, shown)
+    return Beginning(
+        trial, params, tuple(rows[-1][key] for key in metric_names.FINGERPRINTS) + scores, shown
+    )
 
 
 def without_effect(one: Beginning, other: Beginning) -> list[str]:
@@ -125,8 +126,9 @@ def explain(one: Beginning, other: Beginning, silent: Sequence[str]) -> str:
     values = ", ".join(f"{name} ({one.params[name]} and {other.params[name]})" for name in silent)
     return (
         f"trials {one.trial} and {other.trial} differ in {values}, and their weights are equal to "
-        f"the last bit after {NUM_UPDATES} updates: what differs has no effect on training. Take "
-        "it out of [sweep.search], or set sweep.compare_fingerprints = false if that is meant"
+        f"the last bit after {len(metric_names.FINGERPRINTS)} updates: what differs has no effect "
+        "on training. Take it out of [sweep.search], or set sweep.compare_fingerprints = false "
+        "if that is meant"
     )
 
 
@@ -137,28 +139,31 @@ def _are_set(*names: str) -> Callable[[str, Row], bool]:
 def _has_varied(address: str, row: Row) -> bool:
     """Whether the answers of a step differ in the part that a reward weight is for."""
     part = address.removeprefix("rewards.weights.")
-    return bool(row.get(f"reward/reward_{part}/std", 0.0) > 0)
+    return bool(row.get(metric_names.reward_part(part, "std"), 0.0) > 0)
 
 
 def _has_partial_credit(_: str, row: Row) -> bool:
     """Whether some weighed credit is neither 0 nor 1, which alone an exponent changes: the variance
     of zeros and ones is mean (1 - mean), and of anything between them less.
     """
-    mean, std = (row.get(f"reward/reward_hierarchy/{name}", 0.0) for name in ("mean", "std"))
-    has_weight = row.get("reward/weighted_hierarchy/std", 0.0) > 0
+    mean, std = (
+        row.get(metric_names.reward_part("hierarchy", name), 0.0) for name in ("mean", "std")
+    )
+    has_weight = row.get(metric_names.weighted_part("hierarchy", "std"), 0.0) > 0
     return bool(has_weight and mean * (1 - mean) - std**2 > _SAME)
 
 
-_KL = "actor/reward_kl_"
 _ACTS_ON: Mapping[str, Callable[[str, Row], bool]] = {
     "rewards.weights.*": _has_varied,
     "rewards.hierarchy_curve": _has_partial_credit,
-    "training.use_kl_in_reward": _are_set(f"{_KL}penalty", f"{_KL}penalty_coeff"),
-    "training.kl_coef": _are_set(f"{_KL}penalty"),
-    "training.use_kl_loss": _are_set("actor/kl_loss", "actor/kl_coef"),
-    "training.kl_loss_coef": _are_set("actor/kl_loss"),
-    "training.clip_ratio": _are_set("actor/pg_clipfrac"),
-    "training.max_response_tokens": _are_set("response_length/clip_ratio"),
+    "training.use_kl_in_reward": _are_set(
+        metric_names.KL_PENALTY, metric_names.KL_PENALTY_COEFFICIENT
+    ),
+    "training.kl_coef": _are_set(metric_names.KL_PENALTY),
+    "training.use_kl_loss": _are_set(metric_names.KL_LOSS, metric_names.KL_LOSS_COEFFICIENT),
+    "training.kl_loss_coef": _are_set(metric_names.KL_LOSS),
+    "training.clip_ratio": _are_set(metric_names.CLIP_FRACTION),
+    "training.max_response_tokens": _are_set(metric_names.RESPONSE_CLIP_RATIO),
 }
 """Parameter → whether a step had something for it to act on."""
 

@@ -13,6 +13,7 @@ from rich.table import Column, Table
 
 from deepicd.sweeps.callbacks.eta import clock
 from deepicd.sweeps.results.decision import show_interval
+from deepicd.training.grpo.metric_names import THROUGHPUT
 
 _MAX_ROWS = 20
 """A table higher than the terminal could not be drawn in place."""
@@ -58,7 +59,7 @@ class Board:
         self._lines[trial] = replace(
             line,
             step=int(report["step"]),
-            tokens_per_s=report.get("perf/throughput", line.tokens_per_s),
+            tokens_per_s=report.get(THROUGHPUT, line.tokens_per_s),
             left_s=left_s[0],
         )
         self._left_s = left_s[1]

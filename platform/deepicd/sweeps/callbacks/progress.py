@@ -15,6 +15,7 @@ from deepicd.records import Trial
 from deepicd.sweeps.callbacks.eta import TimeLeft, clock
 from deepicd.sweeps.callbacks.live_table import Board, show
 from deepicd.sweeps.results.decision import show_interval
+from deepicd.training.grpo import metric_names
 from deepicd.training.process.events import read_notices
 
 Say = Callable[[str], None]
@@ -82,11 +83,11 @@ class TrialProgress(tune.Callback):
     ) -> None:
         """Say how a trial is doing."""
         step = int(result["step"])
-        if result.get("interruptions", 0) > self._interruptions.get(trial.trial_id, 0):
-            self._interruptions[trial.trial_id] = result["interruptions"]
+        if result.get(metric_names.INTERRUPTIONS, 0) > self._interruptions.get(trial.trial_id, 0):
+            self._interruptions[trial.trial_id] = result[metric_names.INTERRUPTIONS]
             say(
-                f"trial {trial.trial_id} interrupted after step {step}: {result['interruption']}; "
-                "it goes on from its last checkpoint"
+                f"trial {trial.trial_id} interrupted after step {step}: "
+                f"{result[metric_names.INTERRUPTION]}; it goes on from its last checkpoint"
             )
         self._left.advance(trial.trial_id, step, time.monotonic())
         in_trial, in_sweep = self._left.seconds(trial.trial_id)
@@ -95,7 +96,7 @@ class TrialProgress(tune.Callback):
         if _painters or step == 0 or (self._metric not in result and step % _EVERY):
             return
         score = f", {self._metric} {result[self._metric]:.3f}" if self._metric in result else ""
-        reward = result.get("critic/score/mean", float("nan"))
+        reward = result.get(metric_names.REWARD, float("nan"))
         say(
             f"trial {trial.trial_id} step {step}/{self._total_steps}: reward {reward:.3f}{score} "
             f"(left: trial {clock(in_trial)}, sweep {clock(in_sweep)} at most)"

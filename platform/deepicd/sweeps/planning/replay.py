@@ -23,6 +23,7 @@ from deepicd.sweeps.results.decision import is_fresh, rank
 from deepicd.sweeps.results.status import read_status
 from deepicd.sweeps.results.trials import read_history
 from deepicd.sweeps.search.validation import check_early_stopping
+from deepicd.training.grpo.metric_names import validation
 
 _SECONDS = "time_this_iter_s"
 _STOP = "STOP"
@@ -102,7 +103,7 @@ def read_curves(paths: RunPaths, experiment: Experiment) -> list[Curve]:
         for trial in trials
         if not is_fresh(trial.params, experiment)
     ]
-    key = f"validation/{experiment.sweep.metric}"
+    key = validation(experiment.sweep.metric)
     curves = [curve for curve in recorded if _best(curve, key) is not None]
     if not curves:
         raise MissingError(f"no trial of {paths.root} has a validation yet; replay it when one has")
@@ -177,7 +178,7 @@ def run_rule(curves: Sequence[Curve], experiment: Experiment) -> dict[str, int |
     """
     from deepicd.sweeps.schedulers import build_scheduler
 
-    rule, metric = build_scheduler(experiment), f"validation/{experiment.sweep.metric}"
+    rule, metric = build_scheduler(experiment), validation(experiment.sweep.metric)
     total = experiment.training.total_steps
     seen = [_with_objective(curve.rows, metric) for curve in curves]
     runners = [_Runner(curve) for curve in curves]
@@ -223,7 +224,7 @@ def _winner(curves: Sequence[Curve], experiment: Experiment) -> tuple[str, float
     trials = [
         Trial(curve.id, curve.params, "", curve.steps, {metric: score}, Checkpoint("", 0))
         for curve in curves
-        if (score := _best(curve, f"validation/{metric}")) is not None
+        if (score := _best(curve, validation(metric))) is not None
     ]
     first = rank(trials, experiment)[0]
     best = max(first.counted, key=lambda trial: trial.validation[metric])

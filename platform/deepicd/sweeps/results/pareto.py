@@ -12,14 +12,15 @@ from typing import Any
 
 from deepicd.config import MINIMISED
 from deepicd.records import Trial
+from deepicd.training.grpo.metric_names import GPU_HOURS, RESPONSE_LENGTH, validation
 
-_ELSEWHERE = {"response_length": "response_length/mean", "gpu_hours": "cost/gpu_hours"}
+_ELSEWHERE = {"response_length": RESPONSE_LENGTH, "gpu_hours": GPU_HOURS}
 """Objectives that are no validation score → key of a report."""
 
 
 def objectives_of(row: Mapping[str, Any], names: Sequence[str]) -> dict[str, float]:
     """Objective → value, as far as this report has them."""
-    keys = {name: _ELSEWHERE.get(name, f"validation/{name}") for name in names}
+    keys = {name: _ELSEWHERE.get(name, validation(name)) for name in names}
     return {name: float(row[key]) for name, key in keys.items() if key in row}
 
 

@@ -10,11 +10,11 @@ from deepicd.checkpoints import MANIFEST
 from deepicd.config import Experiment
 from deepicd.records import Checkpoint, Trial
 from deepicd.sweeps.results.pareto import objectives_of
+from deepicd.training.grpo.metric_names import VALIDATION, validation
 
 if TYPE_CHECKING:
     from ray import tune
 
-_PREFIX = "validation/"
 _CHECKPOINT_KEY = "checkpoint_path"
 _REPORTS, _EARLIER = "result.json", "earlier"
 
@@ -98,11 +98,11 @@ def best_validation(
     rows = [
         row
         for row in history
-        if _PREFIX + metric in row
+        if validation(metric) in row
         and row.get(_CHECKPOINT_KEY)
         and (not is_needed or is_kept(row[_CHECKPOINT_KEY]))
     ]
-    return max(rows, key=lambda row: row[_PREFIX + metric], default=None)
+    return max(rows, key=lambda row: row[validation(metric)], default=None)
 
 
 def is_kept(checkpoint: str | None) -> bool:
@@ -116,7 +116,7 @@ def is_kept(checkpoint: str | None) -> bool:
 
 def validation_of(row: Mapping[str, Any]) -> dict[str, float]:
     """Score set of a validation report."""
-    return {key.removeprefix(_PREFIX): row[key] for key in row if key.startswith(_PREFIX)}
+    return {key.removeprefix(VALIDATION): row[key] for key in row if key.startswith(VALIDATION)}
 
 
 def checkpoint_of(row: Mapping[str, Any]) -> Checkpoint:

@@ -20,7 +20,7 @@ from deepicd.paths import STUDY, TUNE
 from deepicd.sweeps.results.pareto import objectives_of
 from deepicd.sweeps.results.trials import best_validation, read_history
 from deepicd.sweeps.search.space import build_sampler, distributions, grid_trials, suggest
-from deepicd.training.grpo.trial import OBJECTIVE
+from deepicd.training.grpo import metric_names
 
 
 class Searcher(OptunaSearch):
@@ -39,7 +39,7 @@ class Searcher(OptunaSearch):
         queued = grid_trials(experiment)[: sweep.num_trials] if sweep.sampler == "grid" else None
         super().__init__(
             space=partial(suggest, search=sweep.search),
-            metric=list(sweep.objectives) or OBJECTIVE,
+            metric=list(sweep.objectives) or metric_names.OBJECTIVE,
             mode=["min" if name in MINIMISED else "max" for name in sweep.objectives] or "max",
             points_to_evaluate=queued,
             sampler=build_sampler(experiment),
@@ -73,7 +73,7 @@ class Searcher(OptunaSearch):
         Pass it on, where the study has this trial and has not closed it. Other reports repeat its
         score, and each one that is passed on is forced to disk.
         """
-        if f"validation/{self._sweep.metric}" not in result:
+        if metric_names.validation(self._sweep.metric) not in result:
             return
         self._validated.setdefault(trial_id, []).append(result)
         if trial_id in self._ot_trials:
@@ -101,7 +101,7 @@ class Searcher(OptunaSearch):
     def tell(self, trial_id: str, values: dict[str, float]) -> None:
         """End a trial of the study with these objectives; without any it has failed."""
         if values:
-            told = {**values, OBJECTIVE: values[self._sweep.metric]}
+            told = {**values, metric_names.OBJECTIVE: values[self._sweep.metric]}
             super().on_trial_complete(trial_id, told)
         else:
             super().on_trial_complete(trial_id, error=True)

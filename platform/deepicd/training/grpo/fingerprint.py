@@ -20,7 +20,8 @@ import ray
 import torch
 from torch.distributed.tensor import DTensor
 
-NUM_UPDATES = 3
+from deepicd.training.grpo.metric_names import FINGERPRINTS, GRAD_NORM
+
 _HEX_DIGITS = 12
 
 
@@ -38,10 +39,10 @@ class FirstUpdates:
 
     def after(self, metrics: Mapping[str, float]) -> Mapping[str, float]:
         """Every fingerprint so far, given the metrics of the step that is over."""
-        if len(self._found) < NUM_UPDATES and metrics.get("actor/grad_norm", 0.0) > 0:
+        if len(self._found) < len(FINGERPRINTS) and metrics.get(GRAD_NORM, 0.0) > 0:
             before, self._latest = self._latest, self._digest()
             if self._latest != before:
-                self._found[f"fingerprint/{len(self._found) + 1}"] = as_number(self._latest)
+                self._found[FINGERPRINTS[len(self._found)]] = as_number(self._latest)
         return self._found
 
 

@@ -27,11 +27,11 @@ from deepicd.records import Prediction
 from deepicd.scoring import format_predictions, interval, score_predictions
 from deepicd.training.checkpoints.disk_space import room_for
 from deepicd.training.checkpoints.retention import CHECKPOINT_MODEL, state_dtype
+from deepicd.training.grpo import metric_names
 from deepicd.training.grpo.dataset import EpochSampler
 from deepicd.training.grpo.fingerprint import FirstUpdates, digest_actor
 
 NAME = "deepicd"
-PEARSON_KEY = "training/rollout_actor_probs_pearson_corr"
 _POLL_INTERVAL_S = 0.1
 """verl polls its replay buffer every 2 s, which is most of a small step."""
 
@@ -195,7 +195,7 @@ class ReportingTrainer(PPOTrainerSync):
             keys=batch.keys, partition_id=batch.partition_id, select_fields=["extra_fields"]
         )
         metrics.update(mean_parts(_reward_infos(extra["extra_fields"])))
-        metrics["data/waited_s"] = self.train_dataset.waited_s - self._waited_s
+        metrics[metric_names.WAITED_S] = self.train_dataset.waited_s - self._waited_s
         self._waited_s = self.train_dataset.waited_s
         check_agreement(metrics, self.min_probs_pearson, step=global_steps)
 
@@ -212,7 +212,10 @@ class ReportingTrainer(PPOTrainerSync):
         folder = Path(self.config.trainer.default_local_dir)
         keep_predictions(predictions, validation_file(folder, self.global_steps))
         scores = score_validation(predictions)
-        return {**metrics, **{f"validation/{name}": value for name, value in scores.items()}}
+        return {
+            **metrics,
+            **{metric_names.validation(name): value for name, value in scores.items()},
+        }
 
 
 def rank(key: str) -> tuple[str, int, int]:
@@ -232,7 +235,7 @@ def mean_parts(infos: Iterable[Mapping[str, Any]]) -> dict[str, float]:
             if _is_number(value) and not math.isnan(value):
                 values[name].append(float(value))
     return {
-        f"reward/{name}/{statistic}": float(function(column))
+        metric_names.reward_statistic(name, statistic): float(function(column))
         for name, column in values.items()
         for statistic, function in (("mean", np.mean), ("std", np.std))
     }
@@ -280,7 +283,7 @@ def check_agreement(metrics: Mapping[str, Any], minimum: float | None, *, step: 
     """
     if minimum is None:
         return
-    correlation = metrics.get(PEARSON_KEY)
+    correlation = metrics.get(metric_names.PROBS_PEARSON)
     if correlation is None or not float(correlation) >= minimum:
         raise TrainingError(
             f"actor and rollout probabilities correlate at {correlation} in step {step}, below "

@@ -26,6 +26,7 @@ from deepicd.config import Experiment
 from deepicd.errors import TrainingError
 from deepicd.training.checkpoints.reshard import fit_world
 from deepicd.training.checkpoints.retention import Saves, facts_of, identify
+from deepicd.training.grpo import metric_names
 from deepicd.training.process.events import LOG, give_notice
 from deepicd.training.process.pool import take_slot
 from deepicd.training.process.protocol import Job
@@ -36,10 +37,6 @@ ON_HEAD: Mapping[str, float] = {"node:__internal_head__": 0.001}
 """Resources (Ray's own) that place a trial's light processes on the head node, which no trial
 survives anyway: what is lost with another node, verl and its slot, a trial starts again."""
 _ABSENT_S = 1.0
-OBJECTIVE = "objective"
-"""Metric key that sampler and scheduler read: the last validation score, NaN before the first."""
-GROUP = "placement_group"
-"""Key of the worker's placement group (`sweeps.cleanup`)."""
 
 
 @dataclass(frozen=True)
@@ -118,9 +115,9 @@ def train_on_worker(loop: Mapping[str, Any]) -> None:
     """
     experiment = Experiment.model_validate(loop["experiment"])
     num_gpus, saves = experiment.training.world_size, saves_of_loop(experiment, loop)
-    metric = f"validation/{experiment.sweep.metric}"
+    metric = metric_names.validation(experiment.sweep.metric)
     reporter = Reporter(metric, saves, since=loop["since"], num_gpus=num_gpus)
-    reporter.report({"step": 0})
+    reporter.report({metric_names.STEP: 0})
     job = prepare_job(experiment, loop)
     Path(job.log).parent.mkdir(parents=True, exist_ok=True)
     job = replace(job, resume=find_start(saves, reporter, job))
@@ -186,8 +183,8 @@ def prepare_job(experiment: Experiment, loop: Mapping[str, Any]) -> Job:
 class Reporter:
     """Reports to Ray Train; every report carries the worker's placement group, the last validation
     score, `cost/gpu_hours` (clock time of the trial, restarts included, times its GPUs), how the
-    trial started (`start/is_warm`, and `start/seconds` until its first step could begin), and what
-    interrupted it so far (`interruptions`, `interruption`).
+    trial started (`start/reused_engine`, and `start/seconds` until its first step could begin), and
+    what interrupted it so far (`interruptions`, `interruption`).
     """
 
     def __init__(self, metric: str, saves: Saves, *, since: float, num_gpus: int) -> None:
@@ -209,13 +206,19 @@ class Reporter:
     def note_start(self, *, is_warm: bool) -> None:
         """The first step begins."""
         seconds = time.monotonic() - self._expected
-        self._start = {"start/is_warm": float(is_warm), "start/seconds": seconds}
+        self._start = {
+            metric_names.REUSED_ENGINE: float(is_warm),
+            metric_names.START_SECONDS: seconds,
+        }
 
     def note_interruption(self, cause: str) -> None:
         """The trial starts again, from its last checkpoint where it has one."""
         self.num_interruptions += 1
-        self._interruption = {"interruptions": self.num_interruptions, "interruption": cause}
-        self.report({"step": self._step})
+        self._interruption = {
+            metric_names.INTERRUPTIONS: self.num_interruptions,
+            metric_names.INTERRUPTION: cause,
+        }
+        self.report({metric_names.STEP: self._step})
 
     def report(self, metrics: Mapping[str, float], folder: str | None = None) -> None:
         """One `ray.train.report`: metrics, and the checkpoint folder where the step saved one.
@@ -236,19 +239,19 @@ class Reporter:
         killed may have written its manifest and lost its report.
         """
         row = facts_of(save)["metrics"]
-        now = {**self._interruption, GROUP: current_placement_group()}
+        now = {**self._interruption, metric_names.PLACEMENT_GROUP: current_placement_group()}
         self._report_checkpoint({**self._complete(row), **row, **now}, save)
 
     def _complete(self, metrics: Mapping[str, Any]) -> dict[str, Any]:
         self._objective = metrics.get(self._metric, self._objective)
-        self._step = metrics["step"]
+        self._step = metrics[metric_names.STEP]
         return {
             **metrics,
             **self._start,
             **self._interruption,
-            OBJECTIVE: self._objective,
-            "cost/gpu_hours": (time.time() - self._since) * self._num_gpus / 3600,
-            GROUP: current_placement_group(),
+            metric_names.OBJECTIVE: self._objective,
+            metric_names.GPU_HOURS: (time.time() - self._since) * self._num_gpus / 3600,
+            metric_names.PLACEMENT_GROUP: current_placement_group(),
         }
 
     def _report_checkpoint(self, values: Mapping[str, Any], save: Path) -> None:
@@ -276,7 +279,9 @@ def forward(slot: Any, job: Job, *, reporter: Reporter, watch: Watch) -> str | N
         if message["kind"] == "ready":
             reporter.note_start(is_warm=message["is_warm"])
         if message["kind"] == "step":
-            reporter.report({**message["metrics"], "step": message["step"]}, message["checkpoint"])
+            reporter.report(
+                {**message["metrics"], metric_names.STEP: message["step"]}, message["checkpoint"]
+            )
         if message["kind"] in OVER:
             return conclude(message, job)
 
