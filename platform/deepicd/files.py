@@ -1,10 +1,12 @@
 """Files and folders that a killed writer leaves whole: atomic writes, replaced folders, locks.
 
 Decided here: what is written stands beside its target until it is on disk, and is then renamed. A
-lock is the operating system's (`flock`), so it ends with its owner's process, whatever ends that.
+lock is the operating system's (`flock`, by `filelock`), so it ends with its owner's process,
+whatever ends that.
 """
 
 import fcntl
+import json
 import os
 import shutil
 import uuid
@@ -12,19 +14,61 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import filelock
+
 from deepicd.errors import ConfigError
+
+_LOCK_MODE = 0o644
+
+
+@contextmanager
+def exclusive_lock(path: Path, *, is_waited_for: bool = True) -> Iterator[None]:
+    """Hold the lock of a file or folder during a block; no other descriptor holds it meanwhile.
+
+    The lock is on what lies there, not on its name: two locks of one path exclude each other also
+    within a process, and a child that inherits the descriptor would keep it.
+
+    Args:
+        path: a file, which is made where it is missing and gets the holder's process id, or a
+            folder that exists.
+        is_waited_for: whether to wait while somebody else holds it.
+
+    Raises:
+        BlockingIOError: somebody else holds it, and is not waited for.
+    """
+    is_folder = path.is_dir()
+    flags = os.O_RDONLY if is_folder else os.O_RDWR | os.O_CREAT
+    descriptor = os.open(path, flags, _LOCK_MODE)
+    try:
+        if not filelock.lock_descriptor(descriptor, blocking=is_waited_for):
+            raise BlockingIOError(f"{path} is held by another process")
+        if not is_folder:
+            os.truncate(descriptor, 0)
+            os.write(descriptor, json.dumps({"pid": os.getpid()}).encode())
+        yield
+    finally:
+        os.close(descriptor)  # and the lock goes with it
 
 
 def is_held(path: Path) -> bool:
-    """Whether another open descriptor holds the lock of a file or folder, which must exist."""
+    """Whether somebody holds the lock of a file or folder, which must exist."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # filelock knows exclusive locks only. A look takes a shared one: two that look at the same
+        # time must not take each other for the holder.
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
     finally:
         os.close(descriptor)
     return False
+
+
+def lock_holder(path: Path) -> int | None:
+    """Process that holds a lock file; None when nobody does, 0 when it has not said so yet."""
+    if not path.is_file() or not is_held(path):
+        return None
+    return int(json.loads(path.read_text(encoding="utf-8") or '{"pid": 0}')["pid"])
 
 
 def write_atomically(path: Path, text: str) -> None:

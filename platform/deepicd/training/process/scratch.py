@@ -6,13 +6,13 @@ ours. It is removed by `remove`, and one whose owner was killed is removed by th
 machine: an owner holds a lock on a file in it for as long as it lives.
 """
 
-import fcntl
 import os
 import shutil
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 
-from deepicd.files import is_held
+from deepicd.files import exclusive_lock, is_held
 
 _LOCK = ".owner"
 
@@ -23,8 +23,8 @@ class Scratch:
     def __init__(self, prefix: str) -> None:
         remove_stale(prefix)
         self.path = Path(tempfile.mkdtemp(prefix=prefix))
-        self._lock = os.open(self.path / _LOCK, os.O_CREAT | os.O_RDWR, 0o600)
-        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        self._lock = ExitStack()
+        self._lock.enter_context(exclusive_lock(self.path / _LOCK))
 
     def remove(self) -> None:
         """Remove the folder and all in it; a second call changes nothing.
@@ -34,9 +34,7 @@ class Scratch:
         shutil.rmtree(self.path, ignore_errors=True)
         if self.path.is_dir():
             (self.path / _LOCK).touch()
-        if self._lock >= 0:
-            os.close(self._lock)
-            self._lock = -1
+        self._lock.close()
 
 
 def remove_stale(prefix: str) -> list[Path]:

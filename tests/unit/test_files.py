@@ -1,0 +1,137 @@
+"""Files that a killed writer leaves whole, and locks that end with their owner."""
+
+import os
+import subprocess
+import sys
+import threading
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from deepicd.errors import ConfigError
+from deepicd.files import (
+    exclusive_lock,
+    is_held,
+    lock_holder,
+    replaced_folder,
+    write_atomically,
+)
+
+HOLD = """
+import sys
+from pathlib import Path
+from deepicd.files import exclusive_lock
+with exclusive_lock(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def start_holder():
+    """A function that starts another process which holds a lock; it is killed at the end."""
+    with ExitStack() as stack:
+
+        def start(path: Path) -> subprocess.Popen[str]:
+            command = [sys.executable, "-c", HOLD, str(path)]
+            process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            )
+            stack.callback(process.wait)
+            stack.callback(process.kill)
+            assert process.stdout is not None and process.stdout.readline() == "held\n"
+            return process
+
+        yield start
+
+
+@pytest.mark.parametrize("name", ["run.lock", "folder"])
+def test_a_lock_is_held_by_one_at_a_time_and_free_after_the_block(tmp_path, name):
+    (tmp_path / "folder").mkdir()
+    path = tmp_path / name
+    with exclusive_lock(path):
+        assert is_held(path)
+        with (
+            pytest.raises(BlockingIOError, match=f"{name} is held by another process"),
+            exclusive_lock(path, is_waited_for=False),
+        ):
+            pytest.fail("held twice")
+        assert is_held(path), "a refused attempt takes nothing away"
+    assert not is_held(path)
+
+
+def test_a_lock_file_names_its_holder(tmp_path):
+    path = tmp_path / "run.lock"
+    assert lock_holder(path) is None
+    path.write_text('{"pid": 123456789}')  # longer than ours: nothing of it may stay
+    with exclusive_lock(path):
+        assert lock_holder(path) == os.getpid()
+    assert lock_holder(path) is None
+
+
+def test_another_process_is_waited_for_and_its_death_frees_the_lock(tmp_path, start_holder):
+    path = tmp_path / "run.lock"
+    holder = start_holder(path)
+    assert lock_holder(path) == holder.pid
+    threading.Timer(0.2, holder.kill).start()
+    with exclusive_lock(path):
+        assert holder.wait() == -9 and lock_holder(path) == os.getpid()
+
+
+def test_those_that_look_do_not_take_each_other_for_the_holder(tmp_path):
+    path = tmp_path / "run.lock"
+    path.touch()
+    found: list[bool] = []
+
+    def look() -> None:
+        found.extend(is_held(path) for _ in range(300))
+
+    threads = [threading.Thread(target=look) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 1200 and not any(found)
+
+
+def test_a_lock_of_a_folder_that_is_not_there_is_an_error(tmp_path):
+    with pytest.raises(FileNotFoundError, match="missing"):
+        is_held(tmp_path / "missing")
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_beside_it(tmp_path):
+    path = tmp_path / "a.json"
+    write_atomically(path, "old")
+    with pytest.raises(UnicodeEncodeError, match="surrogates not allowed"):
+        write_atomically(path, "new \ud800")
+    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+    write_atomically(path, "new")
+    assert path.read_text() == "new"
+
+
+def test_a_folder_is_replaced_when_the_block_ends_well_and_only_then(tmp_path):
+    out = tmp_path / "out"
+    with replaced_folder(out, marker="done") as aside:
+        (aside / "done").write_text("1")
+    with pytest.raises(RuntimeError, match="in the middle"), replaced_folder(out, marker="done"):
+        raise RuntimeError("in the middle")
+    assert (out / "done").read_text() == "1"
+    with replaced_folder(out, marker="done") as aside:
+        (aside / "done").write_text("2")
+    assert (out / "done").read_text() == "2" and list(tmp_path.iterdir()) == [out]
+
+
+@pytest.mark.parametrize("is_file", [True, False])
+def test_what_no_build_wrote_is_not_replaced(tmp_path, is_file):
+    out = tmp_path / "out"
+    if is_file:
+        out.write_text("mine")
+    else:
+        out.mkdir()
+        (out / "mine").touch()
+    with (
+        pytest.raises(ConfigError, match="is not replaced: it is not empty and holds no done"),
+        replaced_folder(out, marker="done"),
+    ):
+        pytest.fail("replaced")
