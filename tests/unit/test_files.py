@@ -135,3 +135,34 @@ def test_what_no_build_wrote_is_not_replaced(tmp_path, is_file):
         replaced_folder(out, marker="done"),
     ):
         pytest.fail("replaced")
+
+
+def test_a_failing_build_keeps_the_former_folder_and_leaves_nothing_beside_it(
+    tmp_path: Path,
+) -> None:
+    out = tmp_path / "out"
+    with replaced_folder(out, marker="x") as folder:
+        (folder / "x").write_text("old")
+
+    def fail_half_way() -> None:
+        with replaced_folder(out, marker="x") as folder:
+            (folder / "x").write_text("new")
+            raise RuntimeError("half")
+
+    with pytest.raises(RuntimeError, match="half"):
+        fail_half_way()
+    assert (out / "x").read_text() == "old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_folder_that_no_build_wrote_is_never_replaced(tmp_path: Path) -> None:
+    (tmp_path / "note").mkdir()
+    (tmp_path / "note" / "discharge.csv.gz").write_bytes(b"precious")
+
+    def replace_it() -> None:
+        with replaced_folder(tmp_path, marker="report.json"):
+            pass
+
+    with pytest.raises(ConfigError, match=r"is not replaced: it is not empty and holds no report"):
+        replace_it()
+    assert (tmp_path / "note" / "discharge.csv.gz").read_bytes() == b"precious"

@@ -1,0 +1,98 @@
+"""Rows of MIMIC-IV tables → notes, or the reason why one is left out."""
+
+import gzip
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+
+from deepicd.errors import DataError, MissingError
+from deepicd.notes.mimic import reader, tables
+
+
+def rows_of(notes: list[dict[str, str]], labels: dict[str, str]) -> list[dict[str, str]]:
+    base = {"subject_id": "1", "note_type": "DS", "note_seq": "1", "text": "CC: fall"}
+    block = pa.Table.from_pylist([{**base, **note} for note in notes])
+    codes_ = pa.table({"hadm_id": list(labels), "icd_code": list(labels.values())})
+    admissions = pa.table(
+        {"hadm_id": ["10"], "subject_id": ["1"], "race": ["WHITE"], "insurance": ["Other"]}
+    )
+    patients = pa.table({"subject_id": ["1"], "gender": ["F"], "anchor_age": ["67"]})
+    return reader.Known(codes_, admissions, patients).to_rows(block).to_pylist()
+
+
+def test_a_row_joins_label_and_subgroups() -> None:
+    (row,) = rows_of([{"note_id": "n", "hadm_id": "10"}], {"10": "I2510"})
+    wanted = {"code": "I2510", "text": "CHIEF COMPLAINT: fall", "reason": "", "age_band": "60-69"}
+    assert wanted.items() <= row.items()
+    assert (row["sex"], row["race"], row["insurance"]) == ("F", "WHITE", "Other")
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"note_type": "AD"}, "addendum"),
+        ({"hadm_id": ""}, "no_admission_id"),
+        ({"hadm_id": "11"}, "no_icd10_principal"),
+        ({"hadm_id": "12"}, "unknown_code"),
+        ({"text": "Allergies: NKDA"}, "no_core_section"),
+        ({"text": " \n"}, "empty_text"),
+    ],
+)
+def test_a_note_is_left_out_with_its_reason(change: dict[str, str], reason: str) -> None:
+    rows = rows_of([{"note_id": "n", "hadm_id": "10", **change}], {"10": "I2510", "12": "I9999"})
+    assert [(row["reason"], row["text"]) for row in rows] == [(reason, "")]
+    assert reason in reader.REASONS
+
+
+def test_the_first_summary_of_an_admission_counts_and_a_text_counts_once(tmp_path: Path) -> None:
+    notes = [
+        {"note_id": "a", "hadm_id": "10", "note_seq": "12", "text": "CC: later"},
+        {"note_id": "b", "hadm_id": "10", "note_seq": "3", "text": "CC: first"},
+        {"note_id": "c", "hadm_id": "11", "text": "CC: first"},
+    ]
+    rows = pa.Table.from_pylist(rows_of(notes, {"10": "I2510", "11": "I214"}))
+    marked = reader.mark_repeats(reader.write_part(rows, tmp_path))["reason"].to_pylist()
+    assert marked == ["later_summary", "", "repeated_text"]
+
+
+@pytest.mark.parametrize(
+    ("age", "band"), [("18", "10-19"), ("67", "60-69"), ("91", "80+"), ("", None), (None, None)]
+)
+def test_ages_fall_into_bands(age: str | None, band: str | None) -> None:
+    assert reader.age_band(age) == band
+
+
+@pytest.mark.parametrize(
+    ("rows", "match"),
+    [
+        ([("1", "banana")], r"must be an ICD-10-CM code .* got 'BANANA' and 0 more in t.csv"),
+        ([("1", "I214"), ("1", "I10")], "one diagnosis with seq_num 1; 1 have more in t.csv"),
+    ],
+)
+def test_broken_labels_are_refused(rows: list[tuple[str, str]], match: str) -> None:
+    table = pa.table({"hadm_id": [r[0] for r in rows], "icd_code": [r[1] for r in rows]})
+    with pytest.raises(DataError, match=match):
+        reader.principal_diagnoses(table, Path("t.csv"))
+
+
+def test_labels_may_be_padded_dotted_and_lower_case() -> None:
+    table = pa.table({"hadm_id": ["1", "2", "3"], "icd_code": ["i25.10", "I214   ", "C4A9"]})
+    labels = reader.principal_diagnoses(table, Path("t.csv"))
+    assert labels["icd_code"].to_pylist() == ["I2510", "I214", "C4A9"]
+
+
+def test_a_missing_table_and_a_missing_column_are_named(tmp_path: Path) -> None:
+    with pytest.raises(MissingError, match=r"no table note/discharge under"):
+        tables.find_table(tmp_path, "note/discharge")
+    table = tmp_path / "t.csv"
+    table.write_text("note_id,TEXT\n1,x\n")
+    with pytest.raises(DataError, match=r"t\.csv has no column text; its header is note_id, TEXT"):
+        tables.check_columns(table, ("note_id", "text"))
+    broken = tmp_path / "t.csv.gz"
+    broken.write_bytes(gzip.compress(b"note_id,text\n" * 1000)[:12])
+    with pytest.raises(
+        DataError, match=r"t\.csv\.gz cannot be read .* cut off: it ends at byte 12 "
+    ):
+        tables.check_columns(broken, ("note_id",))

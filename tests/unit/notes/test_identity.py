@@ -1,0 +1,37 @@
+"""The identity of a build: what a resume compares."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from deepicd.config import DataConfig
+from deepicd.errors import DataError, MissingError
+from deepicd.notes import identity, split_files
+from deepicd.paths import SPLITS
+from deepicd.records import Note
+
+
+def note_of(number: int, *, patient: int | None = None, code: str = "I214") -> Note:
+    patient = number if patient is None else patient
+    return Note(f"n{number:04}", f"p{patient}", f"a{number}", f"CHIEF COMPLAINT: {number}", code)
+
+
+def test_a_resume_takes_only_the_notes_it_would_build(tmp_path: Path) -> None:
+    config = DataConfig(num_notes=200)
+    for number, name in enumerate(SPLITS):
+        split_files.write_split([note_of(number)], tmp_path / f"{name}.parquet")
+    hashes = {name: identity.hash_split(tmp_path / f"{name}.parquet") for name in SPLITS}
+    stored = {"identity": identity.identify(config, seed=1, hashes=hashes)}
+    (tmp_path / "report.json").write_text(json.dumps(stored))
+    same = config.model_copy(update={"max_prompt_tokens": 64, "root": Path("moved")})
+    assert identity.check_identity(tmp_path, same, seed=1) == stored
+    other = config.model_copy(update={"num_notes": 300})
+    with pytest.raises(DataError, match=r"settings.num_notes is 200 there and 300 here; seed is 1"):
+        identity.check_identity(tmp_path, other, seed=2)
+    split_files.write_split([note_of(9)], tmp_path / "test.parquet")
+    with pytest.raises(DataError, match=r"holds other notes .*: splits.test is [0-9a-f]+ there"):
+        identity.check_identity(tmp_path, config, seed=1)
+    (tmp_path / "test.parquet").unlink()
+    with pytest.raises(MissingError, match=r"no split at .*test\.parquet"):
+        identity.check_identity(tmp_path, config, seed=1)

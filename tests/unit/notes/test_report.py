@@ -1,0 +1,34 @@
+"""The report of a build: counts, and how it is read back."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+
+from deepicd.errors import DataError, MissingError
+from deepicd.notes import report
+from deepicd.paths import SPLITS
+
+
+def test_the_report_counts_splits_labels_chapters_lengths_and_reasons() -> None:
+    columns = {"split": SPLITS, "patient_id": SPLITS, "num_characters": [5, 10, 15, 59]}
+    kept = pa.table({**columns, "code": ["I214", "I214", "J189", "I214"]})
+    summary = report.summarise(kept, ["", "addendum", "addendum", "", "", ""])
+    assert summary["num_notes"] == 4
+    assert summary["dropped"] == {"addendum": 2}
+    assert summary["labels"]["J189"] == {"train": 0, "validation": 0, "test": 1, "promotion": 0}
+    assert summary["labels_unseen_in_train"] == {"validation": 0, "test": 1, "promotion": 0}
+    assert summary["splits"]["test"]["characters_max"] == 15
+    assert summary["chapters"]["X"] == summary["labels"]["J189"]
+    lengths = summary["lengths"]
+    assert [lengths["counts"][bin] for bin in (2, 5, 7, 29)] == [1, 1, 1, 1]
+    assert (lengths["edges"][0], lengths["edges"][-1], sum(lengths["counts"])) == (0, 60, 4)
+
+
+def test_a_report_that_is_missing_or_broken_is_named(tmp_path: Path) -> None:
+    with pytest.raises(MissingError, match="no report at"):
+        report.read_report(tmp_path)
+    (tmp_path / "report.json").write_text("{")
+    with pytest.raises(DataError, match="is not JSON"):
+        report.read_report(tmp_path)

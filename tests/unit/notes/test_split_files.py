@@ -1,0 +1,44 @@
+"""Split files: written, read back, refused."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+
+from deepicd.errors import ConfigError, DataError, MissingError
+from deepicd.notes import read_note, read_split, split_files
+from deepicd.records import Note
+
+
+def note_of(number: int, *, patient: int | None = None, code: str = "I214") -> Note:
+    patient = number if patient is None else patient
+    return Note(f"n{number:04}", f"p{patient}", f"a{number}", f"CHIEF COMPLAINT: {number}", code)
+
+
+def test_a_split_survives_the_file_in_order(tmp_path: Path) -> None:
+    notes = [replace(note_of(3), sex="F"), note_of(1), note_of(2)]
+    split_files.write_split(notes, tmp_path / "train.parquet")
+    assert read_split(tmp_path / "train.parquet") == notes
+
+
+def test_missing_and_foreign_split_files_are_named(tmp_path: Path) -> None:
+    with pytest.raises(MissingError, match=r"no split at .*deepicd notes build"):
+        read_split(tmp_path / "none.parquet")
+    foreign = tmp_path / "x.parquet"
+    pa.parquet.write_table(pa.table({"a": [1]}), foreign)
+    with pytest.raises(DataError, match="is not a split of notes"):
+        read_split(foreign)
+
+
+def test_text_of_a_credentialed_source_is_not_shown_unasked(tmp_path: Path) -> None:
+    split_files.write_split([note_of(1)], tmp_path / "train.parquet")
+    (tmp_path / "report.json").write_text('{"source": "mimic"}')
+    with pytest.raises(ConfigError, match="credentialed and not printed; add --show-text"):
+        read_note(tmp_path, "train", row=0, is_text_shown=False)
+    assert read_note(tmp_path, "train", row=0, is_text_shown=True)["note_id"] == "n0001"
+    with pytest.raises(ConfigError, match="row must be from 0 to 0"):
+        read_note(tmp_path, "train", row=1, is_text_shown=True)
+    with pytest.raises(ConfigError, match="unknown split 'dev'"):
+        read_note(tmp_path, "dev", row=0, is_text_shown=True)
