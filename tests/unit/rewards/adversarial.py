@@ -1,6 +1,6 @@
 """One note, honest answers to it, and answers that try to earn without reading it.
 
-`docs/rewards.md` shows what each preset gives to each of them; `test_rewards.py` keeps that true.
+`docs/rewards.md` shows what each preset gives to each of them; `test_composite.py` keeps that true.
 """
 
 GOLD = "I2510"

@@ -21,12 +21,10 @@ from deepicd.notes.corpus.vitals import STABLE, VITALS, write_vitals
 from deepicd.notes.mimic.sections import cut_sections, render_note
 
 NUM_NOTES = 3000
-
 TEMPERATURE = re.compile(r"(?<!\w)T (\d+(?:\.\d)?)")
 HEART_RATE = re.compile(r"(?<!F)(?:HR|pulse|tachycardic to) (\d+)")
 PRESSURE = re.compile(r"(?:BP|hypotensive to) (\d+)/(\d+)")
 SATURATION = re.compile(r"(?:SpO2 |satting )?(\d\d)%(?: RA| on RA)?")
-
 SMALLER = {51: "ca46ab929639", 69: "82e79eb6ab40"}
 """Codes → digest of all that a smaller corpus knows; new groups must not change it."""
 

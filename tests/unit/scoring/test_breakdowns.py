@@ -1,0 +1,49 @@
+"""Scores by chapter, by frequency in training and by subgroup."""
+
+import pytest
+
+from deepicd import scoring
+from deepicd.records import Prediction
+
+
+def build_rows(golds_and_predictions, notes_per_patient=1):
+    return [
+        Prediction(str(i), f"p{i // notes_per_patient}", gold, prediction)
+        for i, (gold, prediction) in enumerate(golds_and_predictions)
+    ]
+
+
+def test_thirds_go_by_frequency_in_training():
+    training = ["I10"] * 9 + ["J18.9"] * 5 + ["R69"]
+    rows = build_rows([("I10", "I10"), ("I10", None), ("J189", "J189"), ("R69", "I10")])
+    thirds = scoring.score_thirds(rows, training)
+    assert list(thirds) == ["head", "middle", "tail"]
+    # I10: 1 hit, 2 gold, 2 predicted
+    assert thirds["head"] == {
+        "num_labels": 1,
+        "num_notes": 2,
+        "macro_f1_full": pytest.approx(0.5),
+        "accuracy_full": pytest.approx(0.5),
+    }
+    assert thirds["middle"]["macro_f1_full"] == 1
+    assert thirds["tail"]["accuracy_full"] == 0
+    assert list(scoring.score_thirds(rows[:1], training)) == ["head"]
+
+
+def test_chapters_come_in_order_with_their_own_scores():
+    rows = build_rows([("R69", "R69"), ("I2510", "I252"), ("I10", "R69"), ("J189", None)])
+    table = scoring.score_chapters(rows)
+    assert [row["chapter"] for row in table] == ["IX", "X", "XVIII"]
+    assert table[0]["title"] == "Diseases of the circulatory system"
+    assert (table[0]["num_notes"], table[0]["accuracy_category"]) == (2, 0.5)
+    assert table[0]["f1"] == pytest.approx(2 / 3)
+    assert table[2]["f1"] == pytest.approx(2 / 3)
+    assert (table[2]["accuracy_full"], table[0]["accuracy_full"]) == (1, 0)
+
+
+def test_small_subgroups_are_left_out():
+    rows = build_rows([("I10", "I10")] * 40)
+    groups = {str(i): "F" if i < 31 else "M" if i < 39 else None for i in range(39)}
+    scored = scoring.score_groups(rows, groups)
+    assert {name: scores["num_notes"] for name, scores in scored.items()} == {"F": 31}
+    assert list(scoring.score_groups(rows, groups, min_notes=1)) == ["F", "M"]
