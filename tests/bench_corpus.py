@@ -64,7 +64,7 @@ def build_stages(num_notes: int, num_codes: int, folder: Path) -> dict[str, Call
     """Stage → what runs it; each handles `num_notes` notes."""
     knowledge = load_knowledge(num_codes)
     model = sampling.build_model(knowledge)
-    drawn = sampling.draw_admissions(model, num_notes, seed=1)
+    drawn = sampling.sample_admissions(model, num_notes, seed=1)
     splits = ["train", "test"] * (num_notes // 2) + ["train"] * (num_notes % 2)
     codes.title("I10")  # loads the code table
 
@@ -77,12 +77,12 @@ def build_stages(num_notes: int, num_codes: int, folder: Path) -> dict[str, Call
     read_rows(folder / "tables")
     return {
         "draw, plainly": lambda: draw_plainly(model, num_notes),
-        "draw": lambda: sampling.draw_admissions(model, num_notes, seed=1),
+        "draw": lambda: sampling.sample_admissions(model, num_notes, seed=1),
         "ceiling": lambda: [
             sampling.posterior(model, part).argmax(axis=1) for part in drawn.chunks()
         ],
         "words": lambda: list(
-            mimic_tables.word_admissions(knowledge, drawn, splits=splits, seed=1)
+            mimic_tables.write_summaries(knowledge, drawn, splits=splits, seed=1)
         ),
         "rows written again": lambda: rewrite(folder / "tables", folder),
         "whole corpus": write,

@@ -9,9 +9,9 @@ from deepicd import answers, codes, traces
 from deepicd.config import SFTConfig
 from deepicd.errors import ConfigError, DataError, MissingError
 from deepicd.notes.corpus.mentions import find_mentions
-from deepicd.notes.corpus.mimic_tables import word_admissions
+from deepicd.notes.corpus.mimic_tables import write_summaries
 from deepicd.notes.corpus.profiles import load_knowledge
-from deepicd.notes.corpus.sampling import build_model, draw_admissions
+from deepicd.notes.corpus.sampling import build_model, sample_admissions
 from deepicd.notes.mimic.sections import cut_sections, render_note
 from deepicd.records import Note
 
@@ -34,8 +34,8 @@ LINKS = {"and", "suggest", "suggests", "point", "points", "to", "is", "are", "ty
 def notes() -> list[Note]:
     """400 notes of the embedded corpus, straight from the writer."""
     knowledge = load_knowledge()
-    drawn = draw_admissions(build_model(knowledge), 400, seed=3)
-    worded = word_admissions(knowledge, drawn, splits=["train", "test"] * 200, seed=3)
+    drawn = sample_admissions(build_model(knowledge), 400, seed=3)
+    worded = write_summaries(knowledge, drawn, splits=["train", "test"] * 200, seed=3)
     return [
         Note(
             note_id=f"{one.admission_id}-DS-1",

@@ -1,10 +1,10 @@
-"""Text of an embedded note → the findings and conditions it states, with the very words.
+"""Text of an embedded note → the findings and conditions it states, in its own words.
 
 In: a note of the embedded corpus. Out: `Mention`s in the order of the text. Decided here: every
-wording of the knowledge is searched, the longest first, so that `pleuritic chest pain` is not also
+phrase of the profiles is searched, the longest first, so that `pleuritic chest pain` is not also
 `chest pain`; a sentence that denies is not read, nor the chief complaint, which repeats a complaint
-of the present illness in coarser words. Pure; used for reasoning traces and to prove that
-what was drawn can be read back.
+of the present illness in coarser words. Pure; used for reasoning traces, and in tests to show that
+what was sampled can be read back.
 """
 
 import re
@@ -30,8 +30,8 @@ class Mention:
 
 def find_mentions(text: str) -> list[Mention]:
     """What a note states, each name once, in the order of the text; what it denies is left out."""
-    names, pattern = _wordings()
-    found: dict[str, Mention] = {}
+    names, pattern = _phrases()
+    mentions: dict[str, Mention] = {}
     for line in text.splitlines():
         section, _, body = line.partition(": ")
         if section == "CHIEF COMPLAINT":
@@ -40,13 +40,13 @@ def find_mentions(text: str) -> list[Mention]:
         for match in pattern.finditer(body):
             words = match[0]
             for name in names[words]:
-                found.setdefault(name, Mention(name, words, section))
-    return list(found.values())
+                mentions.setdefault(name, Mention(name, words, section))
+    return list(mentions.values())
 
 
 @cache
-def _wordings() -> tuple[dict[str, tuple[str, ...]], re.Pattern[str]]:
-    """Wording → names, and one pattern that finds the longest wording first."""
+def _phrases() -> tuple[dict[str, tuple[str, ...]], re.Pattern[str]]:
+    """Phrase → names, and one pattern that finds the longest phrase first."""
     knowledge = load_knowledge()
     names: dict[str, list[str]] = {}
     for finding in knowledge.findings:
@@ -57,4 +57,4 @@ def _wordings() -> tuple[dict[str, tuple[str, ...]], re.Pattern[str]]:
             names.setdefault(words, []).append(condition.name)
     longest = sorted(names, key=lambda words: (-len(words), words))
     pattern = re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, longest))})(?!\w)")
-    return {words: tuple(found) for words, found in names.items()}, pattern
+    return {words: tuple(stating) for words, stating in names.items()}, pattern

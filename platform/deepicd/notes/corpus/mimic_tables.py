@@ -17,9 +17,9 @@ from pathlib import Path
 from random import Random
 
 from deepicd import codes, scoring
-from deepicd.notes.corpus import sampling as drawing
+from deepicd.notes.corpus import sampling
 from deepicd.notes.corpus.profiles import Knowledge
-from deepicd.notes.corpus.text import Drawn, Writer
+from deepicd.notes.corpus.text import AdmissionFacts, Writer
 from deepicd.notes.splits import assign_split, repair_splits
 from deepicd.records import Prediction
 
@@ -45,7 +45,7 @@ FIRST_PATIENT, FIRST_ADMISSION = 90_000_001, 80_000_001
 CEILING = "ceiling.json"
 """Scores of the Bayes-optimal reader by split, beside the tables."""
 SPLIT_OF = "split_of.json"
-"""Patient → the split whose wordings its notes have, beside the tables."""
+"""Patient → the split whose phrases its notes have, beside the tables."""
 
 _RACES = (
     "WHITE",
@@ -63,7 +63,7 @@ Row = Sequence[str | int]
 
 @dataclass(frozen=True)
 class Admission:
-    """One drawn admission with its ids."""
+    """One sampled admission with its ids and its summary."""
 
     patient_id: str
     admission_id: str
@@ -77,56 +77,58 @@ def write_tables(
     knowledge: Knowledge, root: Path, *, num_notes: int, shares: Sequence[float], seed: int
 ) -> dict[str, dict[str, float]]:
     """Write all tables under `root`; returns the ceiling's scores by split."""
-    model = drawing.build_model(knowledge)
-    drawn = drawing.draw_admissions(model, num_notes, seed)
-    splits = _split_patients(knowledge, drawn, shares=shares, seed=seed)
-    admissions = list(word_admissions(knowledge, drawn, splits=splits, seed=seed))
+    model = sampling.build_model(knowledge)
+    sample = sampling.sample_admissions(model, num_notes, seed)
+    splits = _split_patients(knowledge, sample, shares=shares, seed=seed)
+    admissions = list(write_summaries(knowledge, sample, splits=splits, seed=seed))
     extras = _spoil(admissions[: max(1, num_notes // 100)])
     for name, rows in _tables(admissions, extras, seed).items():
         _write_csv(root / f"{name}.csv.gz", HEADERS[name], rows)
     best = [
         code
-        for part in drawn.chunks()
-        for code in drawing.posterior(model, part).argmax(axis=1).tolist()
+        for chunk in sample.chunks()
+        for code in sampling.posterior(model, chunk).argmax(axis=1).tolist()
     ]
-    ceiling = _score_ceiling(knowledge, drawn, best, splits=splits)
+    ceiling = _score_ceiling(knowledge, sample, best, splits=splits)
     (root / CEILING).write_text(json.dumps(ceiling, indent=2, sort_keys=True) + "\n")
-    named = {_patient_id(index): split for index, split in zip(drawn.patient, splits, strict=True)}
-    (root / SPLIT_OF).write_text(json.dumps(named) + "\n")
+    split_of = {
+        _patient_id(index): split for index, split in zip(sample.patient, splits, strict=True)
+    }
+    (root / SPLIT_OF).write_text(json.dumps(split_of) + "\n")
     return ceiling
 
 
 def _split_patients(
-    knowledge: Knowledge, drawn: drawing.Draws, *, shares: Sequence[float], seed: int
+    knowledge: Knowledge, sample: sampling.Sample, *, shares: Sequence[float], seed: int
 ) -> list[str]:
-    """Split of every admission, before it is put into words: held-out wordings need to know."""
-    patients = [_patient_id(index) for index in drawn.patient.tolist()]
-    labels = [knowledge.profiles[index].code for index in drawn.code.tolist()]
+    """Split of every admission, before its text is written: held-out phrases depend on it."""
+    patients = [_patient_id(index) for index in sample.patient.tolist()]
+    labels = [knowledge.profiles[index].code for index in sample.code.tolist()]
     by_hash = {patient: assign_split(patient, shares, seed) for patient in patients}
     repaired = repair_splits(by_hash, zip(patients, labels, strict=True), seed=seed)
     return [repaired[patient] for patient in patients]
 
 
-def word_admissions(
-    knowledge: Knowledge, drawn: drawing.Draws, *, splits: Sequence[str], seed: int
+def write_summaries(
+    knowledge: Knowledge, sample: sampling.Sample, *, splits: Sequence[str], seed: int
 ) -> Iterator[Admission]:
-    """Put drawn admissions into words; held-out wordings only where the split is not train."""
+    """Discharge summaries of sampled admissions; held-out phrases only outside of training."""
     for index, split in enumerate(splits):
-        profile = knowledge.profiles[drawn.code[index]]
-        states = drawn.findings[index]
-        conditions = [knowledge.conditions[i] for i in drawn.conditions[index].nonzero()[0]]
-        facts = Drawn(
-            is_female=bool(drawn.female[index]),
-            onset=int(drawn.onset[index]),
-            present=[knowledge.findings[i] for i in (states == drawing.PRESENT).nonzero()[0]],
-            denied=[knowledge.findings[i] for i in (states == drawing.DENIED).nonzero()[0]],
+        profile = knowledge.profiles[sample.code[index]]
+        states = sample.findings[index]
+        conditions = [knowledge.conditions[i] for i in sample.conditions[index].nonzero()[0]]
+        facts = AdmissionFacts(
+            is_female=bool(sample.female[index]),
+            onset=int(sample.onset[index]),
+            present=[knowledge.findings[i] for i in (states == sampling.PRESENT).nonzero()[0]],
+            denied=[knowledge.findings[i] for i in (states == sampling.DENIED).nonzero()[0]],
             conditions=conditions,
             disease=profile.disease,
             title=codes.title(profile.code),
         )
         writer = Writer(Random(seed * 1_000_003 + index), is_held=split != "train")
         yield Admission(
-            patient_id=_patient_id(int(drawn.patient[index])),
+            patient_id=_patient_id(int(sample.patient[index])),
             admission_id=str(FIRST_ADMISSION + index),
             code=profile.code,
             is_female=facts.is_female,
@@ -161,64 +163,72 @@ def _tables(
     icd9 = {new.admission_id for fault, new in extras if fault == "icd9"}
     everyone = [*admissions, *(new for _, new in extras)]
     rng.shuffle(everyone)
-    listed = dict.fromkeys(code for one in admissions for code in (one.code, *one.secondary))
-    addenda = sorted(admissions, key=lambda one: one.admission_id)[: len(extras) // 2]
+    listed = dict.fromkeys(
+        code for admission in admissions for code in (admission.code, *admission.secondary)
+    )
+    addenda = sorted(admissions, key=lambda admission: admission.admission_id)[: len(extras) // 2]
     return {
         "note/discharge": [
-            *(_note_row(one, "DS", one.text) for one in everyone),
-            *(_note_row(one, "AD", "Addendum: call PCP") for one in addenda),
+            *(_note_row(admission, "DS", admission.text) for admission in everyone),
+            *(_note_row(admission, "AD", "Addendum: call PCP") for admission in addenda),
         ],
         "hosp/diagnoses_icd": [
-            row for one in everyone for row in _diagnosis_rows(one, one.admission_id in icd9)
+            row
+            for admission in everyone
+            for row in _diagnosis_rows(admission, admission.admission_id in icd9)
         ],
-        "hosp/admissions": [_admission_row(one, rng) for one in everyone],
+        "hosp/admissions": [_admission_row(admission, rng) for admission in everyone],
         "hosp/patients": _patient_rows(everyone, rng),
         "hosp/d_icd_diagnoses": [(code.ljust(7), 10, codes.title(code)) for code in sorted(listed)],
     }
 
 
-def _note_row(one: Admission, kind: str, text: str) -> Row:
+def _note_row(admission: Admission, kind: str, text: str) -> Row:
     sequence = 1 if kind == "DS" else 2
-    note_id = f"{one.patient_id}-{kind}-{int(one.admission_id) - FIRST_ADMISSION + 1}"
+    note_id = f"{admission.patient_id}-{kind}-{int(admission.admission_id) - FIRST_ADMISSION + 1}"
     time = "2150-01-02 00:00:00"
-    return (note_id, one.patient_id, one.admission_id, kind, sequence, time, time, text)
+    return (note_id, admission.patient_id, admission.admission_id, kind, sequence, time, time, text)
 
 
-def _diagnosis_rows(one: Admission, is_icd9: bool) -> Iterator[Row]:
+def _diagnosis_rows(admission: Admission, is_icd9: bool) -> Iterator[Row]:
     version = 9 if is_icd9 else 10
-    for number, code in enumerate((one.code, *one.secondary), start=1):
-        yield (one.patient_id, one.admission_id, number, code.ljust(7), version)
+    for number, code in enumerate((admission.code, *admission.secondary), start=1):
+        yield (admission.patient_id, admission.admission_id, number, code.ljust(7), version)
 
 
-def _admission_row(one: Admission, rng: Random) -> Row:
+def _admission_row(admission: Admission, rng: Random) -> Row:
     insurance, race = rng.choice(_INSURANCES), rng.choice(_RACES)
     times = ("2150-01-01 00:00:00", "2150-01-05 00:00:00", "")
     kind = ("EW EMER.", "P00XXX", "EMERGENCY ROOM", "HOME")
     rest = (insurance, "ENGLISH", "", race, "", "", 0)
-    return (one.patient_id, one.admission_id, *times, *kind, *rest)
+    return (admission.patient_id, admission.admission_id, *times, *kind, *rest)
 
 
 def _patient_rows(everyone: Iterable[Admission], rng: Random) -> list[Row]:
     patients: dict[str, Row] = {}
-    for one in everyone:
-        gender = "F" if one.is_female else "M"
-        is_young = one.code.startswith("O")
+    for admission in everyone:
+        gender = "F" if admission.is_female else "M"
+        is_young = admission.code.startswith("O")
         age = rng.randint(18, 42) if is_young else min(91, max(18, round(rng.gauss(62, 16))))
-        if one.patient_id not in patients or is_young:
-            row = (one.patient_id, gender, age, 2150, "2017 - 2019", "")
-            patients[one.patient_id] = row
+        if admission.patient_id not in patients or is_young:
+            row = (admission.patient_id, gender, age, 2150, "2017 - 2019", "")
+            patients[admission.patient_id] = row
     return [patients[patient_id] for patient_id in sorted(patients)]
 
 
 def _score_ceiling(
-    knowledge: Knowledge, drawn: drawing.Draws, best: Sequence[int], *, splits: Sequence[str]
+    knowledge: Knowledge,
+    sample: sampling.Sample,
+    best: Sequence[int],
+    *,
+    splits: Sequence[str],
 ) -> dict[str, dict[str, float]]:
     by_split: dict[str, list[Prediction]] = {}
     for index, split in enumerate(splits):
         answer = Prediction(
             note_id=str(index),
-            patient_id=str(drawn.patient[index]),
-            gold=knowledge.profiles[drawn.code[index]].code,
+            patient_id=str(sample.patient[index]),
+            gold=knowledge.profiles[sample.code[index]].code,
             prediction=knowledge.profiles[best[index]].code,
         )
         by_split.setdefault(split, []).append(answer)

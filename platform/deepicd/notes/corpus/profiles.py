@@ -1,9 +1,9 @@
-"""Hand-authored clinical profiles → a probability model of admissions.
+"""Hand-authored clinical profiles → what each diagnosis brings, as probabilities.
 
 In: `corpus/{findings,conditions,profiles}.toml`. Out: `Knowledge`: findings and conditions with
-their wordings, profiles with the probability of each. Decided here: a finding that a profile does
+their phrases, profiles with the probability of each. Decided here: a finding that a profile does
 not list has the finding's `noise` as its probability, so every profile gives every finding a
-probability and the Bayes-optimal answer can be computed (`draws.posterior`).
+probability and the Bayes-optimal answer can be computed (`sampling.posterior`).
 
 A corpus of fewer codes knows only what can matter to it: findings and conditions that one of its
 profiles lists or denies, and the common ones (`COMMON_NOISE`), in authored order. So groups that
@@ -41,11 +41,11 @@ class Finding:
 
     name: str
     place: str
-    """hpi, detail, exam or social."""
+    """Where in the note it stands: hpi, detail, exam or social."""
     say: tuple[str, ...]
-    """Wordings used in every split."""
+    """Phrases used in every split."""
     held: tuple[str, ...] = ()
-    """Wordings that never occur in the training split."""
+    """Phrases that never occur in the training split."""
     cc: str = ""
     """Chief complaint, empty where the finding is none."""
     noise: float = NOISE
@@ -69,7 +69,7 @@ class Profile:
 
     code: str
     disease: str
-    """Name that a trace gives; not a wording of the note."""
+    """Name that a trace gives; not a phrase of the note."""
     weight: float = 1.0
     female: float = 0.5
     onset: Mapping[str, float] = field(default_factory=dict)
@@ -88,7 +88,7 @@ class Knowledge:
     conditions: tuple[Condition, ...]
     profiles: tuple[Profile, ...]
     difficulty: float = AUTHORED_DIFFICULTY
-    """In [0, 1]; see `draws.build_model`."""
+    """In [0, 1]; see `sampling.build_model`."""
 
     def profile(self, code: str) -> Profile | None:
         """Profile of a canonical code, or None."""
@@ -98,7 +98,7 @@ class Knowledge:
 def load_knowledge(num_codes: int = 0, *, difficulty: float = AUTHORED_DIFFICULTY) -> Knowledge:
     """The first `num_codes` profiles in authored order, 0 takes all, and what matters to them.
 
-    `difficulty` in [0, 1] thins documentation and adds noise (`draws.build_model`). Raises
+    `difficulty` in [0, 1] thins documentation and adds noise (`sampling.build_model`). Raises
     ConfigError when more codes are asked for than are authored.
     """
     everything = _load_all()
@@ -142,7 +142,10 @@ def _load_all() -> Knowledge:
 def _add_siblings(profiles: Sequence[Profile]) -> list[Profile]:
     """Tell each profile which findings only its siblings list."""
     names = {name for profile in profiles for name in profile.findings}
-    return [replace(one, siblings=frozenset(names.difference(one.findings))) for one in profiles]
+    return [
+        replace(profile, siblings=frozenset(names.difference(profile.findings)))
+        for profile in profiles
+    ]
 
 
 def _profile(group: Mapping[str, Any], entry: Mapping[str, Any]) -> Profile:

@@ -1,9 +1,9 @@
-"""One drawn admission → the text of a discharge summary, in the shape of MIMIC-IV-Note.
+"""One sampled admission → the text of a discharge summary, in the shape of MIMIC-IV-Note.
 
 In: which findings, conditions, sex and onset an admission has. Out: the sections an admission note
 keeps, and a full summary around them that also holds what must never be read (hospital course,
 results, discharge diagnosis). Decided here: nothing in a kept section depends on the code itself,
-only on what was drawn, so `draws.posterior` stays exact. Held-out wordings are used only where
+only on what was sampled, so `sampling.posterior` stays exact. Held-out phrases are used only where
 `is_held` is true, that is outside the training split.
 """
 
@@ -14,8 +14,8 @@ from random import Random
 from deepicd.notes.corpus.profiles import Condition, Finding
 from deepicd.notes.corpus.vitals import write_vitals
 
-SHARE_HELD = 0.2
-"""Probability that a phrase outside the training split is taken from the held-out wordings."""
+_SHARE_HELD = 0.2
+"""Probability that a phrase outside the training split is a held-out one."""
 
 _WHO = {
     True: ("___ yo F", "___ year old woman", "___F"),
@@ -62,8 +62,8 @@ _Words = dict[str, dict[str, str]]
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """What one admission has; input of the writer."""
+class AdmissionFacts:
+    """What the summary of one admission says: input of `Writer`."""
 
     is_female: bool
     onset: int
@@ -75,34 +75,34 @@ class Drawn:
 
 
 class Writer:
-    """Puts one admission into words; all choices come from one seeded generator."""
+    """Writes the summary of one admission; every choice comes from one seeded generator."""
 
     def __init__(self, rng: Random, *, is_held: bool) -> None:
         self.rng = rng
         self.is_held = is_held
 
-    def sections(self, drawn: Drawn) -> dict[str, str]:
+    def sections(self, facts: AdmissionFacts) -> dict[str, str]:
         """Text of the kept sections by MIMIC-IV header; empty ones are left out."""
-        findings = self._by_place(drawn.present)
-        history, meds = self._conditions(drawn.conditions)
+        findings = self._by_place(facts.present)
+        history, meds = self._conditions(facts.conditions)
         social = [*findings["social"].values(), *self._maybe(0.35, _HOME)]
         sections = {
             "Allergies": ", ".join(self._maybe(0.6, _ALLERGIES)),
-            "Chief Complaint": self._complaint(drawn.present),
-            "History of Present Illness": self._illness(drawn, findings),
+            "Chief Complaint": self._complaint(facts.present),
+            "History of Present Illness": self._illness(facts, findings),
             "Past Medical History": ", ".join(history),
             "Social History": ", ".join(social),
             "Family History": ", ".join(self._maybe(0.25, _FAMILY)),
-            "Physical Exam": self._exam(drawn.present, findings),
+            "Physical Exam": self._exam(facts.present, findings),
             "Medications on Admission": ", ".join(meds),
         }
         return {header: text for header, text in sections.items() if text}
 
-    def summary(self, drawn: Drawn) -> str:
+    def summary(self, facts: AdmissionFacts) -> str:
         """Full discharge summary; everything after the admission speaks of the diagnosis."""
-        sections = self.sections(drawn)
-        sex = "F" if drawn.is_female else "M"
-        parts = [
+        sections = self.sections(facts)
+        sex = "F" if facts.is_female else "M"
+        blocks = [
             f" \nName:  ___                     Unit No:   ___\n \nAdmission Date:  ___"
             f"              Discharge Date:   ___\n \nDate of Birth:  ___             Sex:   {sex}"
             "\n \nService: MEDICINE\n",
@@ -112,21 +112,21 @@ class Writer:
             "Major Surgical or Invasive Procedure:\nNone\n",
             *(self._section(sections, header) for header in _MIDDLE),
             self._exams(sections.get("Physical Exam", "")),
-            f"Pertinent Results:\n___ 06:10AM BLOOD WBC-8.1 Hgb-11.2. Findings of {drawn.title}.\n",
-            f"Brief Hospital Course:\n___ was treated for {drawn.disease} and improved.\n",
+            f"Pertinent Results:\n___ 06:10AM BLOOD WBC-8.1 Hgb-11.2. Findings of {facts.title}.\n",
+            f"Brief Hospital Course:\n___ was treated for {facts.disease} and improved.\n",
             self._section(sections, "Medications on Admission"),
             "Discharge Medications:\n1. Acetaminophen 650 mg PO Q6H:PRN pain\n",
             "Discharge Disposition:\nHome\n",
-            f"Discharge Diagnosis:\n{drawn.title}\n",
+            f"Discharge Diagnosis:\n{facts.title}\n",
             "Discharge Condition:\nMental Status: Clear and coherent.\n",
-            f"Discharge Instructions:\nYou were admitted with {drawn.disease}.\n",
+            f"Discharge Instructions:\nYou were admitted with {facts.disease}.\n",
             "Followup Instructions:\n___\n",
         ]
-        return "\n \n".join(part for part in parts if part)
+        return "\n \n".join(block for block in blocks if block)
 
     def phrase(self, say: Sequence[str], held: Sequence[str] = ()) -> str:
-        """One wording."""
-        if held and self.is_held and self.rng.random() < SHARE_HELD:
+        """One of the phrases; outside of training sometimes a held-out one."""
+        if held and self.is_held and self.rng.random() < _SHARE_HELD:
             return self.rng.choice(held)
         return self.rng.choice(say)
 
@@ -142,19 +142,19 @@ class Writer:
         complaints = [finding.cc for finding in present if finding.cc]
         return self.rng.choice(complaints) if complaints else self.rng.choice(("transfer", "___"))
 
-    def _illness(self, drawn: Drawn, findings: _Words) -> str:
-        who = self.phrase(_WHO[drawn.is_female], _WHO_HELD[drawn.is_female])
+    def _illness(self, facts: AdmissionFacts, findings: _Words) -> str:
+        who = self.phrase(_WHO[facts.is_female], _WHO_HELD[facts.is_female])
         verb = self.phrase(_VERBS, _VERBS_HELD)
         complaints = ", ".join(findings["hpi"].values()) or "___"
         onset = ""
-        if drawn.onset < len(_ONSETS):
-            onset = " " + self.phrase(*_ONSETS[drawn.onset])
+        if facts.onset < len(_ONSETS):
+            onset = " " + self.phrase(*_ONSETS[facts.onset])
         text = f"{who} {verb} {complaints}{onset}."
         if findings["detail"]:
             details = ", ".join(findings["detail"].values())
             text += f" {self.phrase(_DETAILS, _DETAILS_HELD)} {details}."
-        if drawn.denied:
-            denied = [self.phrase(finding.say, finding.held) for finding in drawn.denied]
+        if facts.denied:
+            denied = [self.phrase(finding.say, finding.held) for finding in facts.denied]
             text += f" {self.phrase(_DENIES, _DENIES_HELD)} {', '.join(denied)}."
         return text
 

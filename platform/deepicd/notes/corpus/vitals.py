@@ -1,11 +1,11 @@
-"""Findings that a note states → its vital signs, consistent with them.
+"""Findings that a note states → vital signs that fit them.
 
-In: names of the findings that were drawn, the words of those that are vital signs themselves, a
-seeded generator. Out: the parts of the line of vital signs. Decided here: a vital sign is stated by
-its own finding (`exam_fever`), or implied by another (fever at home: a febrile temperature), or
-else normal and mostly left out, because digits cost tokens. It depends on what was drawn and on
-chance, never on the code, and no implied or normal value is the wording of a finding: the posterior
-of `draws` stays exact.
+In: names of the findings that were sampled, the words of those that are vital signs themselves, a
+seeded generator. Out: the entries of the line of vital signs. Decided here: a vital sign is stated
+by its own finding (`exam_fever`), or implied by another (fever at home: a febrile temperature), or
+else normal and mostly left out, because digits cost tokens. It depends on what was sampled and
+on chance, never on the code, and no implied or normal value is a phrase of a finding: so
+`sampling.posterior` stays exact.
 """
 
 from collections.abc import Mapping, Set
@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from random import Random
 
 STABLE = "VSS"
-SHARE_STABLE = 0.3
+_SHARE_STABLE = 0.3
 """Probability that a note with normal vital signs says so without a number."""
-SHARE_NORMAL = 0.07
+_SHARE_NORMAL = 0.07
 """Probability of each normal vital sign to be stated with its number."""
 
 
@@ -71,18 +71,18 @@ VITALS = (
 
 
 def write_vitals(present: Set[str], words: Mapping[str, str], rng: Random) -> list[str]:
-    """Parts of the line of vital signs, in the order of `VITALS`; often none.
+    """Entries of the line of vital signs, in the order of `VITALS`; often none.
 
     Args:
         present: names of all findings that the note states.
         words: finding → its words, for the findings that are vital signs.
         rng: decides which values are written.
     """
-    parts = [part for vital in VITALS for part in _write(vital, present, words=words, rng=rng)]
+    entries = [text for vital in VITALS for text in _write(vital, present, words=words, rng=rng)]
     is_normal = not any(_is_abnormal(vital, present) for vital in VITALS)
-    if not parts and is_normal and rng.random() < SHARE_STABLE:
+    if not entries and is_normal and rng.random() < _SHARE_STABLE:
         return [STABLE]
-    return parts
+    return entries
 
 
 def _write(vital: Vital, present: Set[str], *, words: Mapping[str, str], rng: Random) -> list[str]:
@@ -92,7 +92,7 @@ def _write(vital: Vital, present: Set[str], *, words: Mapping[str, str], rng: Ra
     for name, values in vital.implied.items():
         if name in present:
             return [rng.choice(values)]
-    if rng.random() < SHARE_NORMAL and present.isdisjoint(vital.unsure):
+    if rng.random() < _SHARE_NORMAL and present.isdisjoint(vital.unsure):
         return [rng.choice(vital.normal)]
     return []
 

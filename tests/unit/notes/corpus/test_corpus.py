@@ -15,7 +15,7 @@ from deepicd.config import DataConfig
 from deepicd.errors import ConfigError
 from deepicd.notes.corpus import profiles, sampling, text
 from deepicd.notes.corpus.mentions import find_mentions
-from deepicd.notes.corpus.mimic_tables import Admission, word_admissions
+from deepicd.notes.corpus.mimic_tables import Admission, write_summaries
 from deepicd.notes.corpus.profiles import Knowledge, load_knowledge
 from deepicd.notes.corpus.vitals import STABLE, VITALS, write_vitals
 from deepicd.notes.mimic.sections import cut_sections, render_note
@@ -36,16 +36,16 @@ def knowledge() -> Knowledge:
 
 
 @pytest.fixture(scope="module")
-def drawn(knowledge: Knowledge) -> sampling.Draws:
+def drawn(knowledge: Knowledge) -> sampling.Sample:
     """Admissions of the full corpus."""
-    return sampling.draw_admissions(sampling.build_model(knowledge), NUM_NOTES, seed=11)
+    return sampling.sample_admissions(sampling.build_model(knowledge), NUM_NOTES, seed=11)
 
 
 @pytest.fixture(scope="module")
-def worded(knowledge: Knowledge, drawn: sampling.Draws) -> list[Admission]:
+def worded(knowledge: Knowledge, drawn: sampling.Sample) -> list[Admission]:
     """The same in words; even rows are training, odd ones are not."""
     splits = ["train", "test"] * (NUM_NOTES // 2)
-    return list(word_admissions(knowledge, drawn, splits=splits, seed=11))
+    return list(write_summaries(knowledge, drawn, splits=splits, seed=11))
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def notes(worded: list[Admission]) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def stated(knowledge: Knowledge, drawn: sampling.Draws) -> list[set[str]]:
+def stated(knowledge: Knowledge, drawn: sampling.Sample) -> list[set[str]]:
     """Names of the findings that each note states."""
     names = np.array([finding.name for finding in knowledge.findings])
     return [set(names[row == sampling.PRESENT].tolist()) for row in drawn.findings]
@@ -68,7 +68,7 @@ def exam_of(note: str) -> str:
 
 def accuracy(num_codes: int, difficulty: float, *, seed: int = 3) -> float:
     model = sampling.build_model(load_knowledge(num_codes, difficulty=difficulty))
-    drawn = sampling.draw_admissions(model, 5000, seed=seed)
+    drawn = sampling.sample_admissions(model, 5000, seed=seed)
     return float((sampling.posterior(model, drawn).argmax(axis=1) == drawn.code).mean())
 
 
@@ -103,7 +103,7 @@ def test_secondary_codes_are_billable_in_every_release(knowledge: Knowledge) -> 
     assert all(codes.is_billable(code, year) for code in billed for year in years)
 
 
-def test_frequencies_have_a_long_tail(drawn: sampling.Draws) -> None:
+def test_frequencies_have_a_long_tail(drawn: sampling.Sample) -> None:
     counts = sorted(np.bincount(drawn.code, minlength=144).tolist(), reverse=True)
     assert counts[0] > 8 * counts[-1] > 0
     assert sum(counts[:48]) > 0.5 * NUM_NOTES  # the head third
@@ -131,7 +131,10 @@ def test_every_finding_belongs_to_a_profile(knowledge: Knowledge) -> None:
 
 
 def test_what_was_drawn_can_be_read_back_from_every_note(
-    knowledge: Knowledge, drawn: sampling.Draws, notes: list[str], stated: list[set[str]]
+    knowledge: Knowledge,
+    drawn: sampling.Sample,
+    notes: list[str],
+    stated: list[set[str]],
 ) -> None:
     conditions = np.array([condition.name for condition in knowledge.conditions])
     for row, note in enumerate(notes):
@@ -140,7 +143,7 @@ def test_what_was_drawn_can_be_read_back_from_every_note(
 
 
 def test_no_note_names_its_own_title_or_disease(
-    knowledge: Knowledge, drawn: sampling.Draws, notes: list[str]
+    knowledge: Knowledge, drawn: sampling.Sample, notes: list[str]
 ) -> None:
     for code, note in zip(drawn.code, notes, strict=True):
         one = knowledge.profiles[code]
@@ -170,9 +173,9 @@ def test_held_out_wordings_are_never_in_a_training_note(
 
 def test_equal_seeds_give_equal_notes_and_another_seed_does_not(knowledge: Knowledge) -> None:
     def write(seed: int) -> list[str]:
-        few = sampling.draw_admissions(sampling.build_model(knowledge), 60, seed=seed)
+        few = sampling.sample_admissions(sampling.build_model(knowledge), 60, seed=seed)
         splits = ["train", "test"] * 30
-        return [one.text for one in word_admissions(knowledge, few, splits=splits, seed=seed)]
+        return [one.text for one in write_summaries(knowledge, few, splits=splits, seed=seed)]
 
     assert write(4) == write(4)
     assert write(4) != write(5)
@@ -321,7 +324,7 @@ def test_a_smaller_corpus_knows_what_its_profiles_name_and_what_is_common() -> N
     names = {finding.name for finding in few.findings}
     assert {"exertional", "syncope", "fatigue"} <= names  # listed, denied, common
     assert "right_wrist_pain" not in names
-    drawn = sampling.draw_admissions(sampling.build_model(few), 50, seed=1)
+    drawn = sampling.sample_admissions(sampling.build_model(few), 50, seed=1)
     assert drawn.findings.shape == (50, len(few.findings))
 
 
@@ -342,7 +345,7 @@ def test_the_ceiling_falls_with_the_difficulty(num_codes: int) -> None:
 @pytest.mark.parametrize("difficulty", [0.0, 1.0])
 def test_the_posterior_is_calibrated_at_every_difficulty(difficulty: float) -> None:
     model = sampling.build_model(load_knowledge(difficulty=difficulty))
-    drawn = sampling.draw_admissions(model, 8000, seed=2)
+    drawn = sampling.sample_admissions(model, 8000, seed=2)
     shares = sampling.posterior(model, drawn)
     is_right = shares.argmax(axis=1) == drawn.code
     assert is_right.mean() == pytest.approx(shares.max(axis=1).mean(), abs=0.015)
@@ -359,7 +362,9 @@ def test_the_default_difficulty_is_the_authored_one() -> None:
         DataConfig(difficulty=1.5)
 
 
-def test_admissions_are_judged_alike_in_chunks(drawn: sampling.Draws, knowledge: Knowledge) -> None:
+def test_admissions_are_judged_alike_in_chunks(
+    drawn: sampling.Sample, knowledge: Knowledge
+) -> None:
     model = sampling.build_model(knowledge)
     whole = sampling.posterior(model, drawn)
     twice = replace(drawn, **{name: np.concatenate([c, c]) for name, c in vars(drawn).items()})

@@ -1,4 +1,4 @@
-"""Drawn admissions → text: what a note says, and what it must not say."""
+"""Sampled admissions → text: what a note says, and what it must not say."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import pytest
 from deepicd import codes
 from deepicd.notes.corpus import sampling
 from deepicd.notes.corpus.mentions import find_mentions
-from deepicd.notes.corpus.mimic_tables import word_admissions
+from deepicd.notes.corpus.mimic_tables import write_summaries
 from deepicd.notes.corpus.profiles import Knowledge, load_knowledge
 from deepicd.notes.mimic.sections import (
     cut_sections,
@@ -23,9 +23,9 @@ def knowledge() -> Knowledge:
 @pytest.fixture(scope="module")
 def corpus(knowledge: Knowledge):
     """600 drawn admissions with their notes; even rows are training, odd ones are not."""
-    drawn = sampling.draw_admissions(sampling.build_model(knowledge), 600, seed=5)
+    drawn = sampling.sample_admissions(sampling.build_model(knowledge), 600, seed=5)
     splits = ["train", "test"] * 300
-    texts = [one.text for one in word_admissions(knowledge, drawn, splits=splits, seed=5)]
+    texts = [one.text for one in write_summaries(knowledge, drawn, splits=splits, seed=5)]
     return drawn, texts, [render_note(cut_sections(text)) for text in texts]
 
 
