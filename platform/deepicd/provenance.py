@@ -21,8 +21,8 @@ from typing import Any
 from deepicd import __version__
 from deepicd.checkpoints import MANIFEST, content_digest, read_manifest
 from deepicd.files import write_atomically
+from deepicd.notes.build_report import REPORT, read_build_report
 from deepicd.notes.identity import hash_split
-from deepicd.notes.report import REPORT, read_report
 from deepicd.paths import DIFF, RECORD
 
 IMAGE_VARIABLE = "DEEPICD_IMAGE"
@@ -101,7 +101,7 @@ def describe_data(train: Path, validation: Path) -> dict[str, Any] | None:
     """
     if not (validation.parent / REPORT).is_file():
         return None
-    identity: dict[str, Any] = read_report(validation.parent).get("identity", {})
+    identity: dict[str, Any] = read_build_report(validation.parent).get("identity", {})
     return {**identity, "train": hash_split(train)}
 
 

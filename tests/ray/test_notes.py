@@ -15,7 +15,7 @@ import pytest
 
 from deepicd.config import DataConfig, fingerprint
 from deepicd.errors import DataError, MissingError
-from deepicd.notes import build_notes, read_report, read_split
+from deepicd.notes import build_notes, read_build_report, read_split
 from deepicd.notes.audit import audit_notes, has_leak
 from deepicd.notes.identity import check_identity
 from deepicd.notes.mimic.reader import cut_notes
@@ -84,7 +84,7 @@ def build_from(root: Path, out: Path) -> dict[str, object]:
 def test_the_embedded_corpus_comes_back_through_the_mimic_reader(built: Path) -> None:
     splits = {name: read_split(built / "notes" / f"{name}.parquet") for name in SPLITS}
     notes = [note for name in SPLITS for note in splits[name]]
-    report = read_report(built / "notes")
+    report = read_build_report(built / "notes")
     assert len(notes) == 300
     assert len({note.code for note in notes}) == 12
     assert report["dropped"] == {"addendum": 3, "no_core_section": 3, "no_icd10_principal": 3}
@@ -252,4 +252,4 @@ def test_a_failing_build_keeps_the_former_one(mimic: Path, tmp_path: Path) -> No
     shutil.rmtree(mimic / "note")
     with pytest.raises(MissingError, match="no table note/discharge"):
         build_from(mimic, out)
-    assert read_report(out) == before
+    assert read_build_report(out) == before

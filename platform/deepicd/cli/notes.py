@@ -72,10 +72,10 @@ def show(
 
     Example: deepicd notes show runs/demo/notes --split test --row 0
     """
-    from deepicd.notes import read_note, read_report
+    from deepicd.notes import read_build_report, read_note
 
     if row is None:
-        report = read_report(out)
+        report = read_build_report(out)
         typer.echo(json.dumps(report, indent=2) if as_json else "\n".join(_as_lines(report)))
         return
     note = read_note(out, split, row=row, is_text_shown=show_text)

@@ -6,7 +6,7 @@ and the reader in `mimic/`, the corpus in `corpus/`, splits in `splits.py`, and 
 """
 
 from deepicd.notes.build import build_notes
-from deepicd.notes.report import read_report
+from deepicd.notes.build_report import read_build_report
 from deepicd.notes.split_files import read_note, read_split
 
-__all__ = ["build_notes", "read_note", "read_report", "read_split"]
+__all__ = ["build_notes", "read_build_report", "read_note", "read_split"]

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from deepicd import codes
 from deepicd.errors import CodeError, ConfigError, DataError, MissingError
 from deepicd.notes.mimic.sections import SECTIONS
-from deepicd.notes.near_duplicates import find_pairs, sign_texts
+from deepicd.notes.near_duplicates import find_near_duplicates, minhash_signatures
 from deepicd.paths import SPLITS
 
 LIMITS: Mapping[str, float] = {
@@ -220,7 +220,7 @@ def _read_batch(batch: pa.RecordBatch) -> dict[str, Any]:
         "note_id": batch["note_id"],
         "patient_id": batch["patient_id"],
         "digest": np.array([_digest(one) for one in lower], np.uint64),
-        "signature": sign_texts(text),
+        "signature": minhash_signatures(text),
         "found": found,
     }
 
@@ -273,7 +273,7 @@ def _is_shared(keys: NDArray[np.uint64], split: NDArray[np.int8]) -> NDArray[np.
 def _near_duplicates(notes: _Notes) -> NDArray[np.bool_]:
     """Rows that are nearly, and not just exactly, a note of an earlier split."""
     rows = np.zeros(len(notes.split), np.bool_)
-    for first, second in find_pairs(notes.signature, notes.split, similarity=SIMILARITY):
+    for first, second in find_near_duplicates(notes.signature, notes.split, similarity=SIMILARITY):
         rows[second] = notes.digest[first] != notes.digest[second]
     return rows
 

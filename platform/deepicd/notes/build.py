@@ -23,12 +23,12 @@ from deepicd.config import DataConfig, fingerprint
 from deepicd.errors import DataError
 from deepicd.files import replaced_folder
 from deepicd.notes.baselines import score_baselines
+from deepicd.notes.build_report import REPORT, summarise_build
 from deepicd.notes.card import write_card
 from deepicd.notes.corpus.mimic_tables import CEILING, SPLIT_OF, write_tables
 from deepicd.notes.corpus.profiles import load_knowledge
 from deepicd.notes.identity import identify
 from deepicd.notes.mimic.reader import cut_notes
-from deepicd.notes.report import REPORT, summarise
 from deepicd.notes.split_writer import bucket_rows, write_splits
 from deepicd.notes.splits import assign_split, repair_splits
 from deepicd.paths import SPLITS
@@ -74,7 +74,7 @@ def build_notes(
             "seed": seed,
             "settings": fingerprint(config),
             "split_shares": list(config.split_shares),
-            **summarise(kept, rows["reason"].to_pylist()),
+            **summarise_build(kept, rows["reason"].to_pylist()),
             "ceiling": ceiling,
             "baselines": score_baselines(folder) if has_baselines else None,
             "identity": identify(config, seed=seed, hashes=hashes),

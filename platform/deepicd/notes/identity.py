@@ -22,8 +22,8 @@ import pyarrow.dataset as pads
 from deepicd import codes
 from deepicd.config import DataConfig
 from deepicd.errors import DataError, MissingError
+from deepicd.notes.build_report import read_build_report
 from deepicd.notes.mimic.reader import COLUMNS
-from deepicd.notes.report import read_report
 from deepicd.notes.split_writer import ROWS_PER_GROUP, hash_rows
 from deepicd.paths import SPLITS
 
@@ -51,7 +51,7 @@ def check_identity(folder: Path, config: DataConfig, *, seed: int) -> dict[str, 
         DataError: the build is of other settings, another seed or code table, or a split changed
             after it was written; names each difference.
     """
-    report = read_report(folder)
+    report = read_build_report(folder)
     hashes = {name: hash_split(folder / f"{name}.parquet") for name in SPLITS}
     wanted = _flatten(identify(config, seed=seed, hashes=hashes))
     stored = _flatten(report.get("identity", {}))

@@ -1,10 +1,10 @@
 """Near-duplicates by MinHash: texts → signatures → pairs that lie in different groups.
 
-A text is the set of its runs of `WORDS` words in lower case (a shorter text is one run). Two texts
-agree in a signature's place with the probability of their Jaccard similarity J, so the share of
-equal places estimates J (standard error at most 0.065 with 60 places). Bands of `ROWS` places find
-the pairs worth a look: with J = 0.8 a pair is looked at with probability 0.99, with J = 0.3 with
-0.03. Source: Broder, 1997; Leskovec, Rajaraman and Ullman, Mining of Massive Datasets, chapter 3.
+A text is the set of its shingles: runs of `SHINGLE_WORDS` words in lower case (a shorter text is
+one shingle). Two texts agree in a component of their signatures with the probability of their
+Jaccard similarity J, so the share of equal components estimates J (standard error at most 0.065
+with 60 of them). Bands of `ROWS` components find the candidate pairs: with J = 0.8 a pair is a
+candidate with probability 0.99, with J = 0.3 with 0.03. Source: Broder, 1997; Leskovec, Rajaraman and Ullman, Mining of Massive Datasets, chapter 3.
 
 Decided here: time and memory are linear in the words and in the texts. Within a bucket each text is
 compared with the first text of every other group, not with all. Pure.
@@ -18,21 +18,21 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-WORDS = 5
+SHINGLE_WORDS = 5
 """Words of a shingle."""
 BANDS, ROWS = 12, 5
-"""A signature has BANDS x ROWS places."""
+"""A signature has BANDS x ROWS components."""
 
-Hashes = NDArray[np.uint64]
+_Hashes = NDArray[np.uint64]
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _RNG = np.random.default_rng(20260801)
-_FACTORS: Hashes = _RNG.integers(0, 2**63, BANDS * ROWS, dtype=np.uint64) * 2 + 1
-_OFFSETS: Hashes = _RNG.integers(0, 2**63, BANDS * ROWS, dtype=np.uint64)
-_PLACES: Hashes = _RNG.integers(0, 2**63, WORDS, dtype=np.uint64) * 2 + 1
+_FACTORS: _Hashes = _RNG.integers(0, 2**63, BANDS * ROWS, dtype=np.uint64) * 2 + 1
+_OFFSETS: _Hashes = _RNG.integers(0, 2**63, BANDS * ROWS, dtype=np.uint64)
+_WEIGHTS: _Hashes = _RNG.integers(0, 2**63, SHINGLE_WORDS, dtype=np.uint64) * 2 + 1
 
 
-def sign_texts(texts: pa.Array) -> NDArray[np.uint32]:
+def minhash_signatures(texts: pa.Array) -> NDArray[np.uint32]:
     """Signatures of n texts, of shape (n, BANDS x ROWS); equal texts have equal signatures."""
     words = pc.utf8_split_whitespace(pc.utf8_lower(pc.utf8_trim_whitespace(texts)))
     offsets = np.asarray(words.offsets).astype(np.int64)
@@ -40,27 +40,27 @@ def sign_texts(texts: pa.Array) -> NDArray[np.uint32]:
         return np.zeros((0, BANDS * ROWS), np.uint32)
     shingles, starts = _shingle(_hash_words(words.values), offsets)
     signatures = np.empty((len(texts), BANDS * ROWS), np.uint32)
-    for place, (factor, offset) in enumerate(zip(_FACTORS, _OFFSETS, strict=True)):
+    for component, (factor, offset) in enumerate(zip(_FACTORS, _OFFSETS, strict=True)):
         mixed = ((shingles * factor + offset) >> np.uint64(32)).astype(np.uint32)
-        signatures[:, place] = np.minimum.reduceat(mixed, starts)
+        signatures[:, component] = np.minimum.reduceat(mixed, starts)
     return signatures
 
 
-def find_pairs(
+def find_near_duplicates(
     signatures: NDArray[np.uint32], groups: NDArray[np.int8], *, similarity: float
 ) -> list[tuple[int, int]]:
-    """Pairs (row, row) of different groups that agree in at least `similarity` of their places.
+    """Pairs (row, row) of different groups that agree in at least `similarity` of their components.
 
     Each row is named as the second of a pair once at most; sorted.
     """
-    found: dict[int, int] = {}
+    pairs: dict[int, int] = {}
     for rows, partners in _candidates(signatures, groups):
         agree = (signatures[rows] == signatures[partners]).mean(axis=1)
         for row, partner in zip(
             rows[agree >= similarity].tolist(), partners[agree >= similarity].tolist(), strict=True
         ):
-            found.setdefault(row, partner)
-    return sorted((partner, row) for row, partner in found.items())
+            pairs.setdefault(row, partner)
+    return sorted((partner, row) for row, partner in pairs.items())
 
 
 def _candidates(
@@ -68,42 +68,42 @@ def _candidates(
 ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
     """Rows and, for each, the first row of a lower group in the same bucket of a band."""
     for band in range(BANDS):
-        part = signatures[:, band * ROWS : (band + 1) * ROWS].astype(np.uint64)
-        weights = _FACTORS[:ROWS]
-        bucket = (part * weights).sum(axis=1, dtype=np.uint64)
+        components = signatures[:, band * ROWS : (band + 1) * ROWS].astype(np.uint64)
+        bucket = (components * _FACTORS[:ROWS]).sum(axis=1, dtype=np.uint64)
         _, bucket = np.unique(bucket, return_inverse=True)
         for group in np.unique(groups)[:-1]:
             members = np.flatnonzero(groups == group)
             first = np.full(int(bucket.max()) + 1, -1, np.intp)
-            first[bucket[members[::-1]]] = members[::-1]
+            first[bucket[members[::-1]]] = members[::-1]  # backwards: the lowest row stays
             rows = np.flatnonzero((groups > group) & (first[bucket] >= 0))
             yield rows, first[bucket[rows]]
 
 
-def _hash_words(words: pa.Array) -> Hashes:
+def _hash_words(words: pa.Array) -> _Hashes:
     """One number a word: a word has the same one in every batch and process."""
     coded = words.dictionary_encode()
-    known = [crc32(word.encode()) for word in coded.dictionary.to_pylist()]
-    table = np.array(known or [0], np.uint64) * _GOLDEN
-    hashed: Hashes = table[np.asarray(coded.indices)]
+    # crc32, because Python's own hash of a string differs from process to process.
+    checksums = [crc32(word.encode()) for word in coded.dictionary.to_pylist()]
+    table = np.array(checksums or [0], np.uint64) * _GOLDEN
+    hashed: _Hashes = table[np.asarray(coded.indices)]
     return hashed
 
 
-def _shingle(words: Hashes, offsets: NDArray[np.int64]) -> tuple[Hashes, NDArray[np.int64]]:
-    """Hashes of all runs of words, text after text, and where each text's runs start.
+def _shingle(words: _Hashes, offsets: NDArray[np.int64]) -> tuple[_Hashes, NDArray[np.int64]]:
+    """Hashes of all shingles, text after text, and where each text's shingles start.
 
-    A text of fewer than WORDS words has one run, padded with zeros.
+    A text of fewer than SHINGLE_WORDS words has one shingle, padded with zeros.
     """
-    padded = np.concatenate([words, np.zeros(WORDS, np.uint64)])
+    padded = np.concatenate([words, np.zeros(SHINGLE_WORDS, np.uint64)])
     lengths = np.diff(offsets)
-    runs = np.maximum(lengths - WORDS + 1, 1)
+    runs = np.maximum(lengths - SHINGLE_WORDS + 1, 1)
     starts = np.concatenate([[0], np.cumsum(runs)[:-1]])
     text = np.repeat(np.arange(len(runs)), runs)
     first = offsets[:-1][text] + np.arange(len(text)) - starts[text]
     shingles = np.zeros(len(text), np.uint64)
-    for place in range(WORDS):
-        is_inside = first + place < offsets[1:][text]
-        word = padded[np.minimum(first + place, len(words))]
-        shingles += np.where(is_inside, word, np.uint64(0)) * _PLACES[place]
-    shingles ^= shingles >> np.uint64(29)
+    for position in range(SHINGLE_WORDS):
+        is_inside = first + position < offsets[1:][text]
+        word = padded[np.minimum(first + position, len(words))]
+        shingles += np.where(is_inside, word, np.uint64(0)) * _WEIGHTS[position]
+    shingles ^= shingles >> np.uint64(29)  # mixes the high bits into the low ones
     return shingles, starts

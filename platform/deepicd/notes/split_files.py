@@ -15,8 +15,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from deepicd.errors import ConfigError, DataError, MissingError
+from deepicd.notes.build_report import read_build_report
 from deepicd.notes.mimic.reader import COLUMNS
-from deepicd.notes.report import read_report
 from deepicd.notes.split_writer import ROWS_PER_GROUP, SCHEMA
 from deepicd.paths import SPLITS
 from deepicd.records import Note
@@ -53,7 +53,7 @@ def read_note(folder: Path, split: str, *, row: int, is_text_shown: bool) -> dic
     """
     if split not in SPLITS:
         raise ConfigError(f"unknown split {split!r}; choose one of {', '.join(SPLITS)}")
-    source = read_report(folder)["source"]
+    source = read_build_report(folder)["source"]
     if source != "embedded" and not is_text_shown:
         raise ConfigError(
             f"notes of source {source!r} are credentialed and not printed; add --show-text where "

@@ -17,7 +17,7 @@ from deepicd.cli.notes import app
 from deepicd.errors import ConfigError, DataError, MissingError
 from deepicd.notes import split_files
 from deepicd.notes.audit import LIMITS, Check, audit_notes, gold_phrases, has_leak, is_gold_named
-from deepicd.notes.near_duplicates import find_pairs, sign_texts
+from deepicd.notes.near_duplicates import find_near_duplicates, minhash_signatures
 from deepicd.paths import SPLITS
 from deepicd.records import Note
 from deepicd.traces import write_traces
@@ -168,7 +168,7 @@ def test_a_phrase_counts_as_whole_words_only() -> None:
 
 @given(st.lists(st.text(max_size=40), max_size=8))
 def test_any_texts_are_signed_and_equal_ones_alike(texts: list[str]) -> None:
-    signatures = sign_texts(pa.array([*texts, *texts], pa.string()))
+    signatures = minhash_signatures(pa.array([*texts, *texts], pa.string()))
     assert (signatures[: len(texts)] == signatures[len(texts) :]).all()
 
 
@@ -178,7 +178,7 @@ def test_signatures_estimate_the_jaccard_similarity(num_changed: int) -> None:
     second = (
         [*first[:-num_changed], *(f"v{n}" for n in range(num_changed))] if num_changed else first
     )
-    signed = sign_texts(pa.array([" ".join(first), " ".join(second)]))
+    signed = minhash_signatures(pa.array([" ".join(first), " ".join(second)]))
     similarity = (400 - num_changed) / (400 + num_changed)
     assert (signed[0] == signed[1]).mean() == pytest.approx(similarity, abs=0.15)
 
@@ -186,4 +186,7 @@ def test_signatures_estimate_the_jaccard_similarity(num_changed: int) -> None:
 def test_pairs_are_found_across_groups_only() -> None:
     texts = pa.array([note_of(number).text for number in (1, 1, 2, 1, 2)])
     groups = np.array([0, 0, 0, 1, 2], np.int8)
-    assert find_pairs(sign_texts(texts), groups, similarity=0.9) == [(0, 3), (2, 4)]
+    assert find_near_duplicates(minhash_signatures(texts), groups, similarity=0.9) == [
+        (0, 3),
+        (2, 4),
+    ]

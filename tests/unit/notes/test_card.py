@@ -9,7 +9,7 @@ import pytest
 
 from deepicd import scoring
 from deepicd.config import DataConfig
-from deepicd.notes import build, report, split_files
+from deepicd.notes import build, build_report, split_files
 from deepicd.notes.baselines import predict_linearly, score_baselines
 from deepicd.notes.card import MIN_SHOWN, named_scores, render_card, write_card
 from deepicd.notes.identity import identify
@@ -51,7 +51,7 @@ def report_of(folder: Path, source: str) -> dict[str, Any]:
     return {
         "source": source,
         "seed": 1,
-        **report.summarise(rows, ["addendum", "addendum", "", ""]),
+        **build_report.summarise_build(rows, ["addendum", "addendum", "", ""]),
         "identity": identify(config, seed=1, hashes=dict.fromkeys(SPLITS, "f" * 64)),
         "baselines": score_baselines(folder) if source == "embedded" else None,
         "ceiling": None,

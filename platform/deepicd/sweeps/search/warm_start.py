@@ -28,7 +28,7 @@ from deepicd.config import (
     with_values,
 )
 from deepicd.errors import ConfigError, DataError, MissingError
-from deepicd.notes.report import read_report
+from deepicd.notes.build_report import read_build_report
 from deepicd.paths import RunPaths
 from deepicd.sweeps.results.pareto import objectives_of
 from deepicd.sweeps.results.status import read_status
@@ -98,7 +98,7 @@ def check_notes(paths: RunPaths, experiment: Experiment) -> None:
 
 
 def _hash_of_notes(paths: RunPaths) -> str:
-    report = read_report(paths.notes)
+    report = read_build_report(paths.notes)
     return str(report["identity"]["splits"]["validation"])
 
 

@@ -26,7 +26,7 @@ NUM_BINS = 30
 """Bins of the length histogram."""
 
 
-def summarise(kept: pa.Table, reasons: Sequence[str]) -> dict[str, Any]:
+def summarise_build(kept: pa.Table, reasons: Sequence[str]) -> dict[str, Any]:
     """Counts of kept notes by split and label, and of dropped ones by reason.
 
     Args:
@@ -49,7 +49,7 @@ def summarise(kept: pa.Table, reasons: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def read_report(folder: Path) -> dict[str, Any]:
+def read_build_report(folder: Path) -> dict[str, Any]:
     """The report of a build. Raises MissingError without one, DataError when it is broken."""
     path = folder / REPORT
     if not path.is_file():

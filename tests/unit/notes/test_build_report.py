@@ -7,14 +7,14 @@ import pyarrow.parquet
 import pytest
 
 from deepicd.errors import DataError, MissingError
-from deepicd.notes import report
+from deepicd.notes import build_report
 from deepicd.paths import SPLITS
 
 
 def test_the_report_counts_splits_labels_chapters_lengths_and_reasons() -> None:
     columns = {"split": SPLITS, "patient_id": SPLITS, "num_characters": [5, 10, 15, 59]}
     kept = pa.table({**columns, "code": ["I214", "I214", "J189", "I214"]})
-    summary = report.summarise(kept, ["", "addendum", "addendum", "", "", ""])
+    summary = build_report.summarise_build(kept, ["", "addendum", "addendum", "", "", ""])
     assert summary["num_notes"] == 4
     assert summary["dropped"] == {"addendum": 2}
     assert summary["labels"]["J189"] == {"train": 0, "validation": 0, "test": 1, "promotion": 0}
@@ -28,7 +28,7 @@ def test_the_report_counts_splits_labels_chapters_lengths_and_reasons() -> None:
 
 def test_a_report_that_is_missing_or_broken_is_named(tmp_path: Path) -> None:
     with pytest.raises(MissingError, match="no report at"):
-        report.read_report(tmp_path)
+        build_report.read_build_report(tmp_path)
     (tmp_path / "report.json").write_text("{")
     with pytest.raises(DataError, match="is not JSON"):
-        report.read_report(tmp_path)
+        build_report.read_build_report(tmp_path)
