@@ -44,11 +44,11 @@ class Answer:
 
 @dataclass(frozen=True)
 class Score:
-    """A reward: weighted total and its unweighted parts."""
+    """What an answer earns: the weighted total and its unweighted components."""
 
     total: float
-    parts: Mapping[str, float]
-    """Name of reward → value in [0, 1] (penalties in [-1, 0]); absent parts are left out."""
+    components: Mapping[str, float]
+    """Name of reward → value in [0, 1] (penalties in [-1, 0]); absent components are left out."""
     weights: Mapping[str, float] = field(default_factory=dict)
 
 

@@ -16,7 +16,7 @@ def command(
     explain: Annotated[bool, typer.Option("--explain", help="Show the tree path and why.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Print total and parts of one answer's reward.
+    """Print total and components of one answer's reward.
 
     Example: deepicd reward --gold I25.10 --answer "chest pain</think><diagnosis>I25.9</diagnosis>"
     """
@@ -24,7 +24,7 @@ def command(
 
     result = score_text(answer, gold, preset=preset, hierarchy_curve=curve, note=_read_note(note))
     if as_json:
-        typer.echo(json.dumps(result.table(), indent=2))
+        typer.echo(json.dumps(result.as_dict(), indent=2))
         return
     for line in result.lines if explain else result.summary:
         typer.echo(line)

@@ -4,7 +4,8 @@ A text is the set of its shingles: runs of `SHINGLE_WORDS` words in lower case (
 one shingle). Two texts agree in a component of their signatures with the probability of their
 Jaccard similarity J, so the share of equal components estimates J (standard error at most 0.065
 with 60 of them). Bands of `ROWS` components find the candidate pairs: with J = 0.8 a pair is a
-candidate with probability 0.99, with J = 0.3 with 0.03. Source: Broder, 1997; Leskovec, Rajaraman and Ullman, Mining of Massive Datasets, chapter 3.
+candidate with probability 0.99, with J = 0.3 with 0.03. Source: Broder, 1997; Leskovec, Rajaraman
+and Ullman, Mining of Massive Datasets, chapter 3.
 
 Decided here: time and memory are linear in the words and in the texts. Within a bucket each text is
 compared with the first text of every other group, not with all. Pure.

@@ -1,6 +1,6 @@
-"""Answer → Score: one pure reward a file, a table of names and presets, an entry point for verl.
+"""Answer → Score: one pure reward a file, the weighted sum of them, verl's entry point.
 
-One part, `judge`, is asked of an LLM (`judge.py`) and handed in.
+One component, `judge`, is the rating of an LLM (`judge.py`) and is passed in.
 """
 
 from deepicd.rewards.composite import (

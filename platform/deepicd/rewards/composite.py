@@ -1,13 +1,13 @@
-"""The table of rewards and presets, and the function that builds a reward from a choice of them.
+"""The reward functions by name, the presets, and the weighted sum that is built from them.
 
 In: a preset's name, weights that replace the preset's own name by name, the exponent of the
 hierarchical credit. Out: `reward(answer, gold, note=None)` → `records.Score` (total = sum of weight
-x part). Adding a reward is a file, a line in `REWARDS` and a test; the conformance suite runs over
-every line.
+x component). Adding a reward is a file, a line in `REWARDS` and a test; the conformance suite runs
+over every line.
 
-One part is not computed here: `judge` is asked of an endpoint (`rewards.judge`) and handed in. When
-it is absent, the parts that are there are scaled up to the sum of all weights, so that an answer
-nobody rated is neither better nor worse off than its neighbours in the group.
+One component is not computed here: `judge` comes from an endpoint (`rewards.judge`) and is passed
+in. When it is absent, the others are scaled up to the sum of all weights, so that an answer without
+a rating is neither better nor worse off than the others of its GRPO group.
 """
 
 import math
@@ -25,7 +25,8 @@ from deepicd.rewards.length import reward_length
 from deepicd.rewards.outcome import reward_outcome
 from deepicd.rewards.reasoning import reward_reasoning
 
-Part = Callable[[Answer, str, str | None], float]
+RewardFunction = Callable[[Answer, str, str | None], float]
+"""(answer, canonical gold code, note or None) → one unweighted component."""
 
 
 class Reward(Protocol):
@@ -39,16 +40,16 @@ class Reward(Protocol):
         *,
         judged: float | None = None,
     ) -> Score:
-        """Score one answer against one gold code; `note` is the admission note, for parts that can
-        use it; without it they do what can be done without. `judged` is the judge's value in
-        [0, 1]; None leaves that part out.
+        """Score one answer against one gold code; `note` is the admission note, for components
+        that use it; without it they are computed without it. `judged` is the judge's value in
+        [0, 1]; None leaves that component out.
 
         Raises:
             CodeError: the gold label is not one billable code.
         """
 
 
-REWARDS: Mapping[str, Callable[[float], Part]] = {
+REWARDS: Mapping[str, Callable[[float], RewardFunction]] = {
     "format": lambda curve: reward_format,
     "outcome": lambda curve: reward_outcome,
     "hierarchy": build_hierarchy,
@@ -59,11 +60,13 @@ REWARDS: Mapping[str, Callable[[float], Part]] = {
     "reference_extra": lambda curve: reference.reward_reference_extra,
     "reference_empty": lambda curve: reference.reward_reference_empty,
 }
-"""Name → builder that takes the hierarchy curve; parts lie in [0, 1], penalties in [-1, 0]."""
+"""Name → builder that takes the hierarchy curve. Rewards lie in [0, 1], penalties in [-1, 0]."""
 
 JUDGE = "judge"
-"""Name of the part that is handed in."""
+"""Name of the component that is passed in."""
+
 NAMES = (*REWARDS, JUDGE)
+"""Every component that may have a weight."""
 
 PRESETS: Mapping[str, Mapping[str, float]] = {
     "default": {"format": 0.1, "reasoning": 0.05, "hierarchy": 0.35, "outcome": 0.5},
@@ -75,7 +78,7 @@ PRESETS: Mapping[str, Mapping[str, float]] = {
         "reference_empty": reference.EMPTY_WEIGHT,
     },
 }
-"""Preset → weights. A part with weight 0 is reported and does not count."""
+"""Preset → weights. A component with weight 0 is reported and does not count."""
 
 
 def build_reward(
@@ -84,7 +87,7 @@ def build_reward(
     *,
     hierarchy_curve: float = 1.0,
 ) -> Reward:
-    """Build a reward.
+    """Build the reward: the weighted sum of a preset's components.
 
     Args:
         preset: name in `PRESETS`.
@@ -101,28 +104,29 @@ def build_reward(
         raise ConfigError(
             f"rewards.hierarchy_curve must be a finite number > 0; got {hierarchy_curve}"
         )
-    parts = {name: REWARDS[name](hierarchy_curve) for name in chosen if name != JUDGE}
-    computed = math.fsum(chosen[name] for name in parts)
+    functions = {name: REWARDS[name](hierarchy_curve) for name in chosen if name != JUDGE}
+    computed = math.fsum(chosen[name] for name in functions)
     scale_without_judge = math.fsum(chosen.values()) / computed if computed else 0.0
 
     def reward(
         answer: Answer, gold: str, note: str | None = None, *, judged: float | None = None
     ) -> Score:
         label = check_gold(gold)
-        values = {name: part(answer, label, note) for name, part in parts.items()}
+        values = {name: function(answer, label, note) for name, function in functions.items()}
+        # fsum, because its result does not depend on the order in which weights were named.
         total = math.fsum(chosen[name] * value for name, value in values.items())
         if JUDGE in chosen and judged is not None:
             values[JUDGE] = judged
             total += chosen[JUDGE] * judged
         else:
             total *= scale_without_judge
-        return Score(total=total, parts=values, weights=chosen)
+        return Score(total=total, components=values, weights=chosen)
 
     return reward
 
 
 def resolve_weights(preset: str, weights: Mapping[str, float]) -> dict[str, float]:
-    """The preset's weights with `weights` put over them.
+    """The preset's weights, replaced name by name by `weights`.
 
     Raises:
         ConfigError: as in `build_reward`.
@@ -150,7 +154,7 @@ def resolve_weights(preset: str, weights: Mapping[str, float]) -> dict[str, floa
 
 
 def check_rewards(config: RewardConfig, *, searched: Sequence[str] = ()) -> None:
-    """Refuse rewards that cannot be built, before anything starts.
+    """Refuse settings from which no reward can be built, before anything starts.
 
     Args:
         config: an experiment's rewards.

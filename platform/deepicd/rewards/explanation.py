@@ -1,8 +1,8 @@
-"""Why an answer earned what it earned, in plain sentences.
+"""Why an answer has its score, in plain sentences.
 
 In: answer, gold code and score. Out: lines of text: the two tree paths side by side with the node
-where they part, the faults of the answer, and each part with its weight. No text of the answer but
-its code is repeated.
+where they part, the faults of the answer, and each component with its weight. No text of the answer
+but its code is repeated.
 """
 
 from dataclasses import dataclass
@@ -35,8 +35,8 @@ FAULT_TEXTS = {
 
 
 @dataclass(frozen=True)
-class Explained:
-    """One text, read and scored."""
+class Explanation:
+    """A model text, parsed and scored, and why it has that score."""
 
     gold: str
     answer: Answer
@@ -45,18 +45,18 @@ class Explained:
     @property
     def lines(self) -> list[str]:
         """Everything, for a person."""
-        return explain_score(self.answer, self.gold, self.score)
+        return _explain_score(self.answer, self.gold, self.score)
 
     @property
     def summary(self) -> list[str]:
-        """Parts and total alone."""
-        return [line for line in self.lines if line.startswith(("part", "total"))]
+        """Components and total alone."""
+        return [line for line in self.lines if line.startswith(("reward", "total"))]
 
-    def table(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, Any]:
         """The same as plain values, ready for JSON."""
         return {
             "total": self.score.total,
-            "parts": dict(self.score.parts),
+            "parts": dict(self.score.components),
             "weights": dict(self.score.weights),
             "gold": self.gold,
             "code": self.answer.code,
@@ -73,8 +73,8 @@ def score_text(
     preset: str = "default",
     hierarchy_curve: float = 1.0,
     note: str | None = None,
-) -> Explained:
-    """Read and score one model text; a leading `<think>` may be there or not.
+) -> Explanation:
+    """Parse and score one model text; a leading `<think>` may be there or not.
 
     Raises:
         ConfigError: unknown preset, or a curve that is not above 0.
@@ -83,10 +83,10 @@ def score_text(
     reward = build_reward(preset, hierarchy_curve=hierarchy_curve)
     answer = parse_answer(text, is_prefilled=not text.lstrip().startswith("<think>"))
     label = check_gold(gold)
-    return Explained(gold=label, answer=answer, score=reward(answer, label, note))
+    return Explanation(gold=label, answer=answer, score=reward(answer, label, note))
 
 
-def explain_score(answer: Answer, gold: str, score: Score) -> list[str]:
+def _explain_score(answer: Answer, gold: str, score: Score) -> list[str]:
     """Lines for a person.
 
     Raises:
@@ -97,9 +97,9 @@ def explain_score(answer: Answer, gold: str, score: Score) -> list[str]:
     lines += [f"fault   {fault}: {FAULT_TEXTS[fault]}" for fault in answer.faults]
     if answer.code is not None:
         lines += compare_paths(answer.code, gold)
-    for name, value in score.parts.items():
+    for name, value in score.components.items():
         weight = score.weights[name]
-        lines.append(f"part    {name}: {value:.4g} x {weight:.4g} = {value * weight:.4g}")
+        lines.append(f"reward  {name}: {value:.4g} x {weight:.4g} = {value * weight:.4g}")
     return [*lines, f"total   {score.total:.4g}"]
 
 
@@ -109,14 +109,14 @@ def compare_paths(code: str, gold: str) -> list[str]:
     Raises:
         CodeError: one of the codes does not exist.
     """
-    first, second = codes.path(codes.normalise(code)), codes.path(codes.normalise(gold))
-    depth = codes.shared_depth(first, second)
+    answer_path, gold_path = codes.path(codes.normalise(code)), codes.path(codes.normalise(gold))
+    depth = codes.shared_depth(answer_path, gold_path)
     lines = []
-    for index, (one, other) in enumerate(zip_longest(first, second, fillvalue="")):
+    for index, (node, gold_node) in enumerate(zip_longest(answer_path, gold_path, fillvalue="")):
         mark = "=" if index < depth else " "
-        title = codes.title(one or other)
-        lines.append(f"path  {mark} {one or '(nothing)':10} {other or '(nothing)':10} {title}")
-    return [*lines, f"path    {depth} of {len(second)} nodes of the gold path are right"]
+        title = codes.title(node or gold_node)
+        lines.append(f"path  {mark} {node or '(nothing)':10} {gold_node or '(nothing)':10} {title}")
+    return [*lines, f"path    {depth} of {len(gold_path)} nodes of the gold path are right"]
 
 
 def _describe_answer(answer: Answer) -> str:

@@ -8,8 +8,8 @@ code that does not exist never earns as much as a wrong one that does; 0 for eve
 from deepicd.answers import CODE_FAULTS
 from deepicd.records import Answer
 
-WITH_FORM_FAULTS = 0.5
-WITHOUT_CODE = 0.25
+_WITH_FORM_FAULTS = 0.5
+_WITHOUT_CODE = 0.25
 
 
 def reward_format(answer: Answer, gold: str, note: str | None = None) -> float:
@@ -17,5 +17,5 @@ def reward_format(answer: Answer, gold: str, note: str | None = None) -> float:
     if not answer.faults:
         return 1.0
     if answer.reason is None:
-        return WITH_FORM_FAULTS
-    return WITHOUT_CODE if CODE_FAULTS.issuperset(answer.faults) else 0.0
+        return _WITH_FORM_FAULTS
+    return _WITHOUT_CODE if CODE_FAULTS.issuperset(answer.faults) else 0.0

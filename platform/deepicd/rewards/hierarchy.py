@@ -1,4 +1,4 @@
-"""Hierarchy: how far down the true ICD-10-CM tree is the answer right?
+"""Hierarchy: how far down the ICD-10-CM tree is the answer right?
 
 The gold path runs from chapter over block, category and subcategories to the code: n nodes. A code
 that shares the first k of them earns (k / n) ** curve. The exact code earns 1 and only it does: a
@@ -13,8 +13,8 @@ from collections.abc import Callable
 from deepicd import codes
 from deepicd.records import Answer
 
-ALMOST = 0.5
-"""What a code below the gold code lacks to an exact one, in nodes."""
+_CHILD_PENALTY = 0.5
+"""How much less a code below the gold code earns than the gold code, in nodes."""
 
 
 def build_hierarchy(curve: float) -> Callable[[Answer, str, str | None], float]:
@@ -38,4 +38,4 @@ def hierarchy_credit(code: str | None, gold: str) -> float:
         return 1.0
     gold_path = codes.path(gold)
     depth = codes.shared_depth(codes.path(code), gold_path)
-    return min(float(depth), len(gold_path) - ALMOST) / len(gold_path)
+    return min(float(depth), len(gold_path) - _CHILD_PENALTY) / len(gold_path)

@@ -1,10 +1,10 @@
-"""The judge: ratings of answers from an LLM behind an OpenAI-compatible endpoint.
+"""The judge: an LLM behind an OpenAI-compatible endpoint that rates answers.
 
 In: answers and their notes. Out: `Judgement`s, whose value is None when there is no rating. An
-endpoint that is down, slow or talks nonsense makes the part *absent*, counted and logged without
-any text; it is never a score of 0. After some failures in a row nothing is asked for a while, so
-that training does not wait for time-outs. A key that is refused or a model that does not exist is
-configuration, not weather: it raises.
+endpoint that is down, slow or replies with something else makes the component *absent*, counted
+and logged without any text; it is never a score of 0. After some failures in a row nothing is asked
+for a while, so that training does not wait for time-outs. A key that is refused, or a model that
+does not exist, is a fault of the configuration and raises.
 
 The official `openai` client does connections, time-outs and retries with back-off. It follows no
 redirect and reads no proxy from the environment: a note goes to the host that the experiment allows
@@ -33,14 +33,14 @@ from deepicd.rewards.judge_prompt import (
     read_rating,
 )
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 _MAX_REPLY_TOKENS = 32
 _SEED = 1
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """What became of one answer."""
+    """The rating of one answer, or its absence."""
 
     value: float | None
     """In [0, 1]; None when the judge gave no rating."""
@@ -54,7 +54,7 @@ class Judgement:
 
 @dataclass
 class JudgeCounts:
-    """What a judge has done since it was made."""
+    """Requests, ratings and costs of a judge since it was made."""
 
     num_asked: int = 0
     num_cached: int = 0
@@ -84,8 +84,8 @@ class Judge:
 
         self.counts = JudgeCounts()
         self._settings = settings
-        self._cache = RatingCache(settings.cache)
-        self._slots = asyncio.Semaphore(settings.max_concurrent)
+        self._cache = _RatingCache(settings.cache)
+        self._limit = asyncio.Semaphore(settings.max_concurrent)
         self._pending: dict[str, asyncio.Future[Judgement]] = {}
         self._failures = 0
         self._pause_ends = 0.0
@@ -110,25 +110,25 @@ class Judge:
             answer, note, max_note_characters=self._settings.max_note_characters
         )
         key = content_hash(self._settings.model, messages)
-        known = self._cache.get(key)
-        if known is not None:
+        rating = self._cache.get(key)
+        if rating is not None:
             self.counts.num_cached += 1
-            return Judgement(known, is_cached=True)
+            return Judgement(rating, is_cached=True)
         if key in self._pending:  # the same answer of the same group: one request for all
             shared = await asyncio.shield(self._pending[key])
             self.counts.num_cached += 1
             return Judgement(shared.value, is_cached=True)
         future = asyncio.get_running_loop().create_future()
         self._pending[key] = future
-        found = Judgement(None)
+        judgement = Judgement(None)
         try:
-            found = await self._ask(messages)
-            if found.value is not None:
-                self._cache.put(key, found.value)
-        finally:
+            judgement = await self._ask(messages)
+            if judgement.value is not None:
+                self._cache.put(key, judgement.value)
+        finally:  # whoever waits for the same answer must not wait for ever
             del self._pending[key]
-            future.set_result(found)
-        return found
+            future.set_result(judgement)
+        return judgement
 
     async def judge_many(self, answers: Sequence[tuple[Answer, str]]) -> list[Judgement]:
         """Rate (answer, note) pairs side by side; the result has their order."""
@@ -140,7 +140,7 @@ class Judge:
         self._cache.close()
 
     async def _ask(self, messages: list[dict[str, str]]) -> Judgement:
-        async with self._slots:
+        async with self._limit:
             if time.monotonic() < self._pause_ends:
                 return self._absent("pause after failures", 0.0)
             started = time.monotonic()
@@ -159,7 +159,7 @@ class Judge:
         return Judgement(value, seconds=seconds, cost=cost)
 
     async def _request(self, messages: list[dict[str, str]]) -> tuple[str, Any]:
-        """What went wrong (a class's name, or nothing), and the completion."""
+        """Name of the failure's class (empty without one), and the completion."""
         import openai
 
         turns: Any = messages
@@ -193,7 +193,7 @@ class Judge:
             self._pause_ends = time.monotonic() + self._settings.pause_s
 
     def _absent(self, cause: str, seconds: float) -> Judgement:
-        """No rating: stop, or go on without."""
+        """No rating: raise, or go on without, as the settings say."""
         self.counts.num_absent += 1
         if self._settings.when_down == "stop":
             raise JudgeError(
@@ -202,7 +202,7 @@ class Judge:
                 "set when_down = 'absent' to train on without this part"
             )
         if self.counts.num_absent.bit_count() == 1:  # the 1st, 2nd, 4th, 8th …
-            logger.warning(
+            _log.warning(
                 "judge at %s: %d answers without a rating so far; last cause: %s",
                 self._settings.url,
                 self.counts.num_absent,
@@ -225,7 +225,7 @@ class Judge:
         return float(cost)
 
 
-class RatingCache:
+class _RatingCache:
     """Ratings by content hash, in memory or in an SQLite file that workers share; no text."""
 
     def __init__(self, path: str) -> None:

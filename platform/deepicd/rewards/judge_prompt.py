@@ -16,7 +16,7 @@ from typing import Any
 from deepicd import codes
 from deepicd.records import Answer
 
-RATINGS = (1, 2, 3, 4, 5)
+_RATINGS = (1, 2, 3, 4, 5)
 
 RUBRIC = """\
 You rate how well a reasoning supports an ICD-10-CM diagnosis code for an admission note.
@@ -32,7 +32,7 @@ Reply with JSON only: {"rating": N}"""
 
 SCHEMA: dict[str, Any] = {
     "type": "object",
-    "properties": {"rating": {"type": "integer", "enum": list(RATINGS)}},
+    "properties": {"rating": {"type": "integer", "enum": list(_RATINGS)}},
     "required": ["rating"],
     "additionalProperties": False,
 }
@@ -73,12 +73,12 @@ def read_rating(reply: str | None) -> float | None:
         rating = json.loads(reply or "")["rating"]
     except (ValueError, TypeError, KeyError):
         return None
-    if isinstance(rating, bool) or rating not in RATINGS:
+    if isinstance(rating, bool) or rating not in _RATINGS:
         return None
-    return (int(rating) - RATINGS[0]) / (RATINGS[-1] - RATINGS[0])
+    return (int(rating) - _RATINGS[0]) / (_RATINGS[-1] - _RATINGS[0])
 
 
 def _inert(text: str) -> str:
     """The text without our markers, and without what UTF-8 cannot carry."""
-    clean = text.encode("utf-8", "replace").decode("utf-8")
+    clean = text.encode("utf-8", "replace").decode("utf-8")  # lone surrogates become "?"
     return clean.replace("<<<", "< < <").replace(">>>", "> > >")

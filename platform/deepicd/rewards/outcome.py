@@ -1,4 +1,4 @@
-"""Outcome: is the code exactly the gold code? Nothing between."""
+"""Outcome: 1 for exactly the gold code, else 0; no partial credit."""
 
 from deepicd.records import Answer
 

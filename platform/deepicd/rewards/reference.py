@@ -1,10 +1,10 @@
-"""The reward of the DeepICD-R1 release (its single-code variant without the judge), for comparison.
+"""The reward of the DeepICD-R1 release (single-code variant, without its judge), for comparison.
 
 Its semantics are reproduced, faults included: first-letter credit, credit for codes that do not
 exist, categories with a letter in third place never scored, case matters, the reward grows with the
 length of the gold code. Do not train with it without a reason; `default` is ours.
 
-The total is the sum of four parts, each scaled into [-1, 1] so that value x weight are the
+The total is the sum of four components, each scaled into [-1, 1] so that value x weight are the
 release's points:
 
 - `reference_match`, weight 105 = 15 x 7 characters. Exact: 15 x len(gold). Same first letter, o
@@ -24,7 +24,7 @@ from typing import NamedTuple
 
 from deepicd.records import Answer
 
-MATCH = 15.0
+_MATCH = 15.0
 MATCH_WEIGHT = 105.0
 EXTRA_WEIGHT = 1000.0
 EMPTY_WEIGHT = 5.0
@@ -42,6 +42,7 @@ class Pair(NamedTuple):
 
 class _Tag(NamedTuple):
     name: str
+    """As written: `<think>`, `</think>` and so on."""
     start: int
     end: int
 
@@ -74,14 +75,14 @@ def _match_points(diagnosis: str, gold: str) -> float:
     if not _CODE.fullmatch(code) or code[0] != gold[0]:
         return -1.0
     if code == gold:
-        return MATCH * len(gold)
+        return _MATCH * len(gold)
     overlap = next((i for i, (a, b) in enumerate(zip(code, gold, strict=False)) if a != b), None)
     if overlap is None:
         overlap = min(len(code), len(gold))
-    return MATCH * (overlap / len(gold) + (overlap - 2 if overlap >= 3 else 0))
+    return _MATCH * (overlap / len(gold) + (overlap - 2 if overlap >= 3 else 0))
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=1)  # three of the four components ask for the pairs of the same text
 def find_pairs(text: str) -> tuple[Pair, ...]:
     """Every pair of a text, in order."""
     tags = [_Tag(match[0], match.start(), match.end()) for match in _TAG.finditer(text)]
@@ -90,12 +91,12 @@ def find_pairs(text: str) -> tuple[Pair, ...]:
     index = 0
     while index < len(tags):
         gap = text[tags[index - 1].end if index else 0 : tags[index].start]
-        found = None
+        match = None
         if _starts_line(gap, index):
-            found = _match_pair(text, tags, index=index, following=following)
-        if found:
-            pairs.append(found[0])
-        index = found[1] if found else index + 1
+            match = _match_pair(text, tags, index=index, following=following)
+        if match:
+            pairs.append(match[0])
+        index = match[1] if match else index + 1
     return tuple(pairs)
 
 

@@ -1,4 +1,4 @@
-"""verl's custom reward functions, named to it as `pkg://deepicd.rewards.verl_entry`.
+"""What verl calls for the reward of a rollout (`pkg://deepicd.rewards.verl_entry`).
 
 `compute_score` is the one without a judge. verl awaits `compute_judged_score` in its reward loop,
 many answers side by side; it asks the judge and adds `judge_absent` (0 or 1), `judge_cached`,
@@ -8,7 +8,7 @@ In: verl's arguments, and `preset`, `weights`, `hierarchy_curve` from its `rewar
 flat dict with the same keys for every answer, since verl turns the keys of a batch into columns:
 `score` (total), `parsable` (0 or 1), `prediction` (canonical code or empty), `gold`, `note_id` and
 `patient_id` (for the scoring of validation answers), and `reward_<name>` and `weighted_<name>` for
-every part.
+every component.
 
 Called once per rollout inside verl's reward worker: the built reward is kept per configuration. Any
 text a model can write gives a number. Wrong configuration or a wrong gold label raises: it is ours,
@@ -69,7 +69,7 @@ async def compute_judged_score(  # noqa: PLR0913, PLR0917 - verl calls it with t
     judge: Mapping[str, Any] | None = None,
     **_: Any,
 ) -> dict[str, float | str]:
-    """`compute_score` with the part `judge`; `judge` holds the values of `config.JudgeConfig`.
+    """`compute_score` with the component `judge`; `judge` holds the values of `config.JudgeConfig`.
 
     Raises:
         ConfigError: as in `compute_score`, or the endpoint refuses key or model.
@@ -100,15 +100,15 @@ def _columns(answer: Answer, score: Score) -> dict[str, float | str]:
         "parsable": float(answer.code is not None),
         "prediction": answer.code or "",
     }
-    for name, value in score.parts.items():
+    for name, value in score.components.items():
         result[f"reward_{name}"] = value
         result[f"weighted_{name}"] = score.weights[name] * value
     return result
 
 
 def _ids(extra_info: Mapping[str, Any] | None) -> dict[str, str]:
-    given = extra_info or {}
-    return {name: str(given.get(name, "")) for name in ("note_id", "patient_id")}
+    fields = extra_info or {}
+    return {name: str(fields.get(name, "")) for name in ("note_id", "patient_id")}
 
 
 def _note(extra_info: Mapping[str, Any] | None) -> str | None:

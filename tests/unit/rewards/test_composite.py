@@ -1,4 +1,4 @@
-"""Presets, weights, gold labels: the reward that is built from its parts."""
+"""Presets, weights, gold labels: the reward that is built from its components."""
 
 import math
 import re
@@ -105,14 +105,14 @@ def test_weights_replace_the_presets_name_by_name():
     reward = build_reward("strict", {"outcome": 0.5, "hierarchy": 0.4, "format": 0})
     score = reward(parse_answer(cases.build(THINK, "I25.2")), "I25.10")
     assert score.weights == {"format": 0, "outcome": 0.5, "hierarchy": 0.4}
-    assert score.parts == {"format": 1, "outcome": 0, "hierarchy": pytest.approx(0.6)}
+    assert score.components == {"format": 1, "outcome": 0, "hierarchy": pytest.approx(0.6)}
     assert score.total == pytest.approx(0.24)
 
 
 @given(st.floats(0.1, 8))
 def test_the_curve_moves_partial_credit_and_nothing_else(curve):
     reward = build_reward("default", hierarchy_curve=curve)
-    half = reward(parse_answer(cases.build(THINK, "I25.2")), "I2510").parts["hierarchy"]
+    half = reward(parse_answer(cases.build(THINK, "I25.2")), "I2510").components["hierarchy"]
     assert half == pytest.approx(0.6**curve)
     assert reward(parse_answer(cases.build(THINK, "I25.10")), "I2510").total == pytest.approx(1)
 

@@ -31,24 +31,24 @@ pieces = st.sampled_from(
 hostile = st.one_of(st.text(max_size=150), st.lists(pieces, max_size=25).map("".join))
 
 
-def part(name, text, gold, *, note=None, curve=1.0):
+def reward_value(name, text, gold, *, note=None, curve=1.0):
     return REWARDS[name](curve)(parse_answer(text), gold, note)
 
 
 @pytest.mark.parametrize("name", REWARDS)
 @given(text=hostile, gold=billable, curve=st.floats(0.1, 8), note=st.one_of(st.none(), st.text()))
-def test_parts_are_bounded_and_deterministic_on_any_text(name, text, gold, curve, note):
-    value = part(name, text, gold, curve=curve, note=note)
+def test_components_are_bounded_and_deterministic_on_any_text(name, text, gold, curve, note):
+    value = reward_value(name, text, gold, curve=curve, note=note)
     low, high = (-1, 0) if name in PENALTIES else (-1, 1) if name in SIGNED else (0, 1)
     assert math.isfinite(value) and low <= value <= high
-    assert value == part(name, text, gold, curve=curve, note=note)
+    assert value == reward_value(name, text, gold, curve=curve, note=note)
 
 
 @pytest.mark.parametrize("name", OURS)
 @given(gold=billable, code=billable, curve=st.floats(0.1, 8))
 def test_dots_and_case_do_not_matter(name, gold, code, curve):
     spelled = [code, code.lower(), codes.dotted(code), f" {codes.dotted(code).lower()}\n"]
-    values = {part(name, cases.build(THINK, text), gold, curve=curve) for text in spelled}
+    values = {reward_value(name, cases.build(THINK, text), gold, curve=curve) for text in spelled}
     assert len(values) == 1 or name == "length"
 
 
@@ -56,7 +56,7 @@ def test_dots_and_case_do_not_matter(name, gold, code, curve):
 @given(
     gold=billable, codes_given=st.lists(billable, min_size=2, max_size=8), curve=st.floats(0.1, 8)
 )
-def test_parts_are_monotone_in_depth_and_exact_is_greatest(name, gold, codes_given, curve):
+def test_components_are_monotone_in_depth_and_exact_is_greatest(name, gold, codes_given, curve):
     if name.startswith("reference"):
         codes_given = [c for c in codes_given if c[2].isdigit()]
         gold = gold if gold[2].isdigit() else "I2510"
@@ -64,9 +64,9 @@ def test_parts_are_monotone_in_depth_and_exact_is_greatest(name, gold, codes_giv
     texts = {}
     for code in {*codes_given, *filter(codes.is_billable, near)} - {gold}:
         depth = codes.shared_depth(codes.path(code), codes.path(gold))
-        value = part(name, cases.build(THINK, code), gold, curve=curve)
+        value = reward_value(name, cases.build(THINK, code), gold, curve=curve)
         texts.setdefault(depth, set()).add(value)
-    exact = part(name, cases.build(THINK, gold), gold, curve=curve)
+    exact = reward_value(name, cases.build(THINK, gold), gold, curve=curve)
     others = {value for values in texts.values() for value in values}
     if name in BY_CODE | {"reference_match"}:
         assert all(value < exact for value in others)
@@ -87,9 +87,9 @@ def test_a_code_that_does_not_exist_never_earns_more_than_a_wrong_one(name, gold
     missing = [code for code in missing if not codes.is_billable(code)]
     for wrapper in ("{}", "{} ", "x{}"):
         text = THINK + "</think>" + wrapper.format("<diagnosis>CODE</diagnosis>")
-        real = part(name, text.replace("CODE", wrong), gold)
+        real = reward_value(name, text.replace("CODE", wrong), gold)
         for code in missing:
-            assert part(name, text.replace("CODE", code), gold) <= real
+            assert reward_value(name, text.replace("CODE", code), gold) <= real
 
 
 @pytest.mark.parametrize("name", REWARDS)
@@ -98,5 +98,5 @@ def test_a_code_that_does_not_exist_never_earns_more_than_a_wrong_one(name, gold
 )
 def test_hostile_text_of_any_size_is_scored(name, piece):
     size = 1_000_000 if name in OURS else 100_000
-    value = part(name, piece * (size // len(piece)), "I10", note="pain " * 1000)
+    value = reward_value(name, piece * (size // len(piece)), "I10", note="pain " * 1000)
     assert value <= 0 or name == "reference_think"

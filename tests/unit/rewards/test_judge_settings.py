@@ -69,5 +69,5 @@ def test_an_absent_judge_leaves_the_others_at_the_sum_of_all_weights():
     rated = reward(ANSWER, "I214", NOTE, judged=1.0)
     absent = reward(ANSWER, "I214", NOTE)
     assert rated.total == pytest.approx(2.0) == absent.total
-    assert rated.parts["judge"] == 1.0 and "judge" not in absent.parts
+    assert rated.components["judge"] == 1.0 and "judge" not in absent.components
     assert reward(ANSWER, "I214", NOTE, judged=0.0).total == pytest.approx(1.0)

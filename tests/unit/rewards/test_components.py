@@ -1,4 +1,4 @@
-"""What each reward part gives, worked by hand."""
+"""What each reward function gives, worked by hand."""
 
 import re
 
@@ -14,7 +14,7 @@ from deepicd.rewards.reference import find_pairs
 THINK = cases.THINK
 
 
-def part(name, text, gold, *, note=None, curve=1.0):
+def reward_value(name, text, gold, *, note=None, curve=1.0):
     return REWARDS[name](curve)(parse_answer(text), gold, note)
 
 
@@ -61,7 +61,7 @@ def test_hierarchy_gives_the_share_of_the_gold_path(code, gold, credit):
     ],
 )
 def test_format_has_four_steps(text, value):
-    assert part("format", text, "I10") == value
+    assert reward_value("format", text, "I10") == value
 
 
 @pytest.mark.parametrize(
@@ -85,21 +85,21 @@ def test_format_has_four_steps(text, value):
     ],
 )
 def test_reasoning_checks_length_repetition_order_grounding_and_copying(think, note, value):
-    assert part("reasoning", cases.build(think, "I25.10"), "I2510", note=note) == pytest.approx(
-        value
-    )
+    assert reward_value(
+        "reasoning", cases.build(think, "I25.10"), "I2510", note=note
+    ) == pytest.approx(value)
 
 
 def test_reasoning_without_a_usable_code_earns_nothing():
-    assert part("reasoning", THINK + "</think><diagnosis>I25</diagnosis>", "I2510") == 0
-    assert part("reasoning", THINK + "</think>", "I2510") == 0
+    assert reward_value("reasoning", THINK + "</think><diagnosis>I25</diagnosis>", "I2510") == 0
+    assert reward_value("reasoning", THINK + "</think>", "I2510") == 0
 
 
 @pytest.mark.parametrize(
     ("size", "value"), [(0, 0), (3993, 0), (5993, -0.5), (7993, -1), (10**6, -1)]
 )
 def test_length_is_a_penalty_between_two_limits(size, value):
-    assert part("length", "x" * size, "I10") == pytest.approx(value)
+    assert reward_value("length", "x" * size, "I10") == pytest.approx(value)
 
 
 @pytest.mark.parametrize(
