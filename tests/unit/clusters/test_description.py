@@ -3,12 +3,13 @@
 import copy
 import re
 import stat
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from deepicd.clusters.description import check_description, read_description, schema_path
+from deepicd.clusters.description import check_description, read_description
 from deepicd.clusters.ray_session import has_token, logical_slots, write_token
 from deepicd.config import Experiment
 from deepicd.errors import ConfigError, MissingError
@@ -45,8 +46,12 @@ def test_every_description_in_the_repository_can_be_launched(path):
 
 
 def test_the_schema_is_read_without_importing_ray():
-    assert schema_path().is_file()
-    assert "ray.autoscaler" not in sys.modules
+    code = (
+        "import sys; from deepicd.clusters.description import schema_path; "
+        "print(schema_path().is_file(), 'ray.autoscaler' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
+    assert done.stdout.split() == ["True", "False"]
 
 
 @pytest.mark.parametrize(
