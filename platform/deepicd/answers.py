@@ -1,13 +1,15 @@
-"""Model text → code, or why not. One parser for rewards, evaluation and serving.
+"""Generated text → ICD-10-CM code, or the reason why there is none.
 
-In: the text that a model generated, hostile or not. Out: `records.Answer`. Wanted is exactly
+One parser for rewards, evaluation and serving.
+
+In: the text that a model generated, hostile or not. Out: `records.Answer`. The right form is
 `<think>reasoning</think><diagnosis>CODE</diagnosis>`, blanks between the blocks allowed; tags are
 matched as written, in lower case.
 
 Decided here: an answer is usable when, after the reasoning has ended, it gives exactly one complete
 diagnosis block that holds one billable code and nothing else. Case, dots and blanks in the code do
 not matter. Faults of form beside a usable code (no or empty reasoning, text outside the tags) are
-recorded and leave the code usable. Linear time: tags are found by plain search, at most `MAX_TAGS`
+recorded and leave the code usable. Linear time: tags are found by plain search, at most `_MAX_TAGS`
 of each kind are looked at.
 """
 
@@ -41,10 +43,10 @@ FATAL_FAULTS = frozenset(FAULTS[: FAULTS.index("not_billable") + 1])
 CODE_FAULTS = frozenset({"not_a_code", "unknown_code", "not_billable"})
 """Fatal faults of an answer whose blocks are right and whose code is not."""
 
-MAX_TAGS = 8
+_MAX_TAGS = 8
 """Tags of one kind that are looked at; more of a kind is a fault long before."""
 
-MAX_CODE_CHARACTERS = 32
+_MAX_CODE_CHARACTERS = 32
 """Longest text inside the diagnosis tags that is looked at as a code."""
 
 _TAGS = ("<think>", "</think>", "<diagnosis>", "</diagnosis>")
@@ -52,7 +54,7 @@ _TAGS = ("<think>", "</think>", "<diagnosis>", "</diagnosis>")
 
 @dataclass
 class _Scan:
-    """What a walk over the tags has seen."""
+    """What was found on the way over the tags of one text."""
 
     faults: set[str] = field(default_factory=set)
     thinks: list[tuple[int, int]] = field(default_factory=list)
@@ -61,13 +63,15 @@ class _Scan:
     inside: str = ""
     """Kind of the open block: `think`, `diagnosis` or empty."""
     start: int = 0
+    """Where the text of the open block starts."""
     outside: int = 0
     """Where the text after the last closed block starts."""
     gaps: list[tuple[int, int]] = field(default_factory=list)
+    """Start and end of each stretch of text outside the blocks."""
 
 
 def parse_answer(text: str, *, is_prefilled: bool = True, release: int | None = None) -> Answer:
-    """Read one answer.
+    """Parse one answer.
 
     Args:
         text: the generated text; special tokens already removed.
@@ -94,16 +98,16 @@ def parse_answer(text: str, *, is_prefilled: bool = True, release: int | None = 
 
 
 def _find_tags(text: str) -> list[tuple[int, str]]:
-    """Position and text of the first `MAX_TAGS` tags of each kind, in order."""
-    found: list[tuple[int, str]] = []
+    """Position and text of the first `_MAX_TAGS` tags of each kind, in order."""
+    tags: list[tuple[int, str]] = []
     for tag in _TAGS:
         position = text.find(tag)
-        for _ in range(MAX_TAGS):
+        for _ in range(_MAX_TAGS):
             if position < 0:
                 break
-            found.append((position, tag))
+            tags.append((position, tag))
             position = text.find(tag, position + len(tag))
-    return sorted(found)
+    return sorted(tags)
 
 
 def _walk(text: str) -> _Scan:
@@ -125,6 +129,7 @@ def _open(scan: _Scan, kind: str, *, start: int, end: int) -> None:
     if not scan.inside:
         scan.gaps.append((scan.outside, start))
         scan.inside, scan.start = kind, end
+    # A tag inside a block opens nothing: the block goes on to its own closing tag.
     elif scan.inside == "diagnosis":
         scan.faults.add("nested_diagnosis" if kind == "diagnosis" else "unclosed_diagnosis")
     else:
@@ -144,7 +149,7 @@ def _raw_code(text: str, scan: _Scan) -> str | None:
     if not scan.diagnoses:
         return None
     start, end = scan.diagnoses[0]
-    return codes.normalise(text[start : min(end, start + MAX_CODE_CHARACTERS)])
+    return codes.normalise(text[start : min(end, start + _MAX_CODE_CHARACTERS)])
 
 
 def _block_faults(text: str, scan: _Scan) -> set[str]:
@@ -161,7 +166,7 @@ def _block_faults(text: str, scan: _Scan) -> set[str]:
         faults.add("empty_think")
     if any(text[start:end].strip() for start, end in scan.gaps):
         faults.add("text_outside")
-    if scan.diagnoses and scan.diagnoses[0][1] - scan.diagnoses[0][0] > MAX_CODE_CHARACTERS:
+    if scan.diagnoses and scan.diagnoses[0][1] - scan.diagnoses[0][0] > _MAX_CODE_CHARACTERS:
         faults.add("not_a_code")
     return faults
 

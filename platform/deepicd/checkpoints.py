@@ -1,11 +1,11 @@
-"""Model folders that can be trusted: hashed, free of code, and checked by loading.
+"""Model folders: hashed in a manifest, free of code, and checked by loading.
 
 In: a Hugging Face folder as a trainer left it. Out: a copy whose `manifest.json` names the SHA-256
-of every file; `seal` does the same for a trial's own checkpoint, pickles included. Decided here: a
-folder without a manifest is unfinished (it is written last, so a killed writer leaves none); only
-file kinds that cannot hold code are let in (an allow-list; a pickle under another name fails its
-header check); an export counts only after transformers has loaded it, found every weight in it and
-computed finite logits. A copy is made beside the target and renamed.
+of every file; `write_trainer_manifest` does the same for a trial's own checkpoint, pickles
+included. Decided here: a folder without a manifest is unfinished (it is written last, so a killed
+writer leaves none); only file kinds that cannot hold code are let in (an allow-list; a pickle under
+another name fails its header check); an export counts only after transformers has loaded it, found
+every weight in it and computed finite logits. A copy is made beside the target and renamed.
 """
 
 import hashlib
@@ -23,9 +23,9 @@ from deepicd.errors import CheckpointError, ConfigError, MissingError
 from deepicd.files import sync, write_atomically
 
 MANIFEST = "manifest.json"
-ALLOWED_SUFFIXES = (".safetensors", ".json", ".jinja", ".txt", ".model", ".md")
+_ALLOWED_SUFFIXES = (".safetensors", ".json", ".jinja", ".txt", ".model", ".md")
 """File kinds of a model folder; none of them is executed or unpickled by anything that loads it."""
-PROBE_TOKENS = 32
+_PROBE_TOKENS = 32
 """Length of the token sequence on which logits are computed and compared."""
 
 _CHUNK = 1 << 20
@@ -42,13 +42,14 @@ def write_manifest(folder: Path, facts: Mapping[str, Any] | None = None) -> dict
         CheckpointError: the folder holds a file of a kind that is refused.
     """
     refuse_unsafe_files(folder)
-    return seal(folder, facts)
+    return write_trainer_manifest(folder, facts)
 
 
-def seal(folder: Path, facts: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """As `write_manifest`, for files of any kind: a checkpoint of one's own trainer. Every file is
-    on disk before the manifest says so.
+def write_trainer_manifest(folder: Path, facts: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """As `write_manifest`, for files of any kind: a checkpoint of our own trainer, whose optimiser
+    state is a pickle.
     """
+    # Every file must be on disk before the manifest says that the folder is whole.
     for path in (folder, *folder.rglob("*")):
         sync(path)
     manifest = {"format": 1, "files": _describe_all(folder), "facts": dict(facts or {})}
@@ -65,24 +66,24 @@ def verify(folder: Path) -> dict[str, Any]:
     """
     read_manifest(folder)
     refuse_unsafe_files(folder)
-    return verify_seal(folder)
+    return verify_trainer_manifest(folder)
 
 
-def verify_seal(folder: Path) -> dict[str, Any]:
+def verify_trainer_manifest(folder: Path) -> dict[str, Any]:
     """As `verify`, for files of any kind."""
     manifest = read_manifest(folder)
-    found = _describe_all(folder)
-    expected, present = set(manifest["files"]), set(found)
+    described_now = _describe_all(folder)
+    expected, present = set(manifest["files"]), set(described_now)
     if expected != present:
         raise CheckpointError(
             f"{folder} is not what its manifest lists: missing {sorted(expected - present)}, "
             f"added {sorted(present - expected)}. Restore the folder or export it again."
         )
     for name, described in manifest["files"].items():
-        if found[name] != described:
+        if described_now[name] != described:
             raise CheckpointError(
                 f"{folder / name} differs from its manifest: SHA-256 "
-                f"{found[name]['sha256'][:12]}… ({found[name]['bytes']} bytes) "
+                f"{described_now[name]['sha256'][:12]}… ({described_now[name]['bytes']} bytes) "
                 f"instead of {described['sha256'][:12]}… ({described['bytes']}). Restore it or "
                 "export it again."
             )
@@ -114,7 +115,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
-def packed_bytes(folder: Path) -> int:
+def total_bytes(folder: Path) -> int:
     """Bytes of all files that a folder's manifest lists."""
     return sum(int(entry["bytes"]) for entry in read_manifest(folder)["files"].values())
 
@@ -138,9 +139,9 @@ def refuse_unsafe_files(folder: Path) -> None:
                 f"{path} is a link; a model folder holds its own files. Copy the target in its "
                 "place."
             )
-        if path.suffix not in ALLOWED_SUFFIXES:
+        if path.suffix not in _ALLOWED_SUFFIXES:
             raise CheckpointError(
-                f"{path} is refused: only {', '.join(ALLOWED_SUFFIXES)} are let in, because a "
+                f"{path} is refused: only {', '.join(_ALLOWED_SUFFIXES)} are let in, because a "
                 "pickle or script can run "
                 "code when loaded. Save the weights with save_pretrained(safe_serialization=True)."
             )
@@ -190,9 +191,9 @@ def check_layout(folder: Path) -> None:
 def copy_files(source: Path, target: Path) -> None:
     """Copy every file but the manifest into `target`, each flushed to disk."""
     for name in _file_names(source):
-        place = target / name
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with (source / name).open("rb") as reader, place.open("wb") as writer:
+        copy = target / name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        with (source / name).open("rb") as reader, copy.open("wb") as writer:
             shutil.copyfileobj(reader, writer, _CHUNK)
             writer.flush()
             os.fsync(writer.fileno())
@@ -221,7 +222,7 @@ def verify_by_loading(
             f"{folder}: the tokeniser has {num_tokens} tokens and the model only {vocab_size}. "
             "Export both from one run."
         )
-    probe = torch.arange(PROBE_TOKENS).remainder(num_tokens).unsqueeze(0)
+    probe = torch.arange(_PROBE_TOKENS).remainder(num_tokens).unsqueeze(0)
     with torch.inference_mode():
         logits = model(input_ids=probe).logits
     if not bool(torch.isfinite(logits).all()):
@@ -229,24 +230,24 @@ def verify_by_loading(
             f"{folder}: logits are not finite; the weights hold NaN or infinity. Use an earlier "
             "step."
         )
-    found = {
+    figures = {
         "num_parameters": float(sum(p.numel() for p in model.parameters())),
         "vocab_size": float(vocab_size),
     }
     if reference is not None:
         other, _ = _load(reference, dtype)
         with torch.inference_mode():
-            found["max_logit_difference"] = float(
+            figures["max_logit_difference"] = float(
                 (other(input_ids=probe).logits - logits).abs().max()
             )
-        if not found["max_logit_difference"] <= tolerance:
+        if not figures["max_logit_difference"] <= tolerance:  # NaN fails too
             raise CheckpointError(
                 f"{folder}: logits differ from {reference} by "
-                f"{found['max_logit_difference']:.3g}, more than "
+                f"{figures['max_logit_difference']:.3g}, more than "
                 f"{tolerance:g}. The export changed the weights (precision, tied layers): export "
                 f"again in {dtype}."
             )
-    return found
+    return figures
 
 
 def _load(folder: Path, dtype: str) -> tuple[Any, int]:

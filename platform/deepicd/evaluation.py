@@ -1,8 +1,9 @@
-"""A model x splits of notes → predictions; predictions → scores on disk.
+"""A model and a split of notes → predictions; predictions → scores on disk.
 
 In: a Hugging Face folder and Parquet splits. Out: one `records.Prediction` a note, and a folder
 with `predictions.jsonl` and `scores.json`. Decided here: macro-F1 is over the labels in the gold of
-the split, and that list is frozen beside the scores. How notes are answered is in `answering`.
+the split, and that list is frozen beside the scores. How vLLM answers
+notes is in `inference.offline`.
 """
 
 import json
@@ -47,8 +48,8 @@ def predict(
     check_layout(model)
     if not split.is_file():
         raise MissingError(f"no notes at {split}. Build them first: deepicd notes build.")
-    with load_model(model, limits=limits, engine=engine) as answering:
-        return answering.answer_split(split, limit=limit)
+    with load_model(model, limits=limits, engine=engine) as engine_process:
+        return engine_process.answer_split(split, limit=limit)
 
 
 def majority_predictions(
@@ -65,11 +66,11 @@ def majority_predictions(
     """
     counts = Counter(row["code"] for row in _read_golds(train))
     code = min(counts, key=lambda code: (-counts[code], code))
-    kept = None if note_ids is None else set(note_ids)
+    wanted = None if note_ids is None else set(note_ids)
     return [
         Prediction(row["note_id"], row["patient_id"], row["code"], code)
         for row in _read_golds(split)
-        if kept is None or row["note_id"] in kept
+        if wanted is None or row["note_id"] in wanted
     ]
 
 

@@ -1,13 +1,13 @@
-"""Split notes → tokenised prompts, streamed by Ray Data in the order of the file.
+"""Notes of a split → tokenised prompts, streamed by Ray Data in the order of the file.
 
 In: a split (a Parquet file, or a folder of parts), an encoder (`prompts.PromptEncoder`). Out: a
 Ray Dataset with `COLUMNS`. Decided here: Ray Data reads blocks on any node and hands them on in the
 order of the file (or of a column: a curriculum), whatever finishes first, so that a consumer starts
 with the first block; notes that the encoder leaves out are left out.
 
-A consumer that has read a stream to its end keeps it (`keep`): the cache is one Parquet file beside
-the split, named by everything that decides its content. The next stream with the same name reads it
-and tokenises nothing.
+A consumer that reads a stream to its end caches it (`cache_blocks`): the cache is one Parquet file
+beside the split, named by everything that decides its content. The next stream with the same name
+reads it and tokenises nothing.
 """
 
 import hashlib
@@ -35,7 +35,7 @@ COLUMNS = ("note_id", "patient_id", "code", "text", "token_ids", "is_cut")
 """Columns of a tokenised split; `token_ids` is a list of int32, prefill included; `text` is what
 the model is shown of the note."""
 
-LENGTH = "length"
+_LENGTH = "length"
 """Order by the note's length in characters, which is no column of the split."""
 
 _NOTE_COLUMNS = ("note_id", "patient_id", "code", "text")
@@ -73,12 +73,12 @@ def stream_prompts(
     logging.getLogger("ray.data").setLevel(logging.ERROR)  # else two lines a dataset
     cached = cache_path(split, encoder=encoder, order_by=order_by)
     if cached.is_file():
-        return _map_pieces(cached, columns=COLUMNS)
+        return _map_row_groups(cached, columns=COLUMNS)
     if not column:
-        return _map_pieces(split, columns=_NOTE_COLUMNS, encoder=encoder)
-    extra = [column] if column not in (LENGTH, *_NOTE_COLUMNS) else []
-    notes = _map_pieces(split, columns=[*_NOTE_COLUMNS, *extra])
-    if column == LENGTH:
+        return _map_row_groups(split, columns=_NOTE_COLUMNS, encoder=encoder)
+    extra = [column] if column not in (_LENGTH, *_NOTE_COLUMNS) else []
+    notes = _map_row_groups(split, columns=[*_NOTE_COLUMNS, *extra])
+    if column == _LENGTH:
         notes = notes.map_batches(_add_length, batch_format="pyarrow")
     return notes.sort(column, descending=is_descending).map_batches(
         tokenize_block,
@@ -88,47 +88,45 @@ def stream_prompts(
     )
 
 
-def _map_pieces(
+def _map_row_groups(
     split: Path, *, columns: Sequence[str], encoder: PromptEncoder | None = None
 ) -> "ray.data.Dataset":
-    """Rows of a split, tokenised where there is an encoder, a task for each of its pieces.
+    """Rows of a split, tokenised where there is an encoder, a task for each range of row groups.
 
     `ray.data.read_parquet` (Ray 2.60) reads a file as a whole in one task and maps it in one more,
     whatever the number of blocks that is asked for: one core would tokenise the split.
     """
     import ray.data
 
-    pieces = split_pieces(split)
-    return ray.data.from_items(pieces, override_num_blocks=len(pieces)).map_batches(
-        read_pieces,
+    ranges = _row_group_ranges(split)
+    return ray.data.from_items(ranges, override_num_blocks=len(ranges)).map_batches(
+        read_row_groups,
         fn_kwargs={"columns": list(columns), "encoder": encoder},
         batch_format="pyarrow",
         batch_size=1,
     )
 
 
-def split_pieces(split: Path) -> list[dict[str, Any]]:
-    """Runs of neighbouring row groups (`file`, `first`, `end`) of about `_ROWS_PER_TASK` rows, in
-    order.
-    """
-    pieces: list[dict[str, Any]] = []
+def _row_group_ranges(split: Path) -> list[dict[str, Any]]:
+    """Ranges of neighbouring row groups (`file`, `first`, `end`) of about `_ROWS_PER_TASK` rows."""
+    ranges: list[dict[str, Any]] = []
     for path in parquet_files(split):
-        facts, first, num_rows = pq.read_metadata(path), 0, 0
-        for group in range(facts.num_row_groups):
-            num_rows += facts.row_group(group).num_rows
-            if num_rows >= _ROWS_PER_TASK or group == facts.num_row_groups - 1:
-                pieces.append({"file": str(path.resolve()), "first": first, "end": group + 1})
+        metadata, first, num_rows = pq.read_metadata(path), 0, 0
+        for group in range(metadata.num_row_groups):
+            num_rows += metadata.row_group(group).num_rows
+            if num_rows >= _ROWS_PER_TASK or group == metadata.num_row_groups - 1:
+                ranges.append({"file": str(path.resolve()), "first": first, "end": group + 1})
                 first, num_rows = group + 1, 0
-    return pieces
+    return ranges
 
 
-def read_pieces(
-    pieces: pa.Table, *, columns: Sequence[str], encoder: PromptEncoder | None
+def read_row_groups(
+    ranges: pa.Table, *, columns: Sequence[str], encoder: PromptEncoder | None
 ) -> Iterator[pa.Table]:
-    """The rows of pieces, batch by batch, tokenised where there is an encoder."""
-    for piece in pieces.to_pylist():
-        groups = list(range(piece["first"], piece["end"]))
-        with pq.ParquetFile(piece["file"]) as file:
+    """The rows of row-group ranges, batch by batch, tokenised where there is an encoder."""
+    for row in ranges.to_pylist():
+        groups = list(range(row["first"], row["end"]))
+        with pq.ParquetFile(row["file"]) as file:
             for batch in file.iter_batches(_ROWS_PER_BATCH, row_groups=groups, columns=columns):
                 rows = pa.Table.from_batches([batch])
                 yield rows if encoder is None else tokenize_block(rows, encoder=encoder)
@@ -203,11 +201,12 @@ def cache_path(split: Path, *, encoder: PromptEncoder, order_by: str = "") -> Pa
     """Where the tokenised split is kept: named by data, tokeniser, template, limit and order."""
     digest = hashlib.sha256()
     for path in parquet_files(split):
-        facts = path.stat()
-        digest.update(_hash_file(path, facts.st_size, facts.st_mtime_ns))
+        status = path.stat()
+        digest.update(_hash_file(path, status.st_size, status.st_mtime_ns))
     settings = (encoder.backend, str(encoder.max_tokens), encoder.overlong, order_by)
-    for part in (_CACHE_VERSION, render_prompt("\0"), *settings):
-        digest.update(hashlib.sha256(part.encode()).digest())
+    # Each value is hashed by itself, so that no two lists of values give the same bytes.
+    for value in (_CACHE_VERSION, render_prompt("\0"), *settings):
+        digest.update(hashlib.sha256(value.encode()).digest())
     return split.parent / _CACHE / f"{split.stem}-{digest.hexdigest()[:16]}.parquet"
 
 
@@ -218,8 +217,8 @@ def _hash_file(path: Path, size: int, changed_ns: int) -> bytes:
         return hashlib.file_digest(file, "sha256").digest()
 
 
-def keep(blocks: Iterator[pa.Table], path: Path) -> Iterator[pa.Table]:
-    """Pass blocks on, and leave them at `path` once the last one was taken.
+def cache_blocks(blocks: Iterator[pa.Table], path: Path) -> Iterator[pa.Table]:
+    """Pass blocks on, and leave them as the file `path` once the last one was taken.
 
     A stream that is left early, or a folder that cannot be written, leaves nothing.
     """
@@ -251,16 +250,16 @@ def _open(path: Path, schema: pa.Schema) -> "pq.ParquetWriter | None":
 
 
 def _add_length(block: pa.Table) -> pa.Table:
-    return block.append_column(LENGTH, pc.utf8_length(block["text"]))
+    return block.append_column(_LENGTH, pc.utf8_length(block["text"]))
 
 
 def _check_order(split: Path, order_by: str) -> tuple[str, bool]:
     """Column and direction; both empty for the file's order."""
     column = order_by.removeprefix("-")
-    known = [*pads.dataset(split, format="parquet").schema.names, LENGTH]
-    if column and column not in known:
+    columns = [*pads.dataset(split, format="parquet").schema.names, _LENGTH]
+    if column and column not in columns:
         raise ConfigError(
             f"data.curriculum is {order_by!r}, and {split} has no such column; it has "
-            f"{', '.join(known)}"
+            f"{', '.join(columns)}"
         )
     return column, order_by.startswith("-")

@@ -1,10 +1,10 @@
-"""Notes with gold codes → verified reasoning traces for supervised fine-tuning.
+"""Notes with gold codes → reasoning traces for supervised fine-tuning (SFT), each one checked.
 
 In: notes of the embedded corpus and their codes. Out: rows with the response a model is to give
-after the `<think>` prefill. Decided here: a trace names up to `MAX_FINDINGS` findings that the note
-itself states, in the note's words and order, chosen by how much each speaks for the gold code; then
-the disease; then the code with its dot. Every trace is parsed by `answers.parse_answer` before it
-is given out. Notes that state nothing in favour of their code get a trace that says so.
+after the `<think>` prefill. Decided here: a trace names up to `_MAX_FINDINGS` findings that the
+note itself states, in the note's words and order, chosen by how much each speaks for the gold code;
+then the disease; then the code with its dot. Every trace is parsed by `answers.parse_answer` before
+it is given out. Notes that state nothing in favour of their code get a trace that says so.
 
 MIMIC-IV notes have no authored profiles: their traces come from a generator model, as Parquet with
 the columns of `COLUMNS`, and are checked here in the same way.
@@ -29,7 +29,7 @@ from deepicd.records import Note
 COLUMNS = ("note_id", "patient_id", "code", "response")
 """Columns of a row of traces."""
 
-MAX_FINDINGS = 3
+_MAX_FINDINGS = 3
 """Findings named in one trace."""
 
 _LINKS = ("suggest", "point to", "are typical of")
@@ -76,7 +76,7 @@ def check_traces(traces: Sequence[Mapping[str, Any]], notes: Sequence[Note]) -> 
     """
     gold = {note.note_id: note.code for note in notes}
     for number, trace in enumerate(traces):
-        reason = _fault(trace, gold)
+        reason = _find_fault(trace, gold)
         if reason:
             raise DataError(
                 f"trace {number} of {len(traces)} {reason}. Traces are for training notes, end in "
@@ -138,6 +138,8 @@ def _key_mentions(
     noise = {finding.name: finding.noise for finding in knowledge.findings}
     noise |= {condition.name: condition.noise for condition in knowledge.conditions}
     shares = {**profile.findings, **profile.conditions}
+    # The logarithm of the likelihood ratio: how much a finding speaks for this code. Findings that
+    # are rare in the profile, or hardly more frequent than elsewhere, are not named as evidence.
     weights = {
         name: math.log(share / noise.get(name, NOISE))
         for name, share in shares.items()
@@ -146,11 +148,11 @@ def _key_mentions(
     best = sorted(
         (mention for mention in mentions if mention.name in weights),
         key=lambda mention: -weights[mention.name],
-    )[:MAX_FINDINGS]
+    )[:_MAX_FINDINGS]
     return [mention for mention in mentions if mention in best]
 
 
-def _fault(trace: Mapping[str, Any], gold: Mapping[str, str]) -> str:
+def _find_fault(trace: Mapping[str, Any], gold: Mapping[str, str]) -> str:
     """What is wrong with a trace, empty if nothing."""
     missing = [name for name in COLUMNS if not isinstance(trace.get(name), str)]
     if missing:

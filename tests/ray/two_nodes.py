@@ -2,8 +2,8 @@
 
     python two_nodes.py MODEL SPLIT FOLDER
 
-Two raylets on this machine, one CPU each, joined by one GCS, as on two machines. Every piece that
-is tokenised leaves a file in FOLDER/NODE; prints the ids that came out, as JSON.
+Two raylets on this machine, one CPU each, joined by one GCS, as on two machines. Every range
+of row groups that is tokenised leaves a file in FOLDER/NODE; prints the ids that came out, as JSON.
 """
 
 import json
@@ -22,7 +22,7 @@ from deepicd import tokens
 from deepicd.prompts import PromptEncoder
 from deepicd.records import Limits
 
-read_pieces = tokens.read_pieces
+read_row_groups = tokens.read_row_groups
 
 
 def main(model: Path, split: Path, folder: Path) -> None:
@@ -34,14 +34,14 @@ def main(model: Path, split: Path, folder: Path) -> None:
     cluster.wait_for_nodes()
     ray.init(cluster.address, log_to_driver=False, logging_level=logging.ERROR)
 
-    def noted(pieces: pa.Table, **values: Any) -> Iterator[pa.Table]:
+    def noted(ranges: pa.Table, **values: Any) -> Iterator[pa.Table]:
         node = folder / ray.get_runtime_context().get_node_id()
         node.mkdir(parents=True, exist_ok=True)
         (node / uuid4().hex).touch()
-        yield from read_pieces(pieces, **values)
+        yield from read_row_groups(ranges, **values)
 
-    tokens.read_pieces = noted
-    tokens._ROWS_PER_TASK = 1000  # pieces enough for two
+    tokens.read_row_groups = noted
+    tokens._ROWS_PER_TASK = 1000  # ranges enough for two
     encoder = PromptEncoder.of_model(model, Limits(200, 16, "filter"))
     batches = tokens.stream_prompts(split, encoder=encoder).iter_batches(batch_format="pyarrow")
     rows = [row for batch in batches for row in batch.to_pylist()]

@@ -143,7 +143,7 @@ def blocks_of(count: int) -> list[pa.Table]:
 
 def test_a_stream_that_was_read_to_its_end_is_kept(tmp_path: Path) -> None:
     path = tmp_path / "tokens" / "train.parquet"
-    assert list(tokens.keep(iter(blocks_of(3)), path)) == blocks_of(3)
+    assert list(tokens.cache_blocks(iter(blocks_of(3)), path)) == blocks_of(3)
     assert pq.read_table(path)["n"].to_pylist() == [0, 1, 2]
     assert [file.name for file in path.parent.iterdir()] == ["train.parquet"]
 
@@ -155,17 +155,17 @@ def test_a_stream_that_was_left_early_or_broke_leaves_nothing(tmp_path: Path) ->
         yield from blocks_of(2)
         raise DataError("broken block")
 
-    early = tokens.keep(iter(blocks_of(3)), path)
+    early = tokens.cache_blocks(iter(blocks_of(3)), path)
     next(early)
     early.close()
     with pytest.raises(DataError, match="broken block"):
-        list(tokens.keep(broken(), path))
+        list(tokens.cache_blocks(broken(), path))
     assert list(path.parent.iterdir()) == []
 
 
 def test_a_folder_that_cannot_be_written_costs_the_cache_and_no_note(tmp_path: Path) -> None:
     (tmp_path / "tokens").write_text("a file, not a folder")
-    assert list(tokens.keep(iter(blocks_of(2)), tmp_path / "tokens" / "x")) == blocks_of(2)
+    assert list(tokens.cache_blocks(iter(blocks_of(2)), tmp_path / "tokens" / "x")) == blocks_of(2)
 
 
 def test_everything_that_decides_the_tokens_decides_the_caches_name(

@@ -232,7 +232,7 @@ def check_winner(run: Run, best: Trial) -> None:
 
     assert best.checkpoint is not None, "ranked trials have a checkpoint"
     save, model = Path(best.checkpoint.path), model_folder(best)
-    checkpoints.verify_seal(save)
+    checkpoints.verify_trainer_manifest(save)
     if not run.experiment.promotion.compare_logits:
         checkpoints.verify_by_loading(model)
         return

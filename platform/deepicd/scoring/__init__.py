@@ -1,9 +1,10 @@
-"""The one definition of our metrics: accuracy, macro- and micro-F1, hierarchical precision, recall
-and F1, intervals.
+"""The one definition of every metric: accuracy, macro- and micro-F1, hierarchical precision, recall
+and F1, and their intervals.
 
 In: `records.Prediction` rows. Out: flat dicts of numbers. Formulas are in `scores.py`, intervals in
-`bootstrap.py` and `replicates.py`, tables in `breakdowns.py`, files in `prediction_files.py`,
-agreement of several answers in `levels.py`, its calibration in `calibration.py`.
+`bootstrap.py` and `replicates.py`, scores by chapter, frequency and subgroup in `breakdowns.py`,
+files in `prediction_files.py`, agreement of several answers in `levels.py`, its calibration in
+`calibration.py`.
 """
 
 from deepicd.scoring.bootstrap import paired_bootstrap

@@ -1,7 +1,7 @@
 """Percentile intervals by patient, and the paired comparison of two models on the same notes.
 
-A replicate draws patients with replacement, as many as there are; all notes of a patient come
-together. The two models of a pair see the same draws.
+A replicate samples patients with replacement, as many as there are; all notes of a patient come
+together. Both models of a pair are scored on the same samples.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,8 +13,10 @@ from deepicd.records import Prediction
 from deepicd.scoring.levels import Encoded, Floats, Ints, encode
 
 
-def draw(patient: Ints, num_patients: int, num_bootstrap: int, *, seed: int) -> Iterator[Floats]:
-    """Weights (n,) of each replicate: how often the patient of a row was drawn.
+def resample_patients(
+    patient: Ints, num_patients: int, num_bootstrap: int, *, seed: int
+) -> Iterator[Floats]:
+    """Weights (n,) of each replicate: how often the patient of a row was sampled.
 
     Raises:
         ConfigError: `num_bootstrap` below 1.
@@ -25,8 +27,8 @@ def draw(patient: Ints, num_patients: int, num_bootstrap: int, *, seed: int) -> 
         )
     generator = np.random.default_rng(seed)
     for _ in range(num_bootstrap):
-        drawn = generator.integers(num_patients, size=num_patients)
-        counts = np.bincount(drawn, minlength=num_patients).astype(np.float64)
+        sample = generator.integers(num_patients, size=num_patients)
+        counts = np.bincount(sample, minlength=num_patients).astype(np.float64)
         yield counts[patient]
 
 
@@ -63,12 +65,15 @@ def paired_bootstrap(
         note twice. ConfigError: `num_bootstrap` below 1, or `confidence` outside (0, 1).
     """
     rows = match_notes(candidate, champion)
-    first, second = encode([one for one, _ in rows]), encode([other for _, other in rows])
-    sums = np.stack([patient_sums(first), patient_sums(second)])
+    encoded = [encode(side) for side in zip(*rows, strict=True)]
+    sums = np.stack([patient_sums(predictions) for predictions in encoded])
     observed = _difference(sums.sum(axis=2))
-    patients = np.arange(first.num_patients)
+    patients = np.arange(encoded[0].num_patients)
     replicates = np.array(
-        [_difference(sums @ w) for w in draw(patients, len(patients), num_bootstrap, seed=seed)]
+        [
+            _difference(sums @ weights)
+            for weights in resample_patients(patients, len(patients), num_bootstrap, seed=seed)
+        ]
     )
     low, high = percentiles(replicates, confidence)
     side = min(int((replicates <= 0).sum()), int((replicates >= 0).sum()))

@@ -10,7 +10,7 @@ from deepicd.records import Prediction
 from deepicd.scoring.levels import encode
 from deepicd.scoring.scores import class_f1, score_predictions
 
-THIRDS = ("head", "middle", "tail")
+_THIRDS = ("head", "middle", "tail")
 
 
 def score_chapters(predictions: Sequence[Prediction]) -> list[dict[str, float | str]]:
@@ -62,15 +62,15 @@ def score_thirds(
     present = [i for i in range(len(level.classes)) if support[i] > 0]
     ranked = sorted(present, key=lambda i: (-counts[level.classes[i]], level.classes[i]))
     result: dict[str, dict[str, float]] = {}
-    for name, part in zip(THIRDS, np.array_split(np.array(ranked), len(THIRDS)), strict=True):
-        if not len(part):
+    for name, third in zip(_THIRDS, np.array_split(np.array(ranked), len(_THIRDS)), strict=True):
+        if not len(third):
             continue
-        here = np.isin(level.gold, part)
+        here = np.isin(level.gold, third)
         right = level.gold == level.predicted
         result[name] = {
-            "num_labels": len(part),
+            "num_labels": len(third),
             "num_notes": int(here.sum()),
-            "macro_f1_full": float(f1[part].mean()),
+            "macro_f1_full": float(f1[third].mean()),
             "accuracy_full": float(right[here].mean()),
         }
     return result

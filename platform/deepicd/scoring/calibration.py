@@ -17,34 +17,34 @@ from deepicd.errors import DataError
 from deepicd.records import Calibration, Curve, Prediction
 from deepicd.scoring.levels import AGREEMENT_LEVELS
 
-NUM_BINS = 10
-NUM_FOLDS = 5
-MIN_CALIBRATION_NOTES = 50
+_NUM_BINS = 10
+_NUM_FOLDS = 5
+_MIN_CALIBRATION_NOTES = 50
 """Fewer usable answers say too little about how often they are right."""
 
 
 def expected_calibration_error(
-    confidences: Sequence[float], is_right: Sequence[bool], *, num_bins: int = NUM_BINS
+    confidences: Sequence[float], is_right: Sequence[bool], *, num_bins: int = _NUM_BINS
 ) -> float:
     """Mean distance between confidence and accuracy over bins, weighted by their size, in [0, 1].
 
     Raises:
         DataError: nothing is given, the lengths differ, or a confidence lies outside [0, 1].
     """
-    given, right = np.asarray(confidences, float), np.asarray(is_right, float)
-    if given.size == 0 or given.shape != right.shape:
+    values, right = np.asarray(confidences, float), np.asarray(is_right, float)
+    if values.size == 0 or values.shape != right.shape:
         raise DataError(
             f"a calibration error needs as many truths as confidences, at least one; got "
-            f"{given.size} and {right.size}."
+            f"{values.size} and {right.size}."
         )
-    if not ((given >= 0) & (given <= 1)).all():
+    if not ((values >= 0) & (values <= 1)).all():
         raise DataError("a confidence lies in [0, 1]; give shares, not percentages.")
-    _, place, counts = np.unique(given, return_inverse=True, return_counts=True)
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
     # A value falls into the bin in which its answers lie on average.
     middle = np.cumsum(counts) - counts / 2
-    bins = (middle * num_bins / given.size).astype(int)[place]
-    gaps = np.bincount(bins, given - right, minlength=num_bins)
-    return float(np.abs(gaps).sum() / given.size)
+    bins = (middle * num_bins / values.size).astype(int)[inverse]
+    gaps = np.bincount(bins, values - right, minlength=num_bins)
+    return float(np.abs(gaps).sum() / values.size)
 
 
 def fit_calibration(predictions: Sequence[Prediction]) -> Calibration:
@@ -55,33 +55,35 @@ def fit_calibration(predictions: Sequence[Prediction]) -> Calibration:
             usable code need none, they are known to be wrong.
 
     Raises:
-        DataError: fewer than `MIN_CALIBRATION_NOTES` predictions have shares.
+        DataError: fewer than `_MIN_CALIBRATION_NOTES` predictions have shares.
     """
-    given = [row for row in predictions if row.shares is not None and row.prediction is not None]
-    if len(given) < MIN_CALIBRATION_NOTES:
+    sampled = [row for row in predictions if row.shares is not None and row.prediction is not None]
+    if len(sampled) < _MIN_CALIBRATION_NOTES:
         raise DataError(
-            f"a calibration needs {MIN_CALIBRATION_NOTES} usable answers with samples; got "
-            f"{len(given)} of {len(predictions)}. Give more notes, or a better model."
+            f"a calibration needs {_MIN_CALIBRATION_NOTES} usable answers with samples; got "
+            f"{len(sampled)} of {len(predictions)}. Give more notes, or a better model."
         )
     curves: dict[str, Curve] = {}
     errors: dict[str, float] = {}
     for level, node in AGREEMENT_LEVELS.items():
-        shares, is_right = _observe(given, level, node)
-        curves[level] = fit_curve(shares, is_right)
-        folds = [_fold(row.patient_id) for row in given]
+        shares, is_right = _observe(sampled, level, node)
+        curves[level] = _fit_curve(shares, is_right)
+        folds = [_fold(row.patient_id) for row in sampled]
         errors[f"{level}_raw"] = expected_calibration_error(shares, is_right)
         errors[level] = expected_calibration_error(_cross_fit(shares, is_right, folds), is_right)
-    return Calibration(curves=curves, num_notes=len(given), errors=errors)
+    return Calibration(curves=curves, num_notes=len(sampled), errors=errors)
 
 
-def fit_curve(shares: Sequence[float], is_right: Sequence[bool]) -> Curve:
+def _fit_curve(shares: Sequence[float], is_right: Sequence[bool]) -> Curve:
     """Isotonic regression of truth on share."""
     from scipy.optimize import isotonic_regression
 
-    given, right = np.asarray(shares, float), np.asarray(is_right, float)
-    values, place, counts = np.unique(given, return_inverse=True, return_counts=True)
+    right = np.asarray(is_right, float)
+    values, inverse, counts = np.unique(
+        np.asarray(shares, float), return_inverse=True, return_counts=True
+    )
     weights = counts + 1.0
-    rates = (np.bincount(place, right) + right.mean()) / weights
+    rates = (np.bincount(inverse, right) + right.mean()) / weights
     fitted = isotonic_regression(rates, weights=weights).x
     return Curve(tuple(map(float, values)), tuple(map(float, fitted)))
 
@@ -92,10 +94,10 @@ def calibrate(curve: Curve, share: float) -> float:
 
 
 def _observe(
-    given: Sequence[Prediction], level: str, node: Callable[[str], str]
+    sampled: Sequence[Prediction], level: str, node: Callable[[str], str]
 ) -> tuple[list[float], list[bool]]:
-    shares = [_shares(row)[level] for row in given]
-    return shares, [node(row.prediction or "") == node(row.gold) for row in given]
+    shares = [_shares(row)[level] for row in sampled]
+    return shares, [node(row.prediction or "") == node(row.gold) for row in sampled]
 
 
 def _shares(row: Prediction) -> Mapping[str, float]:
@@ -104,7 +106,8 @@ def _shares(row: Prediction) -> Mapping[str, float]:
 
 
 def _fold(patient: str) -> int:
-    return hashlib.sha256(patient.encode()).digest()[0] % NUM_FOLDS
+    """Fold of a patient: by hash, so that all notes of a patient are left out together."""
+    return hashlib.sha256(patient.encode()).digest()[0] % _NUM_FOLDS
 
 
 def _cross_fit(
@@ -114,5 +117,5 @@ def _cross_fit(
     curves = {}
     for fold in set(folds):
         kept = [i for i, other in enumerate(folds) if other != fold] or range(len(folds))
-        curves[fold] = fit_curve([shares[i] for i in kept], [is_right[i] for i in kept])
+        curves[fold] = _fit_curve([shares[i] for i in kept], [is_right[i] for i in kept])
     return [calibrate(curves[fold], share) for fold, share in zip(folds, shares, strict=True)]

@@ -31,6 +31,9 @@ HEADLINE = ("hierarchical_f1", *(f"macro_f1_{level}" for level in LEVELS))
 """Scores that people compare first."""
 
 NIL = -1
+"""Index of what is not a class at a level."""
+
+_Nodes = tuple[str, str, str]
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -75,15 +78,15 @@ def encode(predictions: Sequence[Prediction]) -> Encoded:
     """
     if not predictions:
         raise DataError("there is nothing to score: 0 predictions")
-    known: dict[str, tuple[str, str, str] | None] = {}
-    gold = [_levels(p.gold, known) for p in predictions]
+    nodes: dict[str, _Nodes | None] = {}
+    gold = [_nodes_of(p.gold, nodes) for p in predictions]
     for prediction, names in zip(predictions, gold, strict=True):
         if names is None:
             raise DataError(
                 f"gold label of note {prediction.note_id} is not a billable ICD-10-CM code of any"
                 f" release: {prediction.gold!r:.40}"
             )
-    predicted = [_levels(p.prediction, known) for p in predictions]
+    predicted = [_nodes_of(p.prediction, nodes) for p in predictions]
     levels = {
         level: _encode_level(
             [n[i] if n else None for n in gold], [n[i] if n else None for n in predicted]
@@ -108,27 +111,26 @@ def labels_of(labels: Iterable[str]) -> dict[str, list[str]]:
     Raises:
         DataError: one of them is not a billable code.
     """
-    known: dict[str, tuple[str, str, str] | None] = {}
-    found: tuple[set[str], ...] = tuple(set() for _ in LEVELS)
+    nodes: dict[str, _Nodes | None] = {}
+    listed: tuple[set[str], ...] = tuple(set() for _ in LEVELS)
     for label in labels:
-        names = _levels(label, known)
+        names = _nodes_of(label, nodes)
         if names is None:
             raise DataError(f"label {label!r:.40} is not a billable ICD-10-CM code of any release")
-        for level, name in zip(found, names, strict=True):
+        for level, name in zip(listed, names, strict=True):
             level.add(name)
-    return {level: sorted(names) for level, names in zip(LEVELS, found, strict=True)}
+    return {level: sorted(names) for level, names in zip(LEVELS, listed, strict=True)}
 
 
-def _levels(
-    code: str | None, known: dict[str, tuple[str, str, str] | None]
-) -> tuple[str, str, str] | None:
+def _nodes_of(code: str | None, nodes: dict[str, _Nodes | None]) -> _Nodes | None:
+    """Chapter, category and full code, or None for NIL; `nodes` keeps what was looked up."""
     if not isinstance(code, str):
         return None
-    if code not in known:
+    if code not in nodes:
         full = codes.normalise(code[:64])
         is_usable = codes.is_billable(full)
-        known[code] = (codes.chapter(full), codes.category(full), full) if is_usable else None
-    return known[code]
+        nodes[code] = (codes.chapter(full), codes.category(full), full) if is_usable else None
+    return nodes[code]
 
 
 def _encode_level(gold: Sequence[str | None], predicted: Sequence[str | None]) -> Level:
@@ -143,7 +145,7 @@ def _encode_level(gold: Sequence[str | None], predicted: Sequence[str | None]) -
 
 
 def count_shares(named: Sequence[str | None]) -> dict[str, float]:
-    """Name → share of all answers, most frequent first, ties by name; None counts in the total."""
+    """Name → share of all, most frequent first, ties by name; None counts in the total only."""
     counts = Counter(name for name in named if name is not None)
     ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     return {name: count / len(named) for name, count in ranked}
@@ -151,8 +153,8 @@ def count_shares(named: Sequence[str | None]) -> dict[str, float]:
 
 def agreement(answer: str, others: Sequence[str | None]) -> dict[str, float]:
     """Level → share of all answers, the first included, that name its node at that level."""
-    found: dict[str, float] = {}
+    shares: dict[str, float] = {}
     for level, node in AGREEMENT_LEVELS.items():
         same = sum(other is not None and node(other) == node(answer) for other in others)
-        found[level] = (1 + same) / (1 + len(others))
-    return found
+        shares[level] = (1 + same) / (1 + len(others))
+    return shares

@@ -1,5 +1,5 @@
-"""One score of several models over the same draws of patients: what intervals, paired differences
-and rankings are read from.
+"""One score of several models on the same bootstrap samples: what intervals, paired differences and
+rankings are computed from.
 
 In: predictions of m models for the same notes. Out: an array (replicates, m) of one score. A row is
 one bootstrap replicate by patient (`bootstrap`), the same for all models, so that columns can be
@@ -11,19 +11,24 @@ from collections.abc import Sequence
 import numpy as np
 
 from deepicd.records import Prediction
-from deepicd.scoring.bootstrap import draw, match_notes, patient_sums, percentiles
+from deepicd.scoring.bootstrap import (
+    match_notes,
+    patient_sums,
+    percentiles,
+    resample_patients,
+)
 from deepicd.scoring.levels import Encoded, Floats, encode
 from deepicd.scoring.scores import choose_labels, macro_f1
 
 _MACRO = "macro_f1_"
-NUM_REPLICATES = 1000
+_NUM_REPLICATES = 1000
 
 
 def replicate(
     models: Sequence[Sequence[Prediction]],
     metric: str = "hierarchical_f1",
     *,
-    num_bootstrap: int = NUM_REPLICATES,
+    num_bootstrap: int = _NUM_REPLICATES,
     seed: int = 0,
 ) -> Floats:
     """Shape (num_bootstrap, m): the metric of every model in every replicate.
@@ -32,21 +37,21 @@ def replicate(
         models: predictions of m models, at least one; rows are matched by note.
         metric: `hierarchical_f1`, or `macro_f1_L` for a level L.
         num_bootstrap: replicates.
-        seed: of the draws; equal seeds draw equal patients of equal notes.
+        seed: of the samples; equal seeds sample equal patients of equal notes.
 
     Raises:
         DataError: the models do not hold the same notes with the same gold labels and patients.
     """
-    first = models[0]
-    same_order = [[other for _, other in match_notes(first, model)] for model in models]
+    same_order = [[row for _, row in match_notes(models[0], model)] for model in models]
     encoded = [encode(rows) for rows in same_order]
     if metric.startswith(_MACRO):
         return _replicate_macro(encoded, metric.removeprefix(_MACRO), num_bootstrap, seed=seed)
-    sums = np.stack([patient_sums(one) for one in encoded])
+    sums = np.stack([patient_sums(model) for model in encoded])
     size = encoded[0].num_patients
-    draws = draw(np.arange(size), size, num_bootstrap, seed=seed)
-    drawn = np.stack([sums @ weights for weights in draws])
-    scores: Floats = 2 * drawn[:, :, 0] / drawn[:, :, 1]
+    # Sums by patient, so that a replicate costs one product and not a pass over the notes.
+    samples = resample_patients(np.arange(size), size, num_bootstrap, seed=seed)
+    resampled = np.stack([sums @ weights for weights in samples])
+    scores: Floats = 2 * resampled[:, :, 0] / resampled[:, :, 1]
     return scores
 
 
@@ -61,9 +66,12 @@ def interval(
 def _replicate_macro(
     encoded: Sequence[Encoded], level: str, num_bootstrap: int, *, seed: int
 ) -> Floats:
-    labels = [choose_labels(one, level, {}) for one in encoded]
-    draws = draw(encoded[0].patient, encoded[0].num_patients, num_bootstrap, seed=seed)
-    pairs = list(zip(encoded, labels, strict=True))
+    levels = [model.levels[level] for model in encoded]
+    labels = [choose_labels(model, level, {}) for model in encoded]
+    pairs = list(zip(levels, labels, strict=True))
+    samples = resample_patients(
+        encoded[0].patient, encoded[0].num_patients, num_bootstrap, seed=seed
+    )
     return np.array(
-        [[macro_f1(one.levels[level], chosen, w) for one, chosen in pairs] for w in draws]
+        [[macro_f1(classes, listed, weights) for classes, listed in pairs] for weights in samples]
     )

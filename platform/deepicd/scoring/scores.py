@@ -1,5 +1,5 @@
-"""The formulas, for n predictions with weights (1 each, or how often a bootstrap replicate drew
-them).
+"""The formulas of every score, for n predictions with weights: 1 each, or how often a bootstrap
+replicate sampled them.
 
 - accuracy of a level: share of notes whose class at that level is right;
 - micro-F1 of a level: 2 TP / (predicted + gold), NIL counted in gold only; equal to accuracy
@@ -33,7 +33,7 @@ def score_predictions(
     seed: int = 0,
     confidence: float = 0.95,
 ) -> dict[str, float]:
-    """Score predictions.
+    """Every score of predictions, with intervals if wanted.
 
     Args:
         predictions: n rows; several notes of one patient are resampled together.
@@ -55,11 +55,13 @@ def score_predictions(
     encoded = encode(predictions)
     chosen = {name: choose_labels(encoded, name, labels or {}) for name in LEVELS}
     _check_levels(labels or {})
-    scores = weigh_scores(encoded, chosen, np.ones(encoded.num_notes))
+    scores = _weigh_scores(encoded, chosen, np.ones(encoded.num_notes))
     result = dict(scores)
     if num_bootstrap:
-        replicates = bootstrap.draw(encoded.patient, encoded.num_patients, num_bootstrap, seed=seed)
-        rows = [list(weigh_scores(encoded, chosen, weights).values()) for weights in replicates]
+        replicates = bootstrap.resample_patients(
+            encoded.patient, encoded.num_patients, num_bootstrap, seed=seed
+        )
+        rows = [list(_weigh_scores(encoded, chosen, weights).values()) for weights in replicates]
         low, high = bootstrap.percentiles(np.array(rows), confidence)
         for i, name in enumerate(scores):
             result[f"{name}_low"], result[f"{name}_high"] = float(low[i]), float(high[i])
@@ -73,7 +75,7 @@ def hierarchical_f1(predictions: Sequence[Prediction]) -> float:
         DataError: as in `score_predictions`.
     """
     encoded = encode(predictions)
-    return weigh_hierarchy(encoded, np.ones(encoded.num_notes))["hierarchical_f1"]
+    return _weigh_hierarchy(encoded, np.ones(encoded.num_notes))["hierarchical_f1"]
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,7 @@ def choose_labels(encoded: Encoded, level: str, labels: Mapping[str, Sequence[st
     return Labels(np.array([name in listed for name in classes]), len(listed - seen))
 
 
-def weigh_scores(
+def _weigh_scores(
     encoded: Encoded, labels: Mapping[str, Labels], weights: Floats
 ) -> dict[str, float]:
     """Every score of weighted predictions; weights (n,) ≥ 0, not all 0."""
@@ -113,7 +115,7 @@ def weigh_scores(
         scores[f"accuracy_{name}"] = right / total
         scores[f"micro_f1_{name}"] = 2 * right / (valid + total)
         scores[f"macro_f1_{name}"] = macro_f1(level, labels[name], weights)
-    scores |= weigh_hierarchy(encoded, weights)
+    scores |= _weigh_hierarchy(encoded, weights)
     scores["share_unparsable"] = 1.0 - valid / total
     return scores
 
@@ -130,15 +132,14 @@ def class_f1(level: Level, weights: Floats) -> tuple[Floats, Floats]:
 
 
 def macro_f1(level: Level, labels: Labels, weights: Floats) -> float:
-    """Mean F1 over the label list. A label of the gold that a replicate did not draw is left out of
-    that mean."""
+    """Mean F1 over the label list, without the gold labels that a replicate did not sample."""
     f1, support = class_f1(level, weights)
-    drawn = labels.is_listed & (support > 0)
-    count = int(drawn.sum()) + labels.num_absent
-    return float(f1[drawn].sum()) / count if count else 0.0
+    sampled = labels.is_listed & (support > 0)
+    count = int(sampled.sum()) + labels.num_absent
+    return float(f1[sampled].sum()) / count if count else 0.0
 
 
-def weigh_hierarchy(encoded: Encoded, weights: Floats) -> dict[str, float]:
+def _weigh_hierarchy(encoded: Encoded, weights: Floats) -> dict[str, float]:
     """Hierarchical precision, recall and F1 of weighted predictions."""
     depth = len(encoded.levels)
     shared = sum(

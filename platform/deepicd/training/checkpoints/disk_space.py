@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from deepicd.checkpoints import packed_bytes
+from deepicd.checkpoints import total_bytes
 from deepicd.errors import CapacityError
 from deepicd.training.checkpoints.retention import remove, saves_of
 
@@ -83,7 +83,7 @@ def size_of_next(trial: Path, model: Path) -> int:
     """Bytes of the trial's next checkpoint; 0 when nothing tells."""
     saves = saves_of(trial)
     if saves:
-        return packed_bytes(saves[-1])
+        return total_bytes(saves[-1])
     return _BYTES_PER_PARAMETER * count_parameters(model)
 
 

@@ -3,8 +3,8 @@
 In: folders as verl leaves them, and the trial's experiment and notes. Out: the checkpoint that a
 trial goes on from. Decided here:
 
-- The manifest (`checkpoints.seal`) is written last, with what the trial reports at that step; a
-  folder without one is half-written.
+- The manifest (`checkpoints.write_trainer_manifest`) is written last, with what the trial reports
+  at that step; a folder without one is half-written.
 - Before a trial goes on, every byte of the newest checkpoint is hashed again. verl reads the same
   bytes afterwards, so that this costs a second reading at most; what is merely kept is not read.
 - What is newer than the checkpoint used is removed, since verl writes these folders again.
@@ -83,7 +83,7 @@ class Saves:
         skipped = 0
         for save in reversed(saves_of(self.trial)):
             try:
-                facts = checkpoints.verify_seal(save)["facts"]
+                facts = checkpoints.verify_trainer_manifest(save)["facts"]
             except CheckpointError as error:
                 self.say(f"skips a damaged checkpoint: {error}")
                 remove(save)
@@ -112,7 +112,7 @@ class Saves:
             "seeds": {"experiment": seed, "ranks": [seed + rank for rank in range(world_size)]},
             "metrics": dict(metrics),
         }
-        checkpoints.seal(save, facts)
+        checkpoints.write_trainer_manifest(save, facts)
 
     def prune(self) -> None:
         """Remove all but the best and the last; a copy for other ranks has been read by now."""

@@ -24,7 +24,7 @@ from torch.utils.data import Dataset, Sampler
 from deepicd.errors import DataError
 from deepicd.prompts import PromptEncoder
 from deepicd.records import Limits
-from deepicd.tokens import cache_path, count_notes, count_prompts, keep, stream_prompts
+from deepicd.tokens import cache_blocks, cache_path, count_notes, count_prompts, stream_prompts
 
 DATA_SOURCE = "notes"
 _ROWS_AT_ONCE = 256
@@ -185,7 +185,7 @@ def read_blocks(
         )
     )
     cached = cache_path(split, encoder=encoder, order_by=order_by)
-    for block in blocks if cached.is_file() else keep(blocks, cached):
+    for block in blocks if cached.is_file() else cache_blocks(blocks, cached):
         for start in range(0, block.num_rows, _ROWS_AT_ONCE):
             yield block.slice(start, _ROWS_AT_ONCE).to_pylist()
 
