@@ -1,4 +1,4 @@
-"""Where things lie in a run directory. One place decides; every room asks here."""
+"""Layout of a run directory: the name of every file and folder in it."""
 
 from dataclasses import dataclass
 from pathlib import Path

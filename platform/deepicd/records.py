@@ -1,4 +1,4 @@
-"""What crosses a wall between two rooms: frozen dataclasses of plain values, no behaviour.
+"""What rooms pass to each other: frozen dataclasses of plain values, no behaviour.
 
 Codes are ICD-10-CM codes in canonical form everywhere: upper case, no dot, no blanks (`I2510`).
 """
@@ -202,7 +202,7 @@ class Challenge:
 
     @property
     def is_served(self) -> bool:
-        """False for a version that only holds the title."""
+        """False for a version that only has the alias."""
         return self.is_shadow or self.percent > 0
 
 

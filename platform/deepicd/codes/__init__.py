@@ -1,4 +1,4 @@
-"""The ICD-10-CM tree: what exists in which release, and where it hangs.
+"""The ICD-10-CM tree: which codes exist in which release, and what lies above and below them.
 
 In: codes as text, in any case, with or without dot. Out: canonical codes (`I2510`), ancestors,
 titles, releases. The tree is the union of the releases FY2016 and FY2019 to FY2026

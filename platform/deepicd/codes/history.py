@@ -1,4 +1,4 @@
-"""How codes changed: what followed a retired code, and what to advise for one that is refused."""
+"""How codes changed: what followed a retired code, and what to use instead of a refused one."""
 
 from typing import Any
 
@@ -61,7 +61,7 @@ def successors(code: str) -> tuple[str, ...]:
 
 
 def describe(node: str) -> dict[str, Any]:
-    """Everything known about a code, block or chapter, as plain values ready for JSON.
+    """All facts on a code, block or chapter, as plain values ready for JSON.
 
     Raises:
         CodeError: no such node.
@@ -97,7 +97,9 @@ def _fill_placeholders(code: str, release: int) -> tuple[str, ...]:
 
 def _fits(candidate: str, code: str) -> bool:
     pairs = zip(candidate, code, strict=False)
-    return len(candidate) == len(code) and all(one == other or other == "X" for one, other in pairs)
+    return len(candidate) == len(code) and all(
+        letter == wanted or wanted == "X" for letter, wanted in pairs
+    )
 
 
 def _merged_ancestor(code: str, release: int) -> tuple[str, ...]:
@@ -113,7 +115,7 @@ def _new_siblings(code: str, release: int) -> tuple[str, ...]:
 
 
 def _advise(code: str) -> str:
-    """Way out for a code that is not billable where it was asked for."""
+    """What to use instead of a code that is not billable, as the end of an error message."""
     years = billable_releases(code)
     if years:
         following = ", ".join(map(dotted, successors(code)[:4]))

@@ -34,11 +34,12 @@ def billable_pattern(release: int | None = None) -> str:
 
 
 def _write(node: dict[str, Any]) -> str:
-    alike: dict[str, list[str]] = defaultdict(list)
+    by_rest: dict[str, list[str]] = defaultdict(list)
+    # Characters that are followed by the same pattern are written as one class, such as [02].
     for character, below in sorted(node.items()):
         if character != _END:
-            alike[_write(below)].append(_SPECIAL.get(character, character))
-    choices = [_any_of(characters) + rest for rest, characters in alike.items()]
+            by_rest[_write(below)].append(_SPECIAL.get(character, character))
+    choices = [_any_of(characters) + rest for rest, characters in by_rest.items()]
     if not choices:
         return ""
     if len(choices) == 1 and _END not in node:

@@ -23,6 +23,7 @@ CHAPTERS = (
 MAX_LENGTH = 7
 """Characters of the longest code, without dot."""
 
+# ASCII only, unlike str.upper, which also folds letters such as the dotless i into an I.
 _FOLD = str.maketrans("abcdefghijklmnopqrstuvwxyz", "ABCDEFGHIJKLMNOPQRSTUVWXYZ", ". \t\n\r\f\v")
 _ALL = (1 << len(RELEASES)) - 1
 

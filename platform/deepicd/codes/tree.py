@@ -1,4 +1,4 @@
-"""Where a code hangs: category, block, chapter, ancestors, children, distance.
+"""Position of a code in the tree: category, block, chapter, ancestors, children, distance.
 
 Decided here: a node's parent is its longest proper prefix that is a code of any release
 (placeholders `X` are not nodes: `S0262XA` hangs below `S0262`); a category hangs below its block, a
@@ -10,6 +10,7 @@ from bisect import bisect_left
 from deepicd.codes.table import load_table, require, require_node
 
 _paths: dict[str, tuple[str, ...]] = {}
+"""Canonical code → its path; rewards ask for the same few paths again and again."""
 
 
 def category(code: str) -> str:
@@ -67,11 +68,11 @@ def path(code: str) -> tuple[str, ...]:
     Raises:
         CodeError: the code does not exist.
     """
-    found = _paths.get(code)
-    if found is None:
+    nodes = _paths.get(code)
+    if nodes is None:
         code = require(code)
-        found = _paths[code] = _build_path(code)
-    return found
+        nodes = _paths[code] = _build_path(code)
+    return nodes
 
 
 def parent(node: str) -> str | None:
@@ -134,8 +135,8 @@ def distance(code: str, other: str) -> int:
 def shared_depth(first: tuple[str, ...], second: tuple[str, ...]) -> int:
     """Number of nodes that two paths (`path`) have in common, counted from the chapter down."""
     depth = 0
-    for one, other in zip(first, second, strict=False):
-        if one != other:
+    for node, other in zip(first, second, strict=False):
+        if node != other:
             break
         depth += 1
     return depth
@@ -144,6 +145,7 @@ def shared_depth(first: tuple[str, ...], second: tuple[str, ...]) -> int:
 def codes_below(code: str) -> list[str]:
     """Codes that have `code` as a proper prefix, sorted."""
     codes = load_table().codes
+    # "0" is the first character that may follow in a code, "[" the one after "Z".
     start = bisect_left(codes, code + "0")
     return codes[start : bisect_left(codes, code + "[", start)]
 

@@ -1,4 +1,4 @@
-"""Sources of admission notes → split `Note` rows on disk.
+"""Admission notes of MIMIC-IV or of the embedded corpus → `Note` rows in four splits on disk.
 
 MIMIC-IV tables and the embedded corpus (written in the same layout) go through one reader: sections
 and the reader in `mimic/`, the corpus in `corpus/`, splits in `splits.py`, and the build in

@@ -46,7 +46,7 @@ def build_notes(
     is_card_written: bool = False,
     has_baselines: bool = False,
 ) -> dict[str, Any]:
-    """Build the splits of one experiment and return the report.
+    """Build the splits of one experiment; returns the build report.
 
     Args:
         config: source, size, shares.
@@ -90,7 +90,7 @@ def split_rows(
 ) -> pa.Table:
     """The kept ones of `rows` (`mimic.CUT_COLUMNS`) with their `split`.
 
-    `split_of` (patient → split) was decided before: by the embedded corpus, for its wordings.
+    `split_of` (patient → split) is given by the embedded corpus, whose phrases depend on the split.
 
     Raises DataError when no note or no note of a split is left.
     """
@@ -104,8 +104,10 @@ def split_rows(
         )
     patients, labels = kept["patient_id"].to_pylist(), kept["code"].to_pylist()
     if split_of is None:
-        named = dict.fromkeys(patients)
-        by_hash = {one: assign_split(one, config.split_shares, seed) for one in named}
+        by_hash = {
+            patient: assign_split(patient, config.split_shares, seed)
+            for patient in dict.fromkeys(patients)
+        }
         split_of = repair_splits(by_hash, zip(patients, labels, strict=True), seed=seed)
     splits = {patient: split_of[patient] for patient in patients}
     counts = Counter(splits.values())
@@ -115,23 +117,26 @@ def split_rows(
                 f"every split needs a note; {name} is empty with {len(splits)} patients and a "
                 f"share of {share}. Add patients, or raise data.split_shares."
             )
-    return kept.append_column("split", pa.array([splits[one] for one in patients], pa.string()))
+    return kept.append_column(
+        "split", pa.array([splits[patient] for patient in patients], pa.string())
+    )
 
 
 def _read_split_of(config: DataConfig, tables: Path) -> dict[str, str] | None:
     if config.source != "embedded":
         return None
-    named: dict[str, str] = json.loads((tables / SPLIT_OF).read_text(encoding="utf-8"))
-    return named
+    split_of: dict[str, str] = json.loads((tables / SPLIT_OF).read_text(encoding="utf-8"))
+    return split_of
 
 
 def order_rows(splits: Sequence[str], seed: int) -> NDArray[np.int64]:
     """Position of each row over all splits one after the other; each split shuffled by the seed."""
-    named = np.array(splits)
-    positions = np.empty(len(named), np.int64)
+    names = np.array(splits)
+    positions = np.empty(len(names), np.int64)
     start = 0
     for number, name in enumerate(SPLITS):
-        rows = np.flatnonzero(named == name)
+        rows = np.flatnonzero(names == name)
+        # A stream of its own for each split: another size of one leaves the order of the others.
         order = np.random.default_rng([seed, 2, number]).permutation(len(rows))
         positions[rows[order]] = start + np.arange(len(rows))
         start += len(rows)
@@ -154,15 +159,15 @@ def _write_rows(kept: pa.Table, folder: Path, seed: int) -> dict[str, str]:
     counts = Counter(splits)
     order = order_rows(splits, seed)
     part, row = np.array(kept["part"].to_pylist()), kept["row"].to_numpy()
-    places = {}
+    positions = {}
     for name in np.unique(part).tolist():
         here = part == name
-        places[name] = np.full(int(row[here].max()) + 1, -1, np.int64)
-        places[name][row[here]] = order[here]
+        positions[name] = np.full(int(row[here].max()) + 1, -1, np.int64)
+        positions[name][row[here]] = order[here]
     num_characters = pc.sum(kept["num_characters"]).as_py()
     return write_splits(
         folder / _PARTS,
-        places,
+        positions,
         sizes={name: counts[name] for name in SPLITS},
         rows_per_bucket=bucket_rows(num_characters, kept.num_rows),
         out=folder,

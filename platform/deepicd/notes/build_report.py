@@ -1,4 +1,4 @@
-"""What a build of notes did, as a dict that is written to `report.json`.
+"""The report of a build of notes: a dict of counts that is written to `report.json`.
 
 In: rows with their split, and the reason of every dropped one. Out: counts by split, by reason, by
 label, by chapter, by length. It holds counts only, never text and never an identifier.
@@ -22,7 +22,7 @@ from deepicd.paths import SPLITS
 REPORT = "report.json"
 """File name beside the splits."""
 
-NUM_BINS = 30
+_NUM_BINS = 30
 """Bins of the length histogram."""
 
 
@@ -100,6 +100,6 @@ def _count_chapters(labels: Mapping[str, Mapping[str, int]]) -> dict[str, dict[s
 
 def _count_lengths(lengths: NDArray[np.int64]) -> dict[str, list[int]]:
     """Histogram of a note's characters: `counts[i]` from `edges[i]` to below `edges[i + 1]`."""
-    width = max(1, -(-int(lengths.max() + 1) // NUM_BINS))
-    edges = np.arange(NUM_BINS + 1) * width
+    width = max(1, -(-int(lengths.max() + 1) // _NUM_BINS))
+    edges = np.arange(_NUM_BINS + 1) * width
     return {"edges": edges.tolist(), "counts": np.histogram(lengths, edges)[0].tolist()}

@@ -1,6 +1,6 @@
-"""The report of a build → a dataset card, as Markdown and as one HTML file that needs no network.
+"""The dataset card of a build, as Markdown and as one HTML file that needs no network.
 
-In: the dict that `build` writes to `report.json`. Out: `card.md` and `card.html`. Decided here:
+In: the report that `build` writes to `report.json`. Out: `card.md` and `card.html`. Decided here:
 what a reader has to know before trusting a score on these notes; both files say the same, the HTML
 also draws it. A card holds counts only: no text, no identifier, and of a credentialed source no
 code and no chapter that fewer than `MIN_SHOWN` notes have.
@@ -22,7 +22,7 @@ CARD = "card"
 MIN_SHOWN = 10
 """Smallest count of a credentialed source that a card gives."""
 
-NUM_HEAD = 15
+_NUM_HEAD = 15
 """Labels that are named, most frequent first."""
 
 _SHOWN = ("accuracy_full", *HEADLINE)
@@ -131,7 +131,7 @@ def _describe_dropped(report: Report) -> Section:
 
 def _describe_labels(report: Report) -> Section:
     totals = {code: sum(counts.values()) for code, counts in report["labels"].items()}
-    head = sorted(totals, key=lambda code: (-totals[code], code))[:NUM_HEAD]
+    head = sorted(totals, key=lambda code: (-totals[code], code))[:_NUM_HEAD]
     rows = [
         (codes.dotted(code), codes.title(code), f"{totals[code]:,}", _share(report, totals[code]))
         for code in head
@@ -212,7 +212,7 @@ def _describe_scores(report: Report) -> Section:
 
 
 def named_scores(report: Report) -> dict[str, Mapping[str, float]]:
-    """Reader → scores on the test split, from floor to ceiling; empty where none was computed."""
+    """Baseline → scores on the test split, from floor to ceiling; empty where none was computed."""
     scores: dict[str, Mapping[str, float]] = {}
     if report.get("baselines"):
         scores["majority code (floor)"] = report["baselines"]["majority"]

@@ -1,10 +1,10 @@
-"""What a build of notes is (hash of splits, code table, settings, seed), and if it still is that.
+"""Identity of a build of notes: hashes of its splits and the code table, settings, seed.
 
 In: the settings, the seed, the hashes of the splits. Out: a dict for `report.json`, and the check
-that a resume makes before it goes on with notes that are there. Decided here: settings that only a
-reader of the notes uses (`max_prompt_tokens`, `num_validation`) and the place of the tables do not
-count; versions of packages are noted and not compared, since the content's hash says whether they
-mattered.
+that a resumed run makes before it goes on with notes that are there. Decided here: settings that
+only a reader of the notes uses (`max_prompt_tokens`, `num_validation`) and the place of the tables
+do not count; versions of packages are noted and not compared, since the content's hash says whether
+they mattered.
 """
 
 import hashlib
@@ -27,7 +27,8 @@ from deepicd.notes.mimic.reader import COLUMNS
 from deepicd.notes.split_writer import ROWS_PER_GROUP, hash_rows
 from deepicd.paths import SPLITS
 
-_READERS = {"curriculum", "max_prompt_tokens", "num_validation", "overlong", "root"}
+# Settings of those who read the notes; they do not change what is built.
+_IGNORED = {"curriculum", "max_prompt_tokens", "num_validation", "overlong", "root"}
 _PACKAGES = ("deepicd", "numpy", "pyarrow", "ray")
 
 
@@ -37,7 +38,7 @@ def identify(config: DataConfig, *, seed: int, hashes: Mapping[str, str]) -> dic
     return {
         "splits": dict(hashes),
         "codes": {"release": f"FY{codes.RELEASES[-1]}", "sha256": _hash_code_table()},
-        "settings": config.model_dump(mode="json", exclude=_READERS),
+        "settings": config.model_dump(mode="json", exclude=_IGNORED),
         "seed": seed,
         "versions": {"python": platform.python_version(), **versions},
     }
@@ -69,7 +70,7 @@ def check_identity(folder: Path, config: DataConfig, *, seed: int) -> dict[str, 
 
 
 def hash_split(path: Path) -> str:
-    """Hash of the values of a split in order, as `parts.write_splits` gives it."""
+    """Hash of the values of a split in order, as `split_writer.write_splits` gives it."""
     if not path.exists():
         raise MissingError(f"no split at {path}; build it first: deepicd notes build --out DIR")
     hasher = hashlib.sha256()
@@ -96,7 +97,7 @@ def _flatten(identity: Mapping[str, Any]) -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for name, value in identity.items():
         if isinstance(value, Mapping):
-            flat |= {f"{name}.{key}": one for key, one in value.items()}
+            flat |= {f"{name}.{key}": field for key, field in value.items()}
         else:
             flat[name] = value
     return {name: value for name, value in flat.items() if not name.startswith("versions.")}

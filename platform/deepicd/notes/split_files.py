@@ -1,8 +1,8 @@
-"""The Parquet files of a build's splits: read, written, and cut to what GRPO learns from.
+"""Split files: read, written, and filtered to the notes that GRPO trains on.
 
-In: a folder or file of a build. Out: `Note` rows, in the file's order. Decided here: a start model
-has read its traces' notes with the answer; rewards on them, or on other notes of the same patients,
-would pay for remembering, so `leave_out_patients` writes a split without them.
+In: a folder or file of a build. Out: `Note` rows, in the file's order. Decided here: the SFT
+start has seen the notes of its traces with their answers; a reward on them, or on other notes of
+the same patients, would pay for memorising, so `leave_out_patients` writes a split without them.
 """
 
 from collections.abc import Collection, Sequence

@@ -24,18 +24,19 @@ from deepicd.notes.mimic.reader import COLUMNS
 ROWS_PER_GROUP = 2048
 """Rows of one Parquet row group: the unit in which trainers stream."""
 
-BUCKET_CHARACTERS = 32 << 20
+_BUCKET_CHARACTERS = 32 << 20
 """Text of a bucket, about."""
 
 SCHEMA = pa.schema([(name, pa.string()) for name in COLUMNS])
+"""Of a split file: every column is text."""
 
-Places = Mapping[str, NDArray[np.int64]]
+Positions = Mapping[str, NDArray[np.int64]]
 """Part → position of each of its rows, counted over all splits one after the other; a row with -1,
 or left out at the end, goes nowhere."""
 
 
 def write_splits(
-    parts: Path, places: Places, *, sizes: Mapping[str, int], rows_per_bucket: int, out: Path
+    parts: Path, positions: Positions, *, sizes: Mapping[str, int], rows_per_bucket: int, out: Path
 ) -> dict[str, str]:
     """Write `out/SPLIT.parquet` for each of `sizes` (split → number of rows, in order).
 
@@ -47,7 +48,7 @@ def write_splits(
         for start, end in zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True)
         for edge in range(start, end, rows_per_bucket)
     ]
-    _fill_buckets(parts, places, np.array(edges, np.int64))
+    _fill_buckets(parts, positions, np.array(edges, np.int64))
     hashes = {}
     for name, start, end in zip(sizes, starts[:-1].tolist(), starts[1:].tolist(), strict=True):
         buckets = [number for number, edge in enumerate(edges) if start <= edge < end]
@@ -68,12 +69,12 @@ def hash_rows(rows: pa.Table, hasher: Any) -> None:
 
 
 def bucket_rows(num_characters: int, num_rows: int) -> int:
-    """Rows of a bucket of about `BUCKET_CHARACTERS`: whole row groups."""
+    """Rows of a bucket of about `_BUCKET_CHARACTERS`: whole row groups."""
     mean = max(1.0, num_characters / max(1, num_rows))
-    return max(1, round(BUCKET_CHARACTERS / mean / ROWS_PER_GROUP)) * ROWS_PER_GROUP
+    return max(1, round(_BUCKET_CHARACTERS / mean / ROWS_PER_GROUP)) * ROWS_PER_GROUP
 
 
-def _fill_buckets(parts: Path, places: Places, edges: NDArray[np.int64]) -> None:
+def _fill_buckets(parts: Path, positions: Positions, edges: NDArray[np.int64]) -> None:
     """Append each row, with its position, to the bucket that its position falls into."""
     schema = SCHEMA.append(pa.field("position", pa.int64()))
     with ExitStack() as stack:
@@ -81,8 +82,8 @@ def _fill_buckets(parts: Path, places: Places, edges: NDArray[np.int64]) -> None
             stack.enter_context(pa.ipc.new_stream(_bucket(parts, number), schema))
             for number in range(len(edges))
         ]
-        for part, positions in sorted(places.items()):
-            for rows in _read_part(parts / part, positions):
+        for part, of_rows in sorted(positions.items()):
+            for rows in _read_part(parts / part, of_rows):
                 numbers = np.searchsorted(edges, rows["position"].to_numpy(), "right") - 1
                 for number in np.unique(numbers).tolist():
                     writers[number].write_table(rows.filter(pa.array(numbers == number)))
@@ -92,9 +93,9 @@ def _read_part(path: Path, positions: NDArray[np.int64]) -> Iterator[pa.Table]:
     """Rows of a part that go somewhere, in pieces, with their position."""
     start = 0
     for batch in pq.ParquetFile(path).iter_batches(ROWS_PER_GROUP, columns=list(COLUMNS)):
-        given = positions[start : start + batch.num_rows]
+        listed = positions[start : start + batch.num_rows]
         position = np.full(batch.num_rows, -1, np.int64)
-        position[: len(given)] = given
+        position[: len(listed)] = listed
         start += batch.num_rows
         rows = pa.Table.from_batches([batch]).append_column("position", pa.array(position))
         yield rows.filter(pc.greater_equal(position, 0))

@@ -1,8 +1,8 @@
-"""Patients → splits: by hash first, then repaired so that training shows what the others ask for.
+"""Patients → splits: by hash first, then repaired so that training has every frequent label.
 
 Decided here: a hash of seed and patient gives a number in [0, 1) that falls into one of the shares;
 so a split does not change when other patients come or go, every worker finds it alone, and the
-embedded corpus can withhold wordings from training before any table is written. Then, for each
+embedded corpus can withhold phrases from training before any table is written. Then, for each
 label (in order of codes) that at least `MIN_PATIENTS` patients have and no training patient has,
 the patient whose number is smallest, so nearest to training's share, moves to training with all
 admissions. So a patient's split depends on others only where a label would else be unseen. Pure.
@@ -18,7 +18,7 @@ from deepicd.paths import SPLITS
 MIN_PATIENTS = 4
 """A label of fewer patients may be missing from training: with one, it can be in one split only."""
 
-TRAIN = SPLITS[0]
+_TRAIN = SPLITS[0]
 
 
 def assign_split(patient_id: str, shares: Sequence[float], seed: int) -> str:
@@ -44,14 +44,14 @@ def repair_splits(
         patients_of.setdefault(code, set()).add(patient)
         codes_of.setdefault(patient, set()).add(code)
     seen = {
-        code for patient, codes in codes_of.items() if splits[patient] == TRAIN for code in codes
+        code for patient, codes in codes_of.items() if splits[patient] == _TRAIN for code in codes
     }
     for code in sorted(patients_of.keys() - seen):
         patients = patients_of[code]
         if code in seen or len(patients) < MIN_PATIENTS:
             continue
         moved = min(patients, key=lambda patient: (_position(patient, seed), patient))
-        repaired[moved] = TRAIN
+        repaired[moved] = _TRAIN
         seen |= codes_of[moved]
     return repaired
 

@@ -2,7 +2,7 @@
 
     render     turns, template, prefill; what a supervised response looks like
     fit        which words of an over-long note stay
-    encode     notes → token ids within the limit; the one road for all four
+    encode     notes → token ids within the limit; the same function for all four
 
 Every prompt ends in the `<think>` prefill, so that generation continues inside the reasoning block.
 """

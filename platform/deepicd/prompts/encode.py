@@ -1,4 +1,4 @@
-"""Notes → token ids within the limit: the one road of SFT, GRPO, evaluation and serving.
+"""Notes → token ids within the limit, the same for SFT, GRPO, evaluation and serving.
 
 In: the tokeniser of a model folder, the longest prompt, what becomes of a longer one (`truncate`:
 words are left out by `fit`; `filter`: there is no prompt). Out: `Prompt`s in the notes' order.
@@ -90,12 +90,12 @@ class PromptEncoder:
             return Prompt(ids, note, len(ids))
         if self.overlong == "filter":
             return Prompt(None, note, len(ids))
-        room = self.max_tokens - self.count_overhead()
-        while kept := fit_note(note, self._count, room):
+        budget = self.max_tokens - self.count_overhead()
+        while kept := fit_note(note, self._count, budget):
             (shorter,) = self._prompt_ids([kept])
             if len(shorter) <= self.max_tokens:
                 return Prompt(shorter, kept, len(ids), is_cut=True)
-            room -= len(shorter) - self.max_tokens  # tokens that arose where texts were joined
+            budget -= len(shorter) - self.max_tokens  # tokens that arose where texts were joined
         return Prompt(None, note, len(ids))
 
     def _count(self, texts: Sequence[str]) -> list[int]:

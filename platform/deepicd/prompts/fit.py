@@ -1,4 +1,4 @@
-"""Which words of an over-long note stay: whole sections first, by what they tell of the diagnosis.
+"""Shortens an over-long note: which words stay, by the importance of their section.
 
 In: the text of a note, a function that counts tokens, a budget. Out: the text with fewer words.
 Decided here: words are kept by the importance of their section (chief complaint first, social
@@ -24,7 +24,7 @@ SECTION_PRIORITY = (
 )
 """Headers of an admission note, the most important first; "" is text under none of them."""
 
-CountTokens = Callable[[Sequence[str]], Sequence[int]]
+_CountTokens = Callable[[Sequence[str]], Sequence[int]]
 """Texts → number of tokens of each."""
 
 _HEADER = re.compile(
@@ -33,7 +33,7 @@ _HEADER = re.compile(
 _WORD = re.compile(r"\s*\S+")
 
 
-def fit_note(text: str, count_tokens: CountTokens, max_tokens: int) -> str:
+def fit_note(text: str, count_tokens: _CountTokens, max_tokens: int) -> str:
     """The note with as many words as `max_tokens` hold; empty when not one fits.
 
     `max_tokens` is what is left for the note's own text once the rest of the prompt is counted.
@@ -48,6 +48,8 @@ def fit_note(text: str, count_tokens: CountTokens, max_tokens: int) -> str:
     costs = count_tokens([word for _, _, word in words])
     spent = list(accumulate(costs))
     num_kept = sum(1 for total in spent if total <= max_tokens)
+    # Words joined again may have more tokens than one by one: words are dropped until the whole
+    # fits. No word has more tokens than the longest one, so at least this many must go.
     while num_kept:
         kept = _join(sections, words[:num_kept])
         surplus = count_tokens([kept])[0] - max_tokens
@@ -71,9 +73,9 @@ def _join(sections: Sequence[tuple[str, str]], words: Sequence[tuple[int, int, s
     kept: dict[int, list[str]] = {}
     for _, number, word in words:
         kept.setdefault(number, []).append(word)
-    parts = []
+    texts = []
     for number, (name, _) in enumerate(sections):
-        part = "".join(kept.get(number, [])).strip()
-        if part and part != f"{name}:":
-            parts.append(part)
-    return "\n".join(parts)
+        text = "".join(kept.get(number, [])).strip()
+        if text and text != f"{name}:":
+            texts.append(text)
+    return "\n".join(texts)

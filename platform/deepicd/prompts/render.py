@@ -1,4 +1,4 @@
-"""Note → chat turns → prompt.
+"""Renders a note as chat turns and as the prompt of the model.
 
 In: the text of an admission note. Out: chat messages, the rendered prompt, or its token ids, always
 with the `<think>` prefill, so that generation continues inside the reasoning block. Decided here:
