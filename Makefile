@@ -1,6 +1,6 @@
 # Every entry point of the project. CI runs these targets and nothing else; `make help` lists them.
 
-PYTHON ?= python3
+PYTHON ?=
 UV_VERSION := 0.13.9
 EXPERIMENT ?= experiments/demo.toml
 ARGS ?=
@@ -29,12 +29,8 @@ help: ## this list
 
 setup: $(STAMP) ## build .venv from the CPU lock (again only after the lock or pyproject.toml changed)
 
-$(STAMP): $(LOCKED)
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null || { \
-	  echo "deepicd is locked for Python 3.11 and '$(PYTHON)' is another one or missing: make setup PYTHON=/path/to/python3.11" \
-	       "('uv python install 3.11' fetches one)" >&2; exit 1; }
+$(STAMP): $(LOCKED) | $(BIN)/python
 	@[ "$$(uname -sm)" = "Linux x86_64" ] || { echo "the CPU lock holds wheels for Linux x86_64 only; this is $$(uname -sm)" >&2; exit 1; }
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 	@$(find_torch); set -x; \
 	  $(UV) pip install --python $(BIN)/python --no-deps --require-hashes $$backend -r requirements/cpu.lock
@@ -85,7 +81,7 @@ prometheus: setup ## Debian's prometheus and promtool in .venv/bin, unpacked and
 	  && dpkg -x prometheus_*.deb . ) && cp $$place/usr/bin/prometheus $$place/usr/bin/promtool $(BIN)/ && rm -rf $$place; } \
 	  > /dev/null 2>&1 || echo "no prometheus was fetched; the tests of its rules will be skipped"
 
-demo: setup ## the whole loop on this machine, about 15 minutes (KEEP=1 leaves the endpoint up)
+demo: setup ## the whole loop on this machine, 15 to 30 minutes on 2 cores (KEEP=1 leaves the endpoint up)
 	$(BIN)/deepicd demo $(EXPERIMENT) $(if $(KEEP),--keep) $(ARGS)
 
 demo-small: setup ## the same in some minutes (experiments/tiny.toml): too short to learn much
@@ -103,8 +99,11 @@ lock: $(BIN)/uv ## resolve both locks anew
 COMPILE := --quiet --python-version 3.11 --python-platform x86_64-manylinux_2_28 --generate-hashes --no-annotate \
 	--no-emit-find-links --no-emit-index-url --custom-compile-command "make lock"
 
-$(BIN)/uv:
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+# PYTHON=… names the interpreter; without it one is looked for.
+$(BIN)/python:
+	@found="$$(scripts/find_python.sh "$(PYTHON)")" && set -x && "$$found" -m venv .venv || { rm -f $@; exit 1; }
+
+$(BIN)/uv: | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 
 clean: ## remove caches and results of tools, keep .venv and runs/
