@@ -22,7 +22,7 @@ if [ -n "$$links" ]; then export UV_FIND_LINKS="$$links"; else unset UV_FIND_LIN
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint format test test-unit coverage test-ray test-e2e browser prometheus chaos demo demo-small bench lock clean distclean
+.PHONY: help setup lint format test test-unit coverage test-ray test-e2e test-chaos browser prometheus chaos demo demo-small bench lock clean distclean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,7 +50,7 @@ format: setup ## rewrite the code in the house's format
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 
-test: test-unit test-ray test-e2e ## every test: unit, then real Ray and vLLM, then end to end
+test: test-unit test-ray test-e2e test-chaos ## every test: unit, real Ray and vLLM, end to end, a sweep under kill -9
 
 test-unit: setup ## tests without Ray or network, under a minute
 	$(BIN)/python -m pytest tests/unit
@@ -66,8 +66,11 @@ test-ray: setup ## tests on a local Ray cluster with real verl and vLLM
 test-e2e: setup ## whole ways through the system
 	$(BIN)/python -m pytest tests/e2e
 
-chaos: setup ## a sweep of twelve trials under kill -9, about a quarter of an hour; not part of `make test`
-	$(BIN)/python -m pytest -s tests/chaos
+test-chaos: setup ## a sweep of four trials under kill -9, one of each kind
+	$(BIN)/python -m pytest tests/chaos
+
+chaos: setup ## the same with twelve trials and more kills, about a quarter of an hour; not part of `make test`
+	DEEPICD_CHAOS=large $(BIN)/python -m pytest -s tests/chaos
 
 APT := -o Acquire::Retries=0 -o Acquire::http::Timeout=20 -o Acquire::https::Timeout=20
 

@@ -1,13 +1,19 @@
-"""What every test shares: the repository's root, and an environment without surprises."""
+"""What every test shares: the repository's root, and an environment without surprises.
+
+Several pytest processes may run on a machine at once (`.ci/run` starts two): each has a temporary
+folder and a Ray token of its own, and counts only what its own processes leave.
+"""
 
 import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 
+import psutil
 import pytest
 from hypothesis import settings
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
@@ -17,8 +23,14 @@ from deepicd.clusters.ray_session import write_token
 # No model hub is ever asked; a test that needs a model builds one.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+# Ray sends its metrics every ten seconds; tests wait for some of them.
+os.environ.setdefault("RAY_metrics_report_interval_ms", "2000")
+# pytest keeps the folders of the last tests where it always does: a failure is looked at later.
+os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
+# The name is short because Ray's sockets lie below it, and a socket's path has 107 bytes at most.
+_FOLDER = tempfile.TemporaryDirectory(prefix="deepicd-", ignore_cleanup_errors=True)
+os.environ["TMPDIR"] = tempfile.tempdir = _FOLDER.name
 # Ray reads its token once a process: one private token for every cluster that these tests start.
-_FOLDER = tempfile.TemporaryDirectory(prefix="deepicd-tests-")  # removed when the tests end
 _TOKEN = write_token(Path(_FOLDER.name) / "token")
 os.environ["RAY_AUTH_TOKEN_PATH"] = str(_TOKEN)
 
@@ -93,3 +105,63 @@ def learn_tokeniser() -> Callable[[Iterable[str]], Tokenizer]:
         return learner
 
     return learn
+
+
+class SharedMemory:
+    """Segments and semaphores that have come to `/dev/shm` and are not another's.
+
+    A name without a process id does not say whose it is, and who leaves it behind is gone. So each
+    new name is looked at while it is in use: what only processes outside this test's tree have
+    mapped belongs to others on this machine.
+    """
+
+    _PERIOD_S = 0.2
+
+    def __init__(self) -> None:
+        self._before = self._names()
+        self._of_others: set[str] = set()
+        self._ours: set[str] = set()
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> "SharedMemory":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def left(self) -> set[str]:
+        """What is there now, was not before, and is not known to be another's."""
+        return self._names() - self._before - self._of_others
+
+    def _watch(self) -> None:
+        while not self._over.wait(self._PERIOD_S):
+            if unknown := self.left() - self._ours:
+                self._look(unknown)
+
+    def _look(self, names: set[str]) -> None:
+        ours = {process.pid for process in psutil.Process().children(recursive=True)}
+        found: dict[str, set[bool]] = {}
+        for maps in Path("/proc").glob("[0-9]*/maps"):
+            try:
+                text = maps.read_text()
+            except OSError:  # it has just ended, or is another user's
+                continue
+            for name in names:
+                if f"/dev/shm/{name}" in text:
+                    found.setdefault(name, set()).add(int(maps.parent.name) in ours | {os.getpid()})
+        self._ours |= {name for name, are_ours in found.items() if True in are_ours}
+        self._of_others |= {name for name, are_ours in found.items() if True not in are_ours}
+
+    @staticmethod
+    def _names() -> set[str]:
+        return {file.name for file in Path("/dev/shm").iterdir()}
+
+
+@pytest.fixture(scope="module")
+def shared_memory() -> Iterator[SharedMemory]:
+    """What this module's processes leave in shared memory."""
+    with SharedMemory() as watched:
+        yield watched

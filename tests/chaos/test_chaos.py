@@ -1,10 +1,12 @@
 """A sweep under fire, by the command that users run, on a cluster that was there before it.
 
-Twelve trials under ASHA, two at once. A process of a random trial is killed with -9 every few
-steps, the sweep's own driver is killed once and the sweep resumed, and at last a process is made to
-hang. A second Ray instance is on the machine, and the cluster has no dashboard. Afterwards every
-slot of the cluster is free, nothing of the sweep is left on the machine, and no trial is lost or
-counted twice.
+Trials under ASHA, two at once. Every few steps a process of a random trial is killed with -9, each
+kind of process once before chance decides; the sweep's own driver is killed once and the sweep
+resumed, and at last a process is made to hang. A second Ray instance is on the machine, and the
+cluster has no dashboard. Afterwards every slot of the cluster is free, nothing of the sweep is left
+on the machine, and no trial is lost or counted twice.
+
+`make test` has four trials; DEEPICD_CHAOS=large (`make chaos`) has twelve and more kills.
 """
 
 import json
@@ -27,8 +29,10 @@ import pytest
 from deepicd.sweeps.results.trials import read_history
 
 pytestmark = pytest.mark.timeout(2400)
-NUM_TRIALS, STEPS, AT_ONCE = 12, 8, 2
-KILL_EVERY, NUM_KILLS, HANG_S = 5, 6, 60
+IS_LARGE = os.environ.get("DEEPICD_CHAOS") == "large"
+NUM_TRIALS, STEPS, AT_ONCE = (12, 8, 2) if IS_LARGE else (4, 6, 2)
+KILL_EVERY, NUM_KILLS, HANG_S = (5, 6, 60) if IS_LARGE else (2, 4, 60)
+NUM_NOTES, NUM_TRACES, SFT_EPOCHS = (800, 300, 4) if IS_LARGE else (400, 64, 1)
 RAYS_OWN = {"_AutoscalingCoordinatorActor", "_StatsActor"}
 DRIVER, HUNG = "the sweep's driver", "made to hang"
 VERL = "ray::WorkerDict"
@@ -36,7 +40,7 @@ VICTIMS = (VERL, "deepicd.training.grpo.driver", "ray::AgentLoop", "ray::RayTrai
 EXPERIMENT = f"""
 name = "chaos"
 [data]
-num_notes = 800
+num_notes = {NUM_NOTES}
 max_prompt_tokens = 192
 num_validation = 32
 num_codes = 12
@@ -46,8 +50,8 @@ hidden_size = 64
 num_layers = 1
 num_heads = 2
 [sft]
-num_traces = 300
-epochs = 4
+num_traces = {NUM_TRACES}
+epochs = {SFT_EPOCHS}
 batch_size = 16
 learning_rate = 5e-3
 max_trace_tokens = 72
@@ -95,7 +99,9 @@ class Fire:
 
 
 @pytest.fixture(scope="module")
-def fire(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Fire, Path]]:
+def fire(
+    tmp_path_factory: pytest.TempPathFactory, shared_memory: Any
+) -> Iterator[tuple[Fire, Path]]:
     import ray
 
     from deepicd.clusters.ray_session import ray_session
@@ -108,14 +114,17 @@ def fire(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Fire, Path]
     assert other.stdout is not None and any(line.strip() == "up" for line in other.stdout)
     with ray_session(token_file=root / "token", num_cpus=16, num_gpus=AT_ONCE):
         address = ray.get_runtime_context().gcs_address
-        yield under_fire(file, root / "runs", address), root / "runs"
+        before = traces()
+        found = under_fire(file, root / "runs", address)
+        look(found, before, shared_memory)
+        yield found, root / "runs"
     assert other.poll() is None, "the second Ray instance did not survive"
     other.kill()
     other.wait()
 
 
 def under_fire(file: Path, runs: Path, address: str) -> Fire:
-    found, rng, before = Fire(), random.Random(1), traces()
+    found, rng = Fire(), random.Random(1)
     began = time.monotonic()
     sweep = command(address, runs, "run", str(file))
     shoot(sweep, runs, found.killed, rng, until=lambda: len(found.killed) == NUM_KILLS // 2)
@@ -127,7 +136,6 @@ def under_fire(file: Path, runs: Path, address: str) -> Fire:
     output, progress = sweep.communicate()
     assert sweep.returncode == 0, progress[-4000:]
     found.status, found.seconds = json.loads(output), time.monotonic() - began
-    look(found, before)
     return found
 
 
@@ -150,8 +158,8 @@ def shoot(
     *,
     until: Callable[[], bool],
 ) -> None:
-    """Kill a random process of a trial every few steps, until told to cease; after the last kill
-    make one hang, and nothing more: one fault after the other, or nobody knows which was found.
+    """Kill a process of a trial every few steps, until told to cease; after the last kill make one
+    hang, and nothing more: one fault after the other, or nobody knows which was found.
     """
     aim = num_steps(runs) + KILL_EVERY
     while not until() and sweep.poll() is None:
@@ -159,13 +167,20 @@ def shoot(
         if num_steps(runs) < aim or HUNG in killed:
             continue
         is_last = len(killed) > NUM_KILLS
-        victims = find_victims(*([VERL] if is_last else VICTIMS))
+        kinds = VICTIMS[num_shots(killed) :][:1] or VICTIMS  # each once, then any
+        victims = find_victims(*([VERL] if is_last else kinds))
         if not victims:
             continue  # between two trials
         victim = rng.choice(victims)
         victim.suspend() if is_last else victim.kill()
-        killed.append(HUNG if is_last else f"{victim.name()} at step {num_steps(runs)}")
+        shot = f"{' or '.join(kinds)} at step {num_steps(runs)}: {victim.name()}"
+        killed.append(HUNG if is_last else shot)
         aim = num_steps(runs) + KILL_EVERY
+
+
+def num_shots(killed: list[str]) -> int:
+    """How many processes of trials were killed."""
+    return sum(name not in {DRIVER, HUNG} for name in killed)
 
 
 def rows_of(runs: Path) -> list[dict[str, Any]]:
@@ -198,16 +213,12 @@ def find_victims(*names: str) -> list[psutil.Process]:
     return [process for _, _, process in sorted(found, key=lambda item: item[:2])]
 
 
-def traces() -> dict[str, set[str]]:
-    """What processes can leave on a machine: segments of shared memory, sockets that are files, and
-    folders of slots.
+def traces() -> set[str]:
+    """What processes can leave in the temporary folder: sockets that are files, and folders of
+    runners.
     """
     temporary = Path(tempfile.gettempdir())
-    left = [file for file in temporary.iterdir() if is_trace(file)]
-    return {
-        "shared_memory": {file.name for file in Path("/dev/shm").iterdir()},
-        "files": {file.name for file in left},
-    }
+    return {file.name for file in temporary.iterdir() if is_trace(file)}
 
 
 def is_trace(file: Path) -> bool:
@@ -218,7 +229,7 @@ def is_trace(file: Path) -> bool:
         return False
 
 
-def look(found: Fire, before: dict[str, set[str]]) -> None:
+def look(found: Fire, before: set[str], shared_memory: Any) -> None:
     """Count what is left, given a minute to go."""
     import ray
     from ray._private.state import actors
@@ -234,9 +245,7 @@ def look(found: Fire, before: dict[str, set[str]]) -> None:
         groups = placement_group_table().values()
         found.groups = [group["state"] for group in groups if group["state"] != "REMOVED"]
         found.processes = [" ".join(process.cmdline()) for process in find_victims(*VICTIMS)]
-        after = traces()
-        found.shared_memory = after["shared_memory"] - before["shared_memory"]
-        found.files = after["files"] - before["files"]
+        found.shared_memory, found.files = shared_memory.left(), traces() - before
         left = (found.actors, found.groups, found.processes, found.shared_memory, found.files)
         if not (any(found.held.values()) or any(left)) or time.monotonic() > deadline:
             return
@@ -246,6 +255,8 @@ def look(found: Fire, before: dict[str, set[str]]) -> None:
 def test_processes_of_trials_and_the_driver_were_killed(fire: tuple[Fire, Path]) -> None:
     print(json.dumps({"killed": fire[0].killed, "seconds": round(fire[0].seconds)}))
     assert len(fire[0].killed) == NUM_KILLS + 2 and {DRIVER, HUNG} <= set(fire[0].killed)
+    shots = [name for name in fire[0].killed if name not in {DRIVER, HUNG}]
+    assert all(kind in shot for kind, shot in zip(VICTIMS, shots, strict=len(VICTIMS) == NUM_KILLS))
 
 
 def test_the_trial_that_was_made_to_hang_was_found_and_went_on(fire: tuple[Fire, Path]) -> None:

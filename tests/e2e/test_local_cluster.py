@@ -9,6 +9,7 @@ import pytest
 from deepicd.clusters.ray_session import write_token
 
 NEEDED = ("unshare", "sshd", "ssh", "ssh-keygen", "rsync", "ip", "curl", "make")
+OURS = ("RAY_", "TMPDIR")  # the private machine has its own
 PATH = f"{os.environ['PATH']}:/usr/sbin:/sbin"
 
 
@@ -24,7 +25,7 @@ def test_a_cluster_of_this_machine_comes_up_takes_a_job_and_leaves_nothing(root,
     description.write_text(text.replace("secrets: runs/cluster", f"secrets: {token.parent}"))
 
     env = {
-        **{name: value for name, value in os.environ.items() if not name.startswith("RAY_")},
+        **{name: value for name, value in os.environ.items() if not name.startswith(OURS)},
         "PATH": PATH,
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(token),

@@ -1,4 +1,9 @@
-"""What several tests on a real Ray share: a free port, and a model that is quick to serve."""
+"""What tests on a real Ray share: a small cluster, a free port, a model that is quick to serve.
+
+A process can be in one Ray cluster at a time. Modules that need no more than a few CPU slots share
+`light_ray`; they follow one another, and the cluster ends before the next module, which starts its
+own. The order of the modules is decided here: what is cheap first, so that a failure shows early.
+"""
 
 import contextlib
 import socket
@@ -15,8 +20,48 @@ from deepicd.config import ModelConfig
 from deepicd.serving import ServedModel
 from deepicd.training.start_model import build_model
 
+ORDER = (
+    *("verl_config", "upstream", "cpu_patch", "reshard", "weight_reload", "judge"),  # no cluster
+    *("notes", "tokens", "evaluation", "sft", "dataset"),  # the shared one
+    *("storage", "bench_sweep", "queue", "placement", "tune_loop", "repeats"),  # no verl, no vLLM
+    *("serving_command", "serving_declared", "serving", "serving_in_place", "serving_changes"),
+    *("sweep", "warm", "node_loss"),  # whole sweeps
+)
+NUM_CPUS = 3
 NUM_LOOKS = 3
 """One look at a busy machine's processes has missed one that was there, twice in CI."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """By `ORDER`; a module that is not in it comes first."""
+    ranks = {f"test_{name}.py": rank for rank, name in enumerate(ORDER)}
+    items.sort(key=lambda item: ranks.get(item.path.name, -1))
+
+
+@pytest.fixture(scope="module")
+def light_ray() -> str:
+    """Address of a Ray with a few CPU slots, which the modules that use it share."""
+    import ray
+
+    if not ray.is_initialized():
+        options = {"include_dashboard": False, "log_to_driver": False, "logging_level": "warning"}
+        ray.init(address="local", num_cpus=NUM_CPUS, **options)
+    return ray.get_runtime_context().gcs_address
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """End the shared Ray after the last module that uses it."""
+    is_last = nextitem is None or not uses_light_ray(nextitem)
+    if uses_light_ray(item) and is_last:
+        import ray
+
+        ray.shutdown()
+
+
+def uses_light_ray(item: pytest.Item) -> bool:
+    """Whether the module says so: a test between two others may do without."""
+    return bool(getattr(item.getparent(pytest.Module).obj, "USES_LIGHT_RAY", False))
 
 
 @pytest.fixture(scope="session")

@@ -19,12 +19,11 @@ from deepicd.errors import ConfigError, DataError
 from deepicd.training.grpo.dataset import EpochSampler, NotesDataset, RowStream, verl_row
 
 LIMIT = 400
+USES_LIGHT_RAY = True
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    import ray
-
+def run(light_ray: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     from deepicd.config import parse_experiment
     from deepicd.notes.build import build_notes
     from deepicd.notes.split_files import read_split
@@ -33,14 +32,10 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     root = tmp_path_factory.mktemp("dataset")
     table = {"data": {"num_notes": 300, "num_codes": 12}, "model": {"vocab_size": 600}}
     experiment = parse_experiment(table, "here")
-    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
-    try:
-        build_notes(experiment.data, tables=root / "tables", out=root / "notes", seed=1)
-        texts = [note.text for note in read_split(root / "notes/train.parquet")]
-        build_model(experiment.model, texts, root / "model", seed=1)
-        yield root
-    finally:
-        ray.shutdown()
+    build_notes(experiment.data, tables=root / "tables", out=root / "notes", seed=1)
+    texts = [note.text for note in read_split(root / "notes/train.parquet")]
+    build_model(experiment.model, texts, root / "model", seed=1)
+    return root
 
 
 def dataset(
@@ -99,15 +94,15 @@ from pathlib import Path
 sys.path.insert(0, str(Path(sys.argv[1]).parent))
 import test_dataset
 
-test_dataset.read_and_save(Path(sys.argv[2]), Path(sys.argv[3]))
+test_dataset.read_and_save(Path(sys.argv[2]), Path(sys.argv[3]), address=sys.argv[4])
 """
 
 
-def read_and_save(root: Path, state: Path) -> None:
+def read_and_save(root: Path, state: Path, *, address: str) -> None:
     """A trainer's loop: read a batch, save what was read together with the loader's state."""
     import ray
 
-    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+    ray.init(address=address, log_to_driver=False)
     loader = training_loader(root)
     saved = torch.load(state, weights_only=False) if state.exists() else {"read": []}
     if "loader" in saved:
@@ -131,13 +126,13 @@ def ids_of(rows: list[dict[str, Any]]) -> list[str]:
 
 
 def test_a_reader_killed_in_mid_epoch_goes_on_with_exactly_the_next_row(
-    run: Path, tmp_path: Path
+    run: Path, tmp_path: Path, light_ray: str
 ) -> None:
     state = tmp_path / "data.pt"
     num_rows = len(dataset(run, "train"))
     read: list[str] = []
     for share in (0.3, 0.7, 1.6):  # killed twice in the first epoch and once in the second
-        command = [sys.executable, "-c", READER, __file__, str(run), str(state)]
+        command = [sys.executable, "-c", READER, __file__, str(run), str(state), light_ray]
         reader = subprocess.Popen(command)
         deadline = time.monotonic() + 200
         while len(read) < share * num_rows and time.monotonic() < deadline:

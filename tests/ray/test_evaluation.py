@@ -1,14 +1,11 @@
 """Evaluation for real: a tiny model that has learnt a few notes by heart, asked by vLLM in Ray."""
 
 import json
-import os
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-import ray
 from typer.testing import CliRunner
 
 from deepicd import checkpoints, cli
@@ -29,6 +26,7 @@ CODES = ("I25.10", "J18.9", "N17.9", "K35.80", "A41.9", "G40.909")
 TEXTS = ("chest pain", "cough and fever", "no urine", "belly ache", "rigors", "seizure")
 SIZES = ModelConfig(vocab_size=700, hidden_size=64, num_layers=2, num_heads=2)
 LIMITS = Limits(64, 48, "filter")
+USES_LIGHT_RAY = True
 
 
 def build_notes(codes: tuple[str, ...] = CODES, texts: tuple[str, ...] = TEXTS) -> list[Note]:
@@ -81,13 +79,6 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def _cluster() -> Iterator[None]:
-    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
-    yield
-    ray.shutdown()
-
-
 @pytest.fixture
 def split(tmp_path: Path) -> Path:
     path = tmp_path / "test.parquet"
@@ -95,23 +86,9 @@ def split(tmp_path: Path) -> Path:
     return path
 
 
-def processes_of_engines() -> set[int]:
-    """Process ids of our Ray actors that hold an engine."""
-    found = set()
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            name = (folder / "cmdline").read_bytes()
-            owner = folder.stat().st_uid
-        except OSError:
-            continue
-        if b"_EngineActor" in name and owner == os.getuid():
-            found.add(int(folder.name))
-    return found
-
-
-@pytest.mark.usefixtures("_cluster")
+@pytest.mark.usefixtures("light_ray")
 def test_every_note_gets_its_own_answer_and_the_engines_process_is_gone_afterwards(
-    model: Path, split: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: Path, split: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, find_processes
 ) -> None:
     started: list[int] = []
     await_exit = offline._await_exit
@@ -132,10 +109,10 @@ def test_every_note_gets_its_own_answer_and_the_engines_process_is_gone_afterwar
     assert others == [found[3], found[0], found[1]]  # the long one is left out
     (pid,) = started  # one engine for both splits
     assert not Path(f"/proc/{pid}").exists()
-    assert not processes_of_engines()
+    assert not find_processes("_EngineActor")
 
 
-@pytest.mark.usefixtures("_cluster")
+@pytest.mark.usefixtures("light_ray")
 def test_samples_say_how_sure_an_answer_is_and_the_same_seed_says_the_same(
     model: Path, split: Path
 ) -> None:
@@ -160,14 +137,14 @@ def test_samples_say_how_sure_an_answer_is_and_the_same_seed_says_the_same(
     assert tests["invariance_names"] == len(known)
 
 
-@pytest.mark.usefixtures("_cluster")
+@pytest.mark.usefixtures("light_ray")
 def test_a_cut_off_answer_is_a_miss_with_its_reason(model: Path, split: Path) -> None:
     (first, second) = predict(model, split, limits=Limits(64, 2), limit=2)
     assert (first.note_id, second.note_id) == ("n0", "n1")
     assert first.prediction is None and first.reason is not None
 
 
-@pytest.mark.usefixtures("_cluster")
+@pytest.mark.usefixtures("light_ray")
 def test_a_model_that_vllm_cannot_load_is_an_error_and_never_a_score(
     model: Path, split: Path, tmp_path: Path
 ) -> None:
@@ -179,7 +156,7 @@ def test_a_model_that_vllm_cannot_load_is_an_error_and_never_a_score(
         predict(broken, split, limits=LIMITS)
 
 
-@pytest.mark.usefixtures("_cluster")
+@pytest.mark.usefixtures("light_ray")
 def test_a_split_whose_notes_are_all_too_long_is_refused(model: Path, split: Path) -> None:
     encoder = PromptEncoder(load_backend(model), 20, "filter")
     loaded = offline.Answering(None, encoder, batch_size=4, model=model)
@@ -187,7 +164,7 @@ def test_a_split_whose_notes_are_all_too_long_is_refused(model: Path, split: Pat
         loaded.answer_split(split)
 
 
-@pytest.mark.usefixtures("_cluster")
+@pytest.mark.usefixtures("light_ray")
 def test_promote_asks_both_models_on_the_promotion_split_and_moves_the_title(
     model: Path, tmp_path: Path
 ) -> None:

@@ -6,7 +6,7 @@ import io
 import shutil
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -24,20 +24,12 @@ from deepicd.paths import SPLITS
 
 CONFIG = DataConfig(num_notes=300, num_codes=12)
 SECRET = "SECRETWORDS"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def local_ray() -> Iterator[None]:
-    """One Ray of our own for all tests here."""
-    import ray
-
-    ray.init(address="local", include_dashboard=False, num_cpus=2, log_to_driver=False)
-    yield
-    ray.shutdown()
+USES_LIGHT_RAY = True
+pytestmark = pytest.mark.usefixtures("light_ray")
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def built(light_ray: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The embedded corpus, built once."""
     folder = tmp_path_factory.mktemp("built")
     build_notes(CONFIG, tables=folder / "tables", out=folder / "notes", seed=1)

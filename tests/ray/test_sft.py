@@ -1,14 +1,12 @@
 """The built model and its fine-tuning, with the real tokeniser, verl and Ray Train."""
 
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import ray
 import torch
 from omegaconf import OmegaConf
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -22,6 +20,7 @@ from deepicd.training.start_model import TAGS, build_model, train_tokenizer
 
 SIGNS = {"I2510": "crushing chest pain", "J189": "cough and fever", "N390": "burning urination"}
 NUM_TRACES = 96
+USES_LIGHT_RAY = True
 MODEL = {"vocab_size": 420, "hidden_size": 64, "num_layers": 2, "num_heads": 2}
 
 
@@ -48,13 +47,6 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     build_model(Experiment(model=MODEL).model, texts, folder / "model", seed=3)
     names = ("notes", "traces")
     return {"model": folder / "model"} | {name: folder / f"{name}.parquet" for name in names}
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[None]:
-    ray.init(address="local", include_dashboard=False, num_cpus=3, logging_level="warning")
-    yield
-    ray.shutdown()
 
 
 def dataset(run: dict[str, Path], **limits: int) -> TraceDataset:
@@ -152,7 +144,7 @@ def test_a_missing_input_is_refused_before_anything_starts(run, tmp_path):
         train_sft(Experiment(), **given, out=tmp_path / "out")
 
 
-@pytest.mark.usefixtures("cluster")
+@pytest.mark.usefixtures("light_ray")
 def test_fine_tuning_lowers_the_loss_and_leaves_a_model_that_loads(run, tmp_path):
     experiment = Experiment(
         model=MODEL,

@@ -103,16 +103,16 @@ def kill_in_mid_step(storage: Path, done: threading.Event) -> None:
 
 
 @pytest.fixture(scope="module")
-def swept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Swept]:
+def swept(tmp_path_factory: pytest.TempPathFactory, shared_memory: Any) -> Iterator[Swept]:
     from deepicd.clusters.ray_session import run_session
 
     root = tmp_path_factory.mktemp("sweep")
     experiment = parse_experiment(TABLE, "here")
     with run_session(experiment, root):
-        yield run(experiment, root)
+        yield run(experiment, root, shared_memory)
 
 
-def run(experiment: Experiment, root: Path) -> Swept:
+def run(experiment: Experiment, root: Path, shared_memory: Any) -> Swept:
     from deepicd.notes.build import build_notes
     from deepicd.notes.split_files import read_split
     from deepicd.paths import RunPaths
@@ -121,7 +121,7 @@ def run(experiment: Experiment, root: Path) -> Swept:
     from deepicd.training.grpo.trial import TrialInput
     from deepicd.training.start_model import build_model
 
-    paths, before = RunPaths(root), shared_memory()
+    paths = RunPaths(root)
     build_notes(experiment.data, tables=paths.tables, out=paths.notes, seed=1)
     texts = [note.text for note in read_split(paths.split("train"))]
     build_model(experiment.model, texts, paths.model, seed=1)
@@ -135,18 +135,13 @@ def run(experiment: Experiment, root: Path) -> Swept:
         trials = sweeps.run_sweep(experiment, given, storage=paths.sweep, say=lines.append)
     done.set()
     killer.join()
-    left = what_is_left(before, timeout_s=60)
+    left = what_is_left(shared_memory, timeout_s=60)
     histories = read_histories(paths.sweep / "tune")
     return Swept(experiment, trials, histories, lines, root, left)
 
 
-def shared_memory() -> set[str]:
-    """Segments and semaphores of this machine."""
-    return {file.name for file in Path("/dev/shm").iterdir()}
-
-
-def what_is_left(before: set[str], *, timeout_s: float) -> dict[str, Any]:
-    """What is still there of the trials, given some time to go; `before`: `shared_memory` then."""
+def what_is_left(shared_memory: Any, *, timeout_s: float) -> dict[str, Any]:
+    """What is still there of the trials, given some time to go."""
     import ray
 
     from deepicd.clusters.state import free_resources, live_groups
@@ -158,7 +153,7 @@ def what_is_left(before: set[str], *, timeout_s: float) -> dict[str, Any]:
             "drivers": drivers(),
             "held": {name: total[name] - free for name, free in free_resources().items()},
             "actors": [actor.class_name for actor in live_actors()],
-            "shared_memory": sorted(shared_memory() - before),
+            "shared_memory": sorted(shared_memory.left()),
         }
         if left == NOTHING or time.monotonic() > deadline:
             return left
@@ -304,7 +299,7 @@ def test_a_trial_records_what_it_ran_with_before_its_first_step(swept: Swept) ->
 
 
 def test_a_sweep_whose_parameter_does_nothing_is_stopped_and_leaves_nothing(
-    swept: Swept, monkeypatch: pytest.MonkeyPatch
+    swept: Swept, shared_memory: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from deepicd.config import with_values
     from deepicd.paths import RunPaths
@@ -312,14 +307,14 @@ def test_a_sweep_whose_parameter_does_nothing_is_stopped_and_leaves_nothing(
     from deepicd.training.grpo.trial import TrialInput
 
     monkeypatch.setattr(sweeps, "build_trainable", lambda *_, **__: deaf_trial())
-    paths, before = RunPaths(swept.root), shared_memory()
+    paths = RunPaths(swept.root)
     given = TrialInput(paths.model, paths.split("train"), paths.split("validation"))
     experiment = with_values(swept.experiment, {"sweep.scheduler": "none"})
     with pytest.raises(SweepError, match=r"differ in training.learning_rate \(.*\), and") as found:
         sweeps.run_sweep(experiment, given, storage=swept.root / "deaf", say=lambda line: None)
     names = [folder.name for folder in (swept.root / "deaf" / "trials").iterdir()]
     assert len(names) == 2 and all(name in str(found.value) for name in names)
-    assert what_is_left(before, timeout_s=60) == NOTHING
+    assert what_is_left(shared_memory, timeout_s=60) == NOTHING
 
 
 def deaf_trial() -> Any:

@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -16,16 +15,8 @@ from deepicd.prompts import PromptEncoder
 from deepicd.records import Limits
 
 NUM_NOTES = 9000
-
-
-@pytest.fixture(scope="module", autouse=True)
-def local_ray() -> Iterator[None]:
-    """One Ray of our own for all tests here."""
-    import ray
-
-    ray.init(address="local", include_dashboard=False, num_cpus=2, log_to_driver=False)
-    yield
-    ray.shutdown()
+USES_LIGHT_RAY = True
+pytestmark = pytest.mark.usefixtures("light_ray")
 
 
 @pytest.fixture(scope="module")
