@@ -160,8 +160,8 @@ class SharedMemory:
         return {file.name for file in Path("/dev/shm").iterdir()}
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def shared_memory() -> Iterator[SharedMemory]:
-    """What this module's processes leave in shared memory."""
+    """What this session's processes leave in shared memory, from the first request on."""
     with SharedMemory() as watched:
         yield watched

@@ -32,7 +32,6 @@ pytestmark = pytest.mark.timeout(2400)
 IS_LARGE = os.environ.get("DEEPICD_CHAOS") == "large"
 NUM_TRIALS, STEPS, AT_ONCE = (12, 8, 2) if IS_LARGE else (4, 6, 2)
 KILL_EVERY, NUM_KILLS, HANG_S = (5, 6, 60) if IS_LARGE else (2, 4, 60)
-NUM_NOTES, NUM_TRACES, SFT_EPOCHS = (800, 300, 4) if IS_LARGE else (400, 64, 1)
 RAYS_OWN = {"_AutoscalingCoordinatorActor", "_StatsActor"}
 DRIVER, HUNG = "the sweep's driver", "made to hang"
 VERL = "ray::WorkerDict"
@@ -40,7 +39,7 @@ VICTIMS = (VERL, "deepicd.training.grpo.driver", "ray::AgentLoop", "ray::RayTrai
 EXPERIMENT = f"""
 name = "chaos"
 [data]
-num_notes = {NUM_NOTES}
+num_notes = {800 if IS_LARGE else 400}
 max_prompt_tokens = 192
 num_validation = 32
 num_codes = 12
@@ -50,8 +49,9 @@ hidden_size = 64
 num_layers = 1
 num_heads = 2
 [sft]
-num_traces = {NUM_TRACES}
-epochs = {SFT_EPOCHS}
+is_enabled = {str(IS_LARGE).lower()}
+num_traces = 300
+epochs = 4
 batch_size = 16
 learning_rate = 5e-3
 max_trace_tokens = 72
@@ -61,6 +61,7 @@ ppo_mini_batch_size = 8
 ppo_micro_batch_size_per_gpu = 32
 rollout_n = 4
 max_response_tokens = 48
+entropy_coeff = 0.01 # a model without SFT earns no reward, and learns all the same
 hang_timeout_s = {HANG_S}
 total_steps = {STEPS}
 validate_every = 1

@@ -29,13 +29,10 @@ from deepicd.training.process.events import read_notices
 
 pytestmark = pytest.mark.timeout(1800)
 SCORES = ("macro_f1_chapter", "macro_f1_category", "macro_f1_full", "hierarchical_f1")
-SHORT = [
-    f"--set={value}"
-    for value in (
-        *("sft.num_traces=64", "sft.epochs=1"),
-        *("sweep.scheduler=none", "sweep.num_trials=2", "training.validate_every=1"),
-    )
-]
+SHORT = (
+    *("--set=sweep.scheduler=none", "--set=sweep.num_trials=2"),
+    "--set=training.validate_every=1",
+)
 SHOULD_HOLD_TEXT = ("tables", "notes", "traces.parquet")
 
 
@@ -209,9 +206,10 @@ def test_no_note_is_anywhere_but_in_the_data(demo: Demo) -> None:
 
 
 def test_a_sweep_that_ctrl_c_ended_leaves_nothing_and_is_resumed_from_a_whole_checkpoint(
-    root: Path, tmp_path: Path
+    root: Path, demo: Demo, tmp_path: Path
 ) -> None:
-    process = start(root, tmp_path, "sweep run", *SHORT)
+    fitted = ["--set=sft.is_enabled=false", f"--set=model.path={demo.paths.sft}"]
+    process = start(root, tmp_path, "sweep run", *SHORT, *fitted)
     try:
         wait_for_checkpoints(process, tmp_path, 2)
         started = descendants(process)

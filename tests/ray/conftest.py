@@ -8,15 +8,18 @@ own. The order of the modules is decided here: what is cheap first, so that a fa
 import contextlib
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 from safetensors.torch import load_file, save_file
 
 from deepicd.checkpoints import write_manifest
-from deepicd.config import ModelConfig
+from deepicd.config import Experiment, ModelConfig, parse_experiment
+from deepicd.paths import RunPaths
+from deepicd.records import Trial
 from deepicd.serving import ServedModel
 from deepicd.training.start_model import build_model
 
@@ -25,9 +28,21 @@ ORDER = (
     *("notes", "tokens", "evaluation", "sft", "dataset"),  # the shared one
     *("storage", "bench_sweep", "queue", "placement", "tune_loop", "repeats"),  # no verl, no vLLM
     *("serving_command", "serving_declared", "serving", "serving_in_place", "serving_changes"),
-    *("sweep", "warm", "node_loss"),  # whole sweeps
+    *("node_loss", "sweep", "warm"),  # whole sweeps
 )
 NUM_CPUS = 3
+SMALL: dict[str, Any] = {
+    "data": {"num_notes": 400, "max_prompt_tokens": 300, "num_validation": 16, "num_codes": 12},
+    "model": {"vocab_size": 600, "hidden_size": 64, "num_layers": 2, "num_heads": 2},
+    "training": {
+        "train_batch_size": 8,
+        "ppo_micro_batch_size_per_gpu": 8,
+        "max_response_tokens": 24,
+        "entropy_coeff": 0.01,  # random weights earn no reward, and learn all the same
+        "total_steps": 3,
+    },
+}
+"""What the sweeps that share verl's processes have in common: vLLM's engine is built from it."""
 NUM_LOOKS = 3
 """One look at a busy machine's processes has missed one that was there, twice in CI."""
 
@@ -62,6 +77,100 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
 def uses_light_ray(item: pytest.Item) -> bool:
     """Whether the module says so: a test between two others may do without."""
     return bool(getattr(item.getparent(pytest.Module).obj, "USES_LIGHT_RAY", False))
+
+
+class SharedRunner:
+    """Ray, notes, an untrained model, and one runner whose verl serves several sweeps.
+
+    A start of verl is most of a minute on an idle machine. A sweep ends its runners; those here are
+    ended by `close`, and until then a sweep does not wait for what verl holds.
+    """
+
+    def __init__(self, root: Path) -> None:
+        from deepicd.notes.build import build_notes
+        from deepicd.notes.split_files import read_split
+        from deepicd.training.grpo.trial import TrialInput
+        from deepicd.training.process.pool import open_slots
+        from deepicd.training.start_model import build_model
+
+        self.paths = RunPaths(root)
+        experiment = self.experiment("start", {})
+        build_notes(experiment.data, tables=self.paths.tables, out=self.paths.notes, seed=1)
+        texts = [note.text for note in read_split(self.paths.split("train"))]
+        build_model(experiment.model, texts, self.paths.model, seed=1)
+        splits = (self.paths.split(name) for name in ("train", "validation"))
+        self.given = TrialInput(self.paths.model, *splits)
+        self._runners = open_slots(1)
+
+    @staticmethod
+    def experiment(name: str, training: dict[str, Any], **tables: Any) -> Experiment:
+        """What is common, with values of its own."""
+        table = {**SMALL, "name": name, "training": SMALL["training"] | training, **tables}
+        return parse_experiment(table, "here")
+
+    def run_sweep(self, experiment: Experiment, *, storage: Path, **options: Any) -> list[Trial]:
+        """A sweep in the processes of the one before."""
+        from deepicd.sweeps import run as sweeps
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sweeps, "open_slots", lambda number: self._runners)
+            patch.setattr(sweeps, "close_slots", lambda runners: None)
+            patch.setattr(sweeps, "wait_until_free", lambda *_, **__: [])
+            return sweeps.run_sweep(experiment, self.given, storage=storage, **options)
+
+    def close(self) -> None:
+        """End verl; a second call changes nothing."""
+        from deepicd.training.process.pool import close_slots
+
+        close_slots(self._runners)
+        self._runners = []
+
+
+@pytest.fixture(scope="session")
+def shared_runner(
+    tmp_path_factory: pytest.TempPathFactory, shared_memory: Any
+) -> Iterator[SharedRunner]:
+    """One Ray and one runner for the modules whose sweeps can share them."""
+    from deepicd.clusters.ray_session import run_session
+
+    root = tmp_path_factory.mktemp("sweeps")
+    with run_session(SharedRunner.experiment("start", {}), root):
+        runner = SharedRunner(root)
+        yield runner
+        runner.close()
+
+
+@pytest.fixture(scope="session")
+def twins(shared_runner: SharedRunner) -> list[dict[str, Any]]:
+    """Seed, history, last checkpoint and error of four trials with seeds 7, 8, 7, 8 and else equal
+    values. The first is the one that starts verl.
+    """
+    from deepicd.sweeps.results.trials import read_histories
+
+    experiment = shared_runner.experiment(
+        "twins",
+        {"ppo_mini_batch_size": 4, "rollout_n": 4, "temperature": 1.0, "validate_every": 3},
+        seed=7,
+        rewards={"preset": "default"},
+        sweep={
+            "num_trials": 2,
+            "num_seeds": 2,
+            "scheduler": "none",
+            "search": {"training.learning_rate": {"type": "choice", "values": [1e-3]}},
+        },
+    )
+    storage = shared_runner.paths.root / "twins"
+    trials = shared_runner.run_sweep(experiment, storage=storage)
+    histories = read_histories(storage / "tune")
+    return [
+        {
+            "seed": trial.params["seed"],
+            "history": histories[trial.id],
+            "checkpoint": trial.checkpoint,
+            "error": trial.error,
+        }
+        for trial in trials
+    ]
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,7 @@
 """A real sweep over verl: one trial stopped early, one killed in mid-step, one that ends by itself.
 
-Afterwards nothing of them is left. One sweep serves all tests here, because a verl start is most of
-a minute.
+Afterwards nothing of them is left. One sweep serves all tests here, in the processes in which
+`test_warm.py`'s sweep ran before, because a verl start is most of a minute.
 """
 
 import hashlib
@@ -10,7 +10,6 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from typing import Any
 import psutil
 import pytest
 
-from deepicd.config import Experiment, parse_experiment
+from deepicd.config import Experiment
 from deepicd.errors import CapacityError, MissingError, SweepError
 from deepicd.records import Trial
 
@@ -32,30 +31,6 @@ NOTHING = {
     "shared_memory": [],
 }
 RAYS_OWN = {"_AutoscalingCoordinatorActor", "_StatsActor"}
-TABLE = {
-    "name": "small",
-    "data": {"num_notes": 400, "max_prompt_tokens": 400, "num_validation": 16, "num_codes": 12},
-    "model": {"vocab_size": 600, "hidden_size": 64, "num_layers": 1, "num_heads": 2},
-    "training": {
-        "train_batch_size": 8,
-        "ppo_mini_batch_size": 8,
-        "ppo_micro_batch_size_per_gpu": 16,
-        "rollout_n": 2,
-        "learning_rate": 1e-4,
-        "max_response_tokens": 16,
-        "entropy_coeff": 0.01,  # random weights earn no reward, and learn all the same
-        "total_steps": STEPS,
-        "validate_every": 1,
-    },
-    "sweep": {
-        "num_trials": 3,
-        "grace_steps": 1,
-        "search": {
-            "training.learning_rate": {"type": "loguniform", "low": 1e-5, "high": 1e-3},
-            "rewards.weights.hierarchy": {"type": "uniform", "low": 0.1, "high": 1.0},
-        },
-    },
-}
 
 
 @dataclass
@@ -67,6 +42,8 @@ class Swept:
     histories: dict[str, list[dict[str, Any]]]
     lines: list[str]
     root: Path
+    broken: SweepError
+    """How a sweep without a start model ended."""
     left: dict[str, Any]
 
 
@@ -103,41 +80,54 @@ def kill_in_mid_step(storage: Path, done: threading.Event) -> None:
 
 
 @pytest.fixture(scope="module")
-def swept(tmp_path_factory: pytest.TempPathFactory, shared_memory: Any) -> Iterator[Swept]:
-    from deepicd.clusters.ray_session import run_session
-
-    root = tmp_path_factory.mktemp("sweep")
-    experiment = parse_experiment(TABLE, "here")
-    with run_session(experiment, root):
-        yield run(experiment, root, shared_memory)
-
-
-def run(experiment: Experiment, root: Path, shared_memory: Any) -> Swept:
-    from deepicd.notes.build import build_notes
-    from deepicd.notes.split_files import read_split
-    from deepicd.paths import RunPaths
+def swept(shared_runner: Any, twins: list[dict[str, Any]], shared_memory: Any) -> Swept:
+    """The sweep; `twins` has started verl."""
     from deepicd.sweeps import run as sweeps
     from deepicd.sweeps.results.trials import read_histories
-    from deepicd.training.grpo.trial import TrialInput
-    from deepicd.training.start_model import build_model
 
-    paths = RunPaths(root)
-    build_notes(experiment.data, tables=paths.tables, out=paths.notes, seed=1)
-    texts = [note.text for note in read_split(paths.split("train"))]
-    build_model(experiment.model, texts, paths.model, seed=1)
-    given = TrialInput(paths.model, paths.split("train"), paths.split("validation"))
-    lines: list[str] = []
-    done = threading.Event()
-    killer = threading.Thread(target=kill_in_mid_step, args=(paths.sweep, done))
+    experiment = shared_runner.experiment(
+        "small",
+        {"ppo_mini_batch_size": 8, "rollout_n": 2, "learning_rate": 1e-4, "validate_every": 1},
+        sweep={
+            "num_trials": 3,
+            "grace_steps": 1,
+            "search": {
+                "training.learning_rate": {"type": "loguniform", "low": 1e-5, "high": 1e-3},
+                "rewards.weights.hierarchy": {"type": "uniform", "low": 0.1, "high": 1.0},
+            },
+        },
+    )
+    storage, lines, done = shared_runner.paths.sweep, [], threading.Event()
+    killer = threading.Thread(target=kill_in_mid_step, args=(storage, done))
     killer.start()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sweeps, "build_scheduler", stop_first)
-        trials = sweeps.run_sweep(experiment, given, storage=paths.sweep, say=lines.append)
+        trials = shared_runner.run_sweep(experiment, storage=storage, say=lines.append)
     done.set()
     killer.join()
+    broken = sweep_without_a_model(shared_runner, experiment)
+    shared_runner.close()
     left = what_is_left(shared_memory, timeout_s=60)
-    histories = read_histories(paths.sweep / "tune")
-    return Swept(experiment, trials, histories, lines, root, left)
+    histories = read_histories(storage / "tune")
+    return Swept(
+        experiment, trials, histories, lines, shared_runner.paths.root, broken=broken, left=left
+    )
+
+
+def sweep_without_a_model(shared_runner: Any, experiment: Experiment) -> SweepError:
+    """A sweep whose only trial finds an empty folder where its start model should be."""
+    from deepicd.config import with_values
+
+    model, one = shared_runner.paths.model, with_values(experiment, {"sweep.num_trials": 1})
+    aside = model.rename(model.with_name("aside"))
+    model.mkdir()
+    try:
+        with pytest.raises(SweepError, match="all 1 trials of small failed") as broken:
+            shared_runner.run_sweep(one, storage=model.with_name("broken-sweep"))
+    finally:
+        model.rmdir()
+        aside.rename(model)
+    return broken.value
 
 
 def what_is_left(shared_memory: Any, *, timeout_s: float) -> dict[str, Any]:
@@ -192,8 +182,10 @@ def test_a_stopped_and_a_killed_trial_do_not_end_the_sweep(swept: Swept) -> None
     assert killed.error and finished.error is None
 
 
-def test_a_trial_after_a_stopped_and_a_killed_one_starts_warm(swept: Swept) -> None:
-    first, _, last = [swept.histories[trial.id][-1] for trial in swept.trials]
+def test_a_trial_after_a_stopped_and_a_killed_one_starts_warm(
+    swept: Swept, twins: list[dict[str, Any]]
+) -> None:
+    first, last = twins[0]["history"][-1], swept.histories[swept.trials[-1].id][-1]
     assert (first["start/reused_engine"], last["start/reused_engine"]) == (0.0, 1.0)
     assert last["start/seconds"] < first["start/seconds"] / 2
 
@@ -409,14 +401,5 @@ def test_a_sweep_that_cannot_run_is_refused_before_anything_starts(swept: Swept)
 
 
 def test_a_sweep_in_which_every_trial_fails_is_an_error(swept: Swept) -> None:
-    from deepicd.config import with_values
-    from deepicd.sweeps.run import run_sweep
-    from deepicd.training.grpo.trial import TrialInput
-
-    root = swept.root
-    broken = root / "broken"
-    broken.mkdir()
-    experiment = with_values(swept.experiment, {"sweep.num_trials": 1})
-    given = TrialInput(broken, root / "notes/train.parquet", root / "notes/validation.parquet")
     with pytest.raises(SweepError, match="all 1 trials of small failed"):
-        run_sweep(experiment, given, storage=root / "broken-sweep", say=lambda line: None)
+        raise swept.broken

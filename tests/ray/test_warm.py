@@ -1,92 +1,24 @@
 """A warm trial is the same trial: equal ones, one after the other in one slot.
 
-Four trials with seeds 7, 8, 7, 8, else with equal values. The first starts cold, the others in the
-first one's processes; on CPU in float32 every number that depends on the weights must be equal to
-the last bit where the seed is, and so must the weights themselves.
+Four trials with seeds 7, 8, 7, 8, else with equal values (`twins`). The first starts cold, the
+others in the first one's processes; on CPU in float32 every number that depends on the weights must
+be equal to the last bit where the seed is, and so must the weights themselves.
 """
 
 import hashlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from deepicd.config import Experiment, parse_experiment
 from deepicd.training.checkpoints.retention import CHECKPOINT_MODEL
 
 pytestmark = pytest.mark.timeout(900)
 STEPS = 3
-TABLE = {
-    "name": "twins",
-    "seed": 7,
-    "data": {"num_notes": 400, "max_prompt_tokens": 300, "num_validation": 16, "num_codes": 12},
-    "model": {"vocab_size": 600, "hidden_size": 64, "num_layers": 2, "num_heads": 2},
-    "training": {
-        "train_batch_size": 8,
-        "ppo_mini_batch_size": 4,
-        "ppo_micro_batch_size_per_gpu": 8,
-        "rollout_n": 4,
-        "temperature": 1.0,
-        "max_response_tokens": 24,
-        "entropy_coeff": 0.01,  # random weights earn no reward, and learn all the same
-        "total_steps": STEPS,
-        "validate_every": STEPS,
-    },
-    "rewards": {"preset": "default"},
-    "sweep": {
-        "num_trials": 2,
-        "num_seeds": 2,
-        "scheduler": "none",
-        "search": {"training.learning_rate": {"type": "choice", "values": [1e-3]}},
-    },
-}
 EXACT = (
     *("actor/grad_norm", "actor/pg_loss", "actor/entropy", "critic/score/mean"),
     *("critic/advantages/max", "response_length/mean", "reward/reward_hierarchy/mean"),
 )
-
-
-@pytest.fixture(scope="module")
-def twins(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[dict[str, Any]]]:
-    """Seed, history and last checkpoint of each trial."""
-    from deepicd.clusters.ray_session import run_session
-
-    root = tmp_path_factory.mktemp("warm")
-    experiment = parse_experiment(TABLE, "here")
-    with run_session(experiment, root):
-        yield run(experiment, root)
-
-
-def run(experiment: Experiment, root: Path) -> list[dict[str, Any]]:
-    from deepicd.notes.build import build_notes
-    from deepicd.notes.split_files import read_split
-    from deepicd.paths import RunPaths
-    from deepicd.sweeps.results.trials import read_histories
-    from deepicd.sweeps.run import run_sweep
-    from deepicd.training.grpo.trial import TrialInput
-    from deepicd.training.start_model import build_model
-
-    paths = RunPaths(root)
-    build_notes(experiment.data, tables=paths.tables, out=paths.notes, seed=1)
-    build_model(
-        experiment.model,
-        [note.text for note in read_split(paths.split("train"))],
-        paths.model,
-        seed=1,
-    )
-    given = TrialInput(paths.model, paths.split("train"), paths.split("validation"))
-    trials = run_sweep(experiment, given, storage=paths.sweep, say=lambda line: None)
-    histories = read_histories(paths.tune)
-    return [
-        {
-            "seed": trial.params["seed"],
-            "history": histories[trial.id],
-            "checkpoint": trial.checkpoint,
-            "error": trial.error,
-        }
-        for trial in trials
-    ]
 
 
 def numbers_of(one: dict[str, Any]) -> list[list[float]]:
