@@ -1,44 +1,15 @@
 """Intervals by patient, and the paired comparison of two models."""
 
-import random
-
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prediction_rows import build_random_rows, build_rows
 
 from deepicd import scoring
 from deepicd.errors import DataError
 from deepicd.records import Prediction
-
-# Siblings, one category, one chapter and others, so that every level can be right or wrong.
-POOL = [
-    "I2510",
-    "I25110",
-    "I252",
-    "I10",
-    "I214",
-    "J189",
-    "J690",
-    "C4A9",
-    "O9A111",
-    "S0262XA",
-    "R69",
-]
-
-
-def build_rows(golds_and_predictions, notes_per_patient=1):
-    return [
-        Prediction(str(i), f"p{i // notes_per_patient}", gold, prediction)
-        for i, (gold, prediction) in enumerate(golds_and_predictions)
-    ]
-
-
-def build_random_rows(size, seed, share_right=0.4):
-    gold_rng, rng = random.Random(11), random.Random(seed)
-    rows = []
-    for _ in range(size):
-        gold = gold_rng.choice(POOL)
-        rows.append((gold, gold if rng.random() < share_right else rng.choice([*POOL, None])))
-    return build_rows(rows, notes_per_patient=2)
+from deepicd.scoring.bootstrap import percentiles, resample_patients
 
 
 def test_intervals_hold_the_point_and_depend_on_the_seed_alone():
@@ -104,3 +75,37 @@ def test_a_comparison_refuses_different_notes():
         scoring.paired_bootstrap(rows, [rows[0], Prediction("1", "p1", "J690", None)])
     with pytest.raises(DataError, match="a note id occurs twice"):
         scoring.paired_bootstrap([rows[0], rows[0]], rows)
+
+
+@given(st.integers(0, 2**16), st.integers(2, 30))
+def test_comparing_the_other_way_round_changes_the_sign_and_nothing_else(seed, size):
+    first, second = build_random_rows(size, 1), build_random_rows(size, 2)
+    there = scoring.paired_bootstrap(first, second, num_bootstrap=40, seed=seed)
+    back = scoring.paired_bootstrap(second, first, num_bootstrap=40, seed=seed)
+    assert back["difference"] == pytest.approx(-there["difference"])
+    assert (back["low"], back["high"]) == pytest.approx((-there["high"], -there["low"]))
+    assert back["p"] == there["p"] and 0 < there["p"] <= 1
+
+
+@given(st.integers(1, 12), st.integers(1, 20), st.integers(0, 2**16))
+def test_a_resample_has_as_many_patients_as_there_are(num_patients, num_bootstrap, seed):
+    patients = np.arange(num_patients)
+    samples = list(resample_patients(patients, num_patients, num_bootstrap, seed=seed))
+    assert len(samples) == num_bootstrap
+    assert all(weights.sum() == num_patients and (weights >= 0).all() for weights in samples)
+    again = resample_patients(patients, num_patients, num_bootstrap, seed=seed)
+    assert all((a == b).all() for a, b in zip(samples, again, strict=True))
+
+
+def test_all_notes_of_a_patient_have_one_weight():
+    patient = np.array([0, 1, 0, 2, 1, 0])
+    for weights in resample_patients(patient, 3, 50, seed=1):
+        assert weights[0] == weights[2] == weights[5] and weights[1] == weights[4]
+
+
+@pytest.mark.parametrize(
+    ("confidence", "low", "high"), [(0.5, 25.0, 75.0), (0.9, 5.0, 95.0), (0.99, 0.5, 99.5)]
+)
+def test_percentiles_cut_equal_tails(confidence, low, high):
+    ends = percentiles(np.arange(101.0)[:, None], confidence)
+    assert [float(end[0]) for end in ends] == pytest.approx([low, high])

@@ -1,16 +1,9 @@
 """Scores by chapter, by frequency in training and by subgroup."""
 
 import pytest
+from prediction_rows import POOL, build_rows
 
 from deepicd import scoring
-from deepicd.records import Prediction
-
-
-def build_rows(golds_and_predictions, notes_per_patient=1):
-    return [
-        Prediction(str(i), f"p{i // notes_per_patient}", gold, prediction)
-        for i, (gold, prediction) in enumerate(golds_and_predictions)
-    ]
 
 
 def test_thirds_go_by_frequency_in_training():
@@ -47,3 +40,22 @@ def test_small_subgroups_are_left_out():
     scored = scoring.score_groups(rows, groups)
     assert {name: scores["num_notes"] for name, scores in scored.items()} == {"F": 31}
     assert list(scoring.score_groups(rows, groups, min_notes=1)) == ["F", "M"]
+
+
+def test_breakdowns_count_every_note_once():
+    rows = build_rows([(code, code if index % 2 else None) for index, code in enumerate(POOL * 3)])
+    chapters = scoring.score_chapters(rows)
+    assert sum(row["num_notes"] for row in chapters) == len(rows)
+    thirds = scoring.score_thirds(rows, [*POOL, *POOL[:3]])
+    assert sum(third["num_notes"] for third in thirds.values()) == len(rows)
+    assert sum(third["num_labels"] for third in thirds.values()) == len(set(POOL))
+    right = sum(third["accuracy_full"] * third["num_notes"] for third in thirds.values())
+    assert right / len(rows) == pytest.approx(scoring.score_predictions(rows)["accuracy_full"])
+
+
+def test_a_group_has_the_scores_of_its_notes_alone():
+    rows = build_rows([("I10", "I10"), ("J189", "I10"), ("I10", None), ("J189", "J189")])
+    groups = {"0": "F", "1": "M", "2": "F", "3": "M"}
+    scored = scoring.score_groups(rows, groups, min_notes=2)
+    assert scored["F"] == scoring.score_predictions([rows[0], rows[2]])
+    assert scored["M"] == scoring.score_predictions([rows[1], rows[3]])

@@ -1,44 +1,11 @@
 """One score of several models over the same draws of patients."""
 
-import random
-
 import numpy as np
 import pytest
+from prediction_rows import build_random_rows
 
 from deepicd import scoring
 from deepicd.errors import DataError
-from deepicd.records import Prediction
-
-# Siblings, one category, one chapter and others, so that every level can be right or wrong.
-POOL = [
-    "I2510",
-    "I25110",
-    "I252",
-    "I10",
-    "I214",
-    "J189",
-    "J690",
-    "C4A9",
-    "O9A111",
-    "S0262XA",
-    "R69",
-]
-
-
-def build_rows(golds_and_predictions, notes_per_patient=1):
-    return [
-        Prediction(str(i), f"p{i // notes_per_patient}", gold, prediction)
-        for i, (gold, prediction) in enumerate(golds_and_predictions)
-    ]
-
-
-def build_random_rows(size, seed, share_right=0.4):
-    gold_rng, rng = random.Random(11), random.Random(seed)
-    rows = []
-    for _ in range(size):
-        gold = gold_rng.choice(POOL)
-        rows.append((gold, gold if rng.random() < share_right else rng.choice([*POOL, None])))
-    return build_rows(rows, notes_per_patient=2)
 
 
 @pytest.mark.parametrize("metric", ["hierarchical_f1", "macro_f1_category"])
@@ -58,3 +25,19 @@ def test_replicates_of_several_models_are_paired():
     assert (low, high) == pytest.approx((paired["low"], paired["high"]), abs=1e-12)
     with pytest.raises(DataError, match="missing on the other side"):
         scoring.replicate([one, build_random_rows(59, 2)])
+
+
+def test_a_column_does_not_depend_on_the_models_beside_it():
+    models = [build_random_rows(40, seed) for seed in (1, 2, 3)]
+    together = scoring.replicate(models, num_bootstrap=50)
+    assert (scoring.replicate(models[1:2], num_bootstrap=50)[:, 0] == together[:, 1]).all()
+    assert (scoring.replicate(models[::-1], num_bootstrap=50) == together[:, ::-1]).all()
+
+
+@pytest.mark.parametrize("level", scoring.LEVELS)
+def test_replicates_of_macro_f1_scatter_around_the_score(level):
+    rows = build_random_rows(200, 1)
+    replicates = scoring.replicate([rows], f"macro_f1_{level}", num_bootstrap=200)[:, 0]
+    score = scoring.score_predictions(rows)[f"macro_f1_{level}"]
+    assert ((replicates >= 0) & (replicates <= 1)).all()
+    assert replicates.mean() == pytest.approx(score, abs=0.05)

@@ -7,26 +7,11 @@ from hiclass.metrics import precision as hiclass_precision
 from hiclass.metrics import recall as hiclass_recall
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from prediction_rows import POOL, build_rows
 from sklearn.metrics import f1_score
 
 from deepicd import codes, scoring
 from deepicd.errors import ConfigError, DataError
-from deepicd.records import Prediction
-
-# Siblings, one category, one chapter and others, so that every level can be right or wrong.
-POOL = [
-    "I2510",
-    "I25110",
-    "I252",
-    "I10",
-    "I214",
-    "J189",
-    "J690",
-    "C4A9",
-    "O9A111",
-    "S0262XA",
-    "R69",
-]
 
 pairs = st.lists(
     st.tuples(st.sampled_from(POOL), st.sampled_from([*POOL, None, "I25", "X9999", "nonsense"])),
@@ -37,13 +22,6 @@ pairs = st.lists(
 valid_pairs = st.lists(
     st.tuples(st.sampled_from(POOL), st.sampled_from(POOL)), min_size=1, max_size=40
 )
-
-
-def build_rows(golds_and_predictions, notes_per_patient=1):
-    return [
-        Prediction(str(i), f"p{i // notes_per_patient}", gold, prediction)
-        for i, (gold, prediction) in enumerate(golds_and_predictions)
-    ]
 
 
 def level_names(code, level):
@@ -165,3 +143,77 @@ def test_wrong_options_are_refused():
         scoring.score_predictions(rows, num_bootstrap=-1)
     with pytest.raises(ConfigError, match=r"between 0 and 1.*got 95"):
         scoring.score_predictions(rows, num_bootstrap=2, confidence=95)
+
+
+SCORES = [
+    *(
+        f"{kind}_{level}"
+        for kind in ("accuracy", "micro_f1", "macro_f1")
+        for level in scoring.LEVELS
+    ),
+    *(f"hierarchical_{name}" for name in ("precision", "recall", "f1")),
+    "share_unparsable",
+]
+
+
+@given(pairs, st.integers(2, 4))
+def test_scores_do_not_change_when_every_note_is_there_several_times(golds_and_predictions, times):
+    once = scoring.score_predictions(build_rows(golds_and_predictions))
+    often = scoring.score_predictions(build_rows(golds_and_predictions * times))
+    for name in SCORES:
+        assert often[name] == pytest.approx(once[name])
+    assert often["num_notes"] == times * once["num_notes"]
+
+
+@given(pairs)
+def test_every_score_is_a_share_and_hierarchical_f1_is_a_harmonic_mean(golds_and_predictions):
+    scores = scoring.score_predictions(build_rows(golds_and_predictions))
+    assert all(-1e-12 <= scores[name] <= 1 + 1e-12 for name in SCORES)
+    precision, recall = scores["hierarchical_precision"], scores["hierarchical_recall"]
+    mean = 2 * precision * recall / (precision + recall) if precision + recall else 0.0
+    assert scores["hierarchical_f1"] == pytest.approx(mean)
+    assert recall <= precision + 1e-12 or scores["share_unparsable"] == 0
+
+
+@given(pairs, st.data())
+def test_putting_one_answer_right_never_lowers_accuracy_or_hierarchical_f1(rows, data):
+    index = data.draw(st.integers(0, len(rows) - 1))
+    better = [*rows[:index], (rows[index][0], rows[index][0]), *rows[index + 1 :]]
+    before = scoring.score_predictions(build_rows(rows))
+    after = scoring.score_predictions(build_rows(better))
+    for name in (*(f"accuracy_{level}" for level in scoring.LEVELS), "hierarchical_f1"):
+        assert after[name] >= before[name] - 1e-12
+    assert after["share_unparsable"] <= before["share_unparsable"]
+
+
+@given(pairs)
+def test_leaving_an_answer_out_costs_recall_and_never_precision(golds_and_predictions):
+    """Answers that are wrong even in their chapter are withdrawn: what is left is more precise."""
+    silent = [
+        (gold, code if level_names(code, "chapter") == codes.chapter(gold) else None)
+        for gold, code in golds_and_predictions
+    ]
+    before = scoring.score_predictions(build_rows(golds_and_predictions))
+    after = scoring.score_predictions(build_rows(silent))
+    assert after["hierarchical_precision"] >= before["hierarchical_precision"] - 1e-12
+    assert after["hierarchical_recall"] == pytest.approx(before["hierarchical_recall"])
+    assert after["accuracy_full"] == pytest.approx(before["accuracy_full"])
+
+
+def test_a_perfect_and_an_empty_model_have_the_ends_of_the_scale():
+    perfect = scoring.score_predictions(build_rows([(code, code) for code in POOL]))
+    silent = scoring.score_predictions(build_rows([(code, None) for code in POOL]))
+    assert {perfect[name] for name in SCORES} == {0.0, 1.0}
+    assert perfect["share_unparsable"] == 0 and silent["share_unparsable"] == 1
+    assert all(silent[name] == 0 for name in SCORES if name != "share_unparsable")
+
+
+@pytest.mark.parametrize(
+    ("prediction", "shared"),
+    [("I2510", 3), ("I25110", 2), ("I252", 2), ("I214", 1), ("I10", 1), ("J189", 0), (None, 0)],
+)
+def test_one_answer_shares_the_nodes_that_its_path_has_in_common_with_the_gold(prediction, shared):
+    scores = scoring.score_predictions(build_rows([("I2510", prediction)]))
+    assert scores["hierarchical_recall"] == pytest.approx(shared / 3)
+    predicted = 3 if prediction else 0
+    assert scores["hierarchical_f1"] == pytest.approx(2 * shared / (3 + predicted))
