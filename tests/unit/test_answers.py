@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from deepicd import codes
 from deepicd.answers import CODE_FAULTS, FATAL_FAULTS, FAULTS, parse_answer
 from deepicd.errors import CodeError
+from deepicd.prompts import response_text
 
 GOOD = "chest pain</think>\n<diagnosis>I25.10</diagnosis>"
 
@@ -155,3 +156,53 @@ def test_a_megabyte_of_hostile_text_is_read_without_a_usable_code(piece):
     text = piece * (1_000_000 // len(piece))
     assert parse_answer(text).code is None
     assert parse_answer(f"x</think><diagnosis>{text}</diagnosis>").code is None
+
+
+reasoning = st.text(max_size=80).map(lambda text: text.replace("<", "").strip()).filter(len)
+
+
+@given(reasoning, st.sampled_from(codes.billable_codes()))
+def test_a_supervised_response_is_read_without_a_fault(think, code):
+    answer = parse_answer(response_text(think, codes.dotted(code)))
+    assert (answer.code, answer.reason, answer.faults) == (code, None, ())
+    assert answer.think == think
+    assert answer.raw_code == code
+
+
+@given(hostile)
+def test_a_whole_text_and_its_prefilled_rest_give_the_same_answer(text):
+    assert (
+        parse_answer("<think>" + text, is_prefilled=False) == parse_answer(text) or not text.strip()
+    )
+
+
+@given(reasoning, st.sampled_from(codes.billable_codes()), reasoning)
+def test_text_around_the_blocks_is_a_fault_of_form_and_changes_no_code(think, code, outside):
+    blocks = (f"{think}</think>", f"<diagnosis>{codes.dotted(code)}</diagnosis>")
+    for text in (f"{blocks[0]}{outside}{blocks[1]}", f"{blocks[0]}{blocks[1]}{outside}"):
+        answer = parse_answer(text)
+        assert (answer.code, answer.faults) == (code, ("text_outside",))
+
+
+@given(reasoning, st.sampled_from(codes.billable_codes()), st.sampled_from(codes.RELEASES))
+def test_a_code_is_usable_in_exactly_the_releases_in_which_it_is_billable(think, code, release):
+    answer = parse_answer(response_text(think, codes.dotted(code)), release=release)
+    assert (answer.code == code) == codes.is_billable(code, release)
+    if answer.code is None:
+        exists = codes.exists(code, release)
+        assert answer.reason == ("not_billable" if exists else "unknown_code")
+
+
+@given(reasoning, st.lists(st.sampled_from(codes.billable_codes()), min_size=2, max_size=4))
+def test_several_diagnoses_are_no_answer_even_when_they_agree(think, named):
+    text = f"{think}</think>" + "".join(f"<diagnosis>{code}</diagnosis>" for code in named)
+    assert parse_answer(text).reason == "several_diagnoses"
+    same = f"{think}</think>" + f"<diagnosis>{named[0]}</diagnosis>" * 2
+    assert parse_answer(same).code is None
+
+
+@pytest.mark.parametrize("cut", range(1, len("x</think><diagnosis>I10</diagnosis>")))
+def test_a_response_that_is_cut_off_anywhere_is_no_answer(cut):
+    text = "x</think><diagnosis>I10</diagnosis>"[:cut]
+    answer = parse_answer(text)
+    assert answer.code is None and answer.reason in ("truncated", "no_diagnosis")

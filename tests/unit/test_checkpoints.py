@@ -164,3 +164,25 @@ def test_a_killed_writer_leaves_the_old_text(tmp_path: Path) -> None:
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 9
     assert json.loads(path.read_text()) == {"old": 1}
+
+
+def test_a_trainers_checkpoint_may_hold_pickles_and_is_checked_all_the_same(model: Path) -> None:
+    (model / "optim.pt").write_bytes(pickle.dumps({"moments": [0.0]}))
+    written = checkpoints.write_trainer_manifest(model, {"step": 5})
+    assert "optim.pt" in written["files"]
+    assert checkpoints.verify_trainer_manifest(model) == written
+    with pytest.raises(CheckpointError, match=r"optim\.pt is refused"):
+        checkpoints.verify(model)
+    (model / "optim.pt").write_bytes(b"other")
+    with pytest.raises(CheckpointError, match=r"optim\.pt differs from its manifest"):
+        checkpoints.verify_trainer_manifest(model)
+
+
+def test_the_size_of_a_folder_is_that_of_all_files_in_its_manifest(model: Path) -> None:
+    (model / "nested").mkdir()
+    (model / "nested" / "more.json").write_text("[1, 2]")
+    checkpoints.write_manifest(model)
+    files = [path for path in model.rglob("*") if path.is_file()]
+    sizes = [path.stat().st_size for path in files if path.name != checkpoints.MANIFEST]
+    assert len(sizes) == 4 and checkpoints.total_bytes(model) == sum(sizes)
+    assert "nested/more.json" in checkpoints.read_manifest(model)["files"]

@@ -76,6 +76,6 @@ def _join(sections: Sequence[tuple[str, str]], words: Sequence[tuple[int, int, s
     texts = []
     for number, (name, _) in enumerate(sections):
         text = "".join(kept.get(number, [])).strip()
-        if text and text != f"{name}:":
+        if text and not (name and f"{name}:".startswith(text)):  # a header, or a half of one
             texts.append(text)
     return "\n".join(texts)

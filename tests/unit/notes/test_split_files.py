@@ -42,3 +42,18 @@ def test_text_of_a_credentialed_source_is_not_shown_unasked(tmp_path: Path) -> N
         read_note(tmp_path, "train", row=1, is_text_shown=True)
     with pytest.raises(ConfigError, match="unknown split 'dev'"):
         read_note(tmp_path, "dev", row=0, is_text_shown=True)
+
+
+def test_notes_of_patients_with_a_trace_are_left_out_in_the_order_of_the_split(
+    tmp_path: Path,
+) -> None:
+    train, rest = tmp_path / "train.parquet", tmp_path / "train_grpo.parquet"
+    notes = [replace(note_of(number), patient_id=f"p{number % 3}") for number in range(9)]
+    split_files.write_split(notes, train)
+    assert split_files.leave_out_patients(train, {"p1", "nobody"}, rest) == 6
+    assert read_split(rest) == [note for note in notes if note.patient_id != "p1"]
+    assert split_files.leave_out_patients(train, set(), rest) == 9
+    before = rest.read_bytes()
+    with pytest.raises(DataError, match=r"every patient of .* has a trace"):
+        split_files.leave_out_patients(train, {"p0", "p1", "p2"}, rest)
+    assert rest.read_bytes() == before and len(list(tmp_path.iterdir())) == 2

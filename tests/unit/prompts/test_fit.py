@@ -48,6 +48,7 @@ PHYSICAL EXAM: no murmur, lungs clear"""
 def test_a_section_is_cut_from_its_end_and_a_header_alone_is_dropped():
     assert fitted(8) == "CHIEF COMPLAINT: chest pain\nPRESENT ILLNESS: Pain on"
     assert fitted(6) == "CHIEF COMPLAINT: chest pain"
+    assert fitted(5) == "CHIEF COMPLAINT: chest pain"  # not the half of a header
 
 
 def test_text_under_no_header_keeps_its_beginning():
@@ -56,6 +57,59 @@ def test_text_under_no_header_keeps_its_beginning():
 
 def test_nothing_is_left_when_nothing_fits():
     assert fitted(0) == "" and fitted(5, "") == ""
+
+
+sections = st.lists(
+    st.tuples(
+        st.sampled_from([name for name in SECTION_PRIORITY if name]),
+        st.lists(st.sampled_from(["pain", "fever", "12", "mg", "left,"]), min_size=1, max_size=6),
+    ),
+    min_size=1,
+    max_size=9,
+    unique_by=lambda section: section[0],
+)
+
+
+def write_note(sections):
+    return "\n".join(f"{name}: {' '.join(words)}" for name, words in sections)
+
+
+def num_words(text):
+    return len(text.split())
+
+
+@given(sections, st.integers(0, 80))
+def test_a_larger_budget_never_keeps_fewer_words(sections, budget):
+    note = write_note(sections)
+    shorter, longer = fitted(budget, note), fitted(budget + 1, note)
+    assert num_words(shorter) <= num_words(longer) <= budget + 1
+    assert fitted(num_words(note), note) == note
+
+
+@given(sections, st.integers(1, 80))
+def test_what_stays_is_the_beginning_of_each_section_in_the_order_of_the_note(sections, budget):
+    note = write_note(sections)
+    wholes = {line.partition(":")[0]: line for line in note.splitlines()}
+    kept = fitted(budget, note).splitlines()
+    names = [line.partition(":")[0] for line in kept]
+    assert names == [name for name in wholes if name in names]
+    assert all(wholes[name].startswith(line) for name, line in zip(names, kept, strict=True))
+
+
+@given(sections, st.integers(1, 80))
+def test_a_section_is_cut_only_when_all_less_important_ones_are_gone(sections, budget):
+    note = write_note(sections)
+    kept = {line.partition(":")[0]: line for line in fitted(budget, note).splitlines()}
+    ranked = sorted(sections, key=lambda section: SECTION_PRIORITY.index(section[0]))
+    is_cut = [kept.get(name) != f"{name}: {' '.join(words)}" for name, words in ranked]
+    first = is_cut.index(True) if True in is_cut else len(ranked)
+    assert all(name not in kept for name, _ in ranked[first + 1 :])
+
+
+@given(sections, st.integers(1, 80))
+def test_fitting_what_fits_changes_nothing(sections, budget):
+    once = fitted(budget, write_note(sections))
+    assert fitted(budget, once) == once
 
 
 words = st.text(alphabet="ab ,.\n:|<>é", max_size=12)

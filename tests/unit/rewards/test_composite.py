@@ -159,3 +159,55 @@ def test_every_preset_names_rewards_that_exist():
         assert resolve_weights(preset, {}) == weights
     for preset in ("default", "strict"):
         assert math.fsum(PRESETS[preset].values()) == pytest.approx(1)
+
+
+chosen_weights = st.dictionaries(
+    st.sampled_from(["format", "outcome", "hierarchy", "reasoning", "length"]),
+    st.floats(0, 5),
+    min_size=1,
+).filter(lambda weights: sum(weights.values()) > 0.01)
+
+
+@given(chosen_weights, hostile, billable)
+def test_a_total_is_the_weighted_sum_of_its_components(weights, text, gold):
+    score = build_reward("default", weights)(parse_answer(text), gold)
+    assert score.weights == resolve_weights("default", weights)
+    expected = sum(score.weights[name] * value for name, value in score.components.items())
+    assert score.total == pytest.approx(expected, abs=1e-9)
+
+
+@given(chosen_weights, st.floats(0.1, 10), billable, billable)
+def test_weights_that_are_all_scaled_scale_the_total_and_no_component(weights, factor, code, gold):
+    everything = resolve_weights("default", weights)
+    scaled = {name: weight * factor for name, weight in everything.items()}
+    answer = parse_answer(cases.build(THINK, code))
+    plain = build_reward("default", everything)(answer, gold)
+    other = build_reward("default", scaled)(answer, gold)
+    assert other.total == pytest.approx(factor * plain.total)
+    assert other.components == plain.components
+
+
+@given(chosen_weights, billable, st.floats(0, 1), st.floats(0.1, 2))
+def test_an_absent_judge_neither_raises_nor_lowers_an_answer_of_average_rating(
+    weights, code, judged, judge_weight
+):
+    """The total without a rating is that of a judge who agrees with the other components."""
+    reward = build_reward("default", {**weights, "judge": judge_weight})
+    answer = parse_answer(cases.build(THINK, code))
+    absent = reward(answer, "I2510")
+    rated = reward(answer, "I2510", judged=judged)
+    rest = sum(weight for name, weight in absent.weights.items() if name != "judge")
+    average = (rated.total - judge_weight * judged) / rest
+    assert absent.total == pytest.approx(average * (rest + judge_weight))
+    assert (rated.total > absent.total) == (judged > average) or rated.total == pytest.approx(
+        absent.total
+    )
+
+
+@given(hostile, billable)
+def test_a_component_without_weight_is_reported_and_does_not_count(text, gold):
+    answer = parse_answer(text)
+    with_it = build_reward("strict", {"hierarchy": 0})(answer, gold)
+    without = build_reward("strict")(answer, gold)
+    assert with_it.total == pytest.approx(without.total)
+    assert set(with_it.components) == {*without.components, "hierarchy"}
