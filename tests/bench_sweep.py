@@ -289,7 +289,7 @@ def watched() -> Stopwatch:
 def simulate(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Run the sweep; every figure of it."""
     from deepicd.sweeps import run as sweeps
-    from deepicd.training.grpo.trial import TrialInput
+    from deepicd.training.process.protocol import TrialInput
 
     experiment = experiment_of(options)
     pace = Pace(options.speed, options.step_s, options.failure_rate, options.seed)

@@ -27,7 +27,7 @@ from omegaconf import OmegaConf
 
 from deepicd.config import Experiment, parse_experiment
 from deepicd.paths import RunPaths
-from deepicd.training.grpo.trial import TrialInput
+from deepicd.training.process.protocol import TrialInput
 
 NUM_GPUS = 1
 TABLE: dict[str, Any] = {

@@ -37,9 +37,9 @@ def rollouts_folder(trial: Path) -> Path:
     return trial / "rollouts"
 
 
-def notices_file(trial: Path) -> Path:
-    """What a trial says aloud, a line each, in the trial's folder."""
-    return trial / "notices.log"
+def events_file(trial: Path) -> Path:
+    """What happened to a trial besides its metrics, a line each, in the trial's folder."""
+    return trial / "events.log"
 
 
 @dataclass(frozen=True)

@@ -223,9 +223,9 @@ def traces() -> set[str]:
 
 
 def is_trace(file: Path) -> bool:
-    """Whether a slot or a library of verl's made it."""
+    """Whether a runner or a library of verl's made it."""
     try:
-        return file.is_socket() or file.name.startswith("deepicd-slot-")
+        return file.is_socket() or file.name.startswith("deepicd-runner-")
     except OSError:
         return False
 

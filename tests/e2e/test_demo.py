@@ -24,8 +24,8 @@ from deepicd.pipeline.run import STAGES
 from deepicd.promotion.behaviour_tests import DIRECTION, INVARIANCES, MINIMUM
 from deepicd.promotion.calibration_file import read_calibration
 from deepicd.sweeps.results.trials import read_histories, read_history
-from deepicd.training.checkpoints.retention import saves_of, step_of
-from deepicd.training.process.events import read_notices
+from deepicd.training.checkpoints.retention import list_checkpoints, step_of
+from deepicd.training.process.events import read_events
 
 pytestmark = pytest.mark.timeout(1800)
 SCORES = ("macro_f1_chapter", "macro_f1_category", "macro_f1_full", "hierarchical_f1")
@@ -226,7 +226,7 @@ def test_a_sweep_that_ctrl_c_ended_leaves_nothing_and_is_resumed_from_a_whole_ch
     (interrupted,) = ask(tmp_path, "status", "tiny")["trials"]
     assert interrupted["state"] == "pending" and interrupted["steps"] >= 2
     trial = tmp_path / "tiny/sweep/trials" / interrupted["id"]
-    *_, before, newest = saves_of(trial)
+    *_, before, newest = list_checkpoints(trial)
     damage(newest / "actor" / "model_world_size_1_rank_0.pt")
     (trial / "global_step_99").mkdir()
     resumed = ask(tmp_path, "resume", "tiny")
@@ -238,7 +238,7 @@ def test_a_sweep_that_ctrl_c_ended_leaves_nothing_and_is_resumed_from_a_whole_ch
     # Ctrl-C may have come while a further checkpoint was being written: that one is removed too.
     said = [
         line
-        for line in read_notices(trial)[0]
+        for line in read_events(trial)[0]
         if "global_step_99" in line or not line.startswith("removes ")
     ]
     assert said[0].startswith("removes global_step_99") and newest.name in said[1]

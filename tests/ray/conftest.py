@@ -89,8 +89,8 @@ class SharedRunner:
     def __init__(self, root: Path) -> None:
         from deepicd.notes.build import build_notes
         from deepicd.notes.split_files import read_split
-        from deepicd.training.grpo.trial import TrialInput
-        from deepicd.training.process.pool import open_slots
+        from deepicd.training.process.protocol import TrialInput
+        from deepicd.training.process.pool import open_runners
         from deepicd.training.start_model import build_model
 
         self.paths = RunPaths(root)
@@ -100,7 +100,7 @@ class SharedRunner:
         build_model(experiment.model, texts, self.paths.model, seed=1)
         splits = (self.paths.split(name) for name in ("train", "validation"))
         self.given = TrialInput(self.paths.model, *splits)
-        self._runners = open_slots(1)
+        self._runners = open_runners(1)
 
     @staticmethod
     def experiment(name: str, training: dict[str, Any], **tables: Any) -> Experiment:
@@ -113,16 +113,16 @@ class SharedRunner:
         from deepicd.sweeps import run as sweeps
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(sweeps, "open_slots", lambda number: self._runners)
-            patch.setattr(sweeps, "close_slots", lambda runners: None)
+            patch.setattr(sweeps, "open_runners", lambda number: self._runners)
+            patch.setattr(sweeps, "close_runners", lambda runners: None)
             patch.setattr(sweeps, "wait_until_free", lambda *_, **__: [])
             return sweeps.run_sweep(experiment, self.given, storage=storage, **options)
 
     def close(self) -> None:
         """End verl; a second call changes nothing."""
-        from deepicd.training.process.pool import close_slots
+        from deepicd.training.process.pool import close_runners
 
-        close_slots(self._runners)
+        close_runners(self._runners)
         self._runners = []
 
 

@@ -26,7 +26,7 @@ from deepicd.notes.split_files import read_split
 from deepicd.paths import RunPaths
 from deepicd.sweeps.results.trials import read_history
 from deepicd.sweeps.run import run_sweep
-from deepicd.training.grpo.trial import TrialInput
+from deepicd.training.process.protocol import TrialInput
 from deepicd.training.start_model import build_model
 
 STEPS = 3

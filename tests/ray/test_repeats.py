@@ -72,7 +72,7 @@ def main(verb: str, root: Path) -> None:
 
     from deepicd.clusters.ray_session import ray_session
     from deepicd.sweeps import run
-    from deepicd.training.grpo.trial import TrialInput
+    from deepicd.training.process.protocol import TrialInput
 
     run.quieten()
     run.build_trainable = lambda *_, **__: tune.with_resources(learn, {"CPU": 1})

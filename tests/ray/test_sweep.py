@@ -296,7 +296,7 @@ def test_a_sweep_whose_parameter_does_nothing_is_stopped_and_leaves_nothing(
     from deepicd.config import with_values
     from deepicd.paths import RunPaths
     from deepicd.sweeps import run as sweeps
-    from deepicd.training.grpo.trial import TrialInput
+    from deepicd.training.process.protocol import TrialInput
 
     monkeypatch.setattr(sweeps, "build_trainable", lambda *_, **__: deaf_trial())
     paths = RunPaths(swept.root)
@@ -387,7 +387,7 @@ def test_no_note_is_in_a_trial_log(swept: Swept) -> None:
 def test_a_sweep_that_cannot_run_is_refused_before_anything_starts(swept: Swept) -> None:
     from deepicd.config import with_values
     from deepicd.sweeps.run import check_sweep
-    from deepicd.training.grpo.trial import TrialInput
+    from deepicd.training.process.protocol import TrialInput
 
     root = swept.root
     given = TrialInput(root / "model", root / "notes/train.parquet", root / "notes/test.parquet")

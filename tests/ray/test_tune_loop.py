@@ -84,7 +84,7 @@ def looped(tmp_path_factory: pytest.TempPathFactory) -> Looped:
     from deepicd.sweeps import run
     from deepicd.sweeps.callbacks.progress import speak_by
     from deepicd.sweeps.results.trials import read_trials
-    from deepicd.training.grpo.trial import TrialInput
+    from deepicd.training.process.protocol import TrialInput
 
     storage, experiment = tmp_path_factory.mktemp("loop"), parse_experiment(TABLE, "here")
     given = TrialInput(storage, storage, storage)

@@ -16,13 +16,13 @@ _POLL_S = 0.1
 
 
 def pending_actors(job: str) -> list[str]:
-    """Actors of a Ray job that have not started yet, and the room that there is for them."""
+    """Actors of a Ray job that have not started yet, and the GPUs that are free for them."""
     import ray
 
     owner = ray.JobID.from_hex(job)
     waiting = ray._private.state.actors(job_id=owner, actor_state_name="PENDING_CREATION").values()
     names = [f"actor {actor['ActorClassName']} is pending" for actor in waiting]
-    return [*names, f"GPUs {describe_room()}"] if names else []
+    return [*names, f"GPUs {describe_free_gpus()}"] if names else []
 
 
 def nodes_of(job: str) -> set[str]:
@@ -48,7 +48,7 @@ def describe_death(node: Mapping[str, Any]) -> str:
     return "pre-empted" if is_expected else "lost"
 
 
-def describe_room() -> str:
+def describe_free_gpus() -> str:
     """Free and all GPUs (logical slots on the CPU profile), by node."""
     import ray
 

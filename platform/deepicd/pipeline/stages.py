@@ -174,7 +174,7 @@ def headline(scores: Mapping[str, float]) -> str:
 def sweep(run: Run, *, is_resumed: bool = False) -> list[Trial]:
     """Ray Tune over verl trainers on Ray Train."""
     from deepicd.sweeps.run import run_sweep
-    from deepicd.training.grpo.trial import TrialInput
+    from deepicd.training.process.protocol import TrialInput
 
     paths, settings = run.paths, run.experiment.sweep
     steps = run.experiment.training.total_steps

@@ -2,7 +2,7 @@
 ASHA or the median rule.
 
 Each trial is a Tune function that fits one Ray Train run (`training.grpo.trial`). A sweep has a
-slot for each trial that it runs at once; the slot's verl processes stay between trials
+runner for each trial that it runs at once; verl's processes stay in it between trials
 (`training.process.runner`).
 """
 
@@ -37,8 +37,9 @@ from deepicd.sweeps.search.searcher import Searcher
 from deepicd.sweeps.search.space import trial_experiment
 from deepicd.sweeps.search.validation import check_capacity, check_settings, count_at_once
 from deepicd.training.grpo.metric_names import validation
-from deepicd.training.grpo.trial import ON_HEAD, TrialInput, fit_trial
-from deepicd.training.process.pool import close_slots, open_slots
+from deepicd.training.grpo.trial import ON_HEAD, fit_trial
+from deepicd.training.process.pool import close_runners, open_runners
+from deepicd.training.process.protocol import TrialInput
 
 _FREE_TIMEOUT_S = 60.0
 _CLEANER_PATIENCE_S = 5.0
@@ -70,11 +71,11 @@ def run_sweep(
     before = live_groups()
     speak_by(say, draw)
     build = restore_tuner if is_resumed else build_tuner
-    slots = open_slots(count_at_once(experiment))
+    runners = open_runners(count_at_once(experiment))
     try:
         results = build(experiment, given, storage=storage).fit()
     finally:
-        close_slots(slots)
+        close_runners(runners)
     left = wait_until_free(before, timeout_s=_FREE_TIMEOUT_S)
     if left:
         raise SweepError(

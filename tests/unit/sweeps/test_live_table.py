@@ -12,7 +12,7 @@ from deepicd.paths import trial_folder
 from deepicd.sweeps.callbacks import progress
 from deepicd.sweeps.callbacks.live_table import Board
 from deepicd.sweeps.callbacks.progress import TrialProgress, speak_by
-from deepicd.training.process.events import give_notice
+from deepicd.training.process.events import record_event
 
 F1 = "validation/hierarchical_f1"
 PARAMS = {"training.learning_rate": 1.234e-4, "rewards.weights.hierarchy": 0.5}
@@ -122,9 +122,9 @@ def test_what_a_trial_says_itself_is_passed_on_once(voices, tmp_path):
     said = []
     speak_by(said.append)
     trial, callback = Trial("abc"), progress_in(tmp_path)
-    give_notice(trial_folder(tmp_path, "abc"), "waited in an earlier start")
+    record_event(trial_folder(tmp_path, "abc"), "waited in an earlier start")
     callback.on_trial_start(1, [trial], trial)
-    give_notice(trial_folder(tmp_path, "abc"), "skips a damaged checkpoint")
+    record_event(trial_folder(tmp_path, "abc"), "skips a damaged checkpoint")
     for _ in range(2):
         callback.on_step_end(1, [trial])
     assert said[1:] == ["trial abc skips a damaged checkpoint"]

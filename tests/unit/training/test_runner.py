@@ -1,4 +1,4 @@
-"""The slot and its scratch folder, with a stand-in for the process that drives verl."""
+"""The runner and its scratch folder, with a stand-in for the process that drives verl."""
 
 import os
 import shutil
@@ -6,210 +6,244 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from deepicd.training.process import runner as slots
-from deepicd.training.process.protocol import Job
-from deepicd.training.process.runner import OVER, Slot
+from deepicd.config import Experiment
+from deepicd.training.process import runner as runners
+from deepicd.training.process.protocol import (
+    Done,
+    Ended,
+    Failed,
+    Job,
+    Message,
+    Ready,
+    Stage,
+    Stopped,
+    TrialEnd,
+    TrialInput,
+)
+from deepicd.training.process.runner import Runner
 from deepicd.training.process.scratch import Scratch, remove_stale
 
 DRIVER = """
-import json, os, pathlib, sys, threading, time
+import os, sys, threading, time
+from pathlib import Path
+from deepicd.training.process.protocol import *
 pipe = os.fdopen(int(sys.argv[1]), "w", buffering=1)
-started, stop, lines = 0, threading.Event(), []
+started, stop, jobs = 0, threading.Event(), []
 def read():
     for line in sys.stdin:
-        message = json.loads(line)
-        stop.set() if message["kind"] == "stop" else (stop.clear(), lines.append(message))
+        message = decode(line)
+        stop.set() if isinstance(message, Stop) else (stop.clear(), jobs.append(message.job))
 threading.Thread(target=read, daemon=True).start()
-def send(**message): pipe.write(json.dumps(message) + "\\n")
+def send(message): pipe.write(encode(message))
 while True:
-    while not lines: time.sleep(0.01)
-    job = json.loads(pathlib.Path(lines.pop(0)["job"]).read_text())
-    name, started = job["name"], started + 1
-    if name == "other engine" and started > 1: send(kind="cold"); break
-    if name == "heir" and started > 1: send(kind="error", type="OSError", message="gone"); break
-    send(kind="ready", is_warm=started > 1, pid=os.getpid(), tmp=os.environ["TMPDIR"])
+    while not jobs: time.sleep(0.01)
+    job = jobs.pop(0)
+    name, started = job.name, started + 1
+    if name == "other engine" and started > 1: send(OtherEngine()); break
+    if name == "heir" and started > 1: send(Failed("OSError", "gone")); break
+    send(Ready(reuses_engine=started > 1, ray_job=str(os.getpid())))
     if name == "dies": os._exit(3)
-    if name == "fails": send(kind="error", type="ValueError", message="no"); os._exit(1)
+    if name == "dies in mid-line": pipe.write(encode(Done())[:9]); pipe.flush(); os._exit(3)
+    if name == "babbles": pipe.write("Traceback\\n")
+    if name == "fails": send(Failed("ValueError", "no")); os._exit(1)
+    if "temporary" in name: send(Stage(os.environ["TMPDIR"]))
     while "long" in name and not (stop.is_set() and name != "deaf and long"): time.sleep(0.01)
-    if "saves" in name: send(kind="step", checkpoint=job["out"] + "/global_step_1")
-    send(kind="stopped" if stop.is_set() else "done")
+    if "saves" in name: send(Step(1, {}, job.out / "global_step_1"))
+    send(Stopped() if stop.is_set() else Done())
 """
 
 
 @pytest.fixture
-def slot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Slot]:
+def runner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Runner]:
     script = tmp_path / "driver.py"
     script.write_text(DRIVER)
-    monkeypatch.setattr(slots, "_DRIVER", (str(script),))
-    monkeypatch.setattr(slots, "_STOP_TIMEOUT_S", 0.5)
-    monkeypatch.setattr(slots, "_POLL_S", 0.1)
-    slot = Slot()
-    yield slot
-    slot.close()
+    monkeypatch.setattr(runners, "_DRIVER", (str(script),))
+    monkeypatch.setattr(runners, "_STOP_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(runners, "_POLL_S", 0.1)
+    runner = Runner()
+    yield runner
+    runner.close()
 
 
-def job(name: str, folder: Path) -> dict[str, Any]:
-    made = Job(
+def job(name: str, folder: Path) -> Job:
+    return Job(
         name=name,
-        experiment={},
-        given={},
-        out=str(folder),
-        resume=None,
-        record=str(folder / "verl.yaml"),
-        log=str(folder / f"{name}.log"),
+        experiment=Experiment(),
+        inputs=TrialInput(folder / "model", folder / "train", folder / "validation"),
+        out=folder,
         address="",
-        env={},
-        num_gpus=1,
-        min_probs_pearson=None,
         sweep="01000000",
-        room_timeout_s=1.0,
+        env={},
     )
-    return asdict(made)
 
 
-def until_over(slot: Slot, name: str) -> list[dict[str, Any]]:
-    messages: list[dict[str, Any]] = []
-    while not messages or messages[-1]["kind"] not in OVER:
-        message = slot.next_message(name)
+def until_over(runner: Runner, name: str) -> list[Message]:
+    messages: list[Message] = []
+    while not messages or not isinstance(messages[-1], TrialEnd):
+        message = runner.next_message(name)
         messages += [message] if message else []
     return messages
 
 
-def until_ready(slot: Slot, name: str) -> dict[str, Any]:
-    while (message := slot.next_message(name)) is None or message["kind"] != "ready":
-        assert message is None or message["kind"] not in OVER
+def until_ready(runner: Runner, name: str) -> Ready:
+    while not isinstance(message := runner.next_message(name), Ready):
+        assert not isinstance(message, TrialEnd)
     return message
 
 
-def test_trials_follow_one_another_in_one_process(slot: Slot, tmp_path: Path) -> None:
+def test_trials_follow_one_another_in_one_process(runner: Runner, tmp_path: Path) -> None:
     pids = []
     for number in range(3):
-        slot.begin(job(f"t{number}", tmp_path))
-        ready, over = until_over(slot, f"t{number}")
-        assert ready["is_warm"] == (number > 0) and over["kind"] == "done"
-        pids.append(ready["pid"])
+        runner.begin(job(f"t{number}", tmp_path))
+        ready, over = until_over(runner, f"t{number}")
+        assert ready.reuses_engine == (number > 0) and over == Done()
+        pids.append(ready.ray_job)
     assert len(set(pids)) == 1
 
 
-def test_a_trial_that_was_told_to_stop_is_waited_for(slot: Slot, tmp_path: Path) -> None:
-    slot.begin(job("long", tmp_path))
-    first = until_ready(slot, "long")
-    slot.stop("long")
-    assert slot.begin(job("next", tmp_path))
-    ready, over = until_over(slot, "next")
-    assert ready["pid"] == first["pid"] and over["kind"] == "done"
-    assert slot.next_message("long") == {"kind": "stopped"}
+def test_a_trial_that_was_told_to_stop_is_waited_for(runner: Runner, tmp_path: Path) -> None:
+    runner.begin(job("long", tmp_path))
+    first = until_ready(runner, "long")
+    runner.stop("long")
+    assert runner.begin(job("next", tmp_path))
+    ready, over = until_over(runner, "next")
+    assert ready.ray_job == first.ray_job and over == Done()
+    assert runner.next_message("long") == Stopped()
 
 
 def test_a_slot_tells_how_ready_it_is_and_keeps_a_trial_that_runs(
-    slot: Slot, tmp_path: Path
+    runner: Runner, tmp_path: Path
 ) -> None:
-    assert slot.state("next") == "empty"
-    assert slot.next_message("next")["lost"] == ["the node of its slot was lost"]
-    slot.begin(job("long", tmp_path))
-    until_ready(slot, "long")
-    assert (slot.state("long"), slot.state("next")) == ("own", "busy")
-    assert not slot.begin(job("next", tmp_path)) and slot.state("long") == "own"
-    slot.stop("long")
-    assert slot.state("next") == "stopping"
-    until_over(slot, "long")
-    assert slot.state("next") == "warm"
+    assert runner.state("next") == "empty"
+    assert runner.next_message("next").lost == ("the node of its runner was lost",)
+    runner.begin(job("long", tmp_path))
+    until_ready(runner, "long")
+    assert (runner.state("long"), runner.state("next")) == ("own", "busy")
+    assert not runner.begin(job("next", tmp_path)) and runner.state("long") == "own"
+    runner.stop("long")
+    assert runner.state("next") == "stopping"
+    until_over(runner, "long")
+    assert runner.state("next") == "idle"
 
 
-def test_a_trial_that_starts_again_takes_its_own_slot(slot: Slot, tmp_path: Path) -> None:
-    slot.begin(job("long", tmp_path))
-    first = until_ready(slot, "long")
-    assert slot.begin(job("long", tmp_path))
-    assert until_ready(slot, "long")["pid"] == first["pid"]
+def test_a_trial_that_starts_again_takes_its_own_slot(runner: Runner, tmp_path: Path) -> None:
+    runner.begin(job("long", tmp_path))
+    first = until_ready(runner, "long")
+    assert runner.begin(job("long", tmp_path))
+    assert until_ready(runner, "long").ray_job == first.ray_job
 
 
-def test_a_trial_that_hangs_loses_its_process_and_nothing_else(slot: Slot, tmp_path: Path) -> None:
-    slot.begin(job("deaf and long", tmp_path))
-    first = until_ready(slot, "deaf and long")
-    slot.abandon("another")
-    assert slot.state("deaf and long") == "own"
-    slot.abandon("deaf and long")
+def test_a_trial_that_hangs_loses_its_process_and_nothing_else(
+    runner: Runner, tmp_path: Path
+) -> None:
+    runner.begin(job("deaf and long", tmp_path))
+    first = until_ready(runner, "deaf and long")
+    runner.abandon("another")
+    assert runner.state("deaf and long") == "own"
+    runner.abandon("deaf and long")
     with pytest.raises(ProcessLookupError):
-        os.kill(first["pid"], 0)
-    assert slot.begin(job("next", tmp_path))
-    assert not until_over(slot, "next")[0]["is_warm"]
+        os.kill(int(first.ray_job), 0)
+    assert runner.begin(job("next", tmp_path))
+    assert not until_over(runner, "next")[0].reuses_engine
 
 
-def test_a_stop_that_comes_twice_does_not_stop_the_next_trial(slot: Slot, tmp_path: Path) -> None:
-    slot.begin(job("long", tmp_path))
-    until_ready(slot, "long")
-    slot.stop("another")
-    slot.stop("long")
-    slot.stop("long")
-    slot.begin(job("next", tmp_path))
-    assert until_over(slot, "next")[-1]["kind"] == "done"
-
-
-def test_a_trial_that_does_not_stop_costs_its_process(slot: Slot, tmp_path: Path) -> None:
-    slot.begin(job("deaf and long", tmp_path))
-    first = until_ready(slot, "deaf and long")
-    slot.stop("deaf and long")
-    slot.begin(job("next", tmp_path))
-    ready = until_over(slot, "next")[0]
-    assert ready["pid"] != first["pid"] and not ready["is_warm"]
-
-
-@pytest.mark.parametrize(("name", "kind"), [("dies", "ended"), ("fails", "error")])
-def test_the_trial_after_a_fault_starts_cold(
-    slot: Slot, tmp_path: Path, name: str, kind: str
+def test_a_stop_that_comes_twice_does_not_stop_the_next_trial(
+    runner: Runner, tmp_path: Path
 ) -> None:
-    slot.begin(job(name, tmp_path))
-    over = until_over(slot, name)[-1]
-    assert over["kind"] == kind and over.get("code", 3) == 3
-    slot.begin(job("next", tmp_path))
-    assert not until_over(slot, "next")[0]["is_warm"]
+    runner.begin(job("long", tmp_path))
+    until_ready(runner, "long")
+    runner.stop("another")
+    runner.stop("long")
+    runner.stop("long")
+    runner.begin(job("next", tmp_path))
+    assert until_over(runner, "next")[-1] == Done()
 
 
-def test_a_trial_that_needs_another_engine_starts_cold(slot: Slot, tmp_path: Path) -> None:
-    slot.begin(job("first", tmp_path))
-    until_over(slot, "first")
-    slot.begin(job("other engine", tmp_path))
-    *_, ready, over = until_over(slot, "other engine")
-    assert not ready["is_warm"] and over["kind"] == "done"
+def test_a_trial_that_does_not_stop_costs_its_process(runner: Runner, tmp_path: Path) -> None:
+    runner.begin(job("deaf and long", tmp_path))
+    first = until_ready(runner, "deaf and long")
+    runner.stop("deaf and long")
+    runner.begin(job("next", tmp_path))
+    ready = until_over(runner, "next")[0]
+    assert ready.ray_job != first.ray_job and not ready.reuses_engine
 
 
-def test_a_fault_before_the_first_step_is_not_the_next_trials(slot: Slot, tmp_path: Path) -> None:
-    slot.begin(job("first", tmp_path))
-    ready = until_over(slot, "first")[0]
-    slot.begin(job("heir", tmp_path))
-    *_, cold, over = until_over(slot, "heir")
-    assert not cold["is_warm"] and over["kind"] == "done"
-    os.kill(cold["pid"], 9)
-    slot.begin(job("next", tmp_path))
-    *_, again, over = until_over(slot, "next")
-    assert not again["is_warm"] and over["kind"] == "done"
-    assert len({ready["pid"], cold["pid"], again["pid"]}) == 3
+@pytest.mark.parametrize(
+    ("name", "end"),
+    [
+        ("dies", Ended(3)),
+        ("dies in mid-line", Ended(3)),
+        ("fails", Failed("ValueError", "no")),
+    ],
+)
+def test_the_trial_after_a_fault_starts_in_a_new_process(
+    runner: Runner, tmp_path: Path, name: str, end: Message
+) -> None:
+    runner.begin(job(name, tmp_path))
+    assert until_over(runner, name)[-1] == end
+    runner.begin(job("next", tmp_path))
+    assert not until_over(runner, "next")[0].reuses_engine
 
 
-def test_a_checkpoint_that_nobody_hears_of_is_removed(slot: Slot, tmp_path: Path) -> None:
+def test_a_trial_that_needs_another_engine_starts_in_a_new_process(
+    runner: Runner, tmp_path: Path
+) -> None:
+    runner.begin(job("first", tmp_path))
+    until_over(runner, "first")
+    runner.begin(job("other engine", tmp_path))
+    *_, ready, over = until_over(runner, "other engine")
+    assert not ready.reuses_engine and over == Done()
+
+
+def test_a_fault_before_the_first_step_is_not_the_next_trials(
+    runner: Runner, tmp_path: Path
+) -> None:
+    runner.begin(job("first", tmp_path))
+    ready = until_over(runner, "first")[0]
+    runner.begin(job("heir", tmp_path))
+    *_, fresh, over = until_over(runner, "heir")
+    assert not fresh.reuses_engine and over == Done()
+    os.kill(int(fresh.ray_job), 9)
+    runner.begin(job("next", tmp_path))
+    *_, again, over = until_over(runner, "next")
+    assert not again.reuses_engine and over == Done()
+    assert len({ready.ray_job, fresh.ray_job, again.ray_job}) == 3
+
+
+def test_a_checkpoint_that_nobody_hears_of_is_removed(runner: Runner, tmp_path: Path) -> None:
     saved = tmp_path / "global_step_1"
     saved.mkdir()
-    slot.begin(job("long and saves", tmp_path))
-    until_ready(slot, "long and saves")
-    slot.stop("long and saves")
-    slot.begin(job("next", tmp_path))
-    assert until_over(slot, "next")[-1]["kind"] == "done" and not saved.exists()
+    runner.begin(job("long and saves", tmp_path))
+    until_ready(runner, "long and saves")
+    runner.stop("long and saves")
+    runner.begin(job("next", tmp_path))
+    assert until_over(runner, "next")[-1] == Done() and not saved.exists()
 
 
-def test_closing_ends_the_process_and_its_temporary_files(slot: Slot, tmp_path: Path) -> None:
-    slot.begin(job("long", tmp_path))
-    ready = until_ready(slot, "long")
-    (Path(ready["tmp"]) / "socket").touch()
-    slot.close()
-    assert not Path(ready["tmp"]).exists()
+def test_closing_ends_the_process_and_its_temporary_files(runner: Runner, tmp_path: Path) -> None:
+    runner.begin(job("long and temporary", tmp_path))
+    ready = until_ready(runner, "long and temporary")
+    while not isinstance(message := runner.next_message("long and temporary"), Stage):
+        assert message is None
+    temporary = Path(message.name)
+    (temporary / "socket").touch()
+    runner.close()
+    assert not temporary.exists()
     with pytest.raises(ProcessLookupError):
-        os.kill(ready["pid"], 0)
+        os.kill(int(ready.ray_job), 0)
+
+
+def test_a_line_that_is_no_message_fails_the_trial_with_the_line(
+    runner: Runner, tmp_path: Path
+) -> None:
+    runner.begin(job("babbles", tmp_path))
+    end = until_over(runner, "babbles")[-1]
+    assert isinstance(end, Failed) and "'Traceback" in end.message
 
 
 def test_the_folder_of_an_owner_that_was_killed_is_removed(

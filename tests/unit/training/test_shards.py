@@ -12,7 +12,7 @@ from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.tensor import DTensor, Replicate, Shard
 
 from deepicd.errors import CheckpointError
-from deepicd.training.checkpoints.reshard import fit_world, recut
+from deepicd.training.checkpoints.reshard import fit_world_size, recut
 from deepicd.training.checkpoints.shards import join, read_model, shard_file, world_size_of
 
 NUM_RANKS = st.integers(1, 5)
@@ -59,13 +59,13 @@ def test_a_file_of_each_rank_makes_one_model(tmp_path):
     actor = write_shards(tmp_path / "global_step_2/actor", version=2)
     assert torch.equal(read_model(actor)["weight"], torch.ones(5, 2))
     save = actor.parent
-    assert fit_world(save, 2, say=print) == save
+    assert fit_world_size(save, 2, on_event=print) == save
 
 
 def test_an_optimiser_in_flat_pieces_is_refused_with_the_way_out(tmp_path):
     actor = write_shards(tmp_path / "global_step_2/actor", version=1)
     with pytest.raises(CheckpointError, match=r"by FSDP1 on 2 GPUs .* Go on with 2 GPUs"):
-        fit_world(actor.parent, 4, say=print)
+        fit_world_size(actor.parent, 4, on_event=print)
 
 
 def test_shards_of_two_world_sizes_in_one_folder_are_refused(tmp_path):

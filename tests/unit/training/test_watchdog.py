@@ -1,15 +1,27 @@
 """Who is taken for hung, and what becomes of an interrupted trial."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from deepicd.config import Experiment
 from deepicd.errors import TrainingError
 from deepicd.paths import STAGE
 from deepicd.training.process import watchdog as watches
-from deepicd.training.process.watchdog import Watch, conclude
+from deepicd.training.process.protocol import (
+    Done,
+    Ended,
+    Failed,
+    Job,
+    Ready,
+    Stage,
+    Step,
+    Stopped,
+    TrialInput,
+)
+from deepicd.training.process.watchdog import Watchdog, conclude
 
 
 class Clock:
@@ -34,17 +46,17 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-def started(folder: Path, clock: Clock) -> Watch:
-    watch = Watch(folder, hang_timeout_s=60)
-    watch.hear({"kind": "ready", "is_warm": False})
+def started(folder: Path, clock: Clock) -> Watchdog:
+    watch = Watchdog(folder, hang_timeout_s=60)
+    watch.hear(Ready(reuses_engine=False, ray_job=""))
     return watch
 
 
 def test_a_trial_may_take_longer_to_start_than_to_step(tmp_path: Path, clock: Clock) -> None:
-    watch = Watch(tmp_path, hang_timeout_s=60)
+    watch = Watchdog(tmp_path, hang_timeout_s=60)
     clock.now = 240
     assert watch.overdue() is None
-    watch.hear({"kind": "ready", "is_warm": False})
+    watch.hear(Ready(reuses_engine=False, ray_job=""))
     clock.now += 61
     assert watch.overdue() == "hung: silent for 61 s in stage 'rollout' after step 0"
 
@@ -52,7 +64,7 @@ def test_a_trial_may_take_longer_to_start_than_to_step(tmp_path: Path, clock: Cl
 def test_long_steps_earn_patience(tmp_path: Path, clock: Clock) -> None:
     watch = started(tmp_path, clock)
     clock.now = 20
-    watch.hear({"kind": "step", "step": 1})
+    watch.hear(Step(1, {}, None))
     clock.now += 199
     assert watch.patience_s() == 200 and watch.overdue() is None
     clock.now += 2
@@ -63,7 +75,7 @@ def test_every_message_counts_and_names_the_stage(tmp_path: Path, clock: Clock) 
     watch = started(tmp_path, clock)
     for now in (50, 100, 150):
         clock.now = now
-        watch.hear({"kind": "stage", "name": "validation"})
+        watch.hear(Stage("validation"))
     assert watch.overdue() is None
     assert json.loads((tmp_path / STAGE).read_text()) == {
         "stage": "validation",
@@ -79,8 +91,8 @@ def test_pending_actors_are_named_with_what_they_wait_for(
 ) -> None:
     jobs = []
     monkeypatch.setattr(watches, "pending_actors", lambda job: jobs.append(job) or ["actor A"])
-    watch = Watch(tmp_path, hang_timeout_s=1)
-    watch.hear({"kind": "stage", "name": "starting verl", "job": "07000000"})
+    watch = Watchdog(tmp_path, hang_timeout_s=1)
+    watch.hear(Stage("starting verl", "07000000"))
     clock.now = 5
     assert str(watch.overdue()).endswith("in stage 'starting verl' after step 0; actor A")
     assert jobs == ["07000000"]
@@ -97,8 +109,8 @@ def test_a_silent_trial_whose_node_is_gone_does_not_wait_to_be_taken_for_hung(
 
     monkeypatch.setattr(watches, "nodes_of", lambda job: {"a", "b"} & alive)
     monkeypatch.setattr(watches, "describe_lost", describe)
-    watch = Watch(tmp_path, hang_timeout_s=60)
-    watch.hear({"kind": "ready", "is_warm": True, "job": "07000000"})
+    watch = Watchdog(tmp_path, hang_timeout_s=60)
+    watch.hear(Ready(reuses_engine=True, ray_job="07000000"))
     alive.remove("b")
     clock.now = 15
     assert watch.overdue() is None
@@ -107,15 +119,26 @@ def test_a_silent_trial_whose_node_is_gone_does_not_wait_to_be_taken_for_hung(
     assert looks == [{"a", "b"}, {"a", "b"}], "looked at when it was ready, and once in silence"
 
 
-JOB: Any = type("Job", (), {"name": "t1", "log": "verl.log"})
+@pytest.fixture
+def job(tmp_path: Path) -> Job:
+    inputs = TrialInput(tmp_path / "model", tmp_path / "train", tmp_path / "validation")
+    return Job("t1", Experiment(), inputs, tmp_path, address="", sweep="01000000", env={})
 
 
-def test_a_lost_node_interrupts_a_trial_and_an_error_fails_it() -> None:
-    error = {"kind": "error", "type": "RayTaskError", "message": "gone", "lost": []}
-    assert conclude({"kind": "done"}, JOB) is None
-    lost = {**error, "lost": ["node 10.0.0.2 was lost", "node 10.0.0.3 was pre-empted"]}
-    assert conclude(lost, JOB) == "node 10.0.0.2 was lost; node 10.0.0.3 was pre-empted"
+def test_a_lost_node_interrupts_a_trial_and_an_error_fails_it(job: Job) -> None:
+    error = Failed("RayTaskError", "gone")
+    assert conclude(Done(), job) is None
+    lost = replace(error, lost=("node 10.0.0.2 was lost", "node 10.0.0.3 was pre-empted"))
+    assert conclude(lost, job) == "node 10.0.0.2 was lost; node 10.0.0.3 was pre-empted"
     with pytest.raises(TrainingError, match="verl run failed: RayTaskError: gone"):
-        conclude(error, JOB)
+        conclude(error, job)
     with pytest.raises(TrainingError, match="t1 was stopped before its last step"):
-        conclude({"kind": "stopped"}, JOB)
+        conclude(Stopped(), job)
+
+
+def test_a_process_that_ends_without_a_word_is_told_by_its_code_and_the_end_of_its_log(
+    job: Job,
+) -> None:
+    job.log.write_text("\n".join(f"line {number}" for number in range(40)))
+    with pytest.raises(TrainingError, match=r"ended with code -9 .*\nline 25\n(.*\n)*line 39$"):
+        conclude(Ended(-9), job)

@@ -3,7 +3,7 @@
 Ray Train makes a placement group for its worker from inside the sweep's Ray job. When Tune stops a
 trial early, the Train controller dies and the group stays, with the worker's CPU in it (ray issue
 54305). Each trial therefore reports its group; this callback removes it, which kills the worker,
-and tells the trial's slot to stop it, so that verl's processes are ready for the next one.
+and tells the runner of the trial to stop it, so that verl's processes are ready for the next one.
 """
 
 from typing import Any
@@ -12,7 +12,7 @@ from ray import tune
 
 from deepicd.clusters.state import remove_groups
 from deepicd.training.grpo.metric_names import PLACEMENT_GROUP
-from deepicd.training.process.pool import stop_in_slots
+from deepicd.training.process.pool import stop_trial
 
 
 class FreeTrial(tune.Callback):
@@ -34,16 +34,16 @@ class FreeTrial(tune.Callback):
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         """Free a trial that finished or was stopped."""
-        stop_in_slots(trial.trial_id)
+        stop_trial(trial.trial_id)
         remove_groups(self._groups.pop(trial.trial_id, ()))
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         """Free a trial that failed."""
-        stop_in_slots(trial.trial_id)
+        stop_trial(trial.trial_id)
         remove_groups(self._groups.pop(trial.trial_id, ()))
 
     def on_experiment_end(self, trials: list[Any], **_: Any) -> None:
         """Free what a sweep that ends by an error leaves: Tune then calls no trial complete."""
         for name in list(self._groups):
-            stop_in_slots(name)
+            stop_trial(name)
             remove_groups(self._groups.pop(name))

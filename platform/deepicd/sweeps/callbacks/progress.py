@@ -16,7 +16,7 @@ from deepicd.sweeps.callbacks.eta import TimeLeft, clock
 from deepicd.sweeps.callbacks.live_table import Board, show
 from deepicd.sweeps.results.decision import show_interval
 from deepicd.training.grpo import metric_names
-from deepicd.training.process.events import read_notices
+from deepicd.training.process.events import read_events
 
 Say = Callable[[str], None]
 Draw = Callable[[Table], None]
@@ -63,9 +63,9 @@ class TrialProgress(tune.Callback):
             draw(self._board.table())
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        """Say which values a trial runs with. Its notices from an earlier start were heard."""
+        """Say which values a trial runs with. Its events of an earlier start were shown."""
         folder = trial_folder(self._sweep, trial.trial_id)
-        self._heard[trial.trial_id] = read_notices(folder)[1]
+        self._heard[trial.trial_id] = read_events(folder)[1]
         self._left.start(trial.trial_id, time.monotonic())
         self._board.start(trial.trial_id, trial.config)
         values = ", ".join(f"{key}={show(value)}" for key, value in trial.config.items())
@@ -74,7 +74,7 @@ class TrialProgress(tune.Callback):
     def on_step_end(self, iteration: int, trials: list[Any], **_: Any) -> None:
         """Pass on what trials say, some times a minute whatever they do."""
         for trial, heard in self._heard.items():
-            lines, self._heard[trial] = read_notices(trial_folder(self._sweep, trial), heard)
+            lines, self._heard[trial] = read_events(trial_folder(self._sweep, trial), heard)
             for line in lines:
                 say(f"trial {trial} {line}")
 

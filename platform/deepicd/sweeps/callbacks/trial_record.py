@@ -20,7 +20,7 @@ from deepicd import provenance
 from deepicd.config import Experiment
 from deepicd.paths import trial_folder
 from deepicd.sweeps.search.space import trial_experiment
-from deepicd.training.grpo.trial import TrialInput
+from deepicd.training.process.protocol import TrialInput
 
 _MACHINES_TIMEOUT_S = 60.0
 

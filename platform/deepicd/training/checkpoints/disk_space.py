@@ -1,4 +1,4 @@
-"""Room on the disk before a checkpoint is written.
+"""Disk space before a checkpoint is written.
 
 In: a trial's folder and its start model. Out: nothing, or after a wait too long an error. Decided
 here: a checkpoint takes what the trial's last one took, the first one 16 bytes per parameter
@@ -9,15 +9,14 @@ reports, so that a full disk stops one trial and corrupts nothing.
 import math
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from deepicd.checkpoints import total_bytes
 from deepicd.errors import CapacityError
-from deepicd.training.checkpoints.retention import remove, saves_of
+from deepicd.training.checkpoints.retention import OnEvent, delete_checkpoint, list_checkpoints
 
-Say = Callable[[str], None]
 RESERVE_BYTES = 2**26
 _BYTES_PER_PARAMETER = 16
 _POLL_S = 5.0
@@ -25,65 +24,67 @@ _REPEAT_S = 60.0
 
 
 @contextmanager
-def room_for(save: Path, model: Path, *, wait_s: float, say: Say) -> Iterator[None]:
-    """Write the checkpoint `save` in this block: it begins when there is room.
+def disk_space_for(
+    checkpoint: Path, model: Path, *, wait_s: float, on_event: OnEvent
+) -> Iterator[None]:
+    """Write a checkpoint in this block: it begins when there is space.
 
     Args:
-        save: its folder, in the trial's.
+        checkpoint: its folder, in the trial's.
         model: the trial's start model.
         wait_s: longest wait.
-        say: hears that the trial waits, and for what.
+        on_event: receives that the trial waits, and for what.
 
     Raises:
-        CapacityError: there was no room, or the disk became full in the middle; what was written is
-            removed.
+        CapacityError: there was no space, or the disk became full in the middle; what was written
+            is removed.
     """
-    trial = save.parent
+    trial = checkpoint.parent
     trial.mkdir(parents=True, exist_ok=True)
     needed = size_of_next(trial, model)
-    wait_for_room(trial, needed, wait_s=wait_s, say=say)
+    wait_for_disk_space(trial, needed, wait_s=wait_s, on_event=on_event)
     try:
         yield
     except Exception as error:
         if missing := missing_bytes(trial, 0):
-            remove(save)
+            delete_checkpoint(checkpoint)
             raise full_disk(trial, missing, "in the middle of writing it") from error
         raise
 
 
-def wait_for_room(trial: Path, needed: int, *, wait_s: float, say: Say) -> None:
-    """Return when the disk of `trial` has `needed` bytes and the reserve; meanwhile say what is
-    missing, at once and every minute.
+def wait_for_disk_space(trial: Path, needed: int, *, wait_s: float, on_event: OnEvent) -> None:
+    """Wait until the disk of `trial` has `needed` bytes and the reserve; what is missing is
+    an event, at once and every minute.
 
     Raises:
         CapacityError: it does not within `wait_s` seconds.
     """
-    deadline, said = time.monotonic() + wait_s, -math.inf
+    deadline, told = time.monotonic() + wait_s, -math.inf
     while missing := missing_bytes(trial, needed):
         now = time.monotonic()
         if now >= deadline:
             raise full_disk(trial, missing, f"after {wait_s:.0f} s")
-        if now - said >= _REPEAT_S:
-            said = now
-            say(
+        if now - told >= _REPEAT_S:
+            told = now
+            on_event(
                 f"waits: the disk of {trial} lacks {missing:,} bytes for its next checkpoint; it "
                 f"goes on when they are free, and fails in {deadline - now:.0f} s"
             )
         time.sleep(min(_POLL_S, deadline - now))
-    if said > -math.inf:
-        say("goes on: the disk has room again")
+    if told > -math.inf:
+        on_event("goes on: the disk has room again")
 
 
 def missing_bytes(trial: Path, needed: int) -> int:
-    """Bytes that the disk lacks for `needed` more and the reserve; 0 when there is room."""
+    """Bytes that the disk lacks for `needed` more and the reserve; 0 when there is space."""
     return max(0, needed + RESERVE_BYTES - shutil.disk_usage(trial).free)
 
 
 def size_of_next(trial: Path, model: Path) -> int:
     """Bytes of the trial's next checkpoint; 0 when nothing tells."""
-    saves = saves_of(trial)
-    if saves:
-        return total_bytes(saves[-1])
+    found = list_checkpoints(trial)
+    if found:
+        return total_bytes(found[-1])
     return _BYTES_PER_PARAMETER * count_parameters(model)
 
 
@@ -99,7 +100,7 @@ def count_parameters(model: Path) -> int:
 
 
 def full_disk(trial: Path, missing: int, when: str) -> CapacityError:
-    """The error of a trial that found no room."""
+    """The error of a trial that found no space."""
     return CapacityError(
         f"the disk of {trial} lacks {missing:,} bytes for a checkpoint, {when}; the checkpoints "
         "before it are whole. Free space and go on with `deepicd sweep resume`, lower "

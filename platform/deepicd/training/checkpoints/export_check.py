@@ -28,11 +28,11 @@ TOLERANCE = {"float32": 1e-5, "bfloat16": 2e-2, "float16": 2e-3}
 Prompts = Sequence[Sequence[int]]
 
 
-def check_export(save: Path, start_model: Path, prompts: Prompts) -> dict[str, float]:
+def check_export(checkpoint: Path, start_model: Path, prompts: Prompts) -> dict[str, float]:
     """Compare in another process; see `compare`.
 
     Args:
-        save: a checkpoint.
+        checkpoint: a checkpoint.
         start_model: Hugging Face folder that the trial started from.
         prompts: token ids, one list a prompt.
 
@@ -43,7 +43,7 @@ def check_export(save: Path, start_model: Path, prompts: Prompts) -> dict[str, f
         sys.executable,
         "-m",
         "deepicd.training.checkpoints.export_check",
-        str(save),
+        str(checkpoint),
         str(start_model),
     ]
     done = subprocess.run(
@@ -56,7 +56,7 @@ def check_export(save: Path, start_model: Path, prompts: Prompts) -> dict[str, f
     return found
 
 
-def compare(save: Path, start_model: Path, prompts: Prompts) -> dict[str, float]:
+def compare(checkpoint: Path, start_model: Path, prompts: Prompts) -> dict[str, float]:
     """Largest relative difference of weights and of logits.
 
     Raises:
@@ -67,10 +67,10 @@ def compare(save: Path, start_model: Path, prompts: Prompts) -> dict[str, float]
 
     from deepicd.training.checkpoints.shards import read_model
 
-    folder = save / CHECKPOINT_MODEL
+    folder = checkpoint / CHECKPOINT_MODEL
     verify_by_loading(folder)
     dtype = str(AutoConfig.from_pretrained(folder).dtype).removeprefix("torch.")
-    state = read_model(save / "actor")
+    state = read_model(checkpoint / "actor")
     config = AutoConfig.from_pretrained(start_model)
     actor = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
     export = AutoModelForCausalLM.from_pretrained(
@@ -118,8 +118,8 @@ def _relative(wanted: Any, found: Any) -> float:
 
 def main() -> None:
     """Entry of the process: CHECKPOINT START_MODEL, prompts as JSON on standard input."""
-    save, start_model = (Path(argument) for argument in sys.argv[1:3])
-    found = compare(save, start_model, json.load(sys.stdin))
+    checkpoint, start_model = (Path(argument) for argument in sys.argv[1:3])
+    found = compare(checkpoint, start_model, json.load(sys.stdin))
     sys.stdout.write(json.dumps(found) + "\n")
 
 

@@ -4,7 +4,7 @@ In: `global_step_N` as verl's FSDP2 actors wrote it, and the number of ranks tha
 folder beside it with the same weights, optimiser moments, schedule and position in the notes. verl
 loads shards of its own world size only. Decided here: tensors are joined and cut again along their
 first dimension, as FSDP2 does (`torch.chunk`); nothing is computed, so no bit changes. Random state
-belongs to a rank and is left out: `warm.seed_workers` seeds every rank when a trial starts.
+belongs to a rank and is left out: `engine_reuse.seed_workers` seeds every rank when a trial starts.
 
 FSDP1 keeps its optimiser in flat pieces without names; such a checkpoint is refused.
 """
@@ -29,36 +29,37 @@ RESHARDED = "resharded"
 """Name of the folder beside a trial's checkpoints."""
 
 
-def fit_world(save: Path, world_size: int, *, say: Callable[[str], None]) -> Path:
+def fit_world_size(checkpoint: Path, world_size: int, *, on_event: Callable[[str], None]) -> Path:
     """The checkpoint itself, or, when other ranks wrote it, a copy for `world_size` ranks; an
     earlier copy is removed.
 
     Raises:
         CheckpointError: FSDP1 wrote it, or a tensor is cut in a way that is not known here.
     """
-    aside = save.parent / RESHARDED
+    aside = checkpoint.parent / RESHARDED
     shutil.rmtree(aside, ignore_errors=True)
-    before = world_size_of(save / "actor")
+    before = world_size_of(checkpoint / "actor")
     if before == world_size:
-        return save
-    if fsdp_version_of(save / "actor") != 2:
+        return checkpoint
+    if fsdp_version_of(checkpoint / "actor") != 2:
         raise CheckpointError(
-            f"{save} was written by FSDP1 on {before} GPUs and cannot be cut for {world_size}: its "
-            f"optimiser lies in flat pieces. Go on with {before} GPUs, or train with FSDP2."
+            f"{checkpoint} was written by FSDP1 on {before} GPUs and cannot be cut for "
+            f"{world_size}: its optimiser lies in flat pieces. Go on with {before} GPUs, "
+            "or train with FSDP2."
         )
-    reshard(save, aside / save.name, world_size)
-    say(
-        f"goes on with {world_size} ranks from {save.name} of {before}: weights and optimiser are "
-        "the same, random state is seeded anew"
+    reshard(checkpoint, aside / checkpoint.name, world_size)
+    on_event(
+        f"goes on with {world_size} ranks from {checkpoint.name} of {before}: weights and "
+        "optimiser are the same, random state is seeded anew"
     )
-    return aside / save.name
+    return aside / checkpoint.name
 
 
-def reshard(save: Path, target: Path, world_size: int) -> None:
-    """Write what verl loads from `save` to `target`, for `world_size` ranks."""
-    source, actor = save / "actor", target / "actor"
+def reshard(checkpoint: Path, target: Path, world_size: int) -> None:
+    """Write what verl loads from `checkpoint` to `target`, for `world_size` ranks."""
+    source, actor = checkpoint / "actor", target / "actor"
     actor.mkdir(parents=True)
-    shutil.copyfile(save / "data.pt", target / "data.pt")
+    shutil.copyfile(checkpoint / "data.pt", target / "data.pt")
     for part in ("model", "optim"):
         _write(actor, part, read_shards(source, part), world_size)
     extra = {"lr_scheduler": read_extra(source)["lr_scheduler"]}

@@ -1,11 +1,11 @@
-"""A trial's own checkpoints: `global_step_N`, counted when its manifest is there, kept by score.
+"""Checkpoint retention: which of a trial's checkpoints are whole, and which of them are kept.
 
 In: folders as verl leaves them, and the trial's experiment and notes. Out: the checkpoint that a
 trial goes on from. Decided here:
 
 - The manifest (`checkpoints.write_trainer_manifest`) is written last, with what the trial reports
   at that step; a folder without one is half-written.
-- Before a trial goes on, every byte of the newest checkpoint is hashed again. verl reads the same
+- Before a trial goes on, every byte of the latest checkpoint is hashed again. verl reads the same
   bytes afterwards, so that this costs a second reading at most; what is merely kept is not read.
 - What is newer than the checkpoint used is removed, since verl writes these folders again.
 - The best by validation, the last, and never fewer than two are kept: a trial whose last one is
@@ -33,8 +33,10 @@ CHECKPOINT_MODEL = Path("actor") / "huggingface"
 _DTYPES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
 """safetensors' name of a type → torch's."""
 
-Say = Callable[[str], None]
+OnEvent = Callable[[str], None]
+"""Receives what happens to a trial, one line each (`training.process.events`)."""
 _PREFIX = "global_step_"
+"""How verl names its checkpoint folders."""
 _TRAINS_THE_SAME: dict[str, bool | set[str]] = {
     "name": True,
     "question": True,
@@ -63,75 +65,77 @@ class Identity:
 
 
 @dataclass(frozen=True)
-class Saves:
+class TrialCheckpoints:
     """The checkpoints of one trial."""
 
     trial: Path
     """Its folder."""
     experiment: Experiment
     identity: Identity
-    say: Say = field(compare=False)
+    metric: str
+    """Name of the metric by which the best are chosen."""
+    on_event: OnEvent = field(compare=False)
 
-    def newest(self) -> Path | None:
-        """The newest checkpoint that is whole, verified; None starts from the start model. What is
-        skipped on the way is said, and removed.
+    def latest(self) -> Path | None:
+        """The latest checkpoint that is whole, verified; None starts from the start model. What is
+        skipped on the way is an event, and removed.
 
         Raises:
             CheckpointError: it is of other settings or other notes than the trial.
         """
         self._remove_unfinished()
         skipped = 0
-        for save in reversed(saves_of(self.trial)):
+        for checkpoint in reversed(list_checkpoints(self.trial)):
             try:
-                facts = checkpoints.verify_trainer_manifest(save)["facts"]
+                facts = checkpoints.verify_trainer_manifest(checkpoint)["facts"]
             except CheckpointError as error:
-                self.say(f"skips a damaged checkpoint: {error}")
-                remove(save)
+                self.on_event(f"skips a damaged checkpoint: {error}")
+                delete_checkpoint(checkpoint)
                 skipped += 1
                 continue
-            check_same(save, facts.get("identity", {}), self.identity)
+            check_same(checkpoint, facts.get("identity", {}), self.identity)
             if skipped:
-                self.say(f"goes on from {save.name}, the one before")
-            return save
+                self.on_event(f"goes on from {checkpoint.name}, the one before")
+            return checkpoint
         if skipped:
-            self.say("no checkpoint is whole: it starts again from its start model")
+            self.on_event("no checkpoint is whole: it starts again from its start model")
         return None
 
-    def seal(self, save: Path, metrics: Mapping[str, Any]) -> None:
-        """Write the manifest of a checkpoint that verl has finished.
+    def finalize(self, checkpoint: Path, metrics: Mapping[str, Any]) -> None:
+        """Write the manifest of a checkpoint that verl has written.
 
         Args:
-            save: its folder.
+            checkpoint: its folder.
             metrics: what the trial reports at this step.
         """
         world_size, seed = self.experiment.training.world_size, self.experiment.seed
         facts = {
-            "step": step_of(save),
+            "step": step_of(checkpoint),
             "identity": vars(self.identity),
             "world_size": world_size,
             "seeds": {"experiment": seed, "ranks": [seed + rank for rank in range(world_size)]},
             "metrics": dict(metrics),
         }
-        checkpoints.write_trainer_manifest(save, facts)
+        checkpoints.write_trainer_manifest(checkpoint, facts)
 
-    def prune(self) -> None:
+    def apply_retention(self) -> None:
         """Remove all but the best and the last; a copy for other ranks has been read by now."""
         shutil.rmtree(self.trial / RESHARDED, ignore_errors=True)
-        sweep, saves = self.experiment.sweep, saves_of(self.trial)
-        scores = {step_of(save): score_of(save, sweep.metric) for save in saves}
-        keep = kept(scores, keep_top=sweep.keep_top)
-        for save in saves:
-            if step_of(save) not in keep:
-                remove(save)
+        found = list_checkpoints(self.trial)
+        scores = {step_of(checkpoint): score_of(checkpoint, self.metric) for checkpoint in found}
+        keep = retained_steps(scores, keep_top=self.experiment.sweep.keep_top)
+        for checkpoint in found:
+            if step_of(checkpoint) not in keep:
+                delete_checkpoint(checkpoint)
 
     def _remove_unfinished(self) -> None:
         for folder in _folders(self.trial):
-            if not is_sealed(folder):
-                self.say(f"removes {folder.name}, which was not written to its end")
-                remove(folder)
+            if not is_complete(folder):
+                self.on_event(f"removes {folder.name}, which was not written to its end")
+                delete_checkpoint(folder)
 
 
-def kept(scores: Mapping[int, float], *, keep_top: int) -> set[int]:
+def retained_steps(scores: Mapping[int, float], *, keep_top: int) -> set[int]:
     """Steps of the checkpoints to keep: the best (the earliest of equals), the last, and the one
     before the last where that would leave a single one.
 
@@ -152,7 +156,7 @@ def identify(experiment: Experiment, *, train: Path, validation: Path) -> Identi
     return Identity(digest, train=hash_split(train), validation=hash_split(validation))
 
 
-def check_same(save: Path, found: Mapping[str, str], wanted: Identity) -> None:
+def check_same(checkpoint: Path, found: Mapping[str, str], wanted: Identity) -> None:
     """Raise CheckpointError when a checkpoint is of another trial's settings or notes."""
     names = {
         "experiment": "settings",
@@ -164,49 +168,49 @@ def check_same(save: Path, found: Mapping[str, str], wanted: Identity) -> None:
     ]
     if differences:
         raise CheckpointError(
-            f"{save} was written with other {' and other '.join(differences)} than this trial has; "
-            "going on from it would mix two trials. Restore what the run was started with, or "
-            "start another run"
+            f"{checkpoint} was written with other {' and other '.join(differences)} than this "
+            "trial has; going on from it would mix two trials. Restore what the run was started "
+            "with, or start another run"
         )
 
 
-def saves_of(trial: Path) -> list[Path]:
+def list_checkpoints(trial: Path) -> list[Path]:
     """Checkpoints whose manifest is there, oldest first."""
-    return sorted(filter(is_sealed, _folders(trial)), key=step_of)
+    return sorted(filter(is_complete, _folders(trial)), key=step_of)
 
 
-def is_sealed(save: Path) -> bool:
+def is_complete(checkpoint: Path) -> bool:
     """Whether a checkpoint was written to its end; nothing is read."""
-    return (save / checkpoints.MANIFEST).is_file()
+    return (checkpoint / checkpoints.MANIFEST).is_file()
 
 
-def facts_of(save: Path) -> dict[str, Any]:
+def facts_of(checkpoint: Path) -> dict[str, Any]:
     """What its manifest says of a checkpoint besides its files."""
-    facts: dict[str, Any] = checkpoints.read_manifest(save)["facts"]
+    facts: dict[str, Any] = checkpoints.read_manifest(checkpoint)["facts"]
     return facts
 
 
-def score_of(save: Path, metric: str) -> float:
+def score_of(checkpoint: Path, metric: str) -> float:
     """Validation score of a checkpoint; below every score where its manifest is damaged."""
     try:
-        return float(facts_of(save)["metrics"][f"validation/{metric}"])
+        return float(facts_of(checkpoint)["metrics"][metric])
     except (CheckpointError, KeyError):
         return -1.0
 
 
-def step_of(save: Path) -> int:
+def step_of(checkpoint: Path) -> int:
     """GRPO steps done in a checkpoint."""
-    return int(save.name.removeprefix(_PREFIX))
+    return int(checkpoint.name.removeprefix(_PREFIX))
 
 
 def _folders(trial: Path) -> list[Path]:
     return [path for path in trial.glob("global_step_*") if path.name[len(_PREFIX) :].isdigit()]
 
 
-def remove(save: Path) -> None:
+def delete_checkpoint(checkpoint: Path) -> None:
     """Remove a checkpoint, its manifest first, so that half of it counts for nothing."""
-    (save / checkpoints.MANIFEST).unlink(missing_ok=True)
-    shutil.rmtree(save, ignore_errors=True)
+    (checkpoint / checkpoints.MANIFEST).unlink(missing_ok=True)
+    shutil.rmtree(checkpoint, ignore_errors=True)
 
 
 def state_dtype(folder: Path) -> str:

@@ -1,21 +1,20 @@
 """The process that drives verl, a Ray job of its own; trials run in it one after the other.
 
-In: lines of JSON on standard input: `start` with a job file written by `training.process.runner`,
-`stop`. Out: JSON lines on an inherited pipe, one a step, and one that says how a trial ended.
+In: messages on standard input (`process.protocol`): `Start` with a job, `Stop`. Out: messages on an
+inherited pipe, one a step, and one that says how a trial ended.
 
 Why a process: Ray frees a placement group only when its creator actor and its creator job are both
 dead. verl's groups, made inside a Tune or Train actor, would outlive the sweep's trials for as long
 as the sweep lives. As a job of its own, verl takes everything with it when its process ends,
-however it ends; the kernel ends the process when the slot that started it dies (parent-death
+however it ends; the kernel ends the process when the runner that started it dies (parent-death
 signal).
 
 Several of these processes may work in one cluster: each has a TransferQueue of its own
-(`training.queue_patch`) and waits until its whole placement fits (`training.placement`). One that
-has no trial makes room when somebody waits.
+(`verl_plugin.patches.transfer_queue`) and waits until its whole placement fits
+(`process.placement`). One that has no trial ends when somebody waits for GPUs.
 """
 
 import ctypes
-import json
 import os
 import queue
 import signal
@@ -25,18 +24,30 @@ import time
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import ray
 from omegaconf import DictConfig, OmegaConf
 
 from deepicd.clusters.state import describe_lost
-from deepicd.config import Experiment
 from deepicd.errors import ConfigError, DataError, DeepICDError
 from deepicd.provenance import add_to_record, sha256
-from deepicd.training.process.events import give_notice
-from deepicd.training.process.protocol import Job, read_job
+from deepicd.training.process.events import record_event
+from deepicd.training.process.protocol import (
+    Done,
+    Failed,
+    Job,
+    Message,
+    OtherEngine,
+    Ready,
+    Stage,
+    Start,
+    Step,
+    Stopped,
+    decode,
+    encode,
+)
 from deepicd.training.verl_plugin.patches.transfer_queue import QUEUE_VARIABLE
 
 if TYPE_CHECKING:
@@ -48,23 +59,24 @@ _POLL_S = 0.5
 _PR_SET_PDEATHSIG = 1
 
 
-class StoppedError(Exception):
-    """The slot wants this process for another trial."""
+class _StoppedError(Exception):
+    """The runner wants this process for another trial."""
 
 
 class Pipe:
-    """Writes messages to the slot, one JSON line each."""
+    """Writes messages to the runner."""
 
     def __init__(self, descriptor: int) -> None:
+        # Line by line: the runner must hear of a step while the next one goes on.
         self._file = os.fdopen(descriptor, "w", buffering=1, encoding="utf-8")
 
-    def send(self, kind: str, **values: Any) -> None:
+    def send(self, message: Message) -> None:
         """Send one message; the reader is gone only when this process is about to be."""
-        self._file.write(json.dumps({"kind": kind, **values}) + "\n")
+        self._file.write(encode(message))
 
 
 class Inbox:
-    """What the slot asks for, read in the background."""
+    """What the runner asks for, read in the background."""
 
     def __init__(self) -> None:
         self._jobs: queue.Queue[Job | None] = queue.Queue()
@@ -72,41 +84,43 @@ class Inbox:
         threading.Thread(target=self._read, daemon=True).start()
 
     def _read(self) -> None:
-        for line in sys.stdin:
-            message = json.loads(line)
-            if message["kind"] == "start":
-                self._is_stopped.clear()
-                self._jobs.put(read_job(Path(message["job"])))
-            else:
-                self._is_stopped.set()
-        self._jobs.put(None)
+        try:
+            for line in sys.stdin:
+                message = decode(line)
+                if isinstance(message, Start):
+                    self._is_stopped.clear()
+                    self._jobs.put(message.job)
+                else:
+                    self._is_stopped.set()
+        finally:  # a runner that is gone, or cannot be understood, has no further job
+            self._jobs.put(None)
 
     def next_job(self) -> Job | None:
-        """Wait for a trial; None when there will be no more, or when somebody else wants this
-        process's room meanwhile.
+        """Wait for a trial; None when there will be no more, or when somebody else waits for the
+        GPUs of this process.
         """
         while True:
             try:
                 return self._jobs.get(timeout=_IDLE_S)
             except queue.Empty:
-                if ray.is_initialized() and is_room_wanted():
+                if ray.is_initialized() and is_capacity_wanted():
                     return None
 
     def raise_if_stopped(self) -> None:
-        """Leave the trial that runs, if the slot said so."""
+        """Leave the trial that runs, if the runner said so."""
         if self._is_stopped.is_set():
-            raise StoppedError
+            raise _StoppedError
 
 
 def main() -> None:
     """Entry of the process: `python -m deepicd.training.grpo.driver DESCRIPTOR PARENT`."""
-    die_with(int(sys.argv[2]))
+    set_parent_death_signal(int(sys.argv[2]))
     pipe, inbox = Pipe(int(sys.argv[1])), Inbox()
     try:
         serve(pipe, inbox)
     except Exception as error:
         lost = lost_nodes(error)
-        pipe.send("error", type=type(error).__name__, message=explain(error), lost=lost)
+        pipe.send(Failed(type(error).__name__, explain(error), tuple(lost)))
         raise
     finally:
         ray.shutdown()
@@ -116,23 +130,23 @@ def serve(pipe: Pipe, inbox: Inbox) -> None:
     """Run one trial after the other, until there are no more or one needs another engine."""
     engines: Engines | None = None
     while (job := inbox.next_job()) is not None:
-        log_to(Path(job.log))
+        log_to(job.log)
         if engines is None:
             join(job, pipe)
         config = compose(job)
         if engines is not None and not engines.fits(config, job.env):
-            pipe.send("cold")
+            pipe.send(OtherEngine())
             return
-        is_warm = engines is not None
+        reuses_engine = engines is not None
         engines = prepare(config, job, pipe, engines)
-        pipe.send("ready", is_warm=is_warm, job=ray.get_runtime_context().get_job_id())
-        pipe.send("done" if train(engines, job, pipe, inbox) else "stopped")
-        if is_room_wanted(by_others_than=job.sweep):
+        pipe.send(Ready(reuses_engine, ray.get_runtime_context().get_job_id()))
+        pipe.send(Done() if train(engines, job, pipe, inbox) else Stopped())
+        if is_capacity_wanted(by_others_than=job.sweep):
             return
 
 
-def is_room_wanted(*, by_others_than: str = "") -> bool:
-    """Whether a trial of another sweep, or with "" of any, waits for room in the cluster."""
+def is_capacity_wanted(*, by_others_than: str = "") -> bool:
+    """Whether a trial of another sweep, or with "" of any, waits for GPUs of the cluster."""
     from deepicd.training.process.placement import waiting_sweep
 
     return waiting_sweep() not in (None, by_others_than)
@@ -146,7 +160,7 @@ def log_to(path: Path) -> None:
             os.dup2(file.fileno(), stream.fileno())
 
 
-def die_with(parent: int) -> None:
+def set_parent_death_signal(parent: int) -> None:
     """Ask the kernel (Linux) to kill this process when its parent is gone; it may be already."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
@@ -155,7 +169,7 @@ def die_with(parent: int) -> None:
 
 def join(job: Job, pipe: Pipe) -> None:
     """Join the cluster as a new job, whose processes share a TransferQueue of their own."""
-    pipe.send("stage", name="joining Ray")
+    pipe.send(Stage("joining Ray"))
     namespace = f"verl-{uuid4().hex}"
     os.environ[QUEUE_VARIABLE] = namespace
     own = {"TMPDIR": os.environ["TMPDIR"], QUEUE_VARIABLE: namespace}
@@ -166,7 +180,7 @@ def join(job: Job, pipe: Pipe) -> None:
         logging_level="warning",
     )
     _nodes.update(node["NodeID"] for node in ray.nodes() if node["Alive"])
-    pipe.send("stage", name="starting verl", job=ray.get_runtime_context().get_job_id())
+    pipe.send(Stage("starting verl", ray.get_runtime_context().get_job_id()))
 
 
 _nodes: set[str] = set()
@@ -191,17 +205,11 @@ def compose(job: Job) -> DictConfig:
     """verl's configuration of this run, kept beside the trial's log and named in its record."""
     from deepicd.training.grpo.config import compose_grpo
 
-    given = {name: Path(path) for name, path in job.given.items()}
-    config = compose_grpo(
-        Experiment.model_validate(job.experiment),
-        **given,
-        out=Path(job.out),
-        resume=Path(job.resume) if job.resume else None,
-    )
+    config = compose_grpo(job.experiment, **vars(job.inputs), out=job.out, resume=job.resume)
     text = OmegaConf.to_yaml(config)
-    Path(job.record).write_text(text, encoding="utf-8")
-    verl = {"path": job.record, "sha256": sha256(text.encode())}
-    add_to_record(Path(job.out), verl=verl)
+    job.verl_config.write_text(text, encoding="utf-8")
+    verl = {"path": str(job.verl_config), "sha256": sha256(text.encode())}
+    add_to_record(job.out, verl=verl)
     return config
 
 
@@ -216,43 +224,42 @@ def prepare(config: DictConfig, job: Job, pipe: Pipe, engines: "Engines | None")
     if engines is not None:
         return engine_reuse.restart(engines, config)
 
-    def say(stage: str) -> None:
-        pipe.send("stage", name=stage)
-
-    place = partial(WholePlacement, sweep=job.sweep, timeout_s=job.room_timeout_s, say=say)
+    place = partial(
+        WholePlacement,
+        sweep=job.sweep,
+        timeout_s=job.experiment.sweep.room_timeout_s,
+        on_stage=lambda stage: pipe.send(Stage(stage)),
+    )
     return engine_reuse.start(config, job.env, place=place)
 
 
 def train(engines: "Engines", job: Job, pipe: Pipe, inbox: Inbox) -> bool:
     """Run the trial; returns whether it came to its end (False: it was stopped)."""
+    training = job.experiment.training
 
-    def report(step: int, metrics: Mapping[str, float], saved: Path | None) -> None:
-        send_step(pipe, step, metrics, saved)
+    def report(step: int, metrics: Mapping[str, float], checkpoint: Path | None) -> None:
+        # Resolved here: the path leaves this process, whose working folder nobody else knows.
+        pipe.send(Step(step, dict(metrics), checkpoint.resolve() if checkpoint else None))
         inbox.raise_if_stopped()
 
-    def notify(line: str) -> None:
-        give_notice(Path(job.out), line)
-        pipe.send("stage", name=line)
+    def on_event(line: str) -> None:
+        record_event(job.out, line)
+        pipe.send(Stage(line))
 
     engines.trainer.report = report
-    engines.trainer.say = lambda stage: pipe.send("stage", name=stage)
-    engines.trainer.notify = notify
-    engines.trainer.disk_wait_s = job.experiment["training"]["disk_wait_s"]
-    engines.trainer.min_probs_pearson = job.min_probs_pearson
+    engines.trainer.on_stage = lambda stage: pipe.send(Stage(stage))
+    engines.trainer.on_event = on_event
+    engines.trainer.disk_wait_s = training.disk_wait_s
+    # Other precisions than the CPU profile's float32 do not agree as closely.
+    is_guarded = job.experiment.profile == "cpu"
+    engines.trainer.min_probs_pearson = training.min_probs_pearson if is_guarded else None
     try:
         engines.trainer.fit(engines.rollouts)
-    except StoppedError:
+    except _StoppedError:
         return False
     finally:
         engines.trainer.leave()
     return True
-
-
-def send_step(pipe: Pipe, step: int, metrics: Mapping[str, float], saved: Path | None) -> None:
-    """Report one step."""
-    pipe.send(
-        "step", step=step, metrics=dict(metrics), checkpoint=str(saved.resolve()) if saved else None
-    )
 
 
 def explain(error: BaseException) -> str:

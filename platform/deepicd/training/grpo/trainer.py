@@ -2,7 +2,7 @@
 
 Added: every reward part in the training metrics (verl logs them in validation only), validation
 scored by the one definition in `scoring` with its predictions on disk, a guard on actor/rollout
-agreement, fingerprints of the first updates, a wait for room on a full disk, and a stream of
+agreement, fingerprints of the first updates, a wait for space on a full disk, and a stream of
 metrics to whoever drives the trial.
 """
 
@@ -25,7 +25,7 @@ from deepicd.files import write_atomically
 from deepicd.paths import validation_file
 from deepicd.records import Prediction
 from deepicd.scoring import format_predictions, interval, score_predictions
-from deepicd.training.checkpoints.disk_space import room_for
+from deepicd.training.checkpoints.disk_space import disk_space_for
 from deepicd.training.checkpoints.retention import CHECKPOINT_MODEL, state_dtype
 from deepicd.training.grpo import metric_names
 from deepicd.training.grpo.dataset import EpochSampler
@@ -57,14 +57,14 @@ class ReportingTrainer(PPOTrainerSync):
     """`PPOTrainerSync` that reports; what stands first is set by the driver of the trial."""
 
     report: Report | None = None
-    say: Callable[[str], None] = staticmethod(lambda stage: None)
+    on_stage: Callable[[str], None] = staticmethod(lambda stage: None)
     """Receives the name of the stage that begins: rollout, update, validation."""
     place: Callable[[ResourcePoolManager], ResourcePoolManager] | None = None
     """Makes of verl's resource pools those that the trial gets."""
-    notify: Callable[[str], None] = staticmethod(lambda line: None)
-    """Receives what the trial says aloud (`notices`)."""
+    on_event: Callable[[str], None] = staticmethod(lambda line: None)
+    """Receives what happens to the trial (`process.events`)."""
     disk_wait_s: float = 0.0
-    """Longest wait for room on a full disk, in seconds."""
+    """Longest wait for space on a full disk, in seconds."""
     min_probs_pearson: float | None = None
     """None switches the guard off (other precisions than float32)."""
 
@@ -95,17 +95,17 @@ class ReportingTrainer(PPOTrainerSync):
     def on_sample_begin(self) -> None:
         """The rollout's answers are waited for."""
         super().on_sample_begin()
-        self.say("rollout")
+        self.on_stage("rollout")
 
     def on_sample_end(self) -> None:
         """The answers are there."""
         super().on_sample_end()
-        self.say("update")
+        self.on_stage("update")
 
     def on_validate_begin(self) -> None:
         """The validation notes are answered."""
         super().on_validate_begin()
-        self.say("validation")
+        self.on_stage("validation")
 
     def on_train_begin(self) -> None:
         """Before the first step."""
@@ -182,7 +182,7 @@ class ReportingTrainer(PPOTrainerSync):
     def _save_checkpoint(self) -> None:
         saved = Path(self.config.trainer.default_local_dir) / f"global_step_{self.global_steps}"
         start_model = Path(self.config.actor_rollout_ref.model.path)
-        with room_for(saved, start_model, wait_s=self.disk_wait_s, say=self.notify):
+        with disk_space_for(saved, start_model, wait_s=self.disk_wait_s, on_event=self.on_event):
             super()._save_checkpoint()
         self._saved = saved
         state_dtype(self._saved / CHECKPOINT_MODEL)

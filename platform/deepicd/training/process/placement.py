@@ -1,13 +1,13 @@
-"""Room for a verl run: all of its placement groups, or none, and one run of the cluster at a time.
+"""Capacity for a verl run: all of its placement groups, or none; one run of the cluster at a time.
 
 In: verl's resource pools. Out: their placement groups, ready. verl makes a group for each node of a
-run; two runs that each hold a part would wait for each other for ever. So a run asks for room only
-while it holds the cluster's *turn*, a named actor that lives no longer than its job, and waits
-there until everything fits. Others wait behind it, small ones too, so that a large run is not
-starved.
+run; two runs that each hold a part would wait for each other for ever. So a run asks for placement
+groups only while it holds the cluster's *placement lock*, a named actor that lives no longer than
+its job, and keeps the lock until everything fits. Others wait behind it, small ones too, so that a
+large run is not starved.
 
-A run that keeps its processes between trials (`training.process.runner`) looks whether somebody
-waits, and makes room (`waiting_sweep`).
+A driver that keeps its processes between trials (`training.process.runner`) looks whether somebody
+holds the lock, and frees its GPUs (`waiting_sweep`).
 """
 
 import threading
@@ -19,44 +19,45 @@ from typing import Any
 import ray
 from verl.single_controller.ray.base import ResourcePoolManager
 
-from deepicd.clusters.state import describe_room
+from deepicd.clusters.state import describe_free_gpus
 from deepicd.errors import CapacityError
 
-Say = Callable[[str], None]
-_NAMESPACE, _TURN = "deepicd", "turn"
+OnStage = Callable[[str], None]
+"""Receives what the run waits for."""
+_NAMESPACE, _LOCK = "deepicd", "placement-lock"
 _POLL_S = 1.0
-_SAY_S = 10.0
+_REPEAT_S = 10.0
 
 
-class Turn:
-    """Whoever made this actor may ask the cluster for room."""
+class PlacementLock:
+    """Whoever made this actor may ask the cluster for placement groups."""
 
     def __init__(self, sweep: str) -> None:
         self._sweep = sweep
 
     def sweep(self) -> str:
-        """The sweep that waits."""
+        """The sweep that holds the lock, and waits."""
         return self._sweep
 
 
 class WholePlacement(ResourcePoolManager):
-    """verl's pools, whose groups are all made before anything else is started."""
+    """verl's pools, whose placement groups are all made before anything else is started."""
 
     def __init__(
-        self, like: ResourcePoolManager, *, sweep: str, timeout_s: float, say: Say
+        self, like: ResourcePoolManager, *, sweep: str, timeout_s: float, on_stage: OnStage
     ) -> None:
         super().__init__(resource_pool_spec=like.resource_pool_spec, mapping=like.mapping)
-        self._sweep, self._timeout_s, self._say = sweep, timeout_s, say
+        self._sweep, self._timeout_s, self._on_stage = sweep, timeout_s, on_stage
 
     def create_resource_pool(self) -> None:
         """Make the pools and their groups.
 
         Raises:
-            CapacityError: there was no room in time.
+            CapacityError: the GPUs were not free in time.
         """
         super().create_resource_pool()
         deadline = time.monotonic() + self._timeout_s
-        with turn_of(self._sweep, deadline=deadline, say=self._say):
+        with placement_lock(self._sweep, deadline=deadline, on_stage=self._on_stage):
             for pool in self.resource_pool_dict.values():
                 self._reserve(pool, deadline)
 
@@ -64,45 +65,46 @@ class WholePlacement(ResourcePoolManager):
         """verl refuses a cluster that is full; here a run waits."""
 
     def _reserve(self, pool: Any, deadline: float) -> None:
+        # verl waits inside of `get_placement_groups` and takes no time limit: a thread waits there.
         asking = threading.Thread(target=pool.get_placement_groups, daemon=True)
         asking.start()
-        asking.join(_SAY_S)
+        asking.join(_REPEAT_S)
         while asking.is_alive():
             wanted = f"{len(pool.store)} node(s) with {max(pool.store)} free GPUs each"
-            self._say(f"waiting for {wanted}: {describe_room()}")
+            self._on_stage(f"waiting for {wanted}: {describe_free_gpus()}")
             if time.monotonic() > deadline:
                 raise CapacityError(
                     f"no room within sweep.room_timeout_s = {self._timeout_s:.0f} s: this trial "
-                    f"needs {wanted}; {describe_room()}. Wait for what else runs there to end, add "
-                    "nodes, or lower training.num_gpus or training.num_nodes"
+                    f"needs {wanted}; {describe_free_gpus()}. Wait for what else runs there to "
+                    "end, add nodes, or lower training.num_gpus or training.num_nodes"
                 )
-            asking.join(_SAY_S)
+            asking.join(_REPEAT_S)
 
 
 @contextmanager
-def turn_of(sweep: str, *, deadline: float, say: Say) -> Iterator[None]:
-    """Hold the cluster's turn for the duration of a block.
+def placement_lock(sweep: str, *, deadline: float, on_stage: OnStage) -> Iterator[None]:
+    """Hold the cluster's placement lock for the duration of a block.
 
     Raises:
         CapacityError: another run held it until the deadline (of `time.monotonic`).
     """
-    while (turn := take_turn(sweep)) is None:
+    while (lock := try_lock(sweep)) is None:
         if time.monotonic() > deadline:
             raise CapacityError(
                 f"a trial of another sweep ({waiting_sweep()}) is still waiting for room, and this "
                 "one behind it; start it again when the cluster is free"
             )
-        say("waiting behind another trial that asks for room")
+        on_stage("waiting behind another trial that asks for room")
         time.sleep(_POLL_S)
     try:
         yield
     finally:
-        ray.kill(turn)
+        ray.kill(lock)
 
 
-def take_turn(sweep: str) -> Any | None:
-    """The turn, as an actor that ends with this job; None while somebody else holds it."""
-    make = ray.remote(num_cpus=0)(Turn).options(name=_TURN, namespace=_NAMESPACE)
+def try_lock(sweep: str) -> Any | None:
+    """The lock, as an actor that ends with this job; None while somebody else holds it."""
+    make = ray.remote(num_cpus=0)(PlacementLock).options(name=_LOCK, namespace=_NAMESPACE)
     try:
         return make.remote(sweep)
     except ValueError:  # the name is taken
@@ -110,8 +112,8 @@ def take_turn(sweep: str) -> Any | None:
 
 
 def waiting_sweep() -> str | None:
-    """The sweep of the trial that asks for room now, None when nobody does."""
+    """The sweep of the trial that waits for capacity now, None when nobody does."""
     with suppress(ValueError, ray.exceptions.RayError):
-        turn = ray.get_actor(_TURN, namespace=_NAMESPACE)
-        return str(ray.get(turn.sweep.remote(), timeout=_SAY_S))
+        lock = ray.get_actor(_LOCK, namespace=_NAMESPACE)
+        return str(ray.get(lock.sweep.remote(), timeout=_REPEAT_S))
     return None
