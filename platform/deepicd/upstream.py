@@ -13,17 +13,19 @@ from deepicd.errors import UpstreamError
 
 
 @cache
-def require_version(package: str, wanted: str, why: str) -> None:
-    """Raise UpstreamError unless `package` is installed in version `wanted`.
+def require_version(package: str, wanted: str | tuple[str, ...], why: str) -> None:
+    """Raise UpstreamError unless `package` is installed in a version of `wanted`.
 
     Args:
         package: name of the distribution, as `pip` knows it.
-        wanted: the version whose private code the caller was written for.
+        wanted: the version whose private code the caller was written for, or several where the
+            code of each was read (the CPU and the GPU lock hold different ones).
         why: what is written for that version, as the subject of a sentence ("the CPU patch").
     """
     installed = version(package)
-    if installed != wanted:
+    versions = (wanted,) if isinstance(wanted, str) else wanted
+    if installed not in versions:
         raise UpstreamError(
-            f"{why} is written for {package} {wanted}; installed is {installed}. Install the "
-            "locked set, or review docs/decisions/upstream.md against the new version."
+            f"{why} is written for {package} {' or '.join(versions)}; installed is {installed}. "
+            "Install the locked set, or review docs/decisions/upstream.md against the new version."
         )

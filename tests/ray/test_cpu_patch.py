@@ -76,9 +76,11 @@ def test_the_plugin_does_nothing_on_another_platform():
 
 
 def test_another_version_of_verl_is_refused(monkeypatch):
-    from deepicd.errors import TrainingError
+    from deepicd import upstream
+    from deepicd.errors import UpstreamError
     from deepicd.training.verl_plugin.patches import process_group
 
-    monkeypatch.setattr(process_group, "version", lambda name: "0.10.0")
-    with pytest.raises(TrainingError, match=r"written for verl 0\.9\.1; installed is 0\.10\.0"):
+    monkeypatch.setattr(upstream, "version", lambda name: "0.10.0")
+    upstream.require_version.cache_clear()
+    with pytest.raises(UpstreamError, match=r"written for verl 0\.9\.1; installed is 0\.10\.0"):
         process_group.apply()

@@ -76,12 +76,14 @@ def test_upstream_still_has_one_queue_for_a_cluster() -> None:
 
 
 def test_another_version_of_transfer_queue_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    from deepicd.errors import TrainingError
+    from deepicd import upstream
+    from deepicd.errors import UpstreamError
     from deepicd.training.verl_plugin.patches import transfer_queue
 
-    monkeypatch.setattr(transfer_queue, "version", lambda name: "0.2.0")
+    monkeypatch.setattr(upstream, "version", lambda name: "0.2.0")
+    upstream.require_version.cache_clear()
     monkeypatch.setenv(QUEUE_VARIABLE, "mine")
     with pytest.raises(
-        TrainingError, match=r"written for TransferQueue 0\.1\.11; installed is 0\.2"
+        UpstreamError, match=r"written for TransferQueue 0\.1\.11; installed is 0\.2"
     ):
         transfer_queue.apply()

@@ -11,7 +11,54 @@ from importlib import import_module
 
 import pytest
 
-REACHES: dict[str, str] = {}
+REACHES: dict[str, str] = {
+    "ray._private.state:actors": "96a84dd8aeb2",
+    "ray._private.state:available_resources_per_node": "f1243af7e6c3",
+    "ray._private.state:jobs": "e48499720b15",
+    "ray.train.v2._internal.execution.checkpoint.checkpoint_manager"
+    ":CheckpointManager": "bf0b59a978ca",
+    "ray.train.v2._internal.execution.controller.placement_group_cleaner"
+    ":PlacementGroupCleaner": "82a5ec4420fd",
+    "ray.train.v2.api.data_parallel_trainer:DataParallelTrainer": "e335a9854d3d",
+    "torch.distributed.device_mesh:DeviceMesh.__getstate__": "3d4c150bac1b",
+    "torch.distributed.device_mesh:DeviceMesh.__init__": "a74b152eb301",
+    "torch.distributed.device_mesh:DeviceMesh.__setstate__": "a01bfa51995f",
+    "transfer_queue.interface:_init_from_existing": "ed43e32c550d",
+    "transfer_queue.interface:init": "4a75f86c544e",
+    "verl.experimental.reward_loop.reward_loop:RewardLoopWorker.__init__": "89d97a377ad9",
+    "verl.single_controller.ray.base:RayResourcePool.get_placement_groups": "0e5cc2df0de4",
+    "verl.single_controller.ray.base:ResourcePoolManager": "e4a11d1ef0dd",
+    "verl.single_controller.ray.base:create_colocated_worker_cls": "2a540c7849dd",
+    "verl.trainer.ppo.v1.agent_loop_tq:AgentLoopManagerTQ": "1addecc8302c",
+    "verl.trainer.ppo.v1.agent_loop_tq:AgentLoopWorkerTQ.__init__": "75f92c33be85",
+    "verl.trainer.ppo.v1.trainer_base:PPOTrainer._balance_batch": "f9b6e887d750",
+    "verl.trainer.ppo.v1.trainer_base:PPOTrainer._build_replay_buffer": "c6c5bd078331",
+    "verl.trainer.ppo.v1.trainer_base:PPOTrainer._compute_metrics": "9c5c55578788",
+    "verl.trainer.ppo.v1.trainer_base:PPOTrainer._fetch_one_gen_batch": "d62e586d5205",
+    "verl.trainer.ppo.v1.trainer_base:PPOTrainer._init_dataloader": "86cf3749e087",
+    "verl.trainer.ppo.v1.trainer_base:PPOTrainer._init_resource_pool_mgr": "9eaa3bab711e",
+    "verl.trainer.ppo.v1.trainer_base:PPOTrainer._save_checkpoint": "8c2435b577e5",
+    "verl.trainer.ppo.v1.trainer_base:PPOTrainer._setup": "248aee497276",
+    "verl.trainer.ppo.v1.trainer_base:PPOTrainer._shutdown_dump_executor": "8746f0f38229",
+    "verl.trainer.ppo.v1.trainer_base:PPOTrainer._val_metrics_update": "8cecd418b501",
+    "verl.trainer.ppo.v1.trainer_base:PPOTrainer.fit": "7d83a81c2e62",
+    "verl.trainer.sft_trainer:SFTTrainer._init_engine": "0140f0899f7f",
+    "verl.utils.distributed:": "1ba360150779",
+    "verl.workers.engine.fsdp.transformer_impl:FSDPEngine._build_fsdp_module": "35b7b5398584",
+    "verl.workers.engine_workers:ActorRolloutRefWorker.__init__": "7ec3b78b884c",
+    "verl.workers.engine_workers:ActorRolloutRefWorker.init_model": "d1598903d824",
+    "verl.workers.rollout.vllm_rollout.bucketed_weight_transfer"
+    ":BucketedWeightReceiver": "d527ee7d849e",
+    "verl.workers.rollout.vllm_rollout.utils"
+    ":vLLMColocateWorkerExtension.update_weights_from_ipc": "21edd41f704f",
+    "verl.workers.rollout.vllm_rollout.vllm_async_server"
+    ":vLLMHttpServer._get_worker_extension_cls": "f2a2ee36d248",
+    "verl.workers.rollout.vllm_rollout.vllm_async_server:vLLMReplica.__init__": "a43756da3be1",
+    "vllm.model_executor.layers.vocab_parallel_embedding"
+    ":UnquantizedEmbeddingMethod.process_weights_after_loading": "3f18c9f56bcc",
+    "vllm.model_executor.model_loader.reload:finalize_layerwise_reload": "10b5e19091c0",
+    "vllm.model_executor.model_loader.reload:initialize_layerwise_reload": "0487a168bbd9",
+}
 """`module:object` → first 12 characters of the SHA-256 of its source."""
 
 

@@ -142,5 +142,5 @@ def run_session(experiment: Experiment, root: Path) -> AbstractContextManager[No
 def logical_slots(experiment: Experiment) -> tuple[int, int]:
     """CPU and GPU slots of the embedded cluster, for all trials that run at once."""
     training = experiment.training
-    num_gpus = max(1, experiment.sweep.max_concurrent) * training.num_gpus * training.num_nodes
+    num_gpus = max(1, experiment.sweep.max_concurrent) * training.world_size
     return _CPUS_OF_RUN + _CPUS_OF_TRIAL * num_gpus, num_gpus

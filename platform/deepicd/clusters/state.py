@@ -12,7 +12,17 @@ from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
+from deepicd.upstream import require_version
+
 _POLL_S = 0.1
+
+
+def _tables() -> Any:
+    """The tables of the cluster's GCS, as Ray's own commands read them."""
+    import ray
+
+    require_version("ray", "2.60.0", "the look at the cluster's tables")
+    return ray._private.state
 
 
 def pending_actors(job: str) -> list[str]:
@@ -20,7 +30,7 @@ def pending_actors(job: str) -> list[str]:
     import ray
 
     owner = ray.JobID.from_hex(job)
-    waiting = ray._private.state.actors(job_id=owner, actor_state_name="PENDING_CREATION").values()
+    waiting = _tables().actors(job_id=owner, actor_state_name="PENDING_CREATION").values()
     names = [f"actor {actor['ActorClassName']} is pending" for actor in waiting]
     return [*names, f"GPUs {describe_free_gpus()}"] if names else []
 
@@ -30,7 +40,7 @@ def nodes_of(job: str) -> set[str]:
     import ray
 
     owner = ray.JobID.from_hex(job)
-    alive = ray._private.state.actors(job_id=owner, actor_state_name="ALIVE").values()
+    alive = _tables().actors(job_id=owner, actor_state_name="ALIVE").values()
     return {actor["Address"]["NodeID"] for actor in alive}
 
 
@@ -52,7 +62,7 @@ def describe_free_gpus() -> str:
     """Free and all GPUs (logical slots on the CPU profile), by node."""
     import ray
 
-    free = ray._private.state.available_resources_per_node()
+    free = _tables().available_resources_per_node()
     nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("GPU")]
     if not nodes:
         return "no node has a GPU"
@@ -65,11 +75,11 @@ def describe_free_gpus() -> str:
 
 def remove_groups(groups: Iterable[str]) -> None:
     """Remove placement groups by id (hex); removed ones are passed over."""
-    from ray._raylet import PlacementGroupID
+    import ray
     from ray.util.placement_group import PlacementGroup, remove_placement_group
 
     for group in groups:
-        remove_placement_group(PlacementGroup(PlacementGroupID.from_hex(group)))
+        remove_placement_group(PlacementGroup(ray.PlacementGroupID.from_hex(group)))
 
 
 def live_groups() -> list[str]:
@@ -117,9 +127,9 @@ def _live_cleaners() -> list[Any]:
     """Read from the cluster's own tables: the state API needs the dashboard."""
     import ray
 
-    over = {job["JobID"] for job in ray._private.state.jobs() if job["IsDead"]}
+    over = {job["JobID"] for job in _tables().jobs() if job["IsDead"]}
     jobs = {*over, ray.get_runtime_context().get_job_id()}
-    alive = ray._private.state.actors(actor_state_name="ALIVE").values()
+    alive = _tables().actors(actor_state_name="ALIVE").values()
     cleaners = [actor for actor in alive if actor["ActorClassName"] == "PlacementGroupCleaner"]
     return [actor for actor in cleaners if actor["JobID"] in jobs]
 

@@ -341,7 +341,7 @@ def check_batches(training: TrainingConfig) -> None:
             f"training.train_batch_size ({training.train_batch_size}) must be a multiple of "
             f"training.ppo_mini_batch_size ({training.ppo_mini_batch_size}); change either"
         )
-    num_gpus = training.num_gpus * training.num_nodes
+    num_gpus = training.world_size
     per_gpu, rest = divmod(training.ppo_mini_batch_size * training.rollout_n, num_gpus)
     if rest or per_gpu % training.ppo_micro_batch_size_per_gpu:
         raise ValueError(

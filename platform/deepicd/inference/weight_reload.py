@@ -21,6 +21,10 @@ from typing import Any
 import torch
 
 from deepicd.errors import CheckpointError
+from deepicd.upstream import require_version
+
+_VLLM = ("0.29.0+cpu", "0.24.0")
+"""Of the CPU and of the GPU lock."""
 
 Bucket = Sequence[tuple[str, torch.Tensor]]
 
@@ -36,6 +40,7 @@ class WeightReload:
 
     def begin(self) -> None:
         """Give every layer back the parameters that repacking dropped."""
+        require_version("vllm", _VLLM, "the weight reload")
         from vllm.model_executor.model_loader.reload import initialize_layerwise_reload
 
         initialize_layerwise_reload(self._model)

@@ -42,7 +42,7 @@ class Sweep:
     @property
     def num_gpus(self) -> int:
         """GPUs (logical slots on the CPU profile) that a trial holds."""
-        return self.experiment.training.num_gpus * self.experiment.training.num_nodes
+        return self.experiment.training.world_size
 
     @property
     def params(self) -> dict[str, Mapping[str, Any]]:

@@ -116,7 +116,7 @@ def estimate_memory(experiment: Experiment, gpu_memory_gib: float = 0.0) -> dict
 
 def _trained(experiment: Experiment) -> dict[str, float]:
     model, training = model_sizes(experiment), experiment.training
-    shard = model.parameters / (training.num_gpus * training.num_nodes)
+    shard = model.parameters / training.world_size
     if _is_set(experiment, f"{_ACTOR}.fsdp_config.offload_policy"):
         shard = 0.0
     is_lora = bool(_least(experiment, f"{_MODEL}.lora_rank", 0))

@@ -67,7 +67,7 @@ def plan_sweep(
     training, sweep = experiment.training, experiment.sweep
     length = experiment.data.max_prompt_tokens + training.max_response_tokens
     answers = training.train_batch_size * training.rollout_n
-    num_gpus = training.num_gpus * training.num_nodes
+    num_gpus = training.world_size
     at_once = max(1, sweep.max_concurrent)
     hours = hours_at_most(experiment, step_s) if step_s else {}
     gpu_hours = hours.get("gpu", 0.0)
@@ -109,7 +109,7 @@ def hours_at_most(experiment: Experiment, step_s: float) -> dict[str, float]:
     trial = training.total_steps * step_s / 3600
     return {
         "clock": math.ceil(sweep.total_trials / max(1, sweep.max_concurrent)) * trial,
-        "gpu": sweep.total_trials * trial * training.num_gpus * training.num_nodes,
+        "gpu": sweep.total_trials * trial * training.world_size,
     }
 
 

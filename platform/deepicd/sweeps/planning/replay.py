@@ -126,7 +126,7 @@ def replay(
     cut = [curve if (step := stopped[curve.id]) is None else curve.until(step) for curve in curves]
     (chosen, score), (best, best_score) = (_winner(some, experiment) for some in (cut, curves))
     sweep, total = experiment.sweep, experiment.training.total_steps
-    num_gpus = experiment.training.num_gpus * experiment.training.num_nodes
+    num_gpus = experiment.training.world_size
     return Replay(
         settings={
             name: getattr(sweep, name) for name in ("scheduler", "grace_steps", "reduction_factor")

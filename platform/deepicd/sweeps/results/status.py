@@ -157,7 +157,7 @@ def budget(trials: Sequence[Trial], paths: RunPaths, experiment: Experiment) -> 
     """
     seconds = sum(seconds_spent(paths.tune / trial.id) for trial in trials)
     training, sweep = experiment.training, experiment.sweep
-    gpu_hours = seconds * training.num_gpus * training.num_nodes / 3600
+    gpu_hours = seconds * training.world_size / 3600
     spent = {
         "num_trials": sweep.total_trials,
         "num_started": len(trials),

@@ -53,7 +53,7 @@ class Budget(TuneSearcher):
     def _measure(self, trial: str) -> float:
         """GPU-hours of a trial so far; a longer one changes what a whole trial takes."""
         folder, training = self._tune / trial, self._experiment.training
-        hours = seconds_spent(folder) * training.num_gpus * training.num_nodes / 3600
+        hours = seconds_spent(folder) * training.world_size / 3600
         history = read_history(folder)
         steps = int(history[-1]["step"]) if history else 0
         if steps:

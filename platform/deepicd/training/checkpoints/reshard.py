@@ -24,7 +24,10 @@ from deepicd.training.checkpoints.shards import (
     shard_file,
     world_size_of,
 )
+from deepicd.upstream import require_version
 
+_TORCH = ("2.13.0+cpu", "2.11.0")
+"""Of the CPU and of the GPU lock."""
 RESHARDED = "resharded"
 """Name of the folder beside a trial's checkpoints."""
 
@@ -104,6 +107,7 @@ def cut(whole: Any, like: Any, *, world_size: int, rank: int) -> Any:
     from torch.distributed.device_mesh import DeviceMesh
     from torch.distributed.tensor import DTensor, Shard
 
+    require_version("torch", _TORCH, "resharding")
     pieces = [whole] * world_size
     if like.placements == (Shard(0),):
         pieces = [*torch.chunk(whole, world_size), *[whole[:0]] * world_size]

@@ -1,4 +1,4 @@
-"""verl's processes between two trials: what stays, and how everything in them starts anew.
+"""Engine reuse: what of verl stays between two trials, and how everything in it starts anew.
 
 In: the configuration of the next trial. Out: a trainer ready to fit, and the workers of its
 rollouts. What stays are processes and what is in them whatever the trial: imports, process groups,
@@ -9,7 +9,8 @@ rewards, the replay buffer, the dataset's position, the trainer. vLLM gets the n
 and an empty cache before the first rollout, as after every step; its answers are seeded one by one
 (`agent_loop`), so that it has no random state to reset.
 
-`tests/ray/test_warm.py` holds the first steps of a warm trial against those of a cold one.
+`tests/ray/test_engine_reuse.py` holds the steps of a trial with a reused engine against those of
+one with a new engine. Everything here knows verl 0.9.1 from inside; `restart` refuses another.
 """
 
 import asyncio
@@ -31,8 +32,9 @@ from verl.utils.py_functional import temp_env_var
 from deepicd.errors import TrainingError
 from deepicd.training.grpo.trainer import ReportingTrainer
 from deepicd.training.verl_plugin.patches.transfer_queue import check_queue
+from deepicd.training.verl_plugin.verl_version import require_verl
 
-Place = Callable[[ResourcePoolManager], ResourcePoolManager]
+_Place = Callable[[ResourcePoolManager], ResourcePoolManager]
 _FREE_ROLLOUT_KEYS = ("n", "temperature", "top_p", "top_k", "val_kwargs", "prompt_logprobs", "seed")
 _FREE_PREFIXES = ("log_prob_",)
 """Settings of the rollout that its workers read request by request; all others built the engine."""
@@ -80,14 +82,14 @@ def engine_key(config: DictConfig, env: Mapping[str, str]) -> str:
     return hashlib.sha256(json.dumps(built, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def start(config: DictConfig, env: Mapping[str, str], *, place: Place) -> Engines:
+def start(config: DictConfig, env: Mapping[str, str], *, place: _Place) -> Engines:
     """Start verl's workers and vLLM's engine.
 
     Args:
-        place: makes of verl's resource pools those that wait for room.
+        place: makes of verl's resource pools those that wait for free GPUs.
 
     Raises:
-        CapacityError: there is no room, or the TransferQueue is another run's.
+        CapacityError: the GPUs were not free in time, or the TransferQueue is another run's.
     """
     key = engine_key(config, env)
     config.transfer_queue.enable = True
@@ -108,27 +110,32 @@ def restart(engines: Engines, config: DictConfig) -> Engines:
     Raises:
         TrainingError: the trial before has left rows in the TransferQueue.
     """
+    require_verl("the reuse of verl's engine")
     left = {name: len(rows) for name, rows in (tq.kv_list() or {}).items() if rows}
     if left:
         raise TrainingError(f"the trial before left rows in verl's TransferQueue: {left}")
     config.transfer_queue.enable = True
     OmegaConf.resolve(config)
     trainer = ReportingTrainer(config=config)
-    trainer.set_up_by(lambda new: adopt(new, engines.trainer))
+    trainer.set_up_by(lambda new: _take_over(new, engines.trainer))
     trainer.init()
     seed_workers(trainer)
     rollouts = AgentLoopManagerTQ(config=config, **_clients(trainer))
     rollouts.agent_loop_workers = engines.rollouts.agent_loop_workers
     arguments = (config, *_clients(trainer).values())
-    rebuild(rollouts.agent_loop_workers, *arguments)
+    _rebuild(rollouts.agent_loop_workers, *arguments)
     return Engines(engines.key, engines.env, trainer, rollouts)
 
 
-def adopt(new: ReportingTrainer, old: ReportingTrainer) -> None:
+def _take_over(new: ReportingTrainer, old: ReportingTrainer) -> None:
     """What verl's `PPOTrainer._setup` does, with the workers, servers and pools of `old`."""
+    # In the order of `_setup`: the data loader wants the tokeniser, and the checkpoint is loaded
+    # into models that are there.
     new._init_tokenizer()
     new._init_dataloader()
     new._init_dump_executor()
+    # Handles of processes and engines: all that `_setup` starts, and nothing that holds a setting
+    # of the old trial but `distillation_config`, which is part of the engine's key.
     for name in (
         *("role_worker_mapping", "mapping", "resource_pool_manager", "resource_pool_to_cls"),
         *("ref_in_actor", "actor_rollout_wg", "reward_loop_manager", "llm_server_manager"),
@@ -141,27 +148,29 @@ def adopt(new: ReportingTrainer, old: ReportingTrainer) -> None:
         "config": new.config.actor_rollout_ref,
         "distillation_config": new.config.get("distillation"),
     }
-    ray.get([worker.__ray_call__.remote(rebuild_roles, settings) for worker in actors.workers])
+    ray.get([worker.__ray_call__.remote(_rebuild_roles, settings) for worker in actors.workers])
     actors.init_model()
     if new.use_reference_policy:
         new.ref_policy_wg = actors
     rewards = new.reward_loop_manager
     rewards.config = new.config
-    rebuild(rewards.reward_loop_workers, new.config, rewards.reward_router_address)
+    _rebuild(rewards.reward_loop_workers, new.config, rewards.reward_router_address)
     new._load_checkpoint()
 
 
-def rebuild(actors: Sequence[Any], *arguments: Any) -> None:
+def _rebuild(actors: Sequence[Any], *arguments: Any) -> None:
     """Run the constructor of Ray actors again, in their processes."""
     ray.get([actor.__ray_call__.remote(_construct, *arguments) for actor in actors])
 
 
-def rebuild_roles(workers: Any, settings: Mapping[str, Any]) -> None:
+def _rebuild_roles(workers: Any, settings: Mapping[str, Any]) -> None:
     """Replace the workers of verl's colocated actor by new ones, without models yet."""
     for role, worker in list(workers.worker_dict.items()):
+        # As verl's own constructor of the colocated worker does: its roles share the process group
+        # that is there and must not make one of their own.
         with temp_env_var("DISABLE_WORKER_INIT", "1"):
             workers.worker_dict[role] = type(worker)(role=role, **settings)
-        del worker
+        del worker  # the loop variable would keep the old model while the new one is built
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

@@ -21,6 +21,7 @@ import torch
 from torch.distributed.tensor import DTensor
 
 from deepicd.training.grpo.metric_names import FINGERPRINTS, GRAD_NORM
+from deepicd.training.verl_plugin.verl_version import require_verl
 
 _HEX_DIGITS = 12
 
@@ -48,6 +49,7 @@ class FirstUpdates:
 
 def digest_actor(workers: Sequence[Any]) -> str:
     """SHA-256 (hex) of the actor's weights over all of verl's workers, in the order of ranks."""
+    require_verl("the fingerprint of an actor")
     parts = ray.get([worker.__ray_call__.remote(_digest_rank) for worker in workers])
     return hashlib.sha256("".join(parts).encode()).hexdigest()
 
@@ -71,6 +73,7 @@ def _digest_rank(workers: Any) -> str:
 
 
 def _actor_weights(workers: Any) -> Iterator[torch.Tensor]:
+    # verl puts actor and reference into one process; only one of them has an actor.
     for worker in workers.worker_dict.values():
         if worker.actor is not None:
             yield from worker.actor.engine.module.parameters()

@@ -30,6 +30,7 @@ from deepicd.training.checkpoints.retention import CHECKPOINT_MODEL, state_dtype
 from deepicd.training.grpo import metric_names
 from deepicd.training.grpo.dataset import EpochSampler
 from deepicd.training.grpo.fingerprint import FirstUpdates, digest_actor
+from deepicd.training.verl_plugin.verl_version import require_verl
 
 NAME = "deepicd"
 _POLL_INTERVAL_S = 0.1
@@ -81,6 +82,7 @@ class ReportingTrainer(PPOTrainerSync):
         self._set_up = adopt
 
     def _setup(self) -> None:
+        require_verl("the reporting trainer")
         if self._set_up is None:
             super()._setup()
         else:

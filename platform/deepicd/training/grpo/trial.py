@@ -18,9 +18,15 @@ from typing import Any
 
 import ray
 import ray.train
-from ray.train import Checkpoint, CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
+from ray.train import (
+    Checkpoint,
+    CheckpointConfig,
+    CheckpointUploadMode,
+    FailureConfig,
+    RunConfig,
+    ScalingConfig,
+)
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
-from ray.train.v2.api.report_config import CheckpointUploadMode
 
 from deepicd.config import Experiment
 from deepicd.errors import TrainingError
@@ -31,6 +37,7 @@ from deepicd.training.process.events import record_event
 from deepicd.training.process.pool import start_in_runner
 from deepicd.training.process.protocol import Job, Message, Ready, Step, TrialEnd, TrialInput
 from deepicd.training.process.watchdog import Watchdog, conclude
+from deepicd.upstream import require_version
 
 ON_HEAD: Mapping[str, float] = {"node:__internal_head__": 0.001}
 """Resources (Ray's own) that place a trial's light processes on the head node, which no trial
@@ -61,6 +68,9 @@ def fit_trial(
     Raises:
         ray.train.TrainingFailedError: the verl run failed more often than `sweep.max_failures`.
     """
+    # Ray Train exports its trainers for one framework each, and those make a process group; the
+    # class below them starts a worker and nothing else.
+    require_version("ray", "2.60.0", "the Train run of a trial")
     storage = storage.resolve()
     forget_checkpoints(storage / name)
     # Of Train's light processes one would only watch the head node, where they all are.

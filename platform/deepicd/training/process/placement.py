@@ -21,6 +21,7 @@ from verl.single_controller.ray.base import ResourcePoolManager
 
 from deepicd.clusters.state import describe_free_gpus
 from deepicd.errors import CapacityError
+from deepicd.training.verl_plugin.verl_version import require_verl
 
 OnStage = Callable[[str], None]
 """Receives what the run waits for."""
@@ -46,6 +47,7 @@ class WholePlacement(ResourcePoolManager):
     def __init__(
         self, like: ResourcePoolManager, *, sweep: str, timeout_s: float, on_stage: OnStage
     ) -> None:
+        require_verl("the wait for a whole placement")
         super().__init__(resource_pool_spec=like.resource_pool_spec, mapping=like.mapping)
         self._sweep, self._timeout_s, self._on_stage = sweep, timeout_s, on_stage
 

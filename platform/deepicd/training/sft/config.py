@@ -43,7 +43,7 @@ def compose_sft(
         out: folder for the checkpoint of the last step.
     """
     sft = experiment.sft
-    num_gpus = experiment.training.num_gpus * experiment.training.num_nodes
+    num_gpus = experiment.training.world_size
     settings: Settings = _PROFILES[experiment.profile] | {
         "model.path": str(model),
         "model.external_lib": EXTERNAL,

@@ -84,7 +84,7 @@ def _fit(experiment: Experiment, config: Any, storage: Path) -> Result:
         train_loop_config={"config": config},
         torch_config=TorchConfig(backend=_GROUP_BACKENDS[experiment.profile]),
         scaling_config=ScalingConfig(
-            num_workers=experiment.training.num_gpus * experiment.training.num_nodes,
+            num_workers=experiment.training.world_size,
             use_gpu=is_gpu,
         ),
         run_config=RunConfig(

@@ -22,6 +22,8 @@ from ray.train import Checkpoint
 from verl.trainer.sft_trainer import SFTTrainer
 from verl.utils import tensordict_utils
 
+from deepicd.training.verl_plugin.verl_version import require_verl
+
 NUM_REPORTS = 4
 """Progress reports of a run, spread evenly over its steps."""
 
@@ -60,7 +62,9 @@ class ReportingSFTTrainer(SFTTrainer):
     """verl's SFT trainer with that client."""
 
     def _init_engine(self) -> None:
+        require_verl("the reporting SFT trainer")
         super()._init_engine()
+        # verl makes the client here and calls it in `fit`; it has no hook in between.
         client: Any = self.__dict__["training_client"]
         self.training_client = ReportingClient(client, num_steps=self.total_training_steps)
 

@@ -13,15 +13,19 @@ from verl.utils.torch_dtypes import PrecisionType
 from verl.workers.engine.base import EngineRegistry
 from verl.workers.engine.fsdp.transformer_impl import FSDPEngineWithLMHead
 
+from deepicd.training.verl_plugin.verl_version import require_verl
+
 
 @EngineRegistry.register(model_type="language_model", backend=["fsdp2"], device="cpu")
 class CPUEngineWithLMHead(FSDPEngineWithLMHead):
     """verl's language-model engine without offloading."""
 
     def _build_fsdp_module(self, module: Any) -> Any:
+        require_verl("the CPU engine")
         precision = self.engine_config.mixed_precision or {}
         param_dtype = PrecisionType.to_dtype(precision.get("param_dtype", "fp32"))
         reduce_dtype = PrecisionType.to_dtype(precision.get("reduce_dtype", "fp32"))
+        # What verl's own method leaves behind for its forward pass and its optimiser step.
         self._autocast_dtype = param_dtype
         self.scaler = None
         self._is_offload_param = self._is_offload_optimizer = False

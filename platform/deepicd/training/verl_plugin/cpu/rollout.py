@@ -10,6 +10,8 @@ from typing import Any
 import ray
 from verl.workers.rollout.vllm_rollout.vllm_async_server import vLLMHttpServer, vLLMReplica
 
+from deepicd.training.verl_plugin.verl_version import require_verl
+
 
 class CPUServer(vLLMHttpServer):
     """vLLM server whose workers reload weights in the way that is right on CPU."""
@@ -22,5 +24,7 @@ class CPUReplica(vLLMReplica):
     """Replica that starts `CPUServer`."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        require_verl("the vLLM server on CPU")
         super().__init__(*args, **kwargs)
+        # Replaced after verl has chosen its own: the constructor takes no class.
         self.server_class = ray.remote(CPUServer)

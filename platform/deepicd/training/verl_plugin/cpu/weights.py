@@ -10,6 +10,7 @@ import torch
 from verl.workers.rollout.vllm_rollout.utils import vLLMColocateWorkerExtension
 
 from deepicd.inference.weight_reload import WeightReload
+from deepicd.training.verl_plugin.verl_version import require_verl
 
 
 class CPUWorkerExtension(vLLMColocateWorkerExtension):
@@ -26,6 +27,7 @@ class CPUWorkerExtension(vLLMColocateWorkerExtension):
         if peft_config:
             super().update_weights_from_ipc(peft_config, base_sync_done, use_shm)
             return
+        require_verl("the weight load on CPU")
         from verl.workers.rollout.vllm_rollout.bucketed_weight_transfer import (
             BucketedWeightReceiver,
         )

@@ -6,19 +6,18 @@ is `cpu:gloo,cpu:gloo`, and torch refuses it ("Duplicate device type cpu in back
 functions are replaced by ones with a single entry, before `verl.workers.engine_workers` imports
 them by name.
 
-The patch knows verl 0.9.1 only and refuses any other version. `tests/ray/test_cpu_patch.py` calls
-the original and fails as soon as upstream has fixed it; this file goes then.
+verl issue 6237 reports it. The patch knows verl 0.9.1 only and refuses any other version.
+`tests/ray/test_cpu_patch.py` calls the original and fails as soon as upstream has fixed it; this
+file goes then.
 """
 
 import functools
 import os
 from collections.abc import Callable
 from datetime import timedelta
-from importlib.metadata import version
 
-from deepicd.errors import TrainingError
+from deepicd.training.verl_plugin.verl_version import require_verl
 
-PATCHED_VERSION = "0.9.1"
 _BACKEND = "cpu:gloo"
 
 
@@ -26,15 +25,9 @@ def apply() -> None:
     """Replace both functions in `verl.utils.distributed`; a second call changes nothing.
 
     Raises:
-        TrainingError: another version of verl is installed.
+        UpstreamError: another version of verl is installed.
     """
-    installed = version("verl")
-    if installed != PATCHED_VERSION:
-        raise TrainingError(
-            f"the CPU patch is written for verl {PATCHED_VERSION}; installed is {installed}. "
-            "Install the locked set, or review training/verl_plugin/patches/process_group.py "
-            "against the new version."
-        )
+    require_verl("the CPU patch")
     import verl.utils.distributed as distributed
 
     if getattr(distributed, "_deepicd_patched", False):

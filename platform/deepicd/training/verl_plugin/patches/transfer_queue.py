@@ -6,20 +6,21 @@ second verl run would attach to the first one's queue silently and train on its 
 process whose environment names a namespace (`QUEUE_VARIABLE`) both look there instead;
 `training.grpo.driver` names one for each of its jobs.
 
-The patch knows TransferQueue 0.1.11 only and refuses any other version. `tests/ray/test_queue.py`
-fails as soon as upstream takes a namespace; this file goes then.
+The one namespace is meant: TransferQueue pull request 115 made it so, to share a queue between
+jobs. The patch knows TransferQueue 0.1.11 only and refuses any other version.
+`tests/ray/test_queue.py` fails as soon as upstream takes a namespace; this file goes then.
 """
 
 import os
-from importlib.metadata import version
 from typing import Any
 
-from deepicd.errors import CapacityError, TrainingError
+from deepicd.errors import CapacityError
+from deepicd.upstream import require_version
 
 QUEUE_VARIABLE = "DEEPICD_TRANSFER_QUEUE"
 """Environment variable: the Ray namespace of this run's controller."""
-PATCHED_VERSION = "0.1.11"
-CONTROLLER = "TransferQueueController"
+_VERSION = "0.1.11"
+_CONTROLLER = "TransferQueueController"
 
 
 class _Scoped:
@@ -41,18 +42,12 @@ def apply() -> None:
     """Scope this process's queue; nothing happens without `QUEUE_VARIABLE` or the second time.
 
     Raises:
-        TrainingError: another version of TransferQueue is installed.
+        UpstreamError: another version of TransferQueue is installed.
     """
     namespace = os.environ.get(QUEUE_VARIABLE)
     if not namespace:
         return
-    installed = version("TransferQueue")
-    if installed != PATCHED_VERSION:
-        raise TrainingError(
-            f"the queue patch is written for TransferQueue {PATCHED_VERSION}; installed is "
-            f"{installed}. Install the locked set, or review "
-            "training/verl_plugin/patches/transfer_queue.py against the new version."
-        )
+    require_version("TransferQueue", _VERSION, "the queue patch")
     from transfer_queue import interface
 
     if isinstance(interface.ray, _Scoped):
@@ -69,13 +64,14 @@ def check_queue() -> None:
 
     namespace = os.environ.get(QUEUE_VARIABLE, "")
     try:
-        controller = ray.get_actor(CONTROLLER, namespace=namespace)
+        controller = ray.get_actor(_CONTROLLER, namespace=namespace)
     except ValueError:
         raise CapacityError(
             f"verl's TransferQueue is not in this run's namespace {namespace!r}, so another run of "
             "the cluster could share it; is training/verl_plugin/patches/transfer_queue.py applied "
             "in this process?"
         ) from None
+    # Ray offers a handle's job in no public way; the actor id holds it.
     owner, here = controller._actor_id.job_id.hex(), ray.get_runtime_context().get_job_id()
     if owner != here:
         raise CapacityError(f"the TransferQueue {namespace} belongs to Ray job {owner}, not {here}")

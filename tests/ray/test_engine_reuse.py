@@ -1,8 +1,8 @@
-"""A warm trial is the same trial: equal ones, one after the other in one slot.
+"""A trial that reuses an engine is the same trial: equal ones, one after the other in one runner.
 
-Four trials with seeds 7, 8, 7, 8, else with equal values (`twins`). The first starts cold, the
-others in the first one's processes; on CPU in float32 every number that depends on the weights must
-be equal to the last bit where the seed is, and so must the weights themselves.
+Four trials with seeds 7, 8, 7, 8, else with equal values (`twins`). The first starts its engine,
+the others reuse it; on CPU in float32 every number that depends on the weights must be equal to the
+last bit where the seed is, and so must the weights themselves.
 """
 
 import hashlib
@@ -38,15 +38,17 @@ def test_later_trials_start_in_the_processes_of_the_first(twins: list[dict[str, 
     assert [row["start/reused_engine"] for row in last] == [0.0, 1.0, 1.0, 1.0]
 
 
-def test_every_step_of_a_warm_trial_equals_the_cold_ones(twins: list[dict[str, Any]]) -> None:
-    cold, other, again, other_again = map(numbers_of, twins)
-    assert len(cold) == STEPS and len({tuple(row) for row in cold}) == STEPS
-    assert again == cold and other_again == other and other != cold
+def test_every_step_with_a_reused_engine_is_that_with_a_new_one(
+    twins: list[dict[str, Any]],
+) -> None:
+    first, other, again, other_again = map(numbers_of, twins)
+    assert len(first) == STEPS and len({tuple(row) for row in first}) == STEPS
+    assert again == first and other_again == other and other != first
 
 
 def test_the_trained_weights_are_equal_to_the_last_bit(twins: list[dict[str, Any]]) -> None:
-    cold, other, again, other_again = map(weights_of, twins)
-    assert again == cold and other_again == other and other != cold
+    first, other, again, other_again = map(weights_of, twins)
+    assert again == first and other_again == other and other != first
 
 
 def test_equal_trials_have_equal_fingerprints_and_are_not_stopped(
