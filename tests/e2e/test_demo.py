@@ -134,7 +134,7 @@ def test_each_trial_is_rewarded_by_its_own_weights(demo: Demo) -> None:
             assert row["reward/weighted_hierarchy/mean"] == pytest.approx(weight * part, rel=1e-5)
 
 
-def test_trials_after_the_first_start_warm(demo: Demo) -> None:
+def test_trials_after_the_first_reuse_its_engine(demo: Demo) -> None:
     histories = read_histories(demo.paths.tune)
     starts = [histories[trial["id"]][-1] for trial in demo.summary["trials"]]
     assert [row["start/reused_engine"] for row in starts] == [0.0, 1.0, 1.0, 1.0]
