@@ -37,7 +37,7 @@ from deepicd.paths import RunPaths
 GPUS_PER_TRIAL = 8
 NUM_STEP_METRICS, NUM_VALIDATION_METRICS = 110, 31
 """Beside those that the sweep reads: as in a row of `experiments/demo.toml`, 5.4 and 7.0 kB."""
-COLD_S, WARM_S, STEP_S, VALIDATION_S = 64.0, 3.5, 11.0, 13.0
+NEW_ENGINE_S, REUSED_ENGINE_S, STEP_S, VALIDATION_S = 64.0, 3.5, 11.0, 13.0
 """Recorded (docs/timings.md): start of verl, of a trial in its processes, step, validation."""
 SPREAD = 0.15
 """Standard deviation of a duration's logarithm."""
@@ -88,7 +88,8 @@ def pretend(params: Mapping[str, Any], *, experiment: Experiment, pace: Pace) ->
     total, every = experiment.training.total_steps, experiment.training.validate_every
     fails_at = draw.randint(1, total) if draw.random() < pace.failure_rate else 0
     began = due = time.time()
-    due += lasts(draw, WARM_S if draw.random() > pace.failure_rate else COLD_S, pace)
+    start_s = REUSED_ENGINE_S if draw.random() > pace.failure_rate else NEW_ENGINE_S
+    due += lasts(draw, start_s, pace)
     tune.report({"step": 0, "objective": math.nan, "sim_began": began, "sim_due": began})
     objective = math.nan
     for step in range(1, total + 1):

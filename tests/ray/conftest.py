@@ -28,7 +28,7 @@ ORDER = (
     *("notes", "tokens", "evaluation", "sft", "dataset"),  # the shared one
     *("storage", "bench_sweep", "queue", "placement", "tune_loop", "repeats"),  # no verl, no vLLM
     *("serving_command", "serving_declared", "serving", "serving_in_place", "serving_changes"),
-    *("node_loss", "sweep", "warm"),  # whole sweeps
+    *("node_loss", "sweep", "engine_reuse"),  # whole sweeps
 )
 NUM_CPUS = 3
 SMALL: dict[str, Any] = {
@@ -89,8 +89,8 @@ class SharedRunner:
     def __init__(self, root: Path) -> None:
         from deepicd.notes.build import build_notes
         from deepicd.notes.split_files import read_split
-        from deepicd.training.process.protocol import TrialInput
         from deepicd.training.process.pool import open_runners
+        from deepicd.training.process.protocol import TrialInput
         from deepicd.training.start_model import build_model
 
         self.paths = RunPaths(root)

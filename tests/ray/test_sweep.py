@@ -1,7 +1,7 @@
 """A real sweep over verl: one trial stopped early, one killed in mid-step, one that ends by itself.
 
 Afterwards nothing of them is left. One sweep serves all tests here, in the processes in which
-`test_warm.py`'s sweep ran before, because a verl start is most of a minute.
+`test_engine_reuse.py`'s sweep ran before, because a verl start is most of a minute.
 """
 
 import hashlib

@@ -130,7 +130,7 @@ def test_identity_is_what_a_trial_learns_from_and_not_how_far_it_goes(tmp_path):
     assert identify(experiment, train=turned, validation=train).train != found.train
 
 
-def test_what_is_pruned_leaves_the_best_and_the_last(checkpoints):
+def test_retention_leaves_the_best_and_the_last(checkpoints):
     (checkpoints.trial / "resharded" / "global_step_2").mkdir(parents=True)
     checkpoints.apply_retention()
     assert steps(checkpoints) == [4, 6] and not (checkpoints.trial / "resharded").exists()
