@@ -29,8 +29,8 @@ def parse(text: str, release: int | None = None) -> str:
     code = normalise(text)
     if is_billable(code, release):
         return code
-    place = "any release" if release is None else f"FY{release}"
-    raise CodeError(f"not a billable ICD-10-CM code of {place}: {text[:32]!r}{_advise(code)}")
+    where = "any release" if release is None else f"FY{release}"
+    raise CodeError(f"not a billable ICD-10-CM code of {where}: {text[:32]!r}{_advise(code)}")
 
 
 def successors(code: str) -> tuple[str, ...]:

@@ -132,14 +132,14 @@ def resolve_weights(preset: str, weights: Mapping[str, float]) -> dict[str, floa
         ConfigError: as in `build_reward`.
     """
     if preset not in PRESETS:
-        known = ", ".join(PRESETS)
+        presets = ", ".join(PRESETS)
         raise ConfigError(
-            f"unknown reward preset {preset!r}{nearest(preset, list(PRESETS))}; known: {known}"
+            f"unknown reward preset {preset!r}{nearest(preset, list(PRESETS))}; known: {presets}"
         )
     for name, weight in weights.items():
         if name not in NAMES:
-            known = ", ".join(NAMES)
-            raise ConfigError(f"unknown reward {name!r}{nearest(name, NAMES)}; known: {known}")
+            names = ", ".join(NAMES)
+            raise ConfigError(f"unknown reward {name!r}{nearest(name, NAMES)}; known: {names}")
         if not isinstance(weight, int | float) or not math.isfinite(weight) or weight < 0:
             raise ConfigError(
                 f"rewards.weights.{name} must be a finite number >= 0; got {weight!r}"

@@ -43,7 +43,7 @@ def test_rows_are_shuffled_by_the_seed_within_their_split() -> None:
     assert build.order_rows(splits, 2).tolist() != positions.tolist()
 
 
-def test_the_embedded_corpus_keeps_the_splits_that_its_wordings_were_drawn_for() -> None:
+def test_the_embedded_corpus_keeps_the_splits_that_its_phrases_were_sampled_for() -> None:
     patients = [str(number) for number in range(300)]
     decided = {one: "test" if int(one) % 3 else "train" for one in patients}
     decided |= {"0": "validation", "3": "promotion"}

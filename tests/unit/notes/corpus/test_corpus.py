@@ -130,7 +130,7 @@ def test_every_finding_belongs_to_a_profile(knowledge: Knowledge) -> None:
 # ---- notes
 
 
-def test_what_was_drawn_can_be_read_back_from_every_note(
+def test_what_was_sampled_can_be_read_back_from_every_note(
     knowledge: Knowledge,
     drawn: sampling.Sample,
     notes: list[str],
@@ -153,7 +153,7 @@ def test_no_note_names_its_own_title_or_disease(
         assert codes.dotted(one.code) not in note
 
 
-def test_no_wording_names_any_title_or_disease(knowledge: Knowledge) -> None:
+def test_no_phrase_names_any_title_or_disease(knowledge: Knowledge) -> None:
     said = [words for one in knowledge.findings for words in (*one.say, *one.held, one.cc)]
     said += [words for one in knowledge.conditions for words in (*one.say, *one.meds)]
     text = "\n".join(said).lower()
@@ -162,7 +162,7 @@ def test_no_wording_names_any_title_or_disease(knowledge: Knowledge) -> None:
         assert codes.title(one.code).lower() not in text
 
 
-def test_held_out_wordings_are_never_in_a_training_note(
+def test_held_out_phrases_are_never_in_a_training_note(
     knowledge: Knowledge, notes: list[str]
 ) -> None:
     held = [words for finding in knowledge.findings for words in finding.held]
@@ -262,7 +262,7 @@ def test_a_normal_exam_is_not_written_beside_a_finding_against_it(
             assert normal not in parts or not names & text.DOUBTED[system], note
 
 
-def test_vital_signs_use_known_findings_and_no_wording_of_theirs(knowledge: Knowledge) -> None:
+def test_vital_signs_use_known_findings_and_no_phrase_of_theirs(knowledge: Knowledge) -> None:
     names = {finding.name for finding in knowledge.findings}
     said = {words for finding in knowledge.findings for words in (*finding.say, *finding.held)}
     for one in VITALS:

@@ -33,7 +33,7 @@ def test_probabilities_are_probabilities_and_names_are_known(knowledge: Knowledg
     assert {finding.place for finding in knowledge.findings} == {"hpi", "detail", "exam", "social"}
 
 
-def test_no_two_findings_share_a_wording(knowledge: Knowledge) -> None:
+def test_no_two_findings_share_a_phrase(knowledge: Knowledge) -> None:
     said = [words for finding in knowledge.findings for words in (*finding.say, *finding.held)]
     said += [words for condition in knowledge.conditions for words in condition.say]
     assert len(said) == len(set(said))

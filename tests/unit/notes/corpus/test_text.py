@@ -29,7 +29,7 @@ def corpus(knowledge: Knowledge):
     return drawn, texts, [render_note(cut_sections(text)) for text in texts]
 
 
-def test_what_was_drawn_can_be_read_back_from_the_note(knowledge: Knowledge, corpus) -> None:
+def test_what_was_sampled_can_be_read_back_from_the_note(knowledge: Knowledge, corpus) -> None:
     drawn, _, notes = corpus
     findings = np.array([finding.name for finding in knowledge.findings])
     conditions = np.array([condition.name for condition in knowledge.conditions])
@@ -39,7 +39,7 @@ def test_what_was_drawn_can_be_read_back_from_the_note(knowledge: Knowledge, cor
         assert {mention.name for mention in find_mentions(note)} == present
 
 
-def test_held_out_wordings_are_in_test_notes_and_never_in_training(
+def test_held_out_phrases_are_in_test_notes_and_never_in_training(
     knowledge: Knowledge, corpus
 ) -> None:
     _, texts, _ = corpus
