@@ -54,3 +54,20 @@ def test_every_label_with_enough_patients_is_in_training(
     }  # fmt: skip
     assert enough <= seen
     assert all(repaired[one] in (splits[one], "train") for one in splits)
+
+
+@given(st.text(min_size=1), st.integers(0, 2**32), st.floats(0.05, 0.9), st.floats(0, 0.05))
+def test_a_larger_training_share_gives_no_training_patient_away(patient, seed, train, more):
+    rest = (1 - train) / 3
+    before = assign_split(patient, (train, rest, rest, rest), seed)
+    rest = (1 - train - more) / 3
+    after = assign_split(patient, (train + more, rest, rest, rest), seed)
+    assert before != "train" or after == "train"
+
+
+@given(st.lists(st.tuples(st.integers(0, 40), st.integers(0, 5)), max_size=80), st.integers(0, 9))
+def test_repairing_twice_moves_nobody_else(pairs, seed):
+    labels = [(str(patient), f"I{code}") for patient, code in pairs]
+    splits = {patient: assign_split(patient, SHARES, seed) for patient, _ in labels}
+    repaired = repair_splits(splits, labels, seed=seed)
+    assert repair_splits(repaired, labels, seed=seed) == repaired

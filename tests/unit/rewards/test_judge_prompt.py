@@ -1,9 +1,14 @@
 """What the judge is shown, and which replies are ratings."""
 
-import pytest
+import re
 
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deepicd import codes
 from deepicd.answers import parse_answer
-from deepicd.rewards.judge_prompt import judge_messages, read_rating
+from deepicd.rewards.judge_prompt import content_hash, judge_messages, read_rating
 
 ANSWER = parse_answer("chest pain since morning</think><diagnosis>I21.4</diagnosis>")
 
@@ -38,3 +43,25 @@ def test_text_inside_cannot_close_the_markers():
 def test_a_long_note_is_cut_to_its_beginning():
     shown = judge_messages(ANSWER, "a" * 50 + "b" * 50, max_note_characters=50)[1]["content"]
     assert "a" * 50 in shown and "bb" not in shown
+
+
+def test_a_rating_is_cached_under_everything_that_decides_it():
+    messages = judge_messages(ANSWER, "note", max_note_characters=100)
+    key = content_hash("model", messages)
+    assert key == content_hash("model", judge_messages(ANSWER, "note", max_note_characters=50))
+    other = parse_answer("chest pain since noon</think><diagnosis>I21.4</diagnosis>")
+    keys = {
+        key,
+        content_hash("another", messages),
+        content_hash("model", judge_messages(ANSWER, "another note", max_note_characters=100)),
+        content_hash("model", judge_messages(other, "note", max_note_characters=100)),
+    }
+    assert len(keys) == 4 and all(re.fullmatch(r"[0-9a-f]{64}", value) for value in keys)
+
+
+@given(st.text(), st.text(max_size=60))
+def test_any_note_and_reasoning_stay_between_two_pairs_of_markers(note, think):
+    answer = parse_answer(f"{think.replace('<', '')}x</think><diagnosis>I21.4</diagnosis>")
+    shown = judge_messages(answer, note, max_note_characters=200)[1]["content"]
+    assert shown.count("<<<") == shown.count(">>>") == 2
+    assert shown.endswith(f"Code: I21.4 ({codes.title('I214')})")
