@@ -27,7 +27,7 @@ PANELS = (
      "{{version}} {{role}} {{bound}}"),
     ("Drift (population stability index)", f"ray_deepicd_drift_psi{{{WHO}}}",
      "{{version}} {{role}} {{feature}}"),
-    ("Alarms that fire", "ray_deepicd_alarm > 0", "{{rule}} {{severity}} {{version}}"),
+    ("Alerts that fire", "ray_deepicd_alert > 0", "{{rule}} {{severity}} {{version}}"),
     ("Requests per second", "sum by (role, status) (rate(ray_deepicd_requests_total[5m]))",
      "{{role}} {{status}}"),
     ("Latency, median and 99th percentile (s)",

@@ -108,7 +108,7 @@ def complaints(browser: Chrome) -> list[str]:
 def test_the_page_draws_everything_and_loads_nothing_from_elsewhere(browser, serve, tmp_path):
     url = serve(fill(PredictionLog(tmp_path, window=100)))
     browser.get(f"{url}/")
-    assert "firing" in wait_for(browser, "alarms", "hierarchical-f1-rollback")
+    assert "firing" in wait_for(browser, "alerts", "hierarchical-f1-rollback")
     assert "400 predictions" not in wait_for(browser, "status", "800 predictions")
     served = wait_for(browser, "served", "shadow")
     assert "80%" in served and "20%" in served and "copies" in served
@@ -124,7 +124,7 @@ def test_the_page_draws_everything_and_loads_nothing_from_elsewhere(browser, ser
 
 def test_an_empty_log_is_said_in_words(browser, serve, tmp_path):
     browser.get(serve(PredictionLog(tmp_path)))
-    wait_for(browser, "alarms", "No alarm.")
+    wait_for(browser, "alerts", "No alert.")
     wait_for(browser, "f1", "No prediction has a label yet.")
     assert complaints(browser) == []
 
@@ -134,13 +134,13 @@ class Sparse(PredictionLog):
 
     def report(self) -> dict[str, Any]:
         window = {"version": "v1", "end": 5.0, "hierarchical_f1": 0.5, "low": None, "high": None}
-        alarm = {"rule": "r", "severity": "warn", "version": "v1", "role": "champion"}
-        return {"windows": [window], "alarms": [{**alarm, "state": "firing", "since": None}]}
+        alert = {"rule": "r", "severity": "warn", "version": "v1", "role": "champion"}
+        return {"windows": [window], "alarms": [{**alert, "state": "firing", "since": None}]}
 
 
 def test_missing_parts_and_nulls_are_no_error(browser, serve, tmp_path):
     browser.get(serve(Sparse(tmp_path)))
-    assert "–" in wait_for(browser, "alarms", "firing")
+    assert "–" in wait_for(browser, "alerts", "firing")
     wait_for(browser, "decisions", "registry")  # the last part: drawing did not stop half-way
     WebDriverWait(browser, 60).until(lambda _: browser.execute_script(EMPTY)[0] is False)
     assert "No report" not in browser.find_element(By.ID, "status").text
@@ -162,14 +162,14 @@ def test_rollouts_are_shown_when_asked_for_as_text(browser, serve, tmp_path, mon
     found = {"version": "v1", "trial": "7", "step": 3, "rollouts": [row]}
     monkeypatch.setattr("deepicd.serving.ingress.gateway.read_rollouts", lambda *_, **__: found)
     browser.get(serve(PredictionLog(tmp_path / "log"), registry=tmp_path))
-    wait_for(browser, "alarms", "No alarm.")
+    wait_for(browser, "alerts", "No alert.")
     assert browser.find_element(By.ID, "rollouts").text == ""
     browser.find_element(By.ID, "ask-rollouts").click()
     text = wait_for(browser, "rollouts", ODD)
     assert "no_diagnosis" in text and "0.250" in text and "prompt" not in text
     assert browser.find_elements(By.TAG_NAME, "img") == [] and complaints(browser) == []
     browser.get(serve(PredictionLog(tmp_path / "log")))
-    wait_for(browser, "alarms", "No alarm.")
+    wait_for(browser, "alerts", "No alert.")
     browser.find_element(By.ID, "ask-rollouts").click()
     wait_for(browser, "rollouts", "follows no registry")
 
@@ -179,7 +179,7 @@ def test_the_page_fits_a_phone(browser, serve, tmp_path):
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
     try:
         browser.get(serve(fill(PredictionLog(tmp_path, window=100))))
-        wait_for(browser, "alarms", "firing")
+        wait_for(browser, "alerts", "firing")
         WebDriverWait(browser, 60).until(lambda _: browser.execute_script(EMPTY) == [False] * 5)
         width = "return document.documentElement.scrollWidth"
         assert browser.execute_script(width) <= 390
@@ -197,7 +197,7 @@ def test_a_token_is_asked_for_kept_in_the_tab_and_sent(browser, serve, tmp_path)
         browser.find_element(By.CSS_SELECTOR, "#login button").click()
         if given == "wrong":
             wait_for(browser, "refused", "another token is needed")
-    wait_for(browser, "alarms", "hierarchical-f1-rollback")
+    wait_for(browser, "alerts", "hierarchical-f1-rollback")
     assert browser.execute_script("return [localStorage.length, document.cookie]") == [0, ""]
     time.sleep(0.1)
     refused = [message for message in complaints(browser) if "401" not in message]
@@ -226,9 +226,9 @@ def test_text_stands_out_in_light_and_dark(browser, serve, tmp_path, scheme):
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
     browser.set_window_size(1100, 2100)
     browser.get(serve(fill(PredictionLog(tmp_path, window=100))))
-    wait_for(browser, "alarms", "firing")
-    paper, ink, alarm = map(luminance, browser.execute_script(COLOURS))
-    for text in (ink, alarm):
+    wait_for(browser, "alerts", "firing")
+    paper, ink, alert = map(luminance, browser.execute_script(COLOURS))
+    for text in (ink, alert):
         low, high = sorted((paper, text))
         assert (high + 0.05) / (low + 0.05) > 4.5
     assert (paper > 0.5) == (scheme == "light")

@@ -30,8 +30,8 @@ def status(
 
     Example: deepicd monitor status --log runs/demo/monitor --window 100
     """
-    from deepicd.monitoring.alerts import find_alarms
-    from deepicd.monitoring.monitor import COLUMNS, describe_alarm, describe_counts, table_rows
+    from deepicd.monitoring.alerts import find_alerts
+    from deepicd.monitoring.monitor import COLUMNS, describe_alert, describe_counts, table_rows
     from deepicd.monitoring.monitor import status as read_status
     from deepicd.monitoring.prediction_log import PredictionLog
 
@@ -42,8 +42,8 @@ def status(
     period_s = None if hours is None else 3600 * hours
     print_table(COLUMNS, table_rows(store.windows(period_s=period_s)))
     typer.echo(describe_counts(store.counts()))
-    for alarm in find_alarms(store.windows()):
-        typer.echo(describe_alarm(alarm))
+    for alert in find_alerts(store.windows()):
+        typer.echo(describe_alert(alert))
 
 
 @app.command()
@@ -92,7 +92,7 @@ def stack(
 
 @app.command()
 def rules(as_json: JsonOption = False) -> None:
-    """What raises an alarm, how bad it is, and the page that says what to do.
+    """What raises an alert, how bad it is, and the page that says what to do.
 
     Example: deepicd monitor rules
     """

@@ -42,7 +42,7 @@ def command(
         typer.Option(help="Folder or fsspec URL of the log as Parquet (default: LOG/parquet)."),
     ] = None,
     auto_rollback: Annotated[
-        bool, typer.Option(help="Let alarms roll the champion back and withdraw a challenger.")
+        bool, typer.Option(help="Let alerts roll the champion back and withdraw a challenger.")
     ] = True,
     show_prompts: Annotated[
         bool, typer.Option("--show-prompts", help="Show prompts (notes) of a trial's rollouts.")
@@ -57,7 +57,7 @@ def command(
     Example: deepicd serve --registry runs/demo/registry --print-config > serve.yaml
     """
     from deepicd import serving
-    from deepicd.pipeline.operations import Live, read_alarms_of, watch
+    from deepicd.pipeline.operations import Live, read_alerts_of, watch
     from deepicd.promotion.remote_registry import open_registry
     from deepicd.serving.reconciler import follow
 
@@ -77,9 +77,9 @@ def command(
         if auto_rollback:
             assert settings.log is not None, "settings_of gives it one"
             kept = settings.log.arguments
-            alarms = read_alarms_of(Path(str(kept["path"])), int(str(kept["window"])))
+            alerts = read_alerts_of(Path(str(kept["path"])), int(str(kept["window"])))
             options = {"stopped": stopped, "report": say}
-            threading.Thread(target=watch, args=(store, alarms), kwargs=options).start()
+            threading.Thread(target=watch, args=(store, alerts), kwargs=options).start()
         follow(endpoint, live, stopped=stopped, report=say)
 
 

@@ -1,8 +1,8 @@
-"""Windows → alarms: when to warn, to page somebody, or to take a version back.
+"""Windows → alerts: when to warn, to page somebody, or to take a version back.
 
-In: windows of the log, oldest first. Out: `Alarm`s. Decided here: an alarm fires after
+In: windows of the log, oldest first. Out: `Alert`s. Decided here: an alert fires after
 `num_windows` bad windows in a row and is cleared by as many good ones, so a single odd window does
-nothing (hysteresis); a window without enough labels neither fires nor clears; an alarm follows from
+nothing (hysteresis); a window without enough labels neither fires nor clears; an alert follows from
 the windows alone, so asking again gives the same. Quality is compared with what the version itself,
 or the champion before it, showed at first: a rule without a reference stays silent.
 """
@@ -26,7 +26,7 @@ class Rule:
     is_bad: Callable[[Window, Window], bool]
     """Of a window, against the reference window."""
     value: str
-    """Field of `Window` that the alarm shows."""
+    """Field of `Window` that the alert shows."""
     meaning: str
     min_labelled: int = 0
     """Windows with fewer labels are passed over."""
@@ -40,7 +40,7 @@ class Rule:
 
 
 @dataclass(frozen=True)
-class Alarm:
+class Alert:
     """A rule that has fired, or is about to, for one version in one role."""
 
     rule: str
@@ -134,8 +134,8 @@ RULES: Sequence[Rule] = (
 """Every rule; each has a runbook page of its name."""
 
 
-def find_alarms(windows: Sequence[Window], rules: Iterable[Rule] = RULES) -> list[Alarm]:
-    """Alarms of every version and role, whatever their state; those that never began are left out.
+def find_alerts(windows: Sequence[Window], rules: Iterable[Rule] = RULES) -> list[Alert]:
+    """Alerts of every version and role, whatever their state; those that never began are left out.
 
     The reference of a version is the earliest window with enough labels of the champion that was
     served before it, else its own earliest one.
@@ -147,9 +147,9 @@ def find_alarms(windows: Sequence[Window], rules: Iterable[Rule] = RULES) -> lis
     for rule in rules:
         references = _references(groups, rule)
         for key, rows in groups.items():
-            alarm = _judge(rule, rows, references.get(key))
-            if alarm is not None:
-                found.append(alarm)
+            alert = _judge(rule, rows, references.get(key))
+            if alert is not None:
+                found.append(alert)
     return found
 
 
@@ -175,10 +175,10 @@ def _references(
     return found
 
 
-def _judge(rule: Rule, rows: Sequence[Window], reference: Window | None) -> Alarm | None:
+def _judge(rule: Rule, rows: Sequence[Window], reference: Window | None) -> Alert | None:
     if reference is None:
         return None
-    alarm: Alarm | None = None
+    alert: Alert | None = None
     is_firing, run = False, 0
     for window in rows:
         if window.num_labelled < rule.min_labelled:
@@ -187,12 +187,12 @@ def _judge(rule: Rule, rows: Sequence[Window], reference: Window | None) -> Alar
         run = run + 1 if is_bad != is_firing else 0
         if run >= rule.num_windows:
             is_firing, run = not is_firing, 0
-        state = _state(is_firing, run, alarm)
+        state = _state(is_firing, run, alert)
         if state is None:
-            alarm = None
+            alert = None
             continue
-        since = alarm.since if alarm is not None and alarm.state == state else window.end
-        alarm = Alarm(
+        since = alert.since if alert is not None and alert.state == state else window.end
+        alert = Alert(
             rule=rule.name,
             severity=rule.severity,
             version=window.version,
@@ -202,11 +202,11 @@ def _judge(rule: Rule, rows: Sequence[Window], reference: Window | None) -> Alar
             since=since,
             runbook=rule.runbook,
         )
-    return alarm
+    return alert
 
 
 def _state(
-    is_firing: bool, run: int, before: Alarm | None
+    is_firing: bool, run: int, before: Alert | None
 ) -> Literal["pending", "firing", "cleared"] | None:
     if is_firing:
         return "firing"

@@ -3,7 +3,7 @@
 In: a `PredictionLog`. Out: `build_report`, which `/v1/monitor`, its metrics and `deepicd monitor
 status --json` show. Decided here: champion, canary and shadow stand side by side; a shadow is also
 compared with the champion pair by pair, by agreement without labels and by hierarchical F1 where
-they are labelled; alarms follow from the windows alone, so the same log gives the same report.
+they are labelled; alerts follow from the windows alone, so the same log gives the same report.
 """
 
 from collections import defaultdict
@@ -14,7 +14,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from deepicd import codes, scoring
-from deepicd.monitoring.alerts import Alarm, find_alarms
+from deepicd.monitoring.alerts import Alert, find_alerts
 from deepicd.monitoring.prediction_log import PredictionLog
 from deepicd.records import Prediction, Window
 
@@ -29,7 +29,7 @@ _LEVELS: Mapping[str, Callable[[str], str]] = {
     "chapter": codes.chapter,
 }
 _SHOWN = 200
-"""Latest windows in the report; alarms are judged by all."""
+"""Latest windows in the report; alerts are judged by all."""
 
 
 def build_report(log: "PredictionLog", *, size: int | None = None) -> dict[str, Any]:
@@ -43,7 +43,7 @@ def build_report(log: "PredictionLog", *, size: int | None = None) -> dict[str, 
         "pairs": compare_pairs(log.pairs()),
         "drift": [asdict(one) for one in log.drift()],
         "subgroups": log.subgroups(),
-        "alarms": [asdict(alarm) for alarm in find_alarms(windows)],
+        "alarms": [asdict(alert) for alert in find_alerts(windows)],
     }
 
 
@@ -117,11 +117,11 @@ def describe_counts(counts: Mapping[str, int]) -> str:
     )
 
 
-def describe_alarm(alarm: Alarm) -> str:
-    """An alarm in one line."""
+def describe_alert(alert: Alert) -> str:
+    """An alert in one line."""
     return (
-        f"{alarm.state}: {alarm.rule} ({alarm.severity}) of {alarm.version} ({alarm.role}), "
-        f"{_number(alarm.value)} since {_time(alarm.since)} UTC; see {alarm.runbook}"
+        f"{alert.state}: {alert.rule} ({alert.severity}) of {alert.version} ({alert.role}), "
+        f"{_number(alert.value)} since {_time(alert.since)} UTC; see {alert.runbook}"
     )
 
 

@@ -1,9 +1,9 @@
-"""The registry as an endpoint follows it, and what alarms make of it.
+"""The registry as an endpoint follows it, and what alerts make of it.
 
-In: a registry, and the alarms of the prediction log. Out: who should answer; a roll-back or a
-withdrawn challenger, in the registry's history with the alarm as reason. Decided here: an alarm of
+In: a registry, and the alerts of the prediction log. Out: who should answer; a roll-back or a
+withdrawn challenger, in the registry's history with the alert as reason. Decided here: an alert of
 severity `rollback` takes a challenger out, and takes the title from the champion where there is a
-former one that has no such alarm itself, so that two bad versions do not swap for ever.
+former one that has no such alert itself, so that two bad versions do not swap for ever.
 """
 
 import threading
@@ -19,11 +19,11 @@ from deepicd.serving import ServedModel
 from deepicd.serving.reconciler import Wanted
 
 WATCH_S = 10.0
-"""Seconds between two looks at the alarms."""
+"""Seconds between two looks at the alerts."""
 _REST = 9
 """Pause after a look, at least, in times of what it took."""
 
-Alarm = Mapping[str, Any]
+Alert = Mapping[str, Any]
 
 
 class Live:
@@ -60,33 +60,33 @@ class Live:
 
 def watch(
     registry: Registry,
-    read_alarms: Callable[[], Sequence[Alarm]],
+    read_alerts: Callable[[], Sequence[Alert]],
     *,
     stopped: threading.Event,
     report: Callable[[str], None],
 ) -> None:
-    """Act on alarms until `stopped` is set; a look that fails is reported, and the next one comes.
+    """Act on alerts until `stopped` is set; a look that fails is reported, and the next one comes.
     `report` receives one line per action.
     """
     last, pause_s = "", WATCH_S
     while not stopped.wait(pause_s):
         begun = time.monotonic()
         try:
-            line = act(registry, read_alarms())
+            line = act(registry, read_alerts())
         except DeepICDError as error:
-            line = f"alarms are not being acted upon: {error}"
+            line = f"alerts are not being acted upon: {error}"
         if line and line != last:
             report(line)
         last = line or last
         pause_s = max(WATCH_S, _REST * (time.monotonic() - begun))
 
 
-def act(registry: Registry, alarms: Sequence[Alarm]) -> str | None:
-    """Withdraw the challenger or roll the champion back where an alarm asks for it; says what was
+def act(registry: Registry, alerts: Sequence[Alert]) -> str | None:
+    """Withdraw the challenger or roll the champion back where an alert asks for it; says what was
     done.
     """
     titles = registry.read_titles()
-    accused = {alarm["version"]: alarm for alarm in alarms if _asks_for_rollback(alarm)}
+    accused = {alert["version"]: alert for alert in alerts if _asks_for_rollback(alert)}
     if titles.challenge is not None and titles.challenge.version in accused:
         reason = describe(accused[titles.challenge.version])
         registry.withdraw(reason=reason)
@@ -98,31 +98,31 @@ def act(registry: Registry, alarms: Sequence[Alarm]) -> str | None:
     return None
 
 
-def _asks_for_rollback(alarm: Alarm) -> bool:
-    return bool(alarm["severity"] == "rollback" and alarm["state"] == "firing")
+def _asks_for_rollback(alert: Alert) -> bool:
+    return bool(alert["severity"] == "rollback" and alert["state"] == "firing")
 
 
-def _may_return(titles: Titles, accused: Mapping[str, Alarm]) -> bool:
+def _may_return(titles: Titles, accused: Mapping[str, Alert]) -> bool:
     return titles.former is not None and titles.former not in accused
 
 
-def describe(alarm: Alarm) -> str:
-    """An alarm as a reason."""
-    value = alarm.get("value")
+def describe(alert: Alert) -> str:
+    """An alert as a reason."""
+    value = alert.get("value")
     shown = "" if value is None else f" ({value:.4g})"
-    return f"alarm {alarm['rule']} of {alarm['version']}{shown}; see {alarm['runbook']}"
+    return f"alert {alert['rule']} of {alert['version']}{shown}; see {alert['runbook']}"
 
 
-def read_alarms_of(log: Path, window: int) -> Callable[[], Sequence[Alarm]]:
-    """A function that reads the alarms of a prediction log; none before its first prediction."""
-    from deepicd.monitoring.alerts import find_alarms
+def read_alerts_of(log: Path, window: int) -> Callable[[], Sequence[Alert]]:
+    """A function that reads the alerts of a prediction log; none before its first prediction."""
+    from deepicd.monitoring.alerts import find_alerts
     from deepicd.monitoring.prediction_log import FILE, PredictionLog
 
     store = PredictionLog(log, window=window)  # one for all looks: it remembers what it computed
 
-    def read() -> Sequence[Alarm]:
+    def read() -> Sequence[Alert]:
         if not (log / FILE).is_file():
             return ()
-        return [asdict(alarm) for alarm in find_alarms(store.windows())]
+        return [asdict(alert) for alert in find_alerts(store.windows())]
 
     return read

@@ -59,7 +59,7 @@ GAUGES: Mapping[str, Metric] = {
         "Population stability index of a feature against the version's first predictions.",
         ("version", "role", "feature"),
     ),
-    "deepicd_alarm": Metric("1 while an alarm fires.", ("rule", "severity", "version")),
+    "deepicd_alert": Metric("1 while an alert fires.", ("rule", "severity", "version")),
     "deepicd_monitor_blind": Metric("1 while predictions cannot be kept.", ()),
 }
 REQUESTS = "deepicd_requests_total"
@@ -81,7 +81,7 @@ def read_samples(report: Report) -> Iterator[Sample]:
     for row in report.get("alarms", ()):
         if row["version"] in versions | {None}:
             labels = {name: str(row[name] or "") for name in ("rule", "severity", "version")}
-            yield Sample("deepicd_alarm", labels, float(row["state"] == "firing"))
+            yield Sample("deepicd_alert", labels, float(row["state"] == "firing"))
 
 
 def _of_window(window: Report) -> Iterator[Sample]:

@@ -1,4 +1,4 @@
-"""Alarms by hand-worked sequences of windows, pairs of versions, roles, and labels by admission."""
+"""Alerts by hand-worked sequences of windows, pairs of versions, roles, and labels by admission."""
 
 import json
 import sqlite3
@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from deepicd import cli
 from deepicd.errors import DataError
-from deepicd.monitoring.alerts import RULES, Rule, find_alarms
+from deepicd.monitoring.alerts import RULES, Rule, find_alerts
 from deepicd.monitoring.monitor import build_report
 from deepicd.monitoring.prediction_log import PredictionLog
 from deepicd.records import ServedPrediction, Window
@@ -29,12 +29,12 @@ def window(
 
 
 def states(*values: float, rule: Rule = ROLLBACK, labelled: int = 50) -> list[str]:
-    """States of the one alarm after each window; `-` where there is none."""
+    """States of the one alert after each window; `-` where there is none."""
     rows = [window(float(i), f1, labelled=labelled) for i, f1 in enumerate(values)]
     found = []
     for end in range(1, len(rows) + 1):
-        alarms = find_alarms(rows[:end], [rule])
-        found.append(alarms[0].state if alarms else "-")
+        alerts = find_alerts(rows[:end], [rule])
+        found.append(alerts[0].state if alerts else "-")
     return found
 
 
@@ -57,8 +57,8 @@ def test_intervals_that_touch_are_no_reason_to_roll_back() -> None:
 def test_windows_without_enough_labels_neither_fire_nor_clear() -> None:
     assert states(0.6, 0.1, 0.1, 0.1, labelled=29) == ["-"] * 4
     rows = [window(0, 0.6), window(1, 0.4), window(2, 0.9, labelled=3), window(3, 0.4)]
-    (alarm,) = find_alarms(rows, [ROLLBACK])
-    assert (alarm.state, alarm.since, alarm.value) == ("firing", 3, 0.4)
+    (alert,) = find_alerts(rows, [ROLLBACK])
+    assert (alert.state, alert.since, alert.value) == ("firing", 3, 0.4)
 
 
 def test_a_version_is_compared_with_the_champion_before_it() -> None:
@@ -68,9 +68,9 @@ def test_a_version_is_compared_with_the_champion_before_it() -> None:
         window(3, 0.3, version="v2", role="canary"),
         window(4, 0.58),
     ]
-    (alarm,) = find_alarms(rows, [ROLLBACK])
-    assert (alarm.version, alarm.role, alarm.state) == ("v2", "canary", "firing")
-    assert find_alarms(rows[1:3], [ROLLBACK]) == []  # alone it has only itself
+    (alert,) = find_alerts(rows, [ROLLBACK])
+    assert (alert.version, alert.role, alert.state) == ("v2", "canary", "firing")
+    assert find_alerts(rows[1:3], [ROLLBACK]) == []  # alone it has only itself
 
 
 def test_shares_need_no_labels() -> None:
@@ -80,8 +80,8 @@ def test_shares_need_no_labels() -> None:
         Window(**{**fields, "end": float(i), "share_unparsable": share})
         for i, share in enumerate((0.05, 0.19, 0.21, 0.21))
     ]
-    assert [alarm.state for alarm in find_alarms(rows, [rule])] == ["firing"]
-    assert find_alarms(rows[:2], [rule]) == []
+    assert [alert.state for alert in find_alerts(rows, [rule])] == ["firing"]
+    assert find_alerts(rows[:2], [rule]) == []
 
 
 def test_the_command_lists_every_rule() -> None:

@@ -1,4 +1,4 @@
-"""Drift by hand-worked counts, and how often it alarms where nothing has changed."""
+"""Drift by hand-worked counts, and how often it alerts where nothing has changed."""
 
 import json
 import random
@@ -59,12 +59,12 @@ def test_a_corrected_value_is_never_smaller_and_keeps_the_order(raw: dict[str, f
     assert ordered == sorted(ordered)
 
 
-def test_the_same_distribution_never_alarms_in_two_hundred_draws() -> None:
+def test_the_same_distribution_never_alerts_in_two_hundred_draws() -> None:
     rng = random.Random(1)
     assert sum(bool(drifting(draw(rng), draw(rng))) for _ in range(200)) == 0
 
 
-def test_what_has_shifted_alarms_and_the_rest_does_not() -> None:
+def test_what_has_shifted_alerts_and_the_rest_does_not() -> None:
     rng = random.Random(2)
     first = draw(rng)
     assert drifting(first, draw(rng, weights=(1, 1, 1, 8, 8))) == {"chapter"}

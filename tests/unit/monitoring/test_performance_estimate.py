@@ -1,4 +1,4 @@
-"""The estimate without labels: its band by simulation, its alarms, a log of the layout before."""
+"""The estimate without labels: its band by simulation, its alerts, a log of the layout before."""
 
 import sqlite3
 from dataclasses import replace
@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deepicd.monitoring.alerts import RULES, find_alarms
+from deepicd.monitoring.alerts import RULES, find_alerts
 from deepicd.monitoring.performance_estimate import estimate
 from deepicd.monitoring.prediction_log import FILE, PredictionLog
 from deepicd.records import ServedPrediction, Window
@@ -102,8 +102,8 @@ def base(end: float, promised: float, *, is_sound: bool | None = None) -> Window
         ([base(1, 0.8, is_sound=True), base(2, 0.8)], []),
     ],
 )
-def test_confidence_has_its_alarms(rows: list[Window], fires: list[str]) -> None:
-    assert [a.rule for a in find_alarms(rows) if a.state == "firing"] == fires
+def test_confidence_has_its_alerts(rows: list[Window], fires: list[str]) -> None:
+    assert [a.rule for a in find_alerts(rows) if a.state == "firing"] == fires
     unlabelled = [replace(row, num_labelled=0) for row in rows]
     known = [rule for rule in RULES if rule.name == "calibration"]
-    assert find_alarms(unlabelled, known) == []
+    assert find_alerts(unlabelled, known) == []

@@ -92,7 +92,7 @@ def test_gauges_show_the_latest_window_of_who_is_served_and_nothing_else() -> No
         ("deepicd_calibration_error", "v2", "champion"): 0.1,
         ("deepicd_estimated_accuracy", "v2", "champion", "value"): 0.6,
         ("deepicd_drift_psi", "v2", "champion", "chapter"): 0.3,
-        ("deepicd_alarm", "blind", "page", ""): 1.0,
+        ("deepicd_alert", "blind", "page", ""): 1.0,
     }
     for sample in read_samples(report):
         assert tuple(sample.labels) == GAUGES[sample.metric].labels
@@ -182,7 +182,7 @@ class Registry:
         return Challenge(self.titles.former or "")
 
 
-def alarm(version: str, severity: str = "rollback", state: str = "firing") -> dict[str, object]:
+def alert(version: str, severity: str = "rollback", state: str = "firing") -> dict[str, object]:
     return {
         "rule": "low", "version": version, "severity": severity, "state": state, "value": 0.25,
         "runbook": "docs/runbooks/low.md",
@@ -190,24 +190,24 @@ def alarm(version: str, severity: str = "rollback", state: str = "firing") -> di
 
 
 @pytest.mark.parametrize(
-    ("alarms", "done"),
+    ("alerts", "done"),
     [
-        ([alarm("v2")], "rolled back: alarm low of v2 (0.25); see docs/runbooks/low.md"),
-        ([alarm("v2"), alarm("v1")], ""),  # the former champion is no better
-        ([alarm("v3"), alarm("v2")], "withdrawn: alarm low of v3 (0.25); see docs/runbooks/low.md"),
-        ([alarm("v2", "page"), alarm("v2", state="pending")], ""),
+        ([alert("v2")], "rolled back: alert low of v2 (0.25); see docs/runbooks/low.md"),
+        ([alert("v2"), alert("v1")], ""),  # the former champion is no better
+        ([alert("v3"), alert("v2")], "withdrawn: alert low of v3 (0.25); see docs/runbooks/low.md"),
+        ([alert("v2", "page"), alert("v2", state="pending")], ""),
         ([], ""),
     ],
 )
-def test_an_alarm_takes_the_title_or_ends_the_challenge(alarms, done: str) -> None:
+def test_an_alert_takes_the_title_or_ends_the_challenge(alerts, done: str) -> None:
     registry = Registry(Titles("v2", "v1", Challenge("v3", 10.0)))
-    act(registry, alarms)  # type: ignore[arg-type]
+    act(registry, alerts)  # type: ignore[arg-type]
     assert registry.done == done
 
 
-def test_the_first_champion_stays_whatever_the_alarm() -> None:
+def test_the_first_champion_stays_whatever_the_alert() -> None:
     registry = Registry(Titles("v1", None, None))
-    assert act(registry, [alarm("v1")]) is None and registry.done == ""  # type: ignore[arg-type]
+    assert act(registry, [alert("v1")]) is None and registry.done == ""  # type: ignore[arg-type]
 
 
 def test_room_is_weights_cache_and_two_processes(tmp_path: Path, monkeypatch) -> None:

@@ -115,14 +115,14 @@ function show(report) {
   status.className = report.status;
   status.textContent = `${words[report.status] ?? report.status}; ${counts.num_predictions ?? 0} predictions, ` +
     `${counts.num_labelled ?? 0} labelled, ${counts.num_waiting ?? 0} labels wait; ${when(Date.now() / 1000)} UTC`;
-  table("alarms", report.alarms, [
+  table("alerts", report.alarms, [
     ["state", (row) => row.state, (row) => row.state],
     ["rule", (row) => `${row.rule} (${row.severity})`],
     ["version", (row) => `${row.version} (${row.role})`],
     ["value", (row) => shown(row.value), "number"],
     ["since (UTC)", (row) => when(row.since)],
     ["what to do", (row) => row.runbook],
-  ], "No alarm.");
+  ], "No alert.");
   table("served", report.served, [
     ["version", (row) => row.version],
     ["role", (row) => row.role],
