@@ -22,8 +22,8 @@ from deepicd.records import ServedPrediction
 from deepicd.serving.ingress.dashboard import PATHS
 from deepicd.serving.ingress.gateway import Gateway, build_app
 from deepicd.serving.ingress.middleware import hash_token
-from deepicd.serving.ingress.prediction_log import LogKeeper
-from deepicd.serving.routing import Target, Targets
+from deepicd.serving.ingress.prediction_log import AsyncPredictionLog
+from deepicd.serving.routing import Backend, TrafficSplit
 from deepicd.serving.settings import ServingSettings
 
 CODES = ["I2510", "J189", "N390", "E119", "K219", "I10"]
@@ -36,14 +36,14 @@ class Served:
     """A switch whose engines are never asked."""
 
     def __init__(self, version: str) -> None:
-        first, second = (Target(app=name, version=name) for name in ("v1", version))
-        self.targets = Targets(champion=first, challenger=second, percent=20, is_shadow=True)
+        first, second = (Backend(app=name, version=name) for name in ("v1", version))
+        self.traffic = TrafficSplit(champion=first, challenger=second, percent=20, is_shadow=True)
 
-    def champion(self) -> Target:
-        return self.targets.champion
+    def champion(self) -> Backend:
+        return self.traffic.champion
 
     def describe(self) -> list[dict[str, str | float]]:
-        return self.targets.describe()
+        return self.traffic.describe()
 
 
 def fill(log: PredictionLog, *, other: str = "v2") -> PredictionLog:
@@ -80,7 +80,9 @@ def serve() -> Iterator[Callable[..., str]]:
         settings = ServingSettings(registry=registry)
         switch: Any = Served(other)
         tokens = {hash_token(token): "admin"} if token else None
-        app: Any = build_app(Gateway(switch, LogKeeper(log), settings), settings, tokens=tokens)
+        app: Any = build_app(
+            Gateway(switch, AsyncPredictionLog(log), settings), settings, tokens=tokens
+        )
         place = socket.create_server(("127.0.0.1", 0))
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [place]})

@@ -193,7 +193,7 @@ def test_a_note_cannot_change_the_form_of_a_constrained_answer(stage):
      "ServeController"],
 )  # fmt: skip
 def test_a_kill_costs_the_official_client_nothing(stage, find_processes, part):
-    name = stage.endpoint.targets.champion.app if "engine" in part else part
+    name = stage.endpoint.traffic.champion.app if "engine" in part else part
     victims = find_processes(part if "engine" not in part else f"ServeReplica:{name}")
     assert victims, part
     with Load(stage.endpoint.url) as load:

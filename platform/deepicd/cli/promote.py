@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 def command(
     name: NameArgument,
     registry: RegistryOption,
-    force: Annotated[bool, typer.Option("--force", help="Move the title without a gate.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Move the alias without a gate.")] = False,
     split: Annotated[
         Path | None, typer.Option(help="Promotion split (default: the run's own).")
     ] = None,
@@ -65,7 +65,7 @@ def run_of(registry: str) -> "RunPaths":
 
 
 def decide(store: "Registry", name: str, split: Path | None, run: "RunPaths") -> "Decision":
-    """The decision that is on record, or a new one; the title moves if it is accepted."""
+    """The decision that is on record, or a new one; the alias moves if it is accepted."""
     from deepicd.promotion.promote import promote_candidate
     from deepicd.promotion.registry import CHAMPION
 

@@ -29,8 +29,8 @@ def list_versions(registry: RegistryOption, as_json: JsonOption = False) -> None
     from deepicd.promotion.remote_registry import open_registry
 
     store = open_registry(registry)
-    titles = {name: alias for alias, name in store.aliases().items()}
-    rows = [{**as_row(version), "alias": titles.get(version.name)} for version in store.versions()]
+    aliases = {name: alias for alias, name in store.aliases().items()}
+    rows = [{**as_row(version), "alias": aliases.get(version.name)} for version in store.versions()]
     if as_json:
         typer.echo(json.dumps(rows, indent=2))
     else:

@@ -1,4 +1,4 @@
-"""`deepicd rollback`: give the champion's title back to the version that held it before.
+"""`deepicd rollback`: give the alias `champion` back to the version that had it before.
 
 In: a registry. Out: the new champion; an endpoint that follows the registry changes by itself.
 """

@@ -59,13 +59,13 @@ def command(
     from deepicd import serving
     from deepicd.pipeline.operations import Live, read_alerts_of, watch
     from deepicd.promotion.remote_registry import open_registry
-    from deepicd.serving.reconciler import follow
+    from deepicd.serving.reconciler import reconcile
 
     store = open_registry(registry)
     live = Live(store)
     settings = settings_of(registry, experiment, log=log, host=host, port=port)
     settings = settings.model_copy(update={"show_prompts": show_prompts})
-    model = live.wanted().champion
+    model = live.desired_state().champion
     if print_config:
         typer.echo(as_config(model, settings), nl=False)
         return
@@ -80,20 +80,22 @@ def command(
             alerts = read_alerts_of(Path(str(kept["path"])), int(str(kept["window"])))
             options = {"stopped": stopped, "report": say}
             threading.Thread(target=watch, args=(store, alerts), kwargs=options).start()
-        follow(endpoint, live, stopped=stopped, report=say)
+        reconcile(endpoint, live, stopped=stopped, report=say)
 
 
 def beside_log(settings: "ServingSettings", archive: str | None, stopped: threading.Event) -> None:
     """Keep beside the prediction log where its metrics are, and the log itself as Parquet."""
     from deepicd.monitoring.parquet_export import FOLDER, keep_exported
     from deepicd.monitoring.prediction_log import PredictionLog
-    from deepicd.serving.service_discovery import TARGETS, keep_targets
+    from deepicd.monitoring.prometheus import SERVICE_DISCOVERY_FILE
+    from deepicd.serving.service_discovery import keep_service_discovery
 
     assert settings.log is not None, "settings_of gives it one"
     folder = Path(str(settings.log.arguments["path"]))
     place = archive or str(folder / FOLDER)
     ends: dict[str, Any] = {"stopped": stopped}
-    threading.Thread(target=keep_targets, args=(folder / TARGETS,), kwargs=ends).start()
+    file = folder / SERVICE_DISCOVERY_FILE
+    threading.Thread(target=keep_service_discovery, args=(file,), kwargs=ends).start()
     threading.Thread(
         target=keep_exported, args=(PredictionLog(folder), place), kwargs={**ends, "report": say}
     ).start()

@@ -19,8 +19,8 @@ import yaml
 
 from deepicd.errors import MissingError, MonitoringError
 
-TARGETS = "metrics-targets.json"
-"""As `serving.targets` writes it."""
+SERVICE_DISCOVERY_FILE = "metrics-targets.json"
+"""Beside the prediction log; `serving.service_discovery` writes it."""
 _UNPACKED = Path(sys.executable).parent
 
 
@@ -34,21 +34,21 @@ def run_prometheus(
         MonitoringError: it ended by itself, for example because the port is taken.
     """
     program = find_prometheus()
-    targets = log / TARGETS
-    if not targets.is_file():
+    endpoints = log / SERVICE_DISCOVERY_FILE
+    if not endpoints.is_file():
         raise MissingError(
-            f"no endpoint keeps its addresses in {targets}. Start one first (deepicd serve), or "
+            f"no endpoint keeps its addresses in {endpoints}. Start one first (deepicd serve), or "
             "name the folder of its prediction log with --log."
         )
     storage.mkdir(parents=True, exist_ok=True)
     with as_file(files("deepicd").joinpath("data/monitor/alerts.yml")) as alerts:
         file = storage / "prometheus.yml"
-        file.write_text(write_config(targets.resolve(), alerts, period_s=period_s))
+        file.write_text(write_config(endpoints.resolve(), alerts, period_s=period_s))
         command = [
             *(program, f"--config.file={file}", f"--storage.tsdb.path={storage / 'series'}"),
             *(f"--web.listen-address=127.0.0.1:{port}", "--log.level=warn"),
         ]
-        say(f"Prometheus at http://127.0.0.1:{port} reads {targets} (Ctrl-C ends it)")
+        say(f"Prometheus at http://127.0.0.1:{port} reads {endpoints} (Ctrl-C ends it)")
         code = _run(command)
     if code not in (0, -signal.SIGINT, -signal.SIGTERM):
         raise MonitoringError(
@@ -68,24 +68,16 @@ def find_prometheus() -> str:
     return found
 
 
-def write_config(targets: Path, alerts: Path, *, period_s: int) -> str:
+def write_config(endpoints: Path, alerts: Path, *, period_s: int) -> str:
     """Prometheus' configuration as YAML."""
     period = f"{period_s}s"
-    return str(
-        yaml.safe_dump(
-            {
-                "global": {"scrape_interval": period, "evaluation_interval": period},
-                "rule_files": [str(alerts)],
-                "scrape_configs": [
-                    {
-                        "job_name": "deepicd",
-                        "file_sd_configs": [{"files": [str(targets)], "refresh_interval": period}],
-                    }
-                ],
-            },
-            sort_keys=False,
-        )
-    )
+    endpoint_files = [{"files": [str(endpoints)], "refresh_interval": period}]
+    config = {
+        "global": {"scrape_interval": period, "evaluation_interval": period},
+        "rule_files": [str(alerts)],
+        "scrape_configs": [{"job_name": "deepicd", "file_sd_configs": endpoint_files}],
+    }
+    return str(yaml.safe_dump(config, sort_keys=False))
 
 
 def _run(command: list[str]) -> int:

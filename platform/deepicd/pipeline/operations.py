@@ -2,7 +2,7 @@
 
 In: a registry, and the alerts of the prediction log. Out: who should answer; a roll-back or a
 withdrawn challenger, in the registry's history with the alert as reason. Decided here: an alert of
-severity `rollback` takes a challenger out, and takes the title from the champion where there is a
+severity `rollback` takes a challenger out, and takes the alias from the champion where there is a
 former one that has no such alert itself, so that two bad versions do not swap for ever.
 """
 
@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from deepicd.errors import DeepICDError
-from deepicd.promotion.registry import Registry, Titles
+from deepicd.promotion.registry import Registry
 from deepicd.serving import ServedModel
-from deepicd.serving.reconciler import Wanted
+from deepicd.serving.reconciler import DesiredState
 
 WATCH_S = 10.0
 """Seconds between two looks at the alerts."""
@@ -27,25 +27,25 @@ Alert = Mapping[str, Any]
 
 
 class Live:
-    """A registry, as `serving.follow` follows it; files are verified when a version is new."""
+    """A registry, as `serving.reconciler` follows it; files are verified when a version is new."""
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
         self._verified: dict[str, ServedModel] = {}
 
-    def wanted(self) -> Wanted:
+    def desired_state(self) -> DesiredState:
         """Champion and challenger of this moment.
 
         Raises:
             MissingError: nobody is champion.
             CheckpointError: a version is damaged.
         """
-        titles = self._registry.read_titles()
-        champion = self._model(titles.champion or self._registry.get("champion").name)
-        challenge = titles.challenge
+        aliases = self._registry.read_aliases()
+        champion = self._model(aliases.champion or self._registry.get("champion").name)
+        challenge = aliases.challenge
         if challenge is None or not challenge.is_served:
-            return Wanted(champion)
-        return Wanted(champion, self._model(challenge.version), challenge)
+            return DesiredState(champion)
+        return DesiredState(champion, self._model(challenge.version), challenge)
 
     def withdraw(self, reason: str) -> None:
         """End the challenge."""
@@ -72,7 +72,7 @@ def watch(
     while not stopped.wait(pause_s):
         begun = time.monotonic()
         try:
-            line = act(registry, read_alerts())
+            line = handle_alerts(registry, read_alerts())
         except DeepICDError as error:
             line = f"alerts are not being acted upon: {error}"
         if line and line != last:
@@ -81,29 +81,30 @@ def watch(
         pause_s = max(WATCH_S, _REST * (time.monotonic() - begun))
 
 
-def act(registry: Registry, alerts: Sequence[Alert]) -> str | None:
+def handle_alerts(registry: Registry, alerts: Sequence[Alert]) -> str | None:
     """Withdraw the challenger or roll the champion back where an alert asks for it; says what was
     done.
     """
-    titles = registry.read_titles()
-    accused = {alert["version"]: alert for alert in alerts if _asks_for_rollback(alert)}
-    if titles.challenge is not None and titles.challenge.version in accused:
-        reason = describe(accused[titles.challenge.version])
+    aliases = registry.read_aliases()
+    versions_with_rollback_alert = {
+        alert["version"]: describe(alert) for alert in alerts if _asks_for_rollback(alert)
+    }
+    challenge = aliases.challenge
+    if challenge is not None and challenge.version in versions_with_rollback_alert:
+        reason = versions_with_rollback_alert[challenge.version]
         registry.withdraw(reason=reason)
-        return f"{titles.challenge.version} was withdrawn: {reason}"
-    if titles.champion in accused and _may_return(titles, accused):
-        reason = describe(accused[titles.champion])
-        event = registry.rollback(reason=reason)
-        return f"{event.version} is champion again: {reason}"
-    return None
+        return f"{challenge.version} was withdrawn: {reason}"
+    if aliases.champion not in versions_with_rollback_alert:
+        return None
+    if aliases.former is None or aliases.former in versions_with_rollback_alert:
+        return None
+    reason = versions_with_rollback_alert[aliases.champion]
+    event = registry.rollback(reason=reason)
+    return f"{event.version} is champion again: {reason}"
 
 
 def _asks_for_rollback(alert: Alert) -> bool:
     return bool(alert["severity"] == "rollback" and alert["state"] == "firing")
-
-
-def _may_return(titles: Titles, accused: Mapping[str, Alert]) -> bool:
-    return titles.former is not None and titles.former not in accused
 
 
 def describe(alert: Alert) -> str:

@@ -56,7 +56,7 @@ class State:
     manifests: dict[str, str] = field(default_factory=dict)
     """Version → SHA-256 of its manifest, in order of registration."""
     aliases: dict[str, str] = field(default_factory=dict)
-    """`champion`, `challenger` → version; absent where nobody holds the title."""
+    """`champion`, `challenger` → version; absent where no version has it."""
     challenge: Challenge | None = None
     """How the challenger is tried."""
     former: list[str] = field(default_factory=list)

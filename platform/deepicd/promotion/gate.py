@@ -47,7 +47,7 @@ def gate(
     seed: int,
     num_candidates: int = 1,
 ) -> Decision:
-    """Compare on the same notes; `champion` is None where nobody holds the title.
+    """Compare on the same notes; `champion` is None where there is none.
 
     Numbers: `num_notes`, `num_patients`, `candidate_*` and `champion_*` scores, `difference`,
     `low`, `high`, `p`, `chapter_N_*` and `ATTRIBUTE_GROUP_*` (difference, low, high) for each part

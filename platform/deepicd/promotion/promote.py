@@ -1,7 +1,7 @@
 """A registered candidate, judged and, if it wins, made champion.
 
 In: a registry, a version, and an examination of it and of the champion on the promotion split. Out:
-the gate's Decision, recorded in the registry's history either way. Decided here: the title moves
+the gate's Decision, recorded in the registry's history either way. Decided here: the alias moves
 only from the champion that the candidate was compared with; if another promoter was faster, nothing
 changes and the caller judges again.
 """
@@ -24,7 +24,7 @@ def promote_candidate(
     seed: int,
     num_candidates: int = 1,
 ) -> Decision:
-    """Judge a version against the champion and move the title if it is accepted.
+    """Judge a version against the champion and move the alias if it is accepted.
 
     `examinations` maps version names to what is known of them on the promotion split; the candidate
     and the present champion must be in it (the candidate alone while nobody is champion).

@@ -61,8 +61,8 @@ class Version:
 
 
 @dataclass(frozen=True)
-class Titles:
-    """Who holds which title."""
+class Aliases:
+    """Which version has which alias, and which one had it before."""
 
     champion: str | None
     former: str | None
@@ -89,8 +89,8 @@ class Registry:
         return event_log.read_events(self._history)
 
     def aliases(self) -> dict[str, str]:
-        """`champion` and `challenger` → version name, read in one go; titles that nobody holds are
-        left out.
+        """`champion` and `challenger` → version name, read in one go; without an alias
+        that no version has.
         """
         return self._state().aliases
 
@@ -103,7 +103,7 @@ class Registry:
 
         Raises:
             MissingError: nothing is called that; names the nearest, or says that no version holds
-            the title yet.
+            the alias yet.
         """
         return self._describe(_resolve(self._state(), name, self.root))
 
@@ -199,11 +199,11 @@ class Registry:
                 raise PromotionError(f"no version is challenger in {self.root}; nothing to end.")
             return self._append(event_log.WITHDRAWN, version, {"reason": reason})
 
-    def read_titles(self) -> Titles:
+    def read_aliases(self) -> Aliases:
         """Who is champion, was champion before, and challenges, read in one go."""
         state = self._state()
         former = state.former[-1] if state.former else None
-        return Titles(state.aliases.get(CHAMPION), former, state.challenge)
+        return Aliases(state.aliases.get(CHAMPION), former, state.challenge)
 
     def record_decision(self, name: str, champion: str | None, decision: Decision) -> Event:
         """Note what the gate said about a version against the champion of that moment."""
@@ -236,7 +236,7 @@ class Registry:
         """Make a version champion, after checking its hashes.
 
         `expected` is the champion that the decision was made against (None: there was none): if
-        another process has moved the title since, nothing changes.
+        another process has moved the alias since, nothing changes.
 
         Raises:
             MissingError: nothing is called that.
@@ -261,12 +261,12 @@ class Registry:
             )
 
     def rollback(self, *, reason: str) -> Event:
-        """Give the title back to the champion before the present one; again, to the one before
+        """Give the alias back to the champion before the present one; again, to the one before
         that.
 
         Raises:
             PromotionError: there is no earlier champion.
-            CheckpointError: the earlier champion is damaged; the present one keeps the title.
+            CheckpointError: the earlier champion is damaged; the present one keeps it.
         """
         with self._lock():
             state = self._state()

@@ -12,7 +12,7 @@ from uuid import uuid4
 
 from deepicd.errors import ConfigError, ServingError
 from deepicd.serving.ingress.middleware import ADMIN, LABEL, QUERY, hash_token
-from deepicd.serving.routing import ENGINE_APP_PREFIX, GATEWAY_APP, Target, Targets
+from deepicd.serving.routing import ENGINE_APP_PREFIX, GATEWAY_APP, Backend, TrafficSplit
 from deepicd.serving.settings import ServedModel, ServingSettings
 
 _HERE = "deepicd.serving.applications"
@@ -77,7 +77,7 @@ def gateway_app(settings: ServingSettings, **options: Any) -> Any:
     return deployment.bind(settings.model_dump(mode="json"), read_tokens(settings))
 
 
-def engine_target(model: ServedModel, settings: ServingSettings, app_name: str) -> Any:
+def engine_run_target(model: ServedModel, settings: ServingSettings, app_name: str) -> Any:
     """What `run_apps` takes of one version."""
     from ray import serve
 
@@ -85,17 +85,17 @@ def engine_target(model: ServedModel, settings: ServingSettings, app_name: str) 
     return serve.RunTarget(app, name=app_name, route_prefix=None)
 
 
-def gateway_target(settings: ServingSettings, targets: Targets) -> Any:
+def gateway_run_target(settings: ServingSettings, traffic: TrafficSplit) -> Any:
     """What `run_apps` takes of the front, pointed at who answers."""
     from ray import serve
 
     from deepicd.serving.routing import GATEWAY_APP
 
-    app = gateway_app(settings, user_config=targets.model_dump(mode="json"), **_HELD)
+    app = gateway_app(settings, user_config=traffic.model_dump(mode="json"), **_HELD)
     return serve.RunTarget(app, name=GATEWAY_APP, route_prefix="/")
 
 
-def run_apps(targets: list[Any], engine_app: str) -> None:
+def run_apps(run_targets: list[Any], engine_app: str) -> None:
     """Deploy applications; returns when they are healthy.
 
     Raises:
@@ -104,7 +104,7 @@ def run_apps(targets: list[Any], engine_app: str) -> None:
     from ray import serve
 
     try:
-        serve.run_many(targets)
+        serve.run_many(run_targets)
     except (RuntimeError, TimeoutError) as error:
         message = _failure_of(engine_app) or str(error)
         raise ServingError(
@@ -143,7 +143,7 @@ def engine_app_name(model: ServedModel) -> str:
 
 def declare(champion: ServedModel, settings: ServingSettings) -> dict[str, Any]:
     """Configuration of an endpoint with one version, JSON-ready."""
-    target = Target(app=f"{ENGINE_APP_PREFIX}{champion.version}", version=champion.version)
+    backend = Backend(app=f"{ENGINE_APP_PREFIX}{champion.version}", version=champion.version)
     model = champion.model_copy(update={"path": champion.path.resolve()})
     given = settings.model_dump(mode="json")
     return {
@@ -152,7 +152,7 @@ def declare(champion: ServedModel, settings: ServingSettings) -> dict[str, Any]:
         "logging_config": {"log_level": "WARNING", "enable_access_log": False},
         "applications": [
             {
-                "name": target.app,
+                "name": backend.app,
                 "route_prefix": None,
                 "import_path": f"{_HERE}:build_engine",
                 "args": {"model": model.model_dump(mode="json"), "settings": given},
@@ -165,7 +165,7 @@ def declare(champion: ServedModel, settings: ServingSettings) -> dict[str, Any]:
                 "deployments": [
                     {
                         "name": "gateway",
-                        "user_config": Targets(champion=target).model_dump(mode="json"),
+                        "user_config": TrafficSplit(champion=backend).model_dump(mode="json"),
                     }
                 ],
             },

@@ -16,13 +16,13 @@ PROCESS_BYTES = 2 << 30
 _GIB = 1 << 30
 
 
-def has_room(model: ServedModel, settings: ServingSettings) -> bool:
+def has_capacity(model: ServedModel, settings: ServingSettings) -> bool:
     """Whether a further version fits beside those that run."""
     need, free, _ = _measure(model, settings)
     return free >= need
 
 
-def check_room(model: ServedModel, settings: ServingSettings) -> None:
+def check_capacity(model: ServedModel, settings: ServingSettings) -> None:
     """Raise CapacityError when a further version does not fit."""
     need, free, unit = _measure(model, settings)
     if free < need:

@@ -1,6 +1,6 @@
 """The two classes that Ray Serve runs: the gateway (one light process) and an engine per version.
 
-In: settings as plain JSON, and for the gateway, as `user_config`, the `routing.Targets`: which
+In: settings as plain JSON, and for the gateway, as `user_config`, the `routing.TrafficSplit`: which
 applications' engines answer now. Out: replicas. Decided here: the pointer is Serve's own
 `user_config`, so it outlives a restart of the gateway and reaches every replica of it; a note whose
 replica died under it is answered by the next one; the monitor's report is published again and again
@@ -23,11 +23,11 @@ from deepicd.errors import DeepICDError
 from deepicd.serving.engine.vllm import VllmEngine
 from deepicd.serving.errors import not_ready, unavailable
 from deepicd.serving.ingress.gateway import Gateway, build_app
-from deepicd.serving.ingress.middleware import Guard
-from deepicd.serving.ingress.prediction_log import LogKeeper
+from deepicd.serving.ingress.middleware import AccessMiddleware
+from deepicd.serving.ingress.prediction_log import AsyncPredictionLog
 from deepicd.serving.metrics import RayMetrics, VllmMetrics
 from deepicd.serving.protocol import Choice, Engine, Generation, Head, TooLong, open_log
-from deepicd.serving.routing import Target, Targets
+from deepicd.serving.routing import Backend, TrafficSplit
 from deepicd.serving.settings import ServedModel, ServingSettings
 
 _REST = 9
@@ -39,9 +39,9 @@ logger = logging.getLogger("ray.serve")
 class RemoteEngine:
     """An engine in another process, by Serve's handle; a `protocols.Engine`."""
 
-    def __init__(self, target: Target) -> None:
-        self.version = target.version
-        self._app_name = target.app
+    def __init__(self, backend: Backend) -> None:
+        self.version = backend.version
+        self._app_name = backend.app
         self._handle: Any = None
 
     async def generate(
@@ -132,25 +132,25 @@ class GatewayDeployment:
     def __init__(self, settings: dict[str, Any], tokens: dict[str, str]) -> None:
         self._settings = ServingSettings.model_validate(settings)
         self._tokens = tokens
-        self._keeper = LogKeeper(open_log(self._settings.log))
-        self._targets: Targets | None = None
-        self._engines: dict[Target, RemoteEngine] = {}
+        self._log = AsyncPredictionLog(open_log(self._settings.log))
+        self._traffic: TrafficSplit | None = None
+        self._engines: dict[Backend, RemoteEngine] = {}
         self._metrics = RayMetrics()
         self._publisher: asyncio.Task[None] | None = None
 
-    def reconfigure(self, targets: dict[str, Any]) -> None:
+    def reconfigure(self, traffic: dict[str, Any]) -> None:
         """Point at other engines; requests under way keep theirs."""
-        self._targets = Targets.model_validate(targets)
-        named = (self._targets.champion, self._targets.challenger)
-        wanted = [target for target in named if target is not None]
+        self._traffic = TrafficSplit.model_validate(traffic)
+        named = (self._traffic.champion, self._traffic.challenger)
+        wanted = [backend for backend in named if backend is not None]
         self._engines = {
-            target: self._engines.get(target) or RemoteEngine(target) for target in wanted
+            backend: self._engines.get(backend) or RemoteEngine(backend) for backend in wanted
         }
 
     def choose(self, request_id: str) -> Choice:
         """See `protocols.Switch`."""
-        target, role = self._pointed().choose(request_id)
-        return Choice(self._engines[target], role)
+        backend, role = self._pointed().choose(request_id)
+        return Choice(self._engines[backend], role)
 
     def champion(self) -> Engine:
         """See `protocols.Switch`."""
@@ -158,21 +158,21 @@ class GatewayDeployment:
 
     def shadow(self) -> Engine | None:
         """See `protocols.Switch`."""
-        target = self._pointed().shadow
-        return None if target is None else self._engines[target]
+        backend = self._pointed().shadow
+        return None if backend is None else self._engines[backend]
 
     def describe(self) -> list[dict[str, str | float]]:
         """See `protocols.Switch`."""
         return self._pointed().describe()
 
-    def _pointed(self) -> Targets:
-        if self._targets is None:
+    def _pointed(self) -> TrafficSplit:
+        if self._traffic is None:
             raise not_ready()
-        return self._targets
+        return self._traffic
 
-    async def __serve_build_asgi_app__(self) -> Guard:
+    async def __serve_build_asgi_app__(self) -> AccessMiddleware:
         """The ASGI application; Serve calls this once the replica is made."""
-        gateway = Gateway(self, self._keeper, self._settings)
+        gateway = Gateway(self, self._log, self._settings)
         if self._settings.log is not None:
             self._publisher = asyncio.create_task(self._publish(gateway))
         return build_app(

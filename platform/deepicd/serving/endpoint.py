@@ -22,13 +22,13 @@ from deepicd.errors import ServingError
 from deepicd.serving.applications import (
     delete_app,
     engine_app_name,
-    engine_target,
-    gateway_target,
+    engine_run_target,
+    gateway_run_target,
     read_tokens,
     run_apps,
 )
-from deepicd.serving.capacity import check_room, count_cpus, has_room
-from deepicd.serving.routing import Target, Targets
+from deepicd.serving.capacity import check_capacity, count_cpus, has_capacity
+from deepicd.serving.routing import Backend, TrafficSplit
 from deepicd.serving.settings import ServedModel, ServingSettings
 
 POLL_S = 0.1
@@ -49,7 +49,7 @@ class Endpoint:
 
     url: str
     settings: ServingSettings
-    targets: Targets
+    traffic: TrafficSplit
     """Who answers."""
     owns_ray: bool
     """True when stopping ends Ray too."""
@@ -62,7 +62,7 @@ class Endpoint:
     @property
     def version(self) -> str:
         """The champion's name."""
-        return self.targets.champion.version
+        return self.traffic.champion.version
 
     def deploy(
         self,
@@ -100,31 +100,31 @@ class Endpoint:
             return
         for model in wanted:
             self._start(model)
-        targets = Targets(
-            champion=self._target(champion),
-            challenger=None if challenger is None else self._target(challenger),
+        traffic = TrafficSplit(
+            champion=self._backend(champion),
+            challenger=None if challenger is None else self._backend(challenger),
             percent=percent,
             is_shadow=is_shadow,
         )
-        former = self.targets.champion.version
-        self._point(targets)
+        former = self.traffic.champion.version
+        self._point(traffic)
         self.how = "beside"
         time.sleep(SETTLE_S)
         self._end_idle(former, champion)
 
-    def _target(self, model: ServedModel) -> Target:
-        return Target(app=self.engines[model.version], version=model.version)
+    def _backend(self, model: ServedModel) -> Backend:
+        return Backend(app=self.engines[model.version], version=model.version)
 
     def _start(self, model: ServedModel) -> None:
         """An engine of that version, unless it runs already."""
         if model.version in self.engines:
             return
-        if not has_room(model, self.settings):
+        if not has_capacity(model, self.settings):
             self._end(self._idle())
-        check_room(model, self.settings)
+        check_capacity(model, self.settings)
         app_name = engine_app_name(model)
         try:
-            run_apps([engine_target(model, self.settings, app_name)], app_name)
+            run_apps([engine_run_target(model, self.settings, app_name)], app_name)
         except ServingError:
             delete_app(app_name)
             raise
@@ -135,42 +135,43 @@ class Endpoint:
         """Whether memory leaves no other way than to change the weights in place."""
         if model.version in self.engines or self.settings.engine.num_replicas > 1:
             return False
-        if not has_room(model, self.settings):
+        if not has_capacity(model, self.settings):
             self._end(self._idle())
-        return not has_room(model, self.settings)
+        return not has_capacity(model, self.settings)
 
     def _swap(self, model: ServedModel) -> None:
         from ray import serve
 
-        present, app = self.targets.champion.version, self.targets.champion.app
+        present, app = self.traffic.champion.version, self.traffic.champion.app
         before = self._models[present]
-        if self.targets.challenger is not None:
-            self._point(Targets(champion=self.targets.champion))
+        if self.traffic.challenger is not None:
+            self._point(TrafficSplit(champion=self.traffic.champion))
             self._end(self._idle())
         try:
-            run_apps([engine_target(model, self.settings, app)], app)
+            run_apps([engine_run_target(model, self.settings, app)], app)
             version, refusal = serve.get_app_handle(app).state.remote().result()
             if version != model.version:
                 raise ServingError(f"{refusal.rstrip('.')}. {present} goes on answering.")
         except ServingError:
-            run_apps([engine_target(before, self.settings, app)], app)  # for a restarted replica
+            # Serve keeps the last user_config; a replica that restarts must load the old version.
+            run_apps([engine_run_target(before, self.settings, app)], app)
             raise
         self.engines = {model.version: app}
         self._models[model.version] = model
         self.how = "in place"
-        self._point(Targets(champion=Target(app=app, version=model.version)))
+        self._point(TrafficSplit(champion=Backend(app=app, version=model.version)))
 
-    def _point(self, targets: Targets) -> None:
-        run_apps([gateway_target(self.settings, targets)], targets.champion.app)
-        self.targets = targets
+    def _point(self, traffic: TrafficSplit) -> None:
+        run_apps([gateway_run_target(self.settings, traffic)], traffic.champion.app)
+        self.traffic = traffic
 
     def _idle(self) -> set[str]:
-        named = (self.targets.champion, self.targets.challenger)
-        return {*self.engines} - {target.version for target in named if target is not None}
+        named = (self.traffic.champion, self.traffic.challenger)
+        return {*self.engines} - {backend.version for backend in named if backend is not None}
 
     def _end_idle(self, former: str, like: ServedModel) -> None:
         self._end(self._idle() - {former})
-        if not (self.settings.keep_former and has_room(like, self.settings)):
+        if not (self.settings.keep_former and has_capacity(like, self.settings)):
             self._end(self._idle())
 
     def _end(self, versions: set[str]) -> None:
@@ -213,18 +214,21 @@ def start(model: ServedModel, settings: ServingSettings) -> Endpoint:
         check_gpus(settings.engine, ray.cluster_resources().get("GPU", 0))
         _refuse_second_endpoint(serve)
         _start_serve(settings)
-        target = Target(app=engine_app_name(model), version=model.version)
-        targets = Targets(champion=target)
+        backend = Backend(app=engine_app_name(model), version=model.version)
+        traffic = TrafficSplit(champion=backend)
         run_apps(
-            [engine_target(model, settings, target.app), gateway_target(settings, targets)],
-            target.app,
+            [
+                engine_run_target(model, settings, backend.app),
+                gateway_run_target(settings, traffic),
+            ],
+            backend.app,
         )
         endpoint = Endpoint(
             _url(settings),
             settings,
-            targets,
+            traffic,
             owns_ray,
-            engines={target.version: target.app},
+            engines={backend.version: backend.app},
             _models={model.version: model},
         )
         _wait_until_answering(endpoint)

@@ -1,8 +1,9 @@
-"""Keep the endpoint on whoever the registry names, for as long as it runs.
+"""Bring the running endpoint to the state that the registry asks for, again and again.
 
-In: an endpoint and a function that names champion and challenger. Out: nothing; returns when told
-to stop. Decided here: they are asked for again and again (a registry is a folder, it cannot call);
-a champion that cannot be loaded is reported once and the present version goes on answering; a
+In: an endpoint, and a registry that names champion and challenger. Out: an endpoint that serves
+them; returns when told to stop. Decided here: the registry is read every `PERIOD_S` seconds,
+because it is a folder and sends no events; a desired state is applied once, whether it works or
+not. A champion that cannot be loaded is reported and the present version goes on answering; a
 challenger that cannot be loaded is withdrawn.
 """
 
@@ -21,8 +22,8 @@ PERIOD_S = 1.0
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """Who should answer."""
+class DesiredState:
+    """Which versions the endpoint should serve, and how."""
 
     champion: ServedModel
     challenger: ServedModel | None = None
@@ -30,7 +31,7 @@ class Wanted:
     """How the challenger is tried; None without one."""
 
     def describe(self) -> str:
-        """In a few words."""
+        """One line for the operator, for example `v2, with v3 as canary 10%`."""
         text = self.champion.version
         if self.challenge is None:
             return text
@@ -40,55 +41,55 @@ class Wanted:
 
 
 class Registry(Protocol):
-    """What is followed."""
+    """What the reconciler needs of a registry."""
 
-    def wanted(self) -> Wanted:
-        """Who should answer now."""
+    def desired_state(self) -> DesiredState:
+        """Which versions should be served now."""
 
     def withdraw(self, reason: str) -> None:
         """End the challenge of a version that cannot be tried."""
 
 
-def follow(
+def reconcile(
     endpoint: Endpoint,
     registry: Registry,
     *,
     stopped: threading.Event,
     report: Callable[[str], None],
 ) -> None:
-    """Deploy whoever is wanted until `stopped` is set; `report` receives one line per change."""
+    """Apply every new desired state until `stopped` is set; `report` gets one line per change."""
     seen: tuple[str, Challenge | None] = (endpoint.version, None)
     while not stopped.wait(PERIOD_S):
         try:
-            wanted = registry.wanted()
+            desired = registry.desired_state()
         except DeepICDError as error:
             report(f"{endpoint.version} goes on answering: {error}")
             continue
-        key = (wanted.champion.version, wanted.challenge)
+        key = (desired.champion.version, desired.challenge)
         if key == seen:
             continue
-        seen = key
-        change(endpoint, registry, wanted, report=report)
+        seen = key  # also after a failure: what cannot be loaded is not tried every second
+        apply(endpoint, registry, desired, report=report)
 
 
-def change(
-    endpoint: Endpoint, registry: Registry, wanted: Wanted, *, report: Callable[[str], None]
+def apply(
+    endpoint: Endpoint, registry: Registry, desired: DesiredState, *, report: Callable[[str], None]
 ) -> None:
-    """Deploy once; a failure is reported, and is the challenger's where the champion stands."""
-    report(f"wanted: {wanted.describe()}; {endpoint.version} answers meanwhile")
-    challenge = wanted.challenge or Challenge("")
-    is_new = wanted.champion.version != endpoint.version
+    """Deploy once. A failure is reported; if the champion stays, the challenger is to blame."""
+    report(f"wanted: {desired.describe()}; {endpoint.version} answers meanwhile")
+    challenge = desired.challenge or Challenge("")
+    is_new = desired.champion.version != endpoint.version
     try:
         endpoint.deploy(
-            wanted.champion,
-            wanted.challenger,
+            desired.champion,
+            desired.challenger,
             percent=challenge.percent,
             is_shadow=challenge.is_shadow,
         )
     except DeepICDError as error:
         report(f"{endpoint.version} goes on answering: {error}")
-        if wanted.challenger is not None and not is_new:
+        if desired.challenger is not None and not is_new:
             registry.withdraw(f"could not be served: {error}")
     else:
         how = " (its weights were swapped in place)" if endpoint.how == "in place" else ""
-        report(f"{wanted.describe()} answers at {endpoint.url}{how}")
+        report(f"{desired.describe()} answers at {endpoint.url}{how}")

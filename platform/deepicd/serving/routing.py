@@ -1,6 +1,6 @@
 """Which version answers a request: champion or canary, and who shadows them.
 
-In: the targets that the endpoint was pointed at, and a request's id. Out: a role. Decided here: the
+In: the traffic that the endpoint was pointed at, and a request's id. Out: a role. Decided here: the
 share of a canary is taken by a hash of the request's id, so one id always meets the same version
 (sticky) and the split needs no memory; a raised share keeps every id that the canary had already.
 """
@@ -29,31 +29,31 @@ _IDENTIFIER = re.compile(r"[A-Za-z0-9._:@-]{1,128}")
 _PARTS = 10_000
 
 
-class Target(Part):
+class Backend(Part):
     """A version and the Serve application that holds its engine."""
 
     app: str
     version: str
 
 
-class Targets(Part):
+class TrafficSplit(Part):
     """Who answers now. Travels as Serve's `user_config`."""
 
-    champion: Target
-    challenger: Target | None = None
+    champion: Backend
+    challenger: Backend | None = None
     percent: float = Field(default=0.0, ge=0, le=100)
     """Share of the requests that the challenger answers as canary."""
     is_shadow: bool = False
     """The challenger also answers a copy of every request of the typed route."""
 
-    def choose(self, request_id: str) -> tuple[Target, Literal["champion", "canary"]]:
+    def choose(self, request_id: str) -> tuple[Backend, Literal["champion", "canary"]]:
         """Who answers a request, and as what."""
         if self.challenger is not None and place_of(request_id) < self.percent:
             return self.challenger, CANARY
         return self.champion, CHAMPION
 
     @property
-    def shadow(self) -> Target | None:
+    def shadow(self) -> Backend | None:
         """Who answers copies."""
         return self.challenger if self.is_shadow else None
 

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import httpx
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 from deepicd import cli
 from deepicd.errors import MissingError
 from deepicd.monitoring import prometheus
-from deepicd.serving import service_discovery
 
 
 def run(*arguments: str) -> object:
@@ -39,8 +39,13 @@ def test_without_a_prometheus_or_an_endpoint_the_way_out_is_said(
         prometheus.run_prometheus(tmp_path, tmp_path, port=1, period_s=1, say=print)
 
 
-def test_both_rooms_mean_the_same_file() -> None:
-    assert prometheus.TARGETS == service_discovery.TARGETS
+def test_the_configuration_reads_the_file_of_the_endpoints_addresses(tmp_path: Path) -> None:
+    assert prometheus.SERVICE_DISCOVERY_FILE == "metrics-targets.json"  # users name it
+    file = tmp_path / prometheus.SERVICE_DISCOVERY_FILE
+    config = yaml.safe_load(prometheus.write_config(file, tmp_path / "alerts.yml", period_s=7))
+    (job,) = config["scrape_configs"]
+    assert job["file_sd_configs"] == [{"files": [str(file)], "refresh_interval": "7s"}]
+    assert config["rule_files"] == [str(tmp_path / "alerts.yml")]
 
 
 class Metrics(BaseHTTPRequestHandler):
@@ -61,7 +66,7 @@ def published(tmp_path: Path) -> Iterator[Path]:
     server = HTTPServer(("127.0.0.1", 0), Metrics)
     threading.Thread(target=server.serve_forever).start()
     address = f"127.0.0.1:{server.server_port}"
-    (tmp_path / prometheus.TARGETS).write_text(json.dumps([{"targets": [address]}]))
+    (tmp_path / prometheus.SERVICE_DISCOVERY_FILE).write_text(json.dumps([{"targets": [address]}]))
     yield tmp_path
     server.shutdown()
     server.server_close()

@@ -26,7 +26,7 @@ from deepicd.errors import (
 )
 from deepicd.promotion.calibration_file import read_calibration
 from deepicd.promotion.promote import promote_candidate
-from deepicd.promotion.registry import Registry, Titles
+from deepicd.promotion.registry import Aliases, Registry
 from deepicd.records import (
     Calibration,
     Challenge,
@@ -117,16 +117,16 @@ def test_a_challenge_says_how_and_ends_by_withdrawal_or_promotion(
 ) -> None:
     registry.register(models[2], lineage={"trial": "t3"})
     registry.challenge("v0003", reason="look", is_shadow=True)
-    assert registry.read_titles() == Titles("v0002", "v0001", Challenge("v0003", 0.0, True))
+    assert registry.read_aliases() == Aliases("v0002", "v0001", Challenge("v0003", 0.0, True))
     registry.challenge("v0003", reason="agrees", percent=10)
-    assert registry.read_titles().challenge == Challenge("v0003", 10.0)
+    assert registry.read_aliases().challenge == Challenge("v0003", 10.0)
     registry.withdraw(reason="slow")
-    assert registry.read_titles().challenge is None and "challenger" not in registry.aliases()
+    assert registry.read_aliases().challenge is None and "challenger" not in registry.aliases()
     with pytest.raises(PromotionError, match="no version is challenger"):
         registry.withdraw(reason="again")
     registry.challenge("v0003", reason="faster now", percent=50)
     registry.promote("v0003", reason="won")
-    assert registry.read_titles() == Titles("v0003", "v0002", None)
+    assert registry.read_aliases() == Aliases("v0003", "v0002", None)
 
 
 @pytest.mark.parametrize(

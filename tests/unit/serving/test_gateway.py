@@ -13,7 +13,7 @@ from deepicd.records import Calibration, Curve, ServedPrediction
 from deepicd.serving.errors import RefusedError
 from deepicd.serving.ingress.gateway import Gateway, build_app
 from deepicd.serving.ingress.middleware import hash_token
-from deepicd.serving.ingress.prediction_log import LogKeeper
+from deepicd.serving.ingress.prediction_log import AsyncPredictionLog
 from deepicd.serving.protocol import Choice, Generation, Head, TooLong
 from deepicd.serving.settings import ServingSettings
 
@@ -135,7 +135,7 @@ class Front:
         self.observed: list[tuple[str, int]] = []
         given = ServingSettings(**settings)
         app = build_app(
-            Gateway(self.switch, LogKeeper(self.log), given),
+            Gateway(self.switch, AsyncPredictionLog(self.log), given),
             given,
             observe=lambda role, status, seconds: self.observed.append((role, status)),
             tokens={hash_token(token): scope for token, scope in (tokens or {}).items()},
@@ -571,7 +571,7 @@ def test_a_full_disk_costs_no_reply_and_is_said():
 def test_without_a_log_labels_are_refused_and_monitor_says_off():
     engine = ScriptedEngine()
     settings = ServingSettings()
-    app = build_app(Gateway(ScriptedSwitch(engine), LogKeeper(None), settings), settings)
+    app = build_app(Gateway(ScriptedSwitch(engine), AsyncPredictionLog(None), settings), settings)
 
     async def ask() -> tuple[httpx.Response, httpx.Response]:
         async with httpx.AsyncClient(

@@ -9,21 +9,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deepicd.errors import CapacityError, MissingError, ServingError
-from deepicd.pipeline.operations import act
-from deepicd.promotion.registry import Titles
+from deepicd.pipeline.operations import handle_alerts
+from deepicd.promotion.registry import Aliases
 from deepicd.records import Challenge
 from deepicd.serving import capacity
 from deepicd.serving.metrics import GAUGES, read_samples
-from deepicd.serving.reconciler import Wanted, follow
-from deepicd.serving.routing import Target, Targets, place_of, request_id_of
+from deepicd.serving.reconciler import DesiredState, reconcile
+from deepicd.serving.routing import Backend, TrafficSplit, place_of, request_id_of
 from deepicd.serving.settings import ServedModel, ServingSettings
 
-FIRST, SECOND = Target(app="a1", version="v1"), Target(app="a2", version="v2")
+FIRST, SECOND = Backend(app="a1", version="v1"), Backend(app="a2", version="v2")
 
 
 def split(percent: float, *, num: int = 4000) -> Counter[str]:
-    targets = Targets(champion=FIRST, challenger=SECOND, percent=percent)
-    return Counter(targets.choose(f"request-{i}")[1] for i in range(num))
+    traffic = TrafficSplit(champion=FIRST, challenger=SECOND, percent=percent)
+    return Counter(traffic.choose(f"request-{i}")[1] for i in range(num))
 
 
 def test_a_canary_gets_its_share_and_an_end_of_the_scale_gets_all_or_nothing() -> None:
@@ -37,7 +37,7 @@ def test_an_id_keeps_its_version_and_a_raised_share_takes_no_id_back(
 ) -> None:
     low, high = sorted((one, other))
     roles = [
-        Targets(champion=FIRST, challenger=SECOND, percent=share).choose(name)[1]
+        TrafficSplit(champion=FIRST, challenger=SECOND, percent=share).choose(name)[1]
         for share in (low, low, high)
     ]
     assert roles[0] == roles[1] and (roles[0] == "champion" or roles[2] == "canary")
@@ -50,13 +50,13 @@ def test_only_a_plain_identifier_is_taken_from_a_client() -> None:
     assert len(made) == 3 and all(len(name) == 32 for name in made)
 
 
-def test_targets_say_who_is_served_as_what() -> None:
-    both = Targets(champion=FIRST, challenger=SECOND, percent=25, is_shadow=True)
+def test_a_traffic_split_says_who_is_served_as_what() -> None:
+    both = TrafficSplit(champion=FIRST, challenger=SECOND, percent=25, is_shadow=True)
     assert [(row["version"], row["role"], row["percent"]) for row in both.describe()] == [
         ("v1", "champion", 75.0), ("v2", "canary", 25.0), ("v2", "shadow", 0.0),
     ]  # fmt: skip
-    assert both.shadow == SECOND and Targets(champion=FIRST).shadow is None
-    assert Targets(champion=FIRST, percent=25).describe()[0]["percent"] == 100.0
+    assert both.shadow == SECOND and TrafficSplit(champion=FIRST).shadow is None
+    assert TrafficSplit(champion=FIRST, percent=25).describe()[0]["percent"] == 100.0
 
 
 def window(version: str, end: float, f1: float | None) -> dict[str, object]:
@@ -99,7 +99,7 @@ def test_gauges_show_the_latest_window_of_who_is_served_and_nothing_else() -> No
 
 
 class Endpoint:
-    """The part of an endpoint that `follow` uses."""
+    """The part of an endpoint that `reconcile` uses."""
 
     def __init__(self, broken: str) -> None:
         self.version, self.url, self.broken = "v1", "http://test", broken
@@ -114,21 +114,21 @@ class Endpoint:
         self.version = champion.version
 
 
-class Titled:
+class NamingRegistry:
     """A registry that names one after another."""
 
-    def __init__(self, stopped: threading.Event, *titles: tuple[str, str | None, float]) -> None:
-        self.left, self.stopped = list(titles), stopped
+    def __init__(self, stopped: threading.Event, *aliases: tuple[str, str | None, float]) -> None:
+        self.left, self.stopped = list(aliases), stopped
         self.withdrawn: list[str] = []
 
-    def wanted(self) -> Wanted:
+    def desired_state(self) -> DesiredState:
         if not self.left:
             self.stopped.set()
             raise MissingError("the end")
         champion, other, percent = self.left.pop(0)
         if other is None:
-            return Wanted(model(champion))
-        return Wanted(model(champion), model(other), Challenge(other, percent))
+            return DesiredState(model(champion))
+        return DesiredState(model(champion), model(other), Challenge(other, percent))
 
     def withdraw(self, reason: str) -> None:
         self.withdrawn.append(reason)
@@ -138,11 +138,11 @@ def model(version: str) -> ServedModel:
     return ServedModel(path=Path("x"), version=version)
 
 
-def run(monkeypatch: pytest.MonkeyPatch, *titles: tuple[str, str | None, float]):
+def run(monkeypatch: pytest.MonkeyPatch, *aliases: tuple[str, str | None, float]):
     monkeypatch.setattr("deepicd.serving.reconciler.PERIOD_S", 0.0)
     endpoint, stopped, lines = Endpoint("bad"), threading.Event(), []
-    registry = Titled(stopped, *titles)
-    follow(endpoint, registry, stopped=stopped, report=lines.append)  # type: ignore[arg-type]
+    registry = NamingRegistry(stopped, *aliases)
+    reconcile(endpoint, registry, stopped=stopped, report=lines.append)  # type: ignore[arg-type]
     return endpoint, registry, lines
 
 
@@ -166,20 +166,20 @@ def test_a_challenger_is_tried_changed_and_withdrawn_when_it_cannot_be_served(mo
 
 
 class Registry:
-    """Titles, and what was done to them."""
+    """Aliases, and what was done to them."""
 
-    def __init__(self, titles: Titles) -> None:
-        self.titles, self.done = titles, ""
+    def __init__(self, aliases: Aliases) -> None:
+        self.aliases, self.done = aliases, ""
 
-    def read_titles(self) -> Titles:
-        return self.titles
+    def read_aliases(self) -> Aliases:
+        return self.aliases
 
     def withdraw(self, *, reason: str) -> None:
         self.done = f"withdrawn: {reason}"
 
     def rollback(self, *, reason: str) -> Challenge:
         self.done = f"rolled back: {reason}"
-        return Challenge(self.titles.former or "")
+        return Challenge(self.aliases.former or "")
 
 
 def alert(version: str, severity: str = "rollback", state: str = "firing") -> dict[str, object]:
@@ -199,25 +199,25 @@ def alert(version: str, severity: str = "rollback", state: str = "firing") -> di
         ([], ""),
     ],
 )
-def test_an_alert_takes_the_title_or_ends_the_challenge(alerts, done: str) -> None:
-    registry = Registry(Titles("v2", "v1", Challenge("v3", 10.0)))
-    act(registry, alerts)  # type: ignore[arg-type]
+def test_an_alert_takes_the_alias_or_ends_the_challenge(alerts, done: str) -> None:
+    registry = Registry(Aliases("v2", "v1", Challenge("v3", 10.0)))
+    handle_alerts(registry, alerts)  # type: ignore[arg-type]
     assert registry.done == done
 
 
 def test_the_first_champion_stays_whatever_the_alert() -> None:
-    registry = Registry(Titles("v1", None, None))
-    assert act(registry, [alert("v1")]) is None and registry.done == ""  # type: ignore[arg-type]
+    registry = Registry(Aliases("v1", None, None))
+    assert handle_alerts(registry, [alert("v1")]) is None and registry.done == ""  # type: ignore[arg-type]
 
 
-def test_room_is_weights_cache_and_two_processes(tmp_path: Path, monkeypatch) -> None:
+def test_an_engine_needs_weights_cache_and_two_processes(tmp_path: Path, monkeypatch) -> None:
     (tmp_path / "model.safetensors").write_bytes(b"x" * 1000)
     served, settings = ServedModel(path=tmp_path, version="v1"), ServingSettings()
     need = 1000 + (512 << 20) + (2 << 30)
     assert capacity.engine_bytes(served, settings) == need
     monkeypatch.setattr(capacity, "free_bytes", lambda: need)
-    assert capacity.has_room(served, settings)
+    assert capacity.has_capacity(served, settings)
     monkeypatch.setattr(capacity, "free_bytes", lambda: need - 1)
-    assert not capacity.has_room(served, settings)
+    assert not capacity.has_capacity(served, settings)
     with pytest.raises(CapacityError, match=r"v1 needs 2\.5 GiB"):
-        capacity.check_room(served, settings)
+        capacity.check_capacity(served, settings)

@@ -5,31 +5,31 @@ import asyncio
 import pytest
 
 from deepicd.errors import ServingError
-from deepicd.serving.engine.rwlock import Turnstile
+from deepicd.serving.engine.rwlock import RWLock
 
 
 def test_a_change_waits_for_requests_and_requests_wait_for_the_change() -> None:
     seen: list[str] = []
 
-    async def request(gate: Turnstile, name: str, *, takes_s: float = 0.0) -> None:
-        async with gate.passing():
+    async def request(lock: RWLock, name: str, *, takes_s: float = 0.0) -> None:
+        async with lock.read():
             seen.append(f"{name} in")
             await asyncio.sleep(takes_s)
             seen.append(f"{name} out")
 
-    async def change(gate: Turnstile) -> None:
-        async with gate.closed(5.0):
+    async def change(lock: RWLock) -> None:
+        async with lock.write(5.0):
             seen.append("change")
             await asyncio.sleep(0.02)
             seen.append("changed")
 
     async def play() -> None:
-        gate = Turnstile()
-        early = [asyncio.create_task(request(gate, f"r{i}", takes_s=0.05)) for i in range(2)]
+        lock = RWLock()
+        early = [asyncio.create_task(request(lock, f"r{i}", takes_s=0.05)) for i in range(2)]
         await asyncio.sleep(0.01)
-        changing = asyncio.create_task(change(gate))
+        changing = asyncio.create_task(change(lock))
         await asyncio.sleep(0.01)
-        late = asyncio.create_task(request(gate, "late"))
+        late = asyncio.create_task(request(lock, "late"))
         await asyncio.gather(*early, changing, late)
 
     asyncio.run(play())
@@ -39,33 +39,33 @@ def test_a_change_waits_for_requests_and_requests_wait_for_the_change() -> None:
 
 def test_a_change_gives_up_on_requests_that_do_not_end_and_lets_others_in() -> None:
     async def play() -> None:
-        gate = Turnstile()
-        async with gate.passing():
+        lock = RWLock()
+        async with lock.read():
             with pytest.raises(ServingError, match="1 requests did not end within"):
-                async with gate.closed(0.01):
+                async with lock.write(0.01):
                     raise AssertionError("closed with a request inside")
-            async with gate.passing():
+            async with lock.read():
                 pass
-        async with gate.closed(1.0):
+        async with lock.write(1.0):
             with pytest.raises(ServingError, match="being changed already"):
-                async with gate.closed(1.0):
+                async with lock.write(1.0):
                     raise AssertionError("two changes at once")
 
     asyncio.run(play())
 
 
-def test_a_request_or_a_change_that_fails_leaves_the_turnstile_open() -> None:
+def test_a_request_or_a_change_that_fails_leaves_the_lock_free() -> None:
     async def play() -> None:
-        gate = Turnstile()
-        for way in (gate.passing(), gate.closed(1.0)):
+        lock = RWLock()
+        for way in (lock.read(), lock.write(1.0)):
             with pytest.raises(ValueError, match="inside"):
                 async with way:
                     raise ValueError("inside")
-        waiting = asyncio.create_task(enter(gate))
+        waiting = asyncio.create_task(enter(lock))
         await asyncio.wait_for(waiting, 1.0)
 
-    async def enter(gate: Turnstile) -> None:
-        async with gate.passing():
+    async def enter(lock: RWLock) -> None:
+        async with lock.read():
             pass
 
     asyncio.run(play())

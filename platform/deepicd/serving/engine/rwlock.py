@@ -1,8 +1,9 @@
-"""Who may use the engine: any number of requests, or one change of its weights.
+"""A readers-writer lock for the weights of one engine.
 
-In: requests that pass, and a change that closes the turnstile. Out: order. Decided here: a request
-keeps the weights it began with to its end, those that come during a change wait for it, and a
-change waits for the requests under way, but not for ever.
+In: requests, which read the weights, and a change of weights, which writes them. Out: order between
+them. Decided here: many requests read at the same time; a writer waits for the requests under way,
+but not for ever; requests that come while a writer waits or writes are held back, so that a busy
+endpoint cannot put a change off without end.
 """
 
 import asyncio
@@ -12,53 +13,54 @@ from contextlib import asynccontextmanager
 from deepicd.errors import ServingError
 
 
-class Turnstile:
+class RWLock:
     """Shared by the requests of one engine, in one event loop."""
 
     def __init__(self) -> None:
         self._condition = asyncio.Condition()
-        self._num_inside = 0
-        self._is_closed = False
+        self._num_readers = 0
+        self._has_writer = False
 
     @asynccontextmanager
-    async def passing(self) -> AsyncIterator[None]:
-        """For a request, from its first use of the engine to its last."""
+    async def read(self) -> AsyncIterator[None]:
+        """Hold the weights as they are for one request, from its first use of them to its last."""
         async with self._condition:
-            await self._condition.wait_for(lambda: not self._is_closed)
-            self._num_inside += 1
+            await self._condition.wait_for(lambda: not self._has_writer)
+            self._num_readers += 1
         try:
             yield
         finally:
             async with self._condition:
-                self._num_inside -= 1
+                self._num_readers -= 1
                 self._condition.notify_all()
 
     @asynccontextmanager
-    async def closed(self, patience_s: float) -> AsyncIterator[None]:
-        """For a change: nobody is inside.
+    async def write(self, timeout_s: float) -> AsyncIterator[None]:
+        """Hold the weights alone, to change them; waits up to `timeout_s` seconds for the readers.
 
         Raises:
             ServingError: another change is going on, or requests did not end in that time.
         """
         async with self._condition:
-            if self._is_closed:
+            # A second change is refused, not queued: it would hold all requests back twice.
+            if self._has_writer:
                 raise ServingError("the weights are being changed already. Try again later.")
-            self._is_closed = True
+            self._has_writer = True
         try:
-            await self._wait_until_empty(patience_s)
+            await self._wait_for_readers(timeout_s)
             yield
         finally:
             async with self._condition:
-                self._is_closed = False
+                self._has_writer = False
                 self._condition.notify_all()
 
-    async def _wait_until_empty(self, patience_s: float) -> None:
+    async def _wait_for_readers(self, timeout_s: float) -> None:
         async with self._condition:
-            empty = self._condition.wait_for(lambda: self._num_inside == 0)
+            no_readers = self._condition.wait_for(lambda: self._num_readers == 0)
             try:
-                await asyncio.wait_for(empty, patience_s)
+                await asyncio.wait_for(no_readers, timeout_s)
             except TimeoutError:
                 raise ServingError(
-                    f"{self._num_inside} requests did not end within {patience_s:g} s, so the "
+                    f"{self._num_readers} requests did not end within {timeout_s:g} s, so the "
                     "weights were not changed. Try again when there are fewer."
                 ) from None

@@ -25,7 +25,7 @@ from deepicd.promotion.registry import CARD
 from deepicd.prompts import CHAT_TEMPLATE, PromptEncoder
 from deepicd.records import Calibration, Limits
 from deepicd.serving.engine.completions import Answers
-from deepicd.serving.engine.rwlock import Turnstile
+from deepicd.serving.engine.rwlock import RWLock
 from deepicd.serving.engine.version_checks import (
     check_model,
     check_same_shape,
@@ -54,7 +54,7 @@ class VllmEngine:
         self._client = client
         self._app = app
         self._settings = settings
-        self._turnstile = Turnstile()
+        self._lock = RWLock()
         self._read(model)
         longest = max_prompt_tokens(model, settings)
         limits = Limits(longest, settings.max_response_tokens, settings.overlong)
@@ -130,7 +130,7 @@ class VllmEngine:
         check_model(model)
         check_same_shape(self._path, model.path)
         former = ServedModel(path=self._path, version=self.version)
-        async with self._turnstile.closed(self._settings.start_timeout_s):
+        async with self._lock.write(self._settings.start_timeout_s):
             try:
                 await self._load(model)
                 await self.probe()
@@ -154,7 +154,7 @@ class VllmEngine:
         if ids is None:
             return TooLong(prompt.num_tokens, self._encoder.max_tokens)
         complete = self._answers.complete_constrained if is_constrained else self._answers.complete
-        async with self._turnstile.passing():
+        async with self._lock.read():
             greedy, sampled = await asyncio.gather(
                 complete(ids, num_samples=1, temperature=0.0),
                 complete(ids, num_samples=num_samples, temperature=self._settings.temperature),
@@ -194,7 +194,7 @@ class VllmEngine:
             "client": ("127.0.0.1", 0),
             "server": ("engine", 80),
         }
-        async with self._turnstile.passing():
+        async with self._lock.read():
             version = (VERSION_HEADER, self.version)
             async for piece in call_asgi(self._app, scope, body):
                 if isinstance(piece, Head):

@@ -46,7 +46,9 @@ def build_diagnosis(
             Candidate(code=code, title=codes.title(code), share=share)
             for code, share in list(scoring.count_shares(named).items())[:NUM_TOP]
         ],
-        agreed=agree(named, request.min_confidence, known) if request.min_confidence else None,
+        agreed=majority_vote(named, request.min_confidence, known)
+        if request.min_confidence
+        else None,
         reasoning=answer.think if request.include_reasoning else None,
         evidence=_evidence(answer.think, note) if request.include_evidence else None,
         is_truncated=generation.is_truncated,
@@ -62,22 +64,28 @@ def build_diagnosis(
 def _confidence(
     agreement: Mapping[str, float] | None, level: Level, known: Calibration | None
 ) -> float | None:
-    return None if agreement is None else sureness(agreement[level], level, known)
+    return None if agreement is None else calibrated_confidence(agreement[level], level, known)
 
 
-def sureness(share: float, level: Level, known: Calibration | None) -> float:
+def calibrated_confidence(share: float, level: Level, known: Calibration | None) -> float:
     """Probability of a node at which that share of the answers agree, or the share itself."""
     return share if known is None else scoring.calibrate(known.curves[level], share)
 
 
-def agree(named: Sequence[str | None], least: float, known: Calibration | None = None) -> Agreed:
-    """The most frequent node of the deepest level where it is at least as sure as this; ties by
-    name. Codes below a node count for it.
+def majority_vote(
+    named: Sequence[str | None], min_confidence: float, known: Calibration | None = None
+) -> Agreed:
+    """The most frequent node of the deepest level at which its confidence is high enough.
+
+    A code counts for every node above it; of equally frequent nodes the first by name is taken.
     """
     for level, above in scoring.AGREEMENT_LEVELS.items():
         nodes = [None if code is None else above(code) for code in named]
         node, share = next(iter(scoring.count_shares(nodes).items()), (None, 0.0))
-        if node is not None and (confidence := sureness(share, level, known)) >= least:
+        if (
+            node is not None
+            and (confidence := calibrated_confidence(share, level, known)) >= min_confidence
+        ):
             return Agreed(
                 level=level, node=node, title=codes.title(node), share=share, confidence=confidence
             )

@@ -37,7 +37,7 @@ def find_evidence(reasoning: str, note: str) -> list[tuple[int, int]]:
         runs = ((run_length(said, written, at=(index, start)), -start) for start in starts)
         length, start = max(runs, default=(0, 0))
         run = written[-start : length - start]
-        if is_telling(run):
+        if is_informative(run):
             spans.append((run[0].start, run[-1].end))
         index += max(1, length)
     return merge(spans)
@@ -56,7 +56,7 @@ def run_length(said: list[Word], written: list[Word], *, at: tuple[int, int]) ->
     return next(differ, most)
 
 
-def is_telling(run: list[Word]) -> bool:
+def is_informative(run: list[Word]) -> bool:
     """Whether a run of words is more than a chance."""
     return len(run) >= MIN_WORDS and any(len(word.text) >= MIN_LETTERS for word in run)
 

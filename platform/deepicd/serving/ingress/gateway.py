@@ -39,8 +39,8 @@ from deepicd.serving.errors import (
 )
 from deepicd.serving.ingress.dashboard import add_page
 from deepicd.serving.ingress.diagnosis import build_diagnosis
-from deepicd.serving.ingress.middleware import ROLE_HEADER, Guard, Tokens, internal_error
-from deepicd.serving.ingress.prediction_log import LogKeeper
+from deepicd.serving.ingress.middleware import ROLE_HEADER, AccessMiddleware, Tokens, internal_error
+from deepicd.serving.ingress.prediction_log import AsyncPredictionLog
 from deepicd.serving.ingress.registry_views import read_decisions, read_rollouts
 from deepicd.serving.ingress.schemas import (
     Diagnoses,
@@ -73,9 +73,9 @@ logger = logging.getLogger("deepicd.serving")
 class Gateway:
     """Handlers of the routes."""
 
-    def __init__(self, switch: Switch, keeper: LogKeeper, settings: ServingSettings) -> None:
+    def __init__(self, switch: Switch, log: AsyncPredictionLog, settings: ServingSettings) -> None:
         self._switch = switch
-        self._keeper = keeper
+        self._log = log
         self._settings = settings
         self._shadows: set[asyncio.Task[None]] = set()
 
@@ -146,7 +146,7 @@ class Gateway:
             raise refuse_too_long(generation.num_prompt_tokens, generation.max_prompt_tokens)
         prediction_id = uuid.uuid4().hex
         reply = build_diagnosis(generation, body, note, prediction_id=prediction_id)
-        await self._keeper.record(
+        await self._log.record(
             served_prediction(reply, body, role=choice.role, generation=generation)
         )
         if choice.role == CHAMPION:
@@ -180,7 +180,7 @@ class Gateway:
             return  # its engine is down, and the endpoint's log says so
         if isinstance(generation, Generation):
             reply = build_diagnosis(generation, body, note, prediction_id=prediction_id)
-            await self._keeper.record(
+            await self._log.record(
                 served_prediction(reply, body, role=SHADOW, generation=generation)
             )
 
@@ -201,9 +201,9 @@ class Gateway:
                 status=422,
             )
         if body.prediction_id is not None:
-            outcome = await self._keeper.label(body.prediction_id, code)
+            outcome = await self._log.label(body.prediction_id, code)
         else:
-            outcome = await self._keeper.label(body.admission_id or "", code, by="admission")
+            outcome = await self._log.label(body.admission_id or "", code, by="admission")
         return LabelReply(
             prediction_id=body.prediction_id,
             admission_id=body.admission_id,
@@ -215,10 +215,10 @@ class Gateway:
         """Who is served, what was decided, how good it is, and whether that is being watched."""
         decisions = await asyncio.to_thread(read_decisions, self._settings.registry)
         return {
-            "status": self._keeper.status,
+            "status": self._log.status,
             "served": self._switch.describe(),
             "decisions": decisions,
-            **await self._keeper.report(),
+            **await self._log.report(),
         }
 
     async def rollouts(self) -> dict[str, Any]:
@@ -240,7 +240,7 @@ class Gateway:
         """200 while the champion can answer."""
         engine = self._switch.champion()
         await engine.check_health()
-        return {"status": "ok", "model_version": engine.version, "monitor": self._keeper.status}
+        return {"status": "ok", "model_version": engine.version, "monitor": self._log.status}
 
     async def forward(self, request: Request) -> Response:
         """Hand an OpenAI request to vLLM and its reply back, piece by piece."""
@@ -314,7 +314,7 @@ def build_app(
     *,
     tokens: Tokens | None = None,
     observe: Observe | None = None,
-) -> Guard:
+) -> AccessMiddleware:
     """The whole front as one ASGI application; `observe` is told of every request that ended."""
     app = FastAPI(title="DeepICD Platform", docs_url=None, redoc_url=None)
     app.add_api_route("/healthz", gateway.health, methods=["GET"])
@@ -332,7 +332,7 @@ def build_app(
     app.add_exception_handler(RequestValidationError, _answer_invalid)
     app.add_exception_handler(HTTPException, _answer_http)
     app.add_exception_handler(Exception, _answer_bug)
-    return Guard(
+    return AccessMiddleware(
         app,
         max_concurrent=settings.max_concurrent,
         max_body_bytes=settings.max_body_bytes,

@@ -52,7 +52,7 @@ def internal_error() -> RefusedError:
     return RefusedError("an internal error; the endpoint's log names its place.", status=500)
 
 
-class Guard:
+class AccessMiddleware:
     """ASGI application around another one."""
 
     def __init__(

@@ -22,7 +22,7 @@ T = TypeVar("T")
 logger = logging.getLogger("deepicd.serving")
 
 
-class LogKeeper:
+class AsyncPredictionLog:
     """Asynchronous front of a `PredictionLog`, or of none."""
 
     def __init__(self, log: PredictionLog | None) -> None:
