@@ -26,8 +26,9 @@ from pathlib import Path
 import httpx
 
 from deepicd import serving
-from deepicd.config import ModelConfig
+from deepicd.config import ModelConfig, ServingConfig
 from deepicd.prompts import render_messages
+from deepicd.records import Limits
 from deepicd.serving import EngineSettings, ServedModel, ServingSettings, capacity
 from deepicd.serving.engine.vllm import engine_arguments
 from deepicd.training.start_model import build_model
@@ -53,7 +54,7 @@ def bare(model: ServedModel, settings: ServingSettings, log: Path) -> Iterator[s
     flags = engine_arguments(model, settings)
     command = [
         *(sys.executable, "-m", "vllm.entrypoints.openai.api_server"),
-        *("--host", "127.0.0.1", "--port", str(settings.port), "--model", str(model.path)),
+        *("--host", "127.0.0.1", "--port", str(settings.config.port), "--model", str(model.path)),
         *("--served-model-name", "deepicd", "--dtype", engine.dtype, "--enforce-eager"),
         *("--max-model-len", str(flags["max_model_len"])),
         *("--max-num-seqs", str(engine.max_num_seqs)),
@@ -64,7 +65,7 @@ def bare(model: ServedModel, settings: ServingSettings, log: Path) -> Iterator[s
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "VLLM_TARGET_DEVICE": "cpu"}
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=output, env=environment)
-    url = f"http://127.0.0.1:{settings.port}"
+    url = f"http://127.0.0.1:{settings.config.port}"
     try:
         wait_for(f"{url}/health", process, log)
         yield url
@@ -166,14 +167,15 @@ def main() -> None:
             build_model(ModelConfig(), [NOTE], folder / name, seed=1)
         first, other = (ServedModel(path=folder / n, version=n) for n in ("m1", "m2"))
         settings = ServingSettings(
-            port=find_port(), max_prompt_tokens=PROMPT, max_response_tokens=ANSWER, num_samples=0,
-            max_concurrent=64, engine=EngineSettings(kv_cache_bytes=256 << 20),
+            config=ServingConfig(port=find_port(), max_concurrent=64, num_samples=0),
+            limits=Limits(PROMPT, ANSWER), engine=EngineSettings(kv_cache_bytes=256 << 20),
         )  # fmt: skip
         begun = time.perf_counter()
         with serving.start(first, settings) as endpoint:
             ours_s = time.perf_counter() - begun
             begun = time.perf_counter()
-            plain = settings.model_copy(update={"port": find_port()})
+            config = settings.config.model_copy(update={"port": find_port()})
+            plain = settings.model_copy(update={"config": config})
             with bare(first, plain, folder / "vllm.log") as url:
                 theirs_s = time.perf_counter() - begun
                 found = compare({"ours": endpoint.url, "theirs": url}, options)

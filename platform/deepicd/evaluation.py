@@ -16,7 +16,7 @@ from deepicd import scoring
 from deepicd.checkpoints import check_layout
 from deepicd.errors import DataError, MissingError
 from deepicd.files import write_atomically
-from deepicd.inference.offline import EngineSettings, load_model
+from deepicd.inference.offline import OfflineEngine, load_model
 from deepicd.records import Limits, Prediction
 
 PREDICTIONS, SCORES = "predictions.jsonl", "scores.json"
@@ -28,7 +28,7 @@ def predict(
     *,
     limits: Limits,
     limit: int = 0,
-    engine: EngineSettings | None = None,
+    engine: OfflineEngine | None = None,
 ) -> list[Prediction]:
     """Greedy predictions of one model for one split, in the file's order.
 

@@ -13,7 +13,7 @@ from deepicd.config import Experiment, ModelConfig, dump_experiment
 from deepicd.errors import CheckpointError, DataError
 from deepicd.evaluation import majority_predictions, predict
 from deepicd.inference import offline
-from deepicd.inference.offline import EngineSettings, Sampling, load_model
+from deepicd.inference.offline import OfflineEngine, Sampling, load_model
 from deepicd.notes.split_files import write_split
 from deepicd.paths import RunPaths
 from deepicd.promotion.examine import examine, measure_calibration
@@ -98,7 +98,7 @@ def test_every_note_gets_its_own_answer_and_the_engines_process_is_gone_afterwar
     long = Note("long", "p", "a", TEXTS[0] * 40, "I2510")
     write_split([notes[3], long, *notes[:2]], swapped)
 
-    with load_model(model, limits=LIMITS, engine=EngineSettings(batch_size=4)) as loaded:
+    with load_model(model, limits=LIMITS, engine=OfflineEngine(batch_size=4)) as loaded:
         found = loaded.answer_split(split)
         others = loaded.answer_split(swapped)
 
@@ -159,7 +159,7 @@ def test_a_model_that_vllm_cannot_load_is_an_error_and_never_a_score(
 @pytest.mark.usefixtures("light_ray")
 def test_a_split_whose_notes_are_all_too_long_is_refused(model: Path, split: Path) -> None:
     encoder = PromptEncoder(load_backend(model), 20, "filter")
-    loaded = offline.Answering(None, encoder, batch_size=4, model=model)
+    loaded = offline.LoadedModel(None, encoder, batch_size=4, model=model)
     with pytest.raises(DataError, match="has a prompt that fits"):
         loaded.answer_split(split)
 

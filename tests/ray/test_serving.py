@@ -19,9 +19,11 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from deepicd import serving
+from deepicd.config import ServingConfig
 from deepicd.errors import DeepICDError, MissingError
 from deepicd.prompts import prompt_token_ids, render_messages
-from deepicd.serving import EngineSettings, LogSettings, ServedModel, ServingSettings
+from deepicd.records import Limits
+from deepicd.serving import EngineSettings, ServedModel, ServingSettings
 
 PLANTED = "zebrafinch-sonata"
 NOTE = f"CHIEF COMPLAINT: chest pain on effort.\nPRESENT ILLNESS: {PLANTED}, two weeks."
@@ -45,16 +47,11 @@ def stage(tmp_path_factory, find_port, build_served) -> Iterator[Stage]:
     folder = tmp_path_factory.mktemp("serving")
     models = {seed: build_served(folder / f"model-{seed}", TEXTS, seed=seed) for seed in (1, 3)}
     settings = ServingSettings(
-        port=find_port(),
-        max_concurrent=4,
-        max_body_bytes=20_000,
-        max_prompt_tokens=256,
-        max_response_tokens=MAX_RESPONSE,
-        num_samples=3,
-        log=LogSettings(
-            factory="deepicd.monitoring.prediction_log:PredictionLog",
-            arguments={"path": str(folder / "monitor"), "window": 100},
+        config=ServingConfig(
+            port=find_port(), max_concurrent=4, max_note_bytes=20_000, num_samples=3, window=100
         ),
+        limits=Limits(256, MAX_RESPONSE),
+        log=folder / "monitor",
         metrics_period_s=1.0,
         keep_former=False,
         engine=EngineSettings(kv_cache_bytes=64 << 20),
@@ -299,7 +296,7 @@ def test_gauges_of_a_version_that_is_gone_vanish(stage):
 
 def test_no_word_of_a_note_is_in_anything_that_was_written(stage):
     files = [path for path in stage.session.rglob("*") if path.is_file()]
-    folder = Path(stage.endpoint.settings.log.arguments["path"])
+    folder = stage.endpoint.settings.log
     files += list(folder.iterdir())
     logs = [path for path in files if path.suffix in (".log", ".out", ".err")]
     assert len(logs) > 5 and any(path.suffix == ".sqlite" for path in files)

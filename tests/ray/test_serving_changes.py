@@ -18,8 +18,10 @@ import openai
 import pytest
 
 from deepicd import serving
+from deepicd.config import ServingConfig
 from deepicd.prompts import render_messages
-from deepicd.serving import EngineSettings, LogSettings, ServedModel, ServingSettings, capacity
+from deepicd.records import Limits
+from deepicd.serving import EngineSettings, ServedModel, ServingSettings, capacity
 
 NOTE = "CHIEF COMPLAINT: chest pain on effort.\nPRESENT ILLNESS: two weeks, worse on stairs."
 TEXTS = [NOTE, "Fever and cough for three days, with diabetes."]
@@ -38,13 +40,10 @@ class Stage:
 def stage(tmp_path_factory, find_port, build_served) -> Iterator[Stage]:
     folder = tmp_path_factory.mktemp("changes")
     first, second = (build_served(folder / f"m{seed}", TEXTS, seed=seed) for seed in (1, 3))
-    log = {"path": str(folder / "monitor"), "window": 100}
     settings = ServingSettings(
-        port=find_port(),
-        max_prompt_tokens=256,
-        max_response_tokens=64,
-        num_samples=2,
-        log=LogSettings(factory="deepicd.monitoring.prediction_log:PredictionLog", arguments=log),
+        config=ServingConfig(port=find_port(), num_samples=2, window=100),
+        limits=Limits(256, 64),
+        log=folder / "monitor",
         engine=EngineSettings(kv_cache_bytes=64 << 20),
     )
     with serving.start(first, settings) as endpoint:

@@ -13,9 +13,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from deepicd import serving
 from deepicd.checkpoints import write_manifest
+from deepicd.config import ServingConfig
 from deepicd.errors import CapacityError, ServingError
 from deepicd.prompts import prompt_token_ids, render_messages
-from deepicd.serving import EngineSettings, LogSettings, ServedModel, ServingSettings, capacity
+from deepicd.records import Limits
+from deepicd.serving import EngineSettings, ServedModel, ServingSettings, capacity
 
 NOTE = "CHIEF COMPLAINT: chest pain on effort.\nPRESENT ILLNESS: two weeks, worse on stairs."
 NUM_TOKENS = 16
@@ -49,13 +51,10 @@ def models(tmp_path_factory, build_served) -> dict[str, ServedModel]:
 
 @pytest.fixture(scope="module")
 def endpoint(models, tmp_path_factory, find_port) -> Iterator[serving.Endpoint]:
-    log = {"path": str(tmp_path_factory.mktemp("log")), "window": 100}
     settings = ServingSettings(
-        port=find_port(),
-        max_prompt_tokens=256,
-        max_response_tokens=NUM_TOKENS,
-        num_samples=1,
-        log=LogSettings(factory="deepicd.monitoring.prediction_log:PredictionLog", arguments=log),
+        config=ServingConfig(port=find_port(), num_samples=1, window=100),
+        limits=Limits(256, NUM_TOKENS),
+        log=tmp_path_factory.mktemp("log"),
         engine=EngineSettings(kv_cache_bytes=64 << 20),
     )
     with serving.start(models["one"], settings) as started:
@@ -63,7 +62,7 @@ def endpoint(models, tmp_path_factory, find_port) -> Iterator[serving.Endpoint]:
 
 
 @pytest.fixture
-def no_room(monkeypatch) -> None:
+def no_capacity(monkeypatch) -> None:
     monkeypatch.setattr(capacity, "free_bytes", lambda: 0)
 
 
@@ -122,7 +121,7 @@ class Load:
                 self.failures.append(repr(error))
 
 
-@pytest.mark.usefixtures("no_room")
+@pytest.mark.usefixtures("no_capacity")
 def test_weights_change_in_place_and_back_under_load_without_a_failed_request(
     endpoint, models, find_engines
 ) -> None:
@@ -144,7 +143,7 @@ def test_weights_change_in_place_and_back_under_load_without_a_failed_request(
     assert order in (["version-1", "version-two", "version-1", "version-two"], order[:4])
 
 
-@pytest.mark.usefixtures("no_room")
+@pytest.mark.usefixtures("no_capacity")
 @pytest.mark.parametrize(
     ("name", "match"),
     [
@@ -164,7 +163,7 @@ def test_weights_that_cannot_take_the_place_leave_the_present_ones(
     assert endpoint.version == present
 
 
-@pytest.mark.usefixtures("no_room")
+@pytest.mark.usefixtures("no_capacity")
 def test_a_challenger_needs_room_of_its_own(endpoint, models) -> None:
     champion = models["two"] if endpoint.version == "version-two" else models["one"]
     with pytest.raises(CapacityError, match="Withdraw a challenger"):

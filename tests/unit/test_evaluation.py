@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from deepicd.errors import CheckpointError, DataError, MissingError
-from deepicd.evaluation import EngineSettings, evaluate, majority_predictions, predict
+from deepicd.evaluation import OfflineEngine, evaluate, majority_predictions, predict
 from deepicd.records import Limits, Prediction
 from deepicd.scoring import read_predictions
 
@@ -93,6 +93,6 @@ def test_prediction_is_refused_before_ray_starts(tmp_path: Path) -> None:
 
 
 def test_engine_settings_follow_the_profile() -> None:
-    cpu, gpu = (EngineSettings.for_profile(profile, seed=7) for profile in ("cpu", "gpu"))
+    cpu, gpu = (OfflineEngine.for_profile(profile, seed=7) for profile in ("cpu", "gpu"))
     assert (cpu.dtype, cpu.num_gpus, cpu.seed) == ("float32", 0, 7)
     assert (gpu.dtype, gpu.num_gpus, gpu.kv_cache_bytes) == ("bfloat16", 1, None)

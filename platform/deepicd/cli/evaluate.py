@@ -62,7 +62,7 @@ def answer_split(
     from deepicd.cli.promote import experiment_of
     from deepicd.config import load_experiment
     from deepicd.evaluation import majority_predictions, predict
-    from deepicd.inference.offline import EngineSettings
+    from deepicd.inference.offline import OfflineEngine
     from deepicd.paths import RunPaths
 
     if model == "majority":
@@ -74,5 +74,5 @@ def answer_split(
         split,
         limits=known.limits,
         limit=limit,
-        engine=EngineSettings.for_profile(known.profile, seed=known.seed),
+        engine=OfflineEngine.for_profile(known.profile, seed=known.seed),
     )

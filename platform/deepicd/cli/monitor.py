@@ -31,13 +31,18 @@ def status(
     Example: deepicd monitor status --log runs/demo/monitor --window 100
     """
     from deepicd.monitoring.alerts import find_alerts
-    from deepicd.monitoring.monitor import COLUMNS, describe_alert, describe_counts, table_rows
-    from deepicd.monitoring.monitor import status as read_status
+    from deepicd.monitoring.monitor import (
+        COLUMNS,
+        Monitor,
+        describe_alert,
+        describe_counts,
+        table_rows,
+    )
     from deepicd.monitoring.prediction_log import PredictionLog
 
     store = PredictionLog.existing(log, window=window)
     if as_json:
-        typer.echo(json.dumps(read_status(store), indent=2))
+        typer.echo(json.dumps(Monitor(store).status(), indent=2))
         return
     period_s = None if hours is None else 3600 * hours
     print_table(COLUMNS, table_rows(store.windows(period_s=period_s)))

@@ -101,7 +101,7 @@ def examine_version(
 ) -> "Examination":
     """What the gate is shown of a version, by the run's own limits."""
     from deepicd.errors import MissingError
-    from deepicd.inference.offline import EngineSettings, load_model
+    from deepicd.inference.offline import OfflineEngine, load_model
     from deepicd.notes.split_files import read_split
     from deepicd.pipeline.stages import sampling_of
     from deepicd.promotion.examine import examine
@@ -112,7 +112,7 @@ def examine_version(
             "the split with --split, or move the title without a gate with --force."
         )
     typer.echo(f"asking {name} on {split} ...", err=True)
-    engine = EngineSettings.for_profile(experiment.profile, seed=experiment.seed)
+    engine = OfflineEngine.for_profile(experiment.profile, seed=experiment.seed)
     with load_model(store.verify(name).path, limits=experiment.limits, engine=engine) as answering:
         predictions = answering.answer_split(split)
         sampling = sampling_of(experiment)

@@ -16,8 +16,6 @@ import typer
 if TYPE_CHECKING:
     from deepicd.serving import ServedModel, ServingSettings
 
-LOG_FACTORY = "deepicd.monitoring.prediction_log:PredictionLog"
-
 RegistryOption = Annotated[
     str, typer.Option("--registry", metavar="DIR", help="Folder or fsspec URL of the registry.")
 ]
@@ -76,8 +74,7 @@ def command(
         say(f"{endpoint.version} answers at {endpoint.url} (Ctrl-C ends it)")
         if auto_rollback:
             assert settings.log is not None, "settings_of gives it one"
-            kept = settings.log.arguments
-            alerts = read_alerts_of(Path(str(kept["path"])), int(str(kept["window"])))
+            alerts = read_alerts_of(settings.log, settings.config.window)
             options = {"stopped": stopped, "report": say}
             threading.Thread(target=watch, args=(store, alerts), kwargs=options).start()
         reconcile(endpoint, live, stopped=stopped, report=say)
@@ -91,7 +88,7 @@ def beside_log(settings: "ServingSettings", archive: str | None, stopped: thread
     from deepicd.serving.service_discovery import keep_service_discovery
 
     assert settings.log is not None, "settings_of gives it one"
-    folder = Path(str(settings.log.arguments["path"]))
+    folder = settings.log
     place = archive or str(folder / FOLDER)
     ends: dict[str, Any] = {"stopped": stopped}
     file = folder / SERVICE_DISCOVERY_FILE
@@ -122,17 +119,13 @@ def settings_of(
     from deepicd.cli.promote import experiment_of, run_of
     from deepicd.config import load_experiment
     from deepicd.promotion.remote_registry import is_url
-    from deepicd.serving import LogSettings, ServingSettings
+    from deepicd.serving import ServingSettings
 
     run = run_of(registry)
     known = experiment_of(run.experiment) if experiment is None else load_experiment(experiment)
-    arguments = {"path": str(log or run.monitor), "window": known.serving.window}
-    settings = ServingSettings.of_experiment(
-        known, log=LogSettings(factory=LOG_FACTORY, arguments=arguments), port=port
-    )
+    settings = ServingSettings.of_experiment(known, log=log or run.monitor, host=host, port=port)
     place = registry if is_url(registry) else str(Path(registry).resolve())
-    given = {"registry": place, **({} if host is None else {"host": host})}
-    return settings.model_copy(update=given)
+    return settings.model_copy(update={"registry": place})
 
 
 def stop_on_signals() -> threading.Event:

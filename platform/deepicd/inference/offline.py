@@ -17,24 +17,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import Field
+
 from deepicd import answers, scoring
 from deepicd.checkpoints import check_layout
 from deepicd.clusters.ray_session import ray_session
 from deepicd.errors import CapacityError, CheckpointError, DataError, MissingError
+from deepicd.inference.engine_config import (
+    GPU_VALUES,
+    EngineConfig,
+    offline_arguments,
+    offline_environment,
+)
 from deepicd.prompts import PromptEncoder
 from deepicd.records import Limits, Note, Prediction
 
 GROUPS = ("sex", "age_band", "race", "insurance")
 """Attributes of a patient that a split may know."""
 
-_ENVIRONMENT = {
-    "HF_HUB_OFFLINE": "1",
-    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # engine in the actor's own process: one to free
-    "VLLM_LOGGING_LEVEL": "WARNING",
-    "VLLM_NO_USAGE_STATS": "1",
-}
 _GONE_S = 30.0
-_MIN_BATCHED_TOKENS = 2048
+"""Longest wait for the end of the engine's process, in seconds."""
 
 
 @dataclass(frozen=True)
@@ -55,31 +57,19 @@ class _Completed:
     samples: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class EngineSettings:
-    """How vLLM runs for one evaluation; the values of `for_profile` fit the two profiles."""
+class OfflineEngine(EngineConfig):
+    """A vLLM engine that answers whole splits; the values of `for_profile` fit the two profiles."""
 
-    dtype: str = "float32"
-    """float32 on CPU (bf16 has no fast kernel there), bfloat16 on GPU."""
-    num_cpus: float = 0.5
-    """Ray CPUs of the engine's actor."""
-    num_gpus: float = 0
-    """Ray GPUs of the engine's actor."""
-    kv_cache_bytes: int | None = 2**28
-    """Memory of the key-value cache; None takes `gpu_memory_share` of the GPU."""
-    gpu_memory_share: float = 0.9
-    """Share of the GPU's memory, where `kv_cache_bytes` is None."""
-    batch_size: int = 512
+    batch_size: int = Field(default=512, ge=1)
     """Prompts handed to the engine at a time."""
     seed: int = 1
     """Of the engine; greedy answers do not depend on it."""
 
     @classmethod
-    def for_profile(cls, profile: Literal["cpu", "gpu"], *, seed: int = 1) -> "EngineSettings":
+    def for_profile(cls, profile: Literal["cpu", "gpu"], *, seed: int = 1) -> "OfflineEngine":
         """Settings of an experiment's hardware profile."""
-        if profile == "cpu":
-            return cls(seed=seed)
-        return cls(dtype="bfloat16", num_cpus=1, num_gpus=1, kv_cache_bytes=None, seed=seed)
+        values = {} if profile == "cpu" else GPU_VALUES
+        return cls(**values, seed=seed)
 
 
 class _EngineActor:
@@ -91,26 +81,18 @@ class _EngineActor:
 
         return ray.get_runtime_context().get_node_id(), os.getpid()
 
-    def load(self, model: str, settings: EngineSettings, *, limits: Limits) -> None:
+    def load(self, model: str, settings: OfflineEngine, *, limits: Limits) -> None:
         """Start the engine. Not in the constructor: a failure there looks like a dead process."""
         from vllm import LLM
 
-        memory = (
-            {"gpu_memory_utilization": settings.gpu_memory_share}
-            if settings.kv_cache_bytes is None
-            else {"kv_cache_memory_bytes": settings.kv_cache_bytes}
-        )
-        self._engine = LLM(
-            model=model,
-            dtype=settings.dtype,
+        arguments = offline_arguments(
+            settings,
+            model=Path(model),
             max_model_len=limits.max_prompt_tokens + limits.max_response_tokens,
-            enforce_eager=settings.num_gpus == 0,
             seed=settings.seed,
-            disable_log_stats=True,
-            **memory,
-            **_whole_prompts(settings, limits),
         )
-        self._longest = limits.max_response_tokens
+        self._engine = LLM(**arguments)
+        self._max_response_tokens = limits.max_response_tokens
 
     def complete(
         self, prompts: Sequence[Sequence[int]], sampling: Sampling | None = None
@@ -143,13 +125,13 @@ class _EngineActor:
     def _generate(self, prompts: Sequence[Sequence[int]], **options: Any) -> list[Sequence[Any]]:
         from vllm import SamplingParams
 
-        parameters = SamplingParams(max_tokens=self._longest, **options)
+        parameters = SamplingParams(max_tokens=self._max_response_tokens, **options)
         inputs = [{"prompt_token_ids": list(ids)} for ids in prompts]
         outputs = self._engine.generate(inputs, parameters, use_tqdm=False)
         return [output.outputs for output in outputs]
 
 
-class Answering:
+class LoadedModel:
     """A loaded model. Made by `load_model`."""
 
     def __init__(self, actor: Any, encoder: PromptEncoder, *, batch_size: int, model: Path) -> None:
@@ -221,8 +203,8 @@ class Answering:
 
 @contextmanager
 def load_model(
-    model: Path, *, limits: Limits, engine: EngineSettings | None = None
-) -> Iterator[Answering]:
+    model: Path, *, limits: Limits, engine: OfflineEngine | None = None
+) -> Iterator[LoadedModel]:
     """vLLM with the model, until the block ends.
 
     Uses the Ray cluster that this process is connected to; without one it starts Ray here (or
@@ -240,23 +222,10 @@ def load_model(
         CapacityError: the engine's process died.
     """
     check_layout(model)
-    settings = engine or EngineSettings()
+    settings = engine or OfflineEngine()
     encoder = PromptEncoder.of_model(model, limits)
     with ray_session(), _actor(model, settings, limits) as actor:
-        yield Answering(actor, encoder, batch_size=settings.batch_size, model=model)
-
-
-def _whole_prompts(settings: EngineSettings, limits: Limits) -> dict[str, Any]:
-    """A seeded request whose prompt is cut in pieces kills vLLM's CPU engine ("CPU Generator does
-    not use offset"): never cut one there.
-    """
-    if settings.num_gpus:
-        return {}
-    longest = limits.max_prompt_tokens + limits.max_response_tokens
-    return {
-        "enable_chunked_prefill": False,
-        "max_num_batched_tokens": max(_MIN_BATCHED_TOKENS, longest),
-    }
+        yield LoadedModel(actor, encoder, batch_size=settings.batch_size, model=model)
 
 
 def _prediction(
@@ -289,7 +258,7 @@ def _read_groups(split: Path) -> dict[str, dict[str, str]]:
 
 
 @contextmanager
-def _actor(model: Path, settings: EngineSettings, limits: Limits) -> Iterator[Any]:
+def _actor(model: Path, settings: OfflineEngine, limits: Limits) -> Iterator[Any]:
     """The engine's actor, ready; its process is gone afterwards, whatever happened."""
     import ray
 
@@ -298,7 +267,7 @@ def _actor(model: Path, settings: EngineSettings, limits: Limits) -> Iterator[An
         .options(
             num_cpus=settings.num_cpus,
             num_gpus=settings.num_gpus,
-            runtime_env={"env_vars": _ENVIRONMENT},
+            runtime_env={"env_vars": offline_environment()},
         )
         .remote()
     )

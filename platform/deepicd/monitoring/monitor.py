@@ -1,95 +1,151 @@
-"""The prediction log → all that is known about the endpoint's quality, as one JSON-ready table.
+"""The prediction log → all that is known about the endpoint's quality, as one report.
 
-In: a `PredictionLog`. Out: `build_report`, which `/v1/monitor`, its metrics and `deepicd monitor
-status --json` show. Decided here: champion, canary and shadow stand side by side; a shadow is also
-compared with the champion pair by pair, by agreement without labels and by hierarchical F1 where
-they are labelled; alerts follow from the windows alone, so the same log gives the same report.
+In: a `PredictionLog`. Out: `Report`, which `/v1/monitor`, the metrics and `deepicd monitor status`
+show. Decided here: champion, canary and shadow stand side by side; a shadow is also compared with
+the champion note by note, by agreement without labels and by hierarchical F1 where there are
+labels; alerts follow from the windows alone, so the same log gives the same report. The report
+holds dataclasses; `Report.as_json` is called where it leaves the process.
 """
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from deepicd import codes, scoring
 from deepicd.monitoring.alerts import Alert, find_alerts
-from deepicd.monitoring.prediction_log import PredictionLog
+from deepicd.monitoring.drift import Drift
+from deepicd.monitoring.prediction_log import Pair, PredictionLog
 from deepicd.records import Prediction, Window
 
 COLUMNS = ("version", "from (UTC)", "to (UTC)", "predictions", "labelled", "hF1", "interval")
 
-if TYPE_CHECKING:
-    from deepicd.monitoring.prediction_log import Pair
-
-_LEVELS: Mapping[str, Callable[[str], str]] = {
-    "code": str,
-    "category": codes.category,
-    "chapter": codes.chapter,
-}
-_SHOWN = 200
+_NUM_SHOWN = 200
 """Latest windows in the report; alerts are judged by all."""
 
 
-def build_report(log: "PredictionLog", *, size: int | None = None) -> dict[str, Any]:
-    """One table; `overall` is a window over everything, `windows` are the latest."""
-    counts = log.counts()
-    windows = log.windows(size)
-    return {
-        "counts": counts,
-        "overall": [asdict(one) for one in log.windows(max(1, counts["num_predictions"]))],
-        "windows": [asdict(one) for one in windows[-_SHOWN:]],
-        "pairs": compare_pairs(log.pairs()),
-        "drift": [asdict(one) for one in log.drift()],
-        "subgroups": log.subgroups(),
-        "alarms": [asdict(alert) for alert in find_alerts(windows)],
-    }
+@dataclass(frozen=True)
+class PairComparison:
+    """A shadow against the champion, on the notes that both answered."""
+
+    version: str
+    """The shadow."""
+    other: str
+    """The champion."""
+    num_pairs: int
+    agreement_code: float
+    """Share of notes, in [0, 1], for which both name the same code; two unusable answers agree."""
+    agreement_category: float
+    agreement_chapter: float
+    num_labelled: int
+    difference: float | None
+    """Hierarchical F1, shadow minus champion, of the labelled notes; None without labels."""
+    low: float | None
+    high: float | None
+    """Its interval, by a paired bootstrap."""
 
 
-def compare_pairs(pairs: Sequence["Pair"]) -> list[dict[str, Any]]:
-    """One row for each pair of versions: agreement of all answers, and the difference in
-    hierarchical F1 (shadow minus champion, paired bootstrap) of those with a label.
+@dataclass(frozen=True)
+class Report:
+    """Everything that the log tells at one moment."""
+
+    counts: Mapping[str, int]
+    """As `PredictionLog.counts`."""
+    overall: Sequence[Window]
+    """One window over everything, for each version and role."""
+    windows: Sequence[Window]
+    """The latest ones, oldest first."""
+    pairs: Sequence[PairComparison]
+    drift: Sequence[Drift]
+    subgroups: Sequence[Mapping[str, Any]]
+    """As `PredictionLog.subgroups`."""
+    alerts: Sequence[Alert]
+
+    def as_json(self) -> dict[str, Any]:
+        """The report as `/v1/monitor` shows it. Its keys are a contract with clients."""
+        return {
+            "counts": dict(self.counts),
+            "overall": [asdict(window) for window in self.overall],
+            "windows": [asdict(window) for window in self.windows],
+            "pairs": [asdict(pair) for pair in self.pairs],
+            "drift": [asdict(drift) for drift in self.drift],
+            "subgroups": [dict(group) for group in self.subgroups],
+            "alarms": [asdict(alert) for alert in self.alerts],
+        }
+
+
+class Monitor:
+    """Reads a prediction log and judges what it holds."""
+
+    def __init__(self, log: PredictionLog) -> None:
+        self._log = log
+
+    def report(self, *, size: int | None = None) -> Report:
+        """Everything that is known now, with windows of `size` predictions (the log's own if None).
+
+        Raises:
+            MonitoringError: the log cannot be read.
+        """
+        counts = self._log.counts()
+        windows = self._log.windows(size)
+        return Report(
+            counts=counts,
+            overall=self._log.windows(max(1, counts["num_predictions"])),
+            windows=windows[-_NUM_SHOWN:],
+            pairs=compare_pairs(self._log.pairs()),
+            drift=self._log.drift(),
+            subgroups=self._log.subgroups(),
+            alerts=find_alerts(windows),
+        )
+
+    def status(self, *, size: int | None = None) -> dict[str, Any]:
+        """The report, JSON-ready, with its counts at the top as well."""
+        report = self.report(size=size).as_json()
+        return {**report["counts"], **report}
+
+
+def compare_pairs(pairs: Sequence[Pair]) -> list[PairComparison]:
+    """One comparison for each pair of versions: agreement of all answers, and the difference in
+    hierarchical F1 of those with a label.
     """
     groups: dict[tuple[str, str], list[Pair]] = defaultdict(list)
     for pair in pairs:
         groups[pair.version, pair.other].append(pair)
-    return [
-        {
-            "version": version,
-            "other": other,
-            "num_pairs": len(found),
-            **{f"agreement_{level}": _agreement(found, level) for level in _LEVELS},
-            **_difference([pair for pair in found if pair.gold is not None]),
-        }
-        for (version, other), found in groups.items()
-    ]
+    return [_compare(group) for group in groups.values()]
 
 
-def _agreement(pairs: Sequence["Pair"], level: str) -> float:
-    """Share of the notes for which both name the same node; two unusable answers agree."""
-    above = _LEVELS[level]
+def _compare(pairs: Sequence[Pair]) -> PairComparison:
+    labelled = [pair for pair in pairs if pair.gold is not None]
+    difference = _difference(labelled) if labelled else {}
+    return PairComparison(
+        version=pairs[0].version,
+        other=pairs[0].other,
+        num_pairs=len(pairs),
+        agreement_code=_agreement(pairs, str),
+        agreement_category=_agreement(pairs, codes.category),
+        agreement_chapter=_agreement(pairs, codes.chapter),
+        num_labelled=len(labelled),
+        difference=difference.get("difference"),
+        low=difference.get("low"),
+        high=difference.get("high"),
+    )
+
+
+def _agreement(pairs: Sequence[Pair], node_of: Callable[[str], str]) -> float:
     named = [
-        tuple(None if code is None else above(code) for code in (pair.shadow, pair.champion))
+        tuple(None if code is None else node_of(code) for code in (pair.shadow, pair.champion))
         for pair in pairs
     ]
-    return fmean(one == other for one, other in named)
+    return fmean(shadow == champion for shadow, champion in named)
 
 
-def _difference(pairs: Sequence["Pair"]) -> dict[str, float | int | None]:
-    if not pairs:
-        return {"num_labelled": 0, "difference": None, "low": None, "high": None}
-    shadow = [Prediction(p.id, p.id, p.gold or "", p.shadow) for p in pairs]
-    champion = [Prediction(p.id, p.id, p.gold or "", p.champion) for p in pairs]
-    found = scoring.paired_bootstrap(shadow, champion)
-    kept = {name: found[name] for name in ("difference", "low", "high")}
-    return {"num_labelled": len(pairs), **kept}
-
-
-def status(log: PredictionLog, *, size: int | None = None) -> dict[str, Any]:
-    """`report.build_report`, with its counts at the top as well."""
-    report = build_report(log, size=size)
-    return {**report["counts"], **report}
+def _difference(labelled: Sequence[Pair]) -> Mapping[str, float]:
+    # The log does not know patients, so each note stands for its own in the paired bootstrap.
+    shadow = [Prediction(p.id, p.id, p.gold or "", p.shadow) for p in labelled]
+    champion = [Prediction(p.id, p.id, p.gold or "", p.champion) for p in labelled]
+    return scoring.paired_bootstrap(shadow, champion)
 
 
 def table_rows(windows: Sequence[Window]) -> list[tuple[str, ...]]:

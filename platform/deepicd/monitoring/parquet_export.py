@@ -10,12 +10,9 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from deepicd.errors import ConfigError, MonitoringError
-
-if TYPE_CHECKING:
-    from deepicd.monitoring.prediction_log import PredictionLog
+from deepicd.monitoring.prediction_log import PredictionLog
 
 TABLES = ("predictions", "labels")
 FOLDER = "parquet"
@@ -25,7 +22,7 @@ _REST = 9
 """Pause after an export, in times of what it took."""
 
 
-def export(log: "PredictionLog", place: Path | str) -> dict[str, int]:
+def export(log: PredictionLog, place: Path | str) -> dict[str, int]:
     """Write both tables; returns the number of rows of each.
 
     Raises:
@@ -62,7 +59,7 @@ def export(log: "PredictionLog", place: Path | str) -> dict[str, int]:
 
 
 def keep_exported(
-    log: "PredictionLog",
+    log: PredictionLog,
     place: Path | str,
     *,
     stopped: threading.Event,

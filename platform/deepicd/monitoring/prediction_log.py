@@ -262,12 +262,6 @@ class PredictionLog:
                 session.execute("COMMIT")
         return found
 
-    def report(self) -> dict[str, Any]:
-        """Everything that is known, JSON-ready; see `report.build_report`."""
-        from deepicd.monitoring.monitor import build_report
-
-        return build_report(self)
-
     def counts(self) -> dict[str, int]:
         """`num_predictions`, `num_labelled`, `num_unparsable`, `num_waiting` (for a prediction)."""
         with self._session() as session:

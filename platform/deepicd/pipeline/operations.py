@@ -8,12 +8,12 @@ former one that has no such alert itself, so that two bad versions do not swap f
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from deepicd.errors import DeepICDError
+from deepicd.monitoring.alerts import Alert, find_alerts
+from deepicd.monitoring.prediction_log import FILE, PredictionLog
 from deepicd.promotion.registry import Registry
 from deepicd.serving import ServedModel
 from deepicd.serving.reconciler import DesiredState
@@ -22,8 +22,6 @@ WATCH_S = 10.0
 """Seconds between two looks at the alerts."""
 _REST = 9
 """Pause after a look, at least, in times of what it took."""
-
-Alert = Mapping[str, Any]
 
 
 class Live:
@@ -87,7 +85,7 @@ def handle_alerts(registry: Registry, alerts: Sequence[Alert]) -> str | None:
     """
     aliases = registry.read_aliases()
     versions_with_rollback_alert = {
-        alert["version"]: describe(alert) for alert in alerts if _asks_for_rollback(alert)
+        alert.version: describe(alert) for alert in alerts if _asks_for_rollback(alert)
     }
     challenge = aliases.challenge
     if challenge is not None and challenge.version in versions_with_rollback_alert:
@@ -104,26 +102,22 @@ def handle_alerts(registry: Registry, alerts: Sequence[Alert]) -> str | None:
 
 
 def _asks_for_rollback(alert: Alert) -> bool:
-    return bool(alert["severity"] == "rollback" and alert["state"] == "firing")
+    return alert.severity == "rollback" and alert.state == "firing"
 
 
 def describe(alert: Alert) -> str:
     """An alert as a reason."""
-    value = alert.get("value")
-    shown = "" if value is None else f" ({value:.4g})"
-    return f"alert {alert['rule']} of {alert['version']}{shown}; see {alert['runbook']}"
+    shown = "" if alert.value is None else f" ({alert.value:.4g})"
+    return f"alert {alert.rule} of {alert.version}{shown}; see {alert.runbook}"
 
 
 def read_alerts_of(log: Path, window: int) -> Callable[[], Sequence[Alert]]:
     """A function that reads the alerts of a prediction log; none before its first prediction."""
-    from deepicd.monitoring.alerts import find_alerts
-    from deepicd.monitoring.prediction_log import FILE, PredictionLog
-
     store = PredictionLog(log, window=window)  # one for all looks: it remembers what it computed
 
     def read() -> Sequence[Alert]:
         if not (log / FILE).is_file():
             return ()
-        return [asdict(alert) for alert in find_alerts(store.windows())]
+        return find_alerts(store.windows())
 
     return read

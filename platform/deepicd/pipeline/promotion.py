@@ -59,15 +59,11 @@ def start_endpoint(run: Run, version: str) -> Any:
     """Champion behind the endpoint."""
     from deepicd.promotion.registry import Registry
     from deepicd.serving import endpoint
-    from deepicd.serving.settings import LogSettings, ServedModel, ServingSettings
+    from deepicd.serving.settings import ServedModel, ServingSettings
 
-    log = LogSettings(
-        factory="deepicd.monitoring.prediction_log:PredictionLog",
-        arguments={"path": str(run.paths.monitor)},
-    )
     with run.stage("serving", f"{version} on Ray Serve with vLLM"):
         path = Registry(run.paths.registry).verify(version).path
-        settings = ServingSettings.of_experiment(run.experiment, log=log)
+        settings = ServingSettings.of_experiment(run.experiment, log=run.paths.monitor)
         started = endpoint.start(ServedModel(path=path, version=version), settings)
         run.detail(f"{started.url} answers")
     return started

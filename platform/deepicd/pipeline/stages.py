@@ -103,12 +103,12 @@ def score_model(run: Run, name: str, model: Path, *, stage: str) -> Scored:
     test scores on disk with intervals.
     """
     from deepicd.evaluation import majority_predictions
-    from deepicd.inference.offline import EngineSettings, load_model
+    from deepicd.inference.offline import OfflineEngine, load_model
     from deepicd.notes.split_files import read_split
     from deepicd.promotion.examine import examine, measure_calibration
 
     experiment, paths = run.experiment, run.paths
-    engine = EngineSettings.for_profile(experiment.profile, seed=experiment.seed)
+    engine = OfflineEngine.for_profile(experiment.profile, seed=experiment.seed)
     sampling = sampling_of(experiment)
     with run.stage(stage, f"{name} on the test and promotion splits"):
         with load_model(model, limits=experiment.limits, engine=engine) as answering:

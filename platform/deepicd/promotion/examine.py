@@ -1,8 +1,9 @@
 """A loaded model → what the gate is shown of it, and how sure it may be.
 
-In: `answering.Answering`, the promotion split and the validation split. Out: `records.Examination`
-and `records.Calibration`. Decided here: the calibration is fitted on the validation split, which
-training watched, and never on the promotion split, by which the model is judged.
+In: `offline.LoadedModel`, the promotion split and the validation split. Out:
+`records.Examination` and `records.Calibration`. Decided here: the calibration is fitted on the
+validation split, which training watched, and never on the promotion split, by which the model is
+judged.
 """
 
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from pathlib import Path
 
 from deepicd import scoring
 from deepicd.errors import DataError
-from deepicd.inference.offline import Answering, Sampling
+from deepicd.inference.offline import LoadedModel, Sampling
 from deepicd.promotion import behaviour_tests
 from deepicd.records import Calibration, Examination, Note, Prediction
 
@@ -21,7 +22,7 @@ NUM_TIMED = 12
 
 
 def examine(
-    answering: Answering,
+    answering: LoadedModel,
     notes: Sequence[Note],
     predictions: Sequence[Prediction],
     *,
@@ -54,13 +55,13 @@ def examine(
 
 
 def measure_calibration(
-    answering: Answering, split: Path, *, num_notes: int, sampling: Sampling
+    answering: LoadedModel, split: Path, *, num_notes: int, sampling: Sampling
 ) -> Calibration | None:
     """How often the model's answers are right, by how many of its samples agree; None where too few
     of them can be used, or none are drawn.
 
     Raises:
-        As `Answering.answer_split`.
+        As `LoadedModel.answer_split`.
     """
     if not (sampling.num_samples and num_notes):
         return None

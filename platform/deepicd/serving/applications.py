@@ -40,7 +40,9 @@ def read_tokens(settings: ServingSettings) -> dict[str, str]:
     if len(tokens) < sum(map(bool, given.values())):
         raise ConfigError(f"two of {', '.join(TOKEN_VARIABLES)} hold one token; give each its own.")
     if not given[ADMIN] and (tokens or not settings.is_loopback):
-        place = "a token is set" if tokens else f"{settings.host} can be reached from elsewhere"
+        place = (
+            "a token is set" if tokens else f"{settings.config.host} can be reached from elsewhere"
+        )
         raise ConfigError(
             f"{place}, and {TOKEN_VARIABLE} is not set. Set it to a long random value, or serve on "
             "127.0.0.1 without tokens."
@@ -148,7 +150,7 @@ def declare(champion: ServedModel, settings: ServingSettings) -> dict[str, Any]:
     given = settings.model_dump(mode="json")
     return {
         "proxy_location": "HeadOnly",
-        "http_options": {"host": settings.host, "port": settings.port},
+        "http_options": {"host": settings.config.host, "port": settings.config.port},
         "logging_config": {"log_level": "WARNING", "enable_access_log": False},
         "applications": [
             {

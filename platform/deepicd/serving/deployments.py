@@ -24,9 +24,9 @@ from deepicd.serving.engine.vllm import VllmEngine
 from deepicd.serving.errors import not_ready, unavailable
 from deepicd.serving.ingress.gateway import Gateway, build_app
 from deepicd.serving.ingress.middleware import AccessMiddleware
-from deepicd.serving.ingress.prediction_log import AsyncPredictionLog
+from deepicd.serving.ingress.prediction_log import AsyncPredictionLog, open_log
 from deepicd.serving.metrics import RayMetrics, VllmMetrics
-from deepicd.serving.protocol import Choice, Engine, Generation, Head, TooLong, open_log
+from deepicd.serving.protocol import Choice, Engine, Generation, Head, ServedVersion, TooLong
 from deepicd.serving.routing import Backend, TrafficSplit
 from deepicd.serving.settings import ServedModel, ServingSettings
 
@@ -37,7 +37,7 @@ logger = logging.getLogger("ray.serve")
 
 
 class RemoteEngine:
-    """An engine in another process, by Serve's handle; a `protocols.Engine`."""
+    """An engine in another process, by Serve's handle; a `protocol.Engine`."""
 
     def __init__(self, backend: Backend) -> None:
         self.version = backend.version
@@ -47,7 +47,7 @@ class RemoteEngine:
     async def generate(
         self, note: str, num_samples: int, *, is_constrained: bool = False
     ) -> Generation | TooLong:
-        """See `protocols.Engine`. Raises RefusedError 503 while the engine is down."""
+        """See `protocol.Engine`. Raises RefusedError 503 while the engine is down."""
         with self._translated():
             ask = (await self._connect()).generate.remote
             reply: Generation | TooLong
@@ -58,7 +58,7 @@ class RemoteEngine:
             return reply
 
     async def forward(self, method: str, path: str, body: bytes) -> AsyncIterator[Head | bytes]:
-        """See `protocols.Engine`. Raises RefusedError 503 while the engine is down."""
+        """See `protocol.Engine`. Raises RefusedError 503 while the engine is down."""
         with self._translated():
             handle = await self._connect()
             if not asks_for_stream(body):  # one message instead of one for each piece
@@ -74,14 +74,14 @@ class RemoteEngine:
                 pieces.cancel()
 
     async def card(self) -> str | None:
-        """See `protocols.Engine`. Raises RefusedError 503 while the engine is down."""
+        """See `protocol.Engine`. Raises RefusedError 503 while the engine is down."""
         with self._translated():
             handle = await self._connect()
             text: str | None = await handle.card.remote()
             return text
 
     async def check_health(self) -> None:
-        """See `protocols.Engine`. Raises RefusedError 503 while the engine is down."""
+        """See `protocol.Engine`. Raises RefusedError 503 while the engine is down."""
         with self._translated():
             handle = await self._connect()
             await handle.check_health.remote()
@@ -132,7 +132,7 @@ class GatewayDeployment:
     def __init__(self, settings: dict[str, Any], tokens: dict[str, str]) -> None:
         self._settings = ServingSettings.model_validate(settings)
         self._tokens = tokens
-        self._log = AsyncPredictionLog(open_log(self._settings.log))
+        self._log = AsyncPredictionLog(open_log(self._settings))
         self._traffic: TrafficSplit | None = None
         self._engines: dict[Backend, RemoteEngine] = {}
         self._metrics = RayMetrics()
@@ -148,21 +148,21 @@ class GatewayDeployment:
         }
 
     def choose(self, request_id: str) -> Choice:
-        """See `protocols.Switch`."""
+        """See `protocol.Switch`."""
         backend, role = self._pointed().choose(request_id)
         return Choice(self._engines[backend], role)
 
     def champion(self) -> Engine:
-        """See `protocols.Switch`."""
+        """See `protocol.Switch`."""
         return self._engines[self._pointed().champion]
 
     def shadow(self) -> Engine | None:
-        """See `protocols.Switch`."""
+        """See `protocol.Switch`."""
         backend = self._pointed().shadow
         return None if backend is None else self._engines[backend]
 
-    def describe(self) -> list[dict[str, str | float]]:
-        """See `protocols.Switch`."""
+    def describe(self) -> list[ServedVersion]:
+        """See `protocol.Switch`."""
         return self._pointed().describe()
 
     def _pointed(self) -> TrafficSplit:
@@ -183,7 +183,7 @@ class GatewayDeployment:
         while True:
             begun = time.monotonic()
             try:
-                self._metrics.publish(await gateway.monitor())
+                self._metrics.publish(await gateway.read_monitor())
             except Exception as error:  # the wall of monitoring: serving goes on
                 logger.error("windows are not being published: %s", type(error).__name__)
             took_s = time.monotonic() - begun  # a long log must not take the processor
@@ -242,11 +242,11 @@ class EngineDeployment:
     async def generate(
         self, note: str, num_samples: int, is_constrained: bool
     ) -> Generation | TooLong:
-        """See `protocols.Engine`."""
+        """See `protocol.Engine`."""
         return await self._ready().generate(note, num_samples, is_constrained=is_constrained)
 
     async def forward(self, method: str, path: str, body: bytes) -> AsyncIterator[Head | bytes]:
-        """See `protocols.Engine`."""
+        """See `protocol.Engine`."""
         async for piece in self._ready().forward(method, path, body):
             yield piece
 
@@ -255,7 +255,7 @@ class EngineDeployment:
         return [piece async for piece in self._ready().forward(method, path, body)]
 
     async def card(self) -> str | None:
-        """See `protocols.Engine`."""
+        """See `protocol.Engine`."""
         return await self._ready().card()
 
     async def check_health(self) -> None:

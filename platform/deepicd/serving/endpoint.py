@@ -245,13 +245,14 @@ def stop(endpoint: Endpoint) -> None:
 
 def check_port(settings: ServingSettings) -> None:
     """Raise ServingError when another program listens on the port."""
-    with socket.socket(socket.AF_INET6 if ":" in settings.host else socket.AF_INET) as probe:
+    host, port = settings.config.host, settings.config.port
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((settings.host, settings.port))
+            probe.bind((host, port))
         except OSError as error:
             raise ServingError(
-                f"cannot listen on {settings.host}:{settings.port}: {error.strerror}. Stop what "
+                f"cannot listen on {host}:{port}: {error.strerror}. Stop what "
                 "runs there, or choose another port (--port)."
             ) from error
 
@@ -263,7 +264,7 @@ def _start_serve(settings: ServingSettings) -> None:
     try:
         serve.start(
             proxy_location="HeadOnly",
-            http_options={"host": settings.host, "port": settings.port},
+            http_options={"host": settings.config.host, "port": settings.config.port},
             logging_config={"log_level": "WARNING", "enable_access_log": False},
         )
     except (RayError, TimeoutError) as error:
@@ -314,5 +315,5 @@ def _shut_down(owns_ray: bool) -> None:
 
 
 def _url(settings: ServingSettings) -> str:
-    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(settings.host, settings.host)
-    return f"http://{host}:{settings.port}"
+    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(settings.config.host, settings.config.host)
+    return f"http://{host}:{settings.config.port}"

@@ -1,16 +1,29 @@
 """What `/v1/monitor` says and how requests fare → Prometheus metrics (Ray adds the prefix `ray_`).
 
-In: the gateway's monitor report, and for each request its role, status and seconds. Out: samples,
-and the Ray metrics that carry them. Decided here: names and labels of every metric; gauges show the
-latest window of the versions that are served now and nothing of the others, so a version that is
-gone leaves no stale series behind; no label holds anything a client sent.
+In: the gateway's view of the monitor, and for each request its role, status and seconds. Out:
+samples, and the Ray metrics that carry them. Decided here: names and labels of every metric; gauges
+show the latest window of the versions that are served now and nothing of the others, so a version
+that is gone leaves no stale series behind; no label holds anything a client sent.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-Report = Mapping[str, Any]
+from deepicd.monitoring.monitor import Report
+from deepicd.records import Window
+from deepicd.serving.protocol import ServedVersion
+
+
+@dataclass(frozen=True)
+class MonitorView:
+    """What the gateway knows of its own quality at one moment."""
+
+    status: str
+    """Of the prediction log: on, off or blind."""
+    served: Sequence[ServedVersion]
+    report: Report | None
+    """None without a prediction log."""
 
 
 @dataclass(frozen=True)
@@ -67,60 +80,68 @@ LATENCY = "deepicd_latency_seconds"
 LATENCY_BUCKETS_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
 
-def read_samples(report: Report) -> Iterator[Sample]:
-    """Gauges of a monitor report; numbers that are null are left out."""
-    yield Sample("deepicd_monitor_blind", {}, float(report.get("status") == "blind"))
-    served = {(row["version"], row["role"]) for row in report.get("served", ())}
-    versions = {version for version, _ in served}
-    for window in _latest(report.get("windows", ()), served):
+def read_samples(view: MonitorView) -> Iterator[Sample]:
+    """Gauges of the monitor's view; numbers that are None are left out."""
+    yield Sample("deepicd_monitor_blind", {}, float(view.status == "blind"))
+    if view.report is None:
+        return
+    served: set[tuple[str, str]] = {(one.version, one.role) for one in view.served}
+    for window in _latest(view.report.windows, served):
         yield from _of_window(window)
-    for row in report.get("drift", ()):
-        if (row["version"], row["role"]) in served:
-            labels = {**_answerer(row), "feature": row["feature"]}
-            yield Sample("deepicd_drift_psi", labels, row["psi"])
-    for row in report.get("alarms", ()):
-        if row["version"] in versions | {None}:
-            labels = {name: str(row[name] or "") for name in ("rule", "severity", "version")}
-            yield Sample("deepicd_alert", labels, float(row["state"] == "firing"))
+    for drift in view.report.drift:
+        if (drift.version, drift.role) in served:
+            labels = {"version": drift.version, "role": drift.role, "feature": drift.feature}
+            yield Sample("deepicd_drift_psi", labels, drift.psi)
+    versions = {version for version, _ in served}
+    for alert in view.report.alerts:
+        if alert.version in versions:
+            labels = {"rule": alert.rule, "severity": alert.severity, "version": alert.version}
+            yield Sample("deepicd_alert", labels, float(alert.state == "firing"))
 
 
-def _of_window(window: Report) -> Iterator[Sample]:
-    who = _answerer(window)
-    scores = {"value": "hierarchical_f1", "low": "low", "high": "high"}
-    f1 = {bound: window.get(name) for bound, name in scores.items()}
-    yield from _spread("deepicd_hierarchical_f1", who, "bound", values=f1)
-    levels = {level: window.get(f"macro_f1_{level}") for level in ("chapter", "category", "full")}
-    yield from _spread("deepicd_macro_f1", who, "level", values=levels)
-    counts = {"all": window["num_predictions"], "labelled": window["num_labelled"]}
-    yield from _spread("deepicd_window_predictions", who, "kind", values=counts)
-    shares = {kind: window.get(f"share_{kind}") for kind in ("unparsable", "nonexistent")}
-    yield from _spread("deepicd_share", who, "kind", values=shares)
-    bounds = {"value": "estimated_accuracy", "low": "estimated_low", "high": "estimated_high"}
-    promised = {bound: window.get(name) for bound, name in bounds.items()}
-    yield from _spread("deepicd_estimated_accuracy", who, "bound", values=promised)
-    if (error := window.get("calibration_error")) is not None:
-        yield Sample("deepicd_calibration_error", who, float(error))
+def _of_window(window: Window) -> Iterator[Sample]:
+    answerer = {"version": window.version, "role": window.role}
+    series: Mapping[tuple[str, str], Mapping[str, float | None]] = {
+        ("deepicd_hierarchical_f1", "bound"): {
+            "value": window.hierarchical_f1,
+            "low": window.low,
+            "high": window.high,
+        },
+        ("deepicd_macro_f1", "level"): {
+            "chapter": window.macro_f1_chapter,
+            "category": window.macro_f1_category,
+            "full": window.macro_f1_full,
+        },
+        ("deepicd_window_predictions", "kind"): {
+            "all": window.num_predictions,
+            "labelled": window.num_labelled,
+        },
+        ("deepicd_share", "kind"): {
+            "unparsable": window.share_unparsable,
+            "nonexistent": window.share_nonexistent,
+        },
+        ("deepicd_estimated_accuracy", "bound"): {
+            "value": window.estimated_accuracy,
+            "low": window.estimated_low,
+            "high": window.estimated_high,
+        },
+    }
+    for (metric, label), values in series.items():
+        for name, value in values.items():
+            if value is not None:
+                yield Sample(metric, {**answerer, label: name}, float(value))
+    if window.calibration_error is not None:
+        yield Sample("deepicd_calibration_error", answerer, window.calibration_error)
 
 
-def _spread(
-    metric: str, who: Mapping[str, str], label: str, *, values: Mapping[str, float | None]
-) -> Iterator[Sample]:
-    for name, value in values.items():
-        if value is not None:
-            yield Sample(metric, {**who, label: name}, float(value))
-
-
-def _answerer(row: Report) -> dict[str, str]:
-    return {"version": row["version"], "role": row["role"]}
-
-
-def _latest(rows: Any, served: set[tuple[str, str]]) -> list[Report]:
-    found: dict[tuple[str, str], Report] = {}
-    for row in rows:
-        key = (row["version"], row["role"])
-        if key in served and (key not in found or row["end"] >= found[key]["end"]):
-            found[key] = row
-    return list(found.values())
+def _latest(windows: Iterable[Window], served: set[tuple[str, str]]) -> list[Window]:
+    """The latest window of each version and role that is served."""
+    latest: dict[tuple[str, str], Window] = {}
+    for window in windows:
+        key = (window.version, window.role)
+        if key in served and (key not in latest or window.end >= latest[key].end):
+            latest[key] = window
+    return list(latest.values())
 
 
 class RayMetrics:
@@ -145,9 +166,9 @@ class RayMetrics:
             tag_keys=("role",),
         )
 
-    def publish(self, report: Report) -> None:
-        """Set every gauge that the report has a number for."""
-        for sample in read_samples(report):
+    def publish(self, view: MonitorView) -> None:
+        """Set every gauge that the view has a number for."""
+        for sample in read_samples(view):
             self._gauges[sample.metric].set(sample.value, tags=dict(sample.labels))
 
     def observe(self, role: str, status: int, seconds: float) -> None:

@@ -1,20 +1,22 @@
-"""The seams: what the gateway needs of an engine and of a prediction log, and what passes between.
+"""What the gateway and the engines agree on: the interface of an engine, and what passes between.
 
-The gateway is written against these, so that its routes run and are tested without Ray and vLLM,
-and so that the monitoring room stays unknown here: its log comes in as an import path.
+In: nothing. Out: protocols and frozen records. Decided here: the gateway is written against these
+protocols, so that its routes run and are tested without Ray and vLLM.
 """
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from importlib import import_module
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
-from deepicd.errors import ConfigError
-from deepicd.records import Calibration, ServedPrediction
-from deepicd.serving.settings import LogSettings
+from deepicd.records import Calibration
 
 VERSION_HEADER = "x-model-version"
 """Of every generated reply, and of the head that an engine forwards."""
+CODE_TOKENS = 24
+"""Tokens for the tag before a code, and again for a code with its closing tag, if each character
+were a token of its own."""
+MIN_CONSTRAINED_TOKENS = 2 * CODE_TOKENS + 8
+"""Shortest `max_response_tokens` that leaves a constrained answer some reasoning."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,16 @@ class Engine(Protocol):
 
 
 @dataclass(frozen=True)
+class ServedVersion:
+    """A version that answers now, and as what."""
+
+    version: str
+    role: Literal["champion", "canary", "shadow"]
+    percent: float
+    """Share of the requests that it answers for clients; 0 for a shadow."""
+
+
+@dataclass(frozen=True)
 class Choice:
     """Who answers a request, and as what."""
 
@@ -98,42 +110,5 @@ class Switch(Protocol):
     def shadow(self) -> Engine | None:
         """Who answers a copy of the request; None for nobody."""
 
-    def describe(self) -> list[dict[str, str | float]]:
-        """Rows of `version`, `role` and `percent`."""
-
-
-class PredictionLog(Protocol):
-    """Where predictions and their late labels are kept; no note text ever reaches it."""
-
-    def record(self, prediction: ServedPrediction) -> None:
-        """Keep one answer."""
-
-    def label(
-        self, key: str, code: str, *, time: float, by: Literal["prediction", "admission"]
-    ) -> str:
-        """Keep one late label, also of an unknown id; returns what became of it in a word.
-
-        Raises DataError or CodeError for an id or a code that it cannot take.
-        """
-
-    def report(self) -> dict[str, Any]:
-        """What `/v1/monitor` shows, JSON-ready; `windows` are its hierarchical F1 by window."""
-
-
-def open_log(settings: LogSettings | None) -> PredictionLog | None:
-    """The log that the settings name.
-
-    Raises:
-        ConfigError: the factory's module or name does not exist.
-    """
-    if settings is None:
-        return None
-    module, _, name = settings.factory.partition(":")
-    try:
-        factory = getattr(import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(
-            f"no prediction log at {settings.factory}: {error}. Give an importable module:Name."
-        ) from error
-    log: PredictionLog = factory(**settings.arguments)
-    return log
+    def describe(self) -> list[ServedVersion]:
+        """Every version and role that is served now."""

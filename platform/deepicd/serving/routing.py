@@ -1,8 +1,9 @@
 """Which version answers a request: champion or canary, and who shadows them.
 
-In: the traffic that the endpoint was pointed at, and a request's id. Out: a role. Decided here: the
-share of a canary is taken by a hash of the request's id, so one id always meets the same version
-(sticky) and the split needs no memory; a raised share keeps every id that the canary had already.
+In: the traffic split of the endpoint, and a request's id. Out: a backend and its role. Decided
+here: the share of a canary is taken by a hash of the request's id, so one id always meets the same
+version (sticky) and the split needs no memory; a raised share keeps every id that the canary had
+already.
 """
 
 import hashlib
@@ -14,6 +15,7 @@ from typing import Literal
 from pydantic import Field
 
 from deepicd.config import Part
+from deepicd.serving.protocol import ServedVersion
 
 GATEWAY_APP = "deepicd"
 
@@ -30,14 +32,14 @@ _PARTS = 10_000
 
 
 class Backend(Part):
-    """A version and the Serve application that holds its engine."""
+    """A version, and the Serve application that holds its engine."""
 
     app: str
     version: str
 
 
 class TrafficSplit(Part):
-    """Who answers now. Travels as Serve's `user_config`."""
+    """Which backends answer now, and which share of the requests. Travels as `user_config`."""
 
     champion: Backend
     challenger: Backend | None = None
@@ -57,17 +59,15 @@ class TrafficSplit(Part):
         """Who answers copies."""
         return self.challenger if self.is_shadow else None
 
-    def describe(self) -> list[dict[str, str | float]]:
-        """One row for each version and role, with its share of the requests in percent."""
+    def describe(self) -> list[ServedVersion]:
+        """Every version and role, with its share of the requests in percent."""
         share = self.percent if self.challenger is not None else 0.0
-        rows: list[dict[str, str | float]] = [
-            {"version": self.champion.version, "role": CHAMPION, "percent": 100.0 - share}
-        ]
+        served = [ServedVersion(self.champion.version, CHAMPION, 100.0 - share)]
         if self.challenger is not None and share > 0:
-            rows.append({"version": self.challenger.version, "role": CANARY, "percent": share})
+            served.append(ServedVersion(self.challenger.version, CANARY, share))
         if self.shadow is not None:
-            rows.append({"version": self.shadow.version, "role": SHADOW, "percent": 0.0})
-        return rows
+            served.append(ServedVersion(self.shadow.version, SHADOW, 0.0))
+        return served
 
 
 def place_of(request_id: str) -> float:

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from deepicd import cli
 from deepicd.errors import DataError
 from deepicd.monitoring.alerts import RULES, Rule, find_alerts
-from deepicd.monitoring.monitor import build_report
+from deepicd.monitoring.monitor import Monitor
 from deepicd.monitoring.prediction_log import PredictionLog
 from deepicd.records import ServedPrediction, Window
 
@@ -105,7 +105,7 @@ def test_one_label_judges_champion_and_shadow_and_their_difference(log: Predicti
         keep(log, name, champion)
         keep(log, name, shadow, version="v2", role="shadow")
     assert log.label("a", "I25.10") == "stored" and log.label("b", "I25.10") == "stored"
-    report = build_report(log)
+    report = Monitor(log).report().as_json()
     f1 = {(w["version"], w["role"]): w["hierarchical_f1"] for w in report["windows"]}
     # champion: 3 of 3 nodes and 2 of 3; shadow: all right
     assert f1 == {("v1", "champion"): pytest.approx(5 / 6), ("v2", "shadow"): 1.0}
@@ -165,7 +165,7 @@ def test_groups_with_enough_labels_are_compared_with_the_others(log: PredictionL
         given = {"sex": sex, "race": "X" if i < 20 else "Y"} if i < 95 else {}
         keep(log, f"p{i}", "I2510" if sex == "F" else "J189", subgroups=given, confidence=1.0)
         log.label(f"p{i}", "I25.10")
-    rows = {(row["attribute"], row["group"]): row for row in build_report(log)["subgroups"]}
+    rows = {(row["attribute"], row["group"]): row for row in Monitor(log).status()["subgroups"]}
     assert set(rows) == {("race", "Y"), ("sex", "F"), ("sex", "M")}  # 20 are too few to show
     assert (rows["sex", "F"]["num_labelled"], rows["sex", "M"]["num_labelled"]) == (60, 35)
     assert (rows["sex", "F"]["gap"], rows["sex", "M"]["gap"]) == (1.0, -1.0)

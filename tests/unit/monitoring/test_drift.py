@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deepicd.monitoring.drift import Seen, chi_square, find_drift, holm, stability_index
+from deepicd.monitoring.monitor import Monitor
 from deepicd.monitoring.prediction_log import PredictionLog
 from deepicd.records import ServedPrediction
 
@@ -87,7 +88,7 @@ def test_the_log_compares_its_first_window_with_its_latest(tmp_path: Path) -> No
         code = "I2510" if i < 70 else "J189"
         log.record(ServedPrediction(id=f"p{i}", version="v1", time=float(i), code=code))
         if i == 100:
-            assert log.report()["drift"] == []  # two windows do not fit yet
-    rows = {row["feature"]: row for row in log.report()["drift"]}
+            assert Monitor(log).report().as_json()["drift"] == []  # two windows do not fit yet
+    rows = {row["feature"]: row for row in Monitor(log).report().as_json()["drift"]}
     assert rows["chapter"]["is_drifting"] and not rows["unparsable"]["is_drifting"]
-    json.dumps(log.report(), allow_nan=False)
+    json.dumps(Monitor(log).report().as_json(), allow_nan=False)

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from deepicd import cli
 from deepicd.errors import CodeError, DataError, DeepICDError, MissingError, MonitoringError
-from deepicd.monitoring.monitor import COLUMNS, status, table_rows
+from deepicd.monitoring.monitor import COLUMNS, Monitor, table_rows
 from deepicd.monitoring.prediction_log import PredictionLog
 from deepicd.records import ServedPrediction
 
@@ -215,7 +215,7 @@ def test_status_tells_counts_overall_and_windows(log: PredictionLog) -> None:
     for i in range(4):
         log.label(f"p{i}", "I2510")
     log.label("early", "I2510")
-    found = status(log, size=2)
+    found = Monitor(log).status(size=2)
     assert (found["num_predictions"], found["num_labelled"]) == (5, 4)
     assert (found["num_waiting"], found["num_unparsable"]) == (1, 1)
     (overall,) = found["overall"]
@@ -229,7 +229,7 @@ def test_status_tells_counts_overall_and_windows(log: PredictionLog) -> None:
 
 
 def test_an_empty_log_has_an_empty_status(log: PredictionLog) -> None:
-    found = status(log)
+    found = Monitor(log).status()
     assert (found["overall"], found["windows"], found["num_predictions"]) == ([], [], 0)
 
 

@@ -4,22 +4,27 @@ import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import httpx
 import pytest
 
-from deepicd.records import Calibration, Curve, ServedPrediction
+from deepicd.config import ServingConfig
+from deepicd.monitoring.prediction_log import PredictionLog
+from deepicd.records import Calibration, Curve, Limits, ServedPrediction
 from deepicd.serving.errors import RefusedError
 from deepicd.serving.ingress.gateway import Gateway, build_app
 from deepicd.serving.ingress.middleware import hash_token
 from deepicd.serving.ingress.prediction_log import AsyncPredictionLog
-from deepicd.serving.protocol import Choice, Generation, Head, TooLong
+from deepicd.serving.protocol import Choice, Generation, Head, ServedVersion, TooLong
 from deepicd.serving.settings import ServingSettings
 
 RIGHT = "Chest pain on effort.</think>\n<diagnosis>I25.10</diagnosis>"
 OTHER = "Pressure.</think>\n<diagnosis>I10</diagnosis>"
 PLANTED = "zebrafinch-sonata"
+LIMITS = Limits(2048, 1024)
 
 
 class ScriptedEngine:
@@ -96,14 +101,15 @@ class ScriptedSwitch:
     def shadow(self) -> ScriptedEngine | None:
         return self.shadowing
 
-    def describe(self) -> list[dict[str, str | float]]:
-        return [{"version": self.engine.version, "role": "champion", "percent": 100.0}]
+    def describe(self) -> list[ServedVersion]:
+        return [ServedVersion(self.engine.version, "champion", 100.0)]
 
 
-class MemoryLog:
-    """A prediction log that may fail."""
+class ObservedLog(PredictionLog):
+    """A real prediction log that remembers what it was given, and whose disk may be full."""
 
-    def __init__(self) -> None:
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
         self.kept: list[ServedPrediction] = []
         self.labels: dict[str, str] = {}
         self.is_full = False
@@ -111,29 +117,38 @@ class MemoryLog:
     def record(self, prediction: ServedPrediction) -> None:
         if self.is_full:
             raise OSError(28, "no space left")
+        super().record(prediction)
         self.kept.append(prediction)
 
     @property
     def rows(self) -> list[tuple[str, str, str | None, str | None]]:
         return [(kept.id, kept.version, kept.code, kept.reason) for kept in self.kept]
 
-    def label(self, key, code, *, time, by) -> str:
+    def label(self, key, code, *, time=None, by="prediction") -> str:
+        outcome = super().label(key, code, time=time, by=by)
         self.labels[f"{by} {key}"] = code
-        return "stored"
-
-    def report(self) -> dict[str, Any]:
-        return {"windows": [{"version": "v1", "num_predictions": len(self.rows)}]}
+        return outcome
 
 
 class Front:
     """Client of a gateway over a scripted engine and a log."""
 
-    def __init__(self, *, tokens: dict[str, str] | None = None, **settings) -> None:
+    def __init__(
+        self,
+        *,
+        tokens: dict[str, str] | None = None,
+        limits: Limits = LIMITS,
+        max_concurrent: int = 32,
+        max_note_bytes: int = 1_000_000,
+        **settings,
+    ) -> None:
         self.engine = ScriptedEngine()
         self.switch = ScriptedSwitch(self.engine)
-        self.log = MemoryLog()
+        self.folder = TemporaryDirectory()
+        self.log = ObservedLog(Path(self.folder.name))
         self.observed: list[tuple[str, int]] = []
-        given = ServingSettings(**settings)
+        config = ServingConfig(max_concurrent=max_concurrent, max_note_bytes=max_note_bytes)
+        given = ServingSettings(config=config, limits=limits, **settings)
         app = build_app(
             Gateway(self.switch, AsyncPredictionLog(self.log), given),
             given,
@@ -347,7 +362,7 @@ def test_a_body_over_the_limit_is_refused_before_it_is_parsed(is_chunked):
         for _ in range(20):
             yield b"x" * 10
 
-    front = Front(max_body_bytes=100)
+    front = Front(max_note_bytes=100)
     content = pieces() if is_chunked else b"x" * 200
     reply = asyncio.run(front.http.post("/v1/diagnoses", content=content))
     assert reply.status_code == 413 and "at most 100 bytes" in reply.json()["detail"]
@@ -376,7 +391,7 @@ def test_one_model_is_found_by_name():
 
 
 def test_refusals_of_openai_routes_have_openais_shape():
-    reply = Front(max_body_bytes=10).post("/v1/completions", {"prompt": "x" * 50})
+    reply = Front(max_note_bytes=10).post("/v1/completions", {"prompt": "x" * 50})
     assert reply.status_code == 413
     assert reply.json()["error"]["code"] == 413 and "at most 10 bytes" in reply.text
 
@@ -442,7 +457,7 @@ def test_labels_are_kept_in_canonical_form():
     reply = front.post("/v1/labels", {"prediction_id": "abc", "code": "i25.10"})
     assert reply.status_code == 202 and front.log.labels == {"prediction abc": "I2510"}
     assert reply.json() == {
-        "prediction_id": "abc", "admission_id": None, "code": "I2510", "outcome": "stored",
+        "prediction_id": "abc", "admission_id": None, "code": "I2510", "outcome": "waiting",
     }  # fmt: skip
 
 
@@ -463,7 +478,9 @@ def test_monitor_gives_the_logs_report_who_is_served_and_what_was_decided(tmp_pa
     front = Front(registry=models)
     front.post("/v1/diagnoses", {"note": "Pain."})
     body = front.get("/v1/monitor").json()
-    assert body["status"] == "on" and body["windows"] == [{"version": "v1", "num_predictions": 1}]
+    (window,) = body["windows"]
+    assert body["status"] == "on" and (window["version"], window["num_predictions"]) == ("v1", 1)
+    assert {"counts", "overall", "pairs", "drift", "subgroups", "alarms"} <= {*body}
     assert body["served"] == [{"version": "v1", "role": "champion", "percent": 100.0}]
     (decision,) = body["decisions"]
     assert decision == {
@@ -478,7 +495,7 @@ def test_constrained_answers_are_asked_for_by_request_or_by_setting():
     front.post("/v1/diagnoses", {"note": "Pain."})
     front.post("/v1/diagnoses", {"note": "Pain.", "constrained": False})
     assert front.engine.constrained == [True, False]
-    short = Front(max_response_tokens=24)
+    short = Front(limits=Limits(2048, 24))
     reply = short.post("/v1/diagnoses", {"note": "Pain.", "constrained": True})
     assert reply.status_code == 422 and "max_response_tokens >= 56" in reply.json()["detail"]
 

@@ -9,11 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deepicd.errors import CapacityError, MissingError, ServingError
+from deepicd.monitoring.alerts import Alert
+from deepicd.monitoring.drift import Drift
+from deepicd.monitoring.monitor import Report
 from deepicd.pipeline.operations import handle_alerts
 from deepicd.promotion.registry import Aliases
-from deepicd.records import Challenge
+from deepicd.records import Challenge, Window
 from deepicd.serving import capacity
-from deepicd.serving.metrics import GAUGES, read_samples
+from deepicd.serving.metrics import GAUGES, MonitorView, Sample, read_samples
+from deepicd.serving.protocol import ServedVersion
 from deepicd.serving.reconciler import DesiredState, reconcile
 from deepicd.serving.routing import Backend, TrafficSplit, place_of, request_id_of
 from deepicd.serving.settings import ServedModel, ServingSettings
@@ -52,50 +56,83 @@ def test_only_a_plain_identifier_is_taken_from_a_client() -> None:
 
 def test_a_traffic_split_says_who_is_served_as_what() -> None:
     both = TrafficSplit(champion=FIRST, challenger=SECOND, percent=25, is_shadow=True)
-    assert [(row["version"], row["role"], row["percent"]) for row in both.describe()] == [
-        ("v1", "champion", 75.0), ("v2", "canary", 25.0), ("v2", "shadow", 0.0),
-    ]  # fmt: skip
+    assert both.describe() == [
+        ServedVersion("v1", "champion", 75.0),
+        ServedVersion("v2", "canary", 25.0),
+        ServedVersion("v2", "shadow", 0.0),
+    ]
     assert both.shadow == SECOND and TrafficSplit(champion=FIRST).shadow is None
-    assert TrafficSplit(champion=FIRST, percent=25).describe()[0]["percent"] == 100.0
+    assert TrafficSplit(champion=FIRST, percent=25).describe()[0].percent == 100.0
 
 
-def window(version: str, end: float, f1: float | None) -> dict[str, object]:
-    return {
-        "version": version, "role": "champion", "start": 0.0, "end": end, "num_predictions": 5,
-        "num_labelled": 2, "hierarchical_f1": f1, "low": None, "high": 0.75,
-        "share_unparsable": 0.2, "calibration_error": 0.1, "estimated_accuracy": 0.6,
-    }  # fmt: skip
+def window(version: str, end: float, f1: float | None) -> Window:
+    return Window(
+        version=version,
+        start=0.0,
+        end=end,
+        num_predictions=5,
+        num_labelled=2,
+        hierarchical_f1=f1,
+        low=None,
+        high=0.75,
+        macro_f1_chapter=None,
+        macro_f1_category=0.5,
+        macro_f1_full=None,
+        share_unparsable=0.2,
+        calibration_error=0.1,
+        estimated_accuracy=0.6,
+    )
+
+
+def alert(version: str, severity: str = "rollback", state: str = "firing") -> Alert:
+    return Alert(
+        rule="low",
+        severity=severity,  # type: ignore[arg-type]
+        version=version,
+        role="champion",
+        value=0.25,
+        state=state,  # type: ignore[arg-type]
+        since=0.0,
+        runbook="docs/runbooks/low.md",
+    )
 
 
 def test_gauges_show_the_latest_window_of_who_is_served_and_nothing_else() -> None:
-    report = {
-        "status": "blind",
-        "served": [{"version": "v2", "role": "champion", "percent": 100.0}],
-        "windows": [window("v1", 9.0, 0.9), window("v2", 2.0, 0.4), window("v2", 1.0, 0.3)],
-        "drift": [
-            {"version": "v2", "role": "champion", "feature": "chapter", "psi": 0.3},
-            {"version": "v1", "role": "champion", "feature": "chapter", "psi": 0.9},
+    report = Report(
+        counts={},
+        overall=(),
+        windows=[window("v1", 9.0, 0.9), window("v2", 2.0, 0.4), window("v2", 1.0, 0.3)],
+        pairs=(),
+        drift=[
+            Drift("v2", "champion", "chapter", 0.3, 0.01, True),
+            Drift("v1", "champion", "chapter", 0.9, 0.01, True),
         ],
-        "alarms": [
-            {"rule": "blind", "severity": "page", "version": None, "state": "firing"},
-            {"rule": "drift", "severity": "warn", "version": "v1", "state": "firing"},
-        ],
-    }
-    samples = {(s.metric, *s.labels.values()): s.value for s in read_samples(report)}
+        subgroups=(),
+        alerts=[alert("v2", "page"), alert("v1", "warn")],
+    )
+    view = MonitorView("blind", [ServedVersion("v2", "champion", 100.0)], report)
+    samples = {(s.metric, *s.labels.values()): s.value for s in read_samples(view)}
     assert samples == {
         ("deepicd_monitor_blind",): 1.0,
         ("deepicd_hierarchical_f1", "v2", "champion", "value"): 0.4,
         ("deepicd_hierarchical_f1", "v2", "champion", "high"): 0.75,
+        ("deepicd_macro_f1", "v2", "champion", "category"): 0.5,
         ("deepicd_window_predictions", "v2", "champion", "all"): 5.0,
         ("deepicd_window_predictions", "v2", "champion", "labelled"): 2.0,
         ("deepicd_share", "v2", "champion", "unparsable"): 0.2,
+        ("deepicd_share", "v2", "champion", "nonexistent"): 0.0,
         ("deepicd_calibration_error", "v2", "champion"): 0.1,
         ("deepicd_estimated_accuracy", "v2", "champion", "value"): 0.6,
         ("deepicd_drift_psi", "v2", "champion", "chapter"): 0.3,
-        ("deepicd_alert", "blind", "page", ""): 1.0,
+        ("deepicd_alert", "low", "page", "v2"): 1.0,
     }
-    for sample in read_samples(report):
+    for sample in read_samples(view):
         assert tuple(sample.labels) == GAUGES[sample.metric].labels
+
+
+def test_without_a_log_only_its_state_is_a_gauge() -> None:
+    view = MonitorView("off", [ServedVersion("v2", "champion", 100.0)], None)
+    assert list(read_samples(view)) == [Sample("deepicd_monitor_blind", {}, 0.0)]
 
 
 class Endpoint:
@@ -180,13 +217,6 @@ class Registry:
     def rollback(self, *, reason: str) -> Challenge:
         self.done = f"rolled back: {reason}"
         return Challenge(self.aliases.former or "")
-
-
-def alert(version: str, severity: str = "rollback", state: str = "firing") -> dict[str, object]:
-    return {
-        "rule": "low", "version": version, "severity": severity, "state": state, "value": 0.25,
-        "runbook": "docs/runbooks/low.md",
-    }  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -8,15 +8,16 @@ import sys
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 from starlette.applications import Starlette
 from starlette.responses import StreamingResponse
 from starlette.routing import Route
 
-from deepicd.config import Experiment
+from deepicd.config import Experiment, ServingConfig
 from deepicd.errors import CapacityError, ConfigError, MissingError, ServingError
+from deepicd.records import Limits
 from deepicd.serving import (
     EngineSettings,
-    LogSettings,
     ServedModel,
     ServingSettings,
     applications,
@@ -24,7 +25,8 @@ from deepicd.serving import (
 )
 from deepicd.serving.engine.version_checks import check_gpus, check_model, max_prompt_tokens
 from deepicd.serving.engine.vllm import call_asgi, engine_arguments
-from deepicd.serving.protocol import Head, open_log
+from deepicd.serving.ingress.prediction_log import open_log
+from deepicd.serving.protocol import Head
 
 
 def write_model(folder: Path, context: int = 2048) -> ServedModel:
@@ -39,32 +41,42 @@ def test_limits_come_from_the_experiment():
         {"profile": "gpu", "data": {"max_prompt_tokens": 100}, "serving": {"port": 8123}}
     )
     settings = ServingSettings.of_experiment(experiment)
-    assert (settings.max_prompt_tokens, settings.max_response_tokens) == (100, 1024)
-    assert settings.port == 8123 and settings.engine.device == "cuda"
-    assert ServingSettings.of_experiment(experiment, port=9000).port == 9000
+    assert settings.limits == Limits(100, 1024)
+    assert settings.config.port == 8123 and settings.engine.device == "cuda"
+    moved = ServingSettings.of_experiment(experiment, host="::1", port=9000).config
+    assert (moved.host, moved.port) == ("::1", 9000)
+    with pytest.raises(ValidationError, match="less than or equal to 65535"):
+        ServingSettings.of_experiment(experiment, port=99999)
+
+
+def test_settings_survive_the_way_to_a_replica(tmp_path):
+    settings = ServingSettings(limits=Limits(100, 32, "filter"), log=tmp_path, registry="s3://x/y")
+    assert ServingSettings.model_validate(settings.model_dump(mode="json")) == settings
+    with pytest.raises(ValidationError, match="at least 1 token"):
+        ServingSettings(limits=Limits(0, 32))
 
 
 @pytest.mark.parametrize("context", [64, 4096])
 def test_the_cpu_engine_takes_every_prompt_whole(tmp_path, context):
     """A seeded request whose prompt is cut in pieces kills it."""
-    settings = ServingSettings(max_prompt_tokens=3000, max_response_tokens=32)
+    settings = ServingSettings(limits=Limits(3000, 32))
     arguments = engine_arguments(write_model(tmp_path, context), settings)
     assert arguments["enable_chunked_prefill"] is False
     assert arguments["max_num_batched_tokens"] >= max(2048, arguments["max_model_len"])
 
 
 def test_profiles_differ_in_values_only():
-    cpu, gpu = EngineSettings.of_profile("cpu"), EngineSettings.of_profile("gpu")
+    cpu, gpu = EngineSettings.for_profile("cpu"), EngineSettings.for_profile("gpu")
     assert (cpu.num_gpus, cpu.dtype, cpu.enforce_eager) == (0, "float32", True)
     assert (gpu.num_gpus, gpu.dtype, gpu.enforce_eager) == (1, "bfloat16", False)
 
 
 def test_engine_arguments_follow_the_profile(tmp_path):
     model = write_model(tmp_path)
-    cpu = engine_arguments(model, ServingSettings(max_prompt_tokens=256, max_response_tokens=64))
+    cpu = engine_arguments(model, ServingSettings(limits=Limits(256, 64)))
     assert cpu["served_model_name"] == ["v0001", "deepicd"] and cpu["max_model_len"] == 320
     assert cpu["kv_cache_memory_bytes"] == 512 << 20 and not cpu["enable_log_requests"]
-    settings = ServingSettings(engine=EngineSettings.of_profile("gpu"))
+    settings = ServingSettings(engine=EngineSettings.for_profile("gpu"))
     gpu = engine_arguments(model, settings)
     assert gpu["gpu_memory_utilization"] == 0.85 and "kv_cache_memory_bytes" not in gpu
     assert gpu["max_model_len"] == 2048 and "enable_chunked_prefill" not in gpu
@@ -72,12 +84,12 @@ def test_engine_arguments_follow_the_profile(tmp_path):
 
 @pytest.mark.parametrize(("context", "expected"), [(4096, 256), (300, 236)])
 def test_the_longest_prompt_leaves_room_for_an_answer(tmp_path, context, expected):
-    settings = ServingSettings(max_prompt_tokens=256, max_response_tokens=64)
+    settings = ServingSettings(limits=Limits(256, 64))
     assert max_prompt_tokens(write_model(tmp_path, context), settings) == expected
 
 
 def test_a_context_without_room_for_an_answer_is_refused(tmp_path):
-    settings = ServingSettings(max_prompt_tokens=256, max_response_tokens=64)
+    settings = ServingSettings(limits=Limits(256, 64))
     with pytest.raises(ConfigError, match="context of 64 tokens"):
         max_prompt_tokens(write_model(tmp_path, 64), settings)
 
@@ -100,14 +112,14 @@ def no_tokens(monkeypatch):
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost", "127.9.9.9"])
 def test_loopback_needs_no_token(no_tokens, host):
-    assert applications.read_tokens(ServingSettings(host=host)) == {}
+    assert applications.read_tokens(ServingSettings(config=ServingConfig(host=host))) == {}
 
 
 def test_any_other_interface_needs_one(no_tokens, monkeypatch):
     with pytest.raises(ConfigError, match="DEEPICD_TOKEN is not set"):
-        applications.read_tokens(ServingSettings(host="0.0.0.0"))
+        applications.read_tokens(ServingSettings(config=ServingConfig(host="0.0.0.0")))
     monkeypatch.setenv("DEEPICD_TOKEN", "abc")
-    (hashed,) = applications.read_tokens(ServingSettings(host="0.0.0.0"))
+    (hashed,) = applications.read_tokens(ServingSettings(config=ServingConfig(host="0.0.0.0")))
     assert "abc" not in hashed
 
 
@@ -126,15 +138,16 @@ def test_a_taken_port_is_refused_before_anything_starts():
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        settings = ServingSettings(port=taken.getsockname()[1])
+        settings = ServingSettings(config=ServingConfig(port=taken.getsockname()[1]))
         with pytest.raises(ServingError, match="choose another port"):
             endpoint.check_port(settings)
 
 
-def test_a_log_that_does_not_exist_is_refused():
-    with pytest.raises(ConfigError, match="no prediction log at deepicd"):
-        open_log(LogSettings(factory="deepicd.nowhere:Log"))
-    assert open_log(None) is None
+def test_the_log_is_that_of_the_settings_with_their_window(tmp_path):
+    settings = ServingSettings(config=ServingConfig(window=7), log=tmp_path / "monitor")
+    log = open_log(settings)
+    assert log is not None and (log.path, log.window) == (tmp_path / "monitor", 7)
+    assert open_log(ServingSettings()) is None
 
 
 def test_importing_the_room_is_light():
@@ -233,7 +246,7 @@ def test_the_declared_configuration_is_serves_own_and_points_at_its_engine(tmp_p
 
     from deepicd.serving.applications import declare
 
-    found = declare(write_model(tmp_path / "m"), ServingSettings(port=8123))
+    found = declare(write_model(tmp_path / "m"), ServingSettings(config=ServingConfig(port=8123)))
     schema = ServeDeploySchema.model_validate(found)
     engine, gateway = schema.applications
     assert gateway.deployments[0].user_config["champion"]["app"] == engine.name

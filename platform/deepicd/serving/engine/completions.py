@@ -1,7 +1,7 @@
 """Prompt token ids → answers of vLLM's engine, free or constrained to end in a billable code.
 
 In: token ids of one prompt. Out: `Completed` answers. Decided here: a constrained answer is made in
-two steps. First the reasoning, which may hold anything but `<` and leaves room for the code; then
+two steps. First the reasoning, which may hold anything but `<` and leaves tokens for the code; then
 the code, drawn under a grammar of all billable codes and nothing else. So a note can change what is
 said, and never the form of the answer, and an answer that would have run into the token limit still
 names a code.
@@ -18,15 +18,12 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from deepicd import codes
+from deepicd.serving.protocol import CODE_TOKENS
 from deepicd.serving.settings import ServingSettings
 
 THINK_END, OPEN, CLOSE = "</think>", "\n<diagnosis>", "</diagnosis>"
 _REASONING = r"[^<]*</think>"
 _PROBE_TOKENS = 4
-_CODE_TOKENS = 24
-"""Room for the tags before a code, and for a code with its tag, were each character a token."""
-MIN_CONSTRAINED_TOKENS = 2 * _CODE_TOKENS + 8
-"""Shortest `max_response_tokens` that leaves a constrained answer some reasoning."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +49,7 @@ class Answers:
         self, ids: Sequence[int], *, num_samples: int, temperature: float
     ) -> list[Completed]:
         """Answers as the model gives them."""
-        options = {"n": num_samples, "max_tokens": self._settings.max_response_tokens}
+        options = {"n": num_samples, "max_tokens": self._settings.limits.max_response_tokens}
         return await self._ask(ids, temperature, **options) if num_samples else []
 
     async def is_sound(self, ids: Sequence[int]) -> bool:
@@ -73,12 +70,12 @@ class Answers:
         """Answers whose reasoning is free and whose code exists."""
         if not num_samples:
             return []
-        room = self._settings.max_response_tokens - 2 * _CODE_TOKENS
+        max_tokens = self._settings.limits.max_response_tokens - 2 * CODE_TOKENS
         reasoned = await self._ask(
             ids,
             temperature,
             n=num_samples,
-            max_tokens=room,
+            max_tokens=max_tokens,
             structured_outputs=_grammar(_REASONING),
         )
         ended = (self._name_code(ids, one, temperature) for one in reasoned)
@@ -91,7 +88,7 @@ class Answers:
         shown = [*ids, *self._tokeniser.encode(text, add_special_tokens=False).ids]
         grammar = _grammar(codes.billable_pattern() + CLOSE)
         (code,) = await self._ask(
-            shown, temperature, n=1, max_tokens=_CODE_TOKENS, structured_outputs=grammar
+            shown, temperature, n=1, max_tokens=CODE_TOKENS, structured_outputs=grammar
         )
         return Completed(
             text + code.text, reasoned.num_tokens + code.num_tokens, reasoned.is_truncated

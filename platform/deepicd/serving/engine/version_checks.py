@@ -29,23 +29,24 @@ def check_model(model: ServedModel) -> None:
 def max_model_len(model: ServedModel, settings: ServingSettings) -> int:
     """Context of the engine in tokens: what the settings ask for, at most what the model has."""
     config = json.loads((model.path / "config.json").read_text())
-    wanted = settings.max_prompt_tokens + settings.max_response_tokens
-    return min(wanted, int(config.get("max_position_embeddings", wanted)))
+    asked = settings.limits.max_prompt_tokens + settings.limits.max_response_tokens
+    return min(asked, int(config.get("max_position_embeddings", asked)))
 
 
 def max_prompt_tokens(model: ServedModel, settings: ServingSettings) -> int:
-    """Longest prompt that leaves room for a whole answer.
+    """Longest prompt, in tokens, after which a whole answer fits into the model's context.
 
     Raises:
-        ConfigError: no room is left.
+        ConfigError: no prompt does.
     """
-    room = max_model_len(model, settings) - settings.max_response_tokens
-    if room < 1:
+    limits = settings.limits
+    longest = max_model_len(model, settings) - limits.max_response_tokens
+    if longest < 1:
         raise ConfigError(
             f"version {model.version} has a context of {max_model_len(model, settings)} tokens, "
-            f"and max_response_tokens is {settings.max_response_tokens}. Lower it."
+            f"and max_response_tokens is {limits.max_response_tokens}. Lower it."
         )
-    return min(settings.max_prompt_tokens, room)
+    return min(limits.max_prompt_tokens, longest)
 
 
 def check_same_shape(one: Path, other: Path) -> None:

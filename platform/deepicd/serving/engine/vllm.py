@@ -15,15 +15,20 @@ Decided here:
 """
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from deepicd.errors import ServingError
+from deepicd.inference.engine_config import (
+    make_async_engine,
+    server_arguments,
+    set_server_environment,
+)
 from deepicd.promotion.calibration_file import read_calibration
 from deepicd.promotion.registry import CARD
 from deepicd.prompts import CHAT_TEMPLATE, PromptEncoder
-from deepicd.records import Calibration, Limits
+from deepicd.records import Calibration
 from deepicd.serving.engine.completions import Answers
 from deepicd.serving.engine.rwlock import RWLock
 from deepicd.serving.engine.version_checks import (
@@ -35,14 +40,12 @@ from deepicd.serving.engine.version_checks import (
 )
 from deepicd.serving.errors import explain_validation, openai_error
 from deepicd.serving.protocol import VERSION_HEADER, Generation, Head, TooLong
-from deepicd.serving.settings import EngineSettings, ServedModel, ServingSettings
+from deepicd.serving.settings import ServedModel, ServingSettings
 
 MODEL_ALIAS = "deepicd"
 """Model name that always means the version that answers, whatever its name."""
 PROBE = "CHIEF COMPLAINT: chest pain"
 """Note of the first answer, by which a version shows that it can."""
-MIN_BATCHED_TOKENS = 2048
-"""Prompt tokens that the CPU engine takes in one step, at least."""
 
 
 class VllmEngine:
@@ -56,8 +59,7 @@ class VllmEngine:
         self._settings = settings
         self._lock = RWLock()
         self._read(model)
-        longest = max_prompt_tokens(model, settings)
-        limits = Limits(longest, settings.max_response_tokens, settings.overlong)
+        limits = replace(settings.limits, max_prompt_tokens=max_prompt_tokens(model, settings))
         self._encoder = PromptEncoder.of_model(model.path, limits)
         self._answers = Answers(client, model.path, settings)
 
@@ -79,8 +81,8 @@ class VllmEngine:
                 long.
         """
         check_model(model)
+        set_server_environment(settings.engine)
         arguments = engine_arguments(model, settings)
-        set_environment(settings.engine)
         try:
             client, app = await _start_vllm(arguments)
         except (RuntimeError, ValueError, OSError) as error:
@@ -203,7 +205,7 @@ class VllmEngine:
                     yield piece
 
     async def card(self) -> str | None:
-        """See `protocols.Engine`."""
+        """See `protocol.Engine`."""
         file = self._path / CARD
         return file.read_text(encoding="utf-8") if file.is_file() else None
 
@@ -258,64 +260,22 @@ def _rename_model(app: Any, former: str, present: str) -> None:
 
 
 def engine_arguments(model: ServedModel, settings: ServingSettings) -> dict[str, Any]:
-    """Keyword arguments of vLLM's `AsyncEngineArgs`."""
-    engine = settings.engine
-    arguments: dict[str, Any] = {
-        "model": str(model.path),
-        "served_model_name": [model.version, MODEL_ALIAS],
-        "dtype": engine.dtype,
-        "enforce_eager": engine.enforce_eager,
-        "max_model_len": max_model_len(model, settings),
-        "max_num_seqs": engine.max_num_seqs,
-        "tensor_parallel_size": engine.tensor_parallel_size,
-        "seed": settings.seed,
-        "worker_extension_cls": "deepicd.inference.weight_reload.SwapExtension",
-        "enable_log_requests": False,
-        "disable_log_stats": False,
-    }
-    if engine.kv_cache_bytes is not None:
-        arguments["kv_cache_memory_bytes"] = engine.kv_cache_bytes
-    else:
-        arguments["gpu_memory_utilization"] = engine.gpu_memory_utilization
-    if engine.device == "cpu":
-        arguments |= {
-            "distributed_executor_backend": "uni",
-            # A seeded request whose prompt is cut in pieces kills vLLM's CPU engine ("CPU Generator
-            # does not use offset"), and any client may send a seed: never cut a prompt.
-            "enable_chunked_prefill": False,
-            "max_num_batched_tokens": max(MIN_BATCHED_TOKENS, max_model_len(model, settings)),
-        }
-    return arguments
-
-
-def set_environment(engine: EngineSettings) -> None:
-    """What vLLM reads from the environment; must come before its first import."""
-    os.environ.update(
-        HF_HUB_OFFLINE="1",
-        TRANSFORMERS_OFFLINE="1",
-        VLLM_NO_USAGE_STATS="1",
-        VLLM_DO_NOT_TRACK="1",
-        VLLM_LOGGING_LEVEL="WARNING",
+    """Keyword arguments of vLLM's engine for one version."""
+    return server_arguments(
+        settings.engine,
+        model=model.path,
+        names=[model.version, MODEL_ALIAS],
+        max_model_len=max_model_len(model, settings),
+        seed=settings.seed,
     )
-    if engine.device == "cpu":
-        os.environ.update(
-            VLLM_TARGET_DEVICE="cpu",
-            VLLM_ENABLE_V1_MULTIPROCESSING="0",  # lets the engine's process hold the worker too
-        )
-        os.environ.pop("VLLM_CPU_KVCACHE_SPACE", None)  # would outrank kv_cache_bytes
 
 
 async def _start_vllm(arguments: dict[str, Any]) -> tuple[Any, Any]:
     from argparse import Namespace
 
-    from vllm.engine.arg_utils import AsyncEngineArgs
     from vllm.entrypoints.openai.api_server import build_app, init_app_state
-    from vllm.v1.engine.async_llm import AsyncLLM
 
-    engine_args = AsyncEngineArgs(**arguments)
-    client = AsyncLLM.from_vllm_config(
-        engine_args.create_engine_config(), enable_log_requests=False
-    )
+    client, engine_args = make_async_engine(arguments)
     frontend_args = _frontend_args_class()(chat_template=CHAT_TEMPLATE)
     args = Namespace(**(vars(frontend_args) | vars(engine_args)))
     tasks = await client.get_supported_tasks()

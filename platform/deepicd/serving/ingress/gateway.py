@@ -18,6 +18,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import aclosing
+from dataclasses import asdict
 from http import HTTPStatus
 from typing import Any, Literal, TypeVar
 
@@ -29,7 +30,6 @@ from starlette.exceptions import HTTPException
 from deepicd import codes
 from deepicd.errors import DeepICDError
 from deepicd.records import ServedPrediction
-from deepicd.serving.engine.completions import MIN_CONSTRAINED_TOKENS
 from deepicd.serving.errors import (
     OPENAI_PATHS,
     RefusedError,
@@ -50,8 +50,9 @@ from deepicd.serving.ingress.schemas import (
     LabelRequest,
     Refusal,
 )
-from deepicd.serving.metrics import Observe
+from deepicd.serving.metrics import MonitorView, Observe
 from deepicd.serving.protocol import (
+    MIN_CONSTRAINED_TOKENS,
     VERSION_HEADER,
     Choice,
     Engine,
@@ -115,22 +116,22 @@ class Gateway:
 
     def _num_samples(self, body: DiagnosisRequest) -> int:
         wanted = body.num_samples
-        return self._settings.num_samples if wanted is None else wanted
+        return self._settings.config.num_samples if wanted is None else wanted
 
     async def _generate(
         self, engine: Engine, body: DiagnosisRequest, note: str
     ) -> Generation | TooLong:
-        wanted = body.is_constrained
-        is_constrained = self._settings.is_constrained if wanted is None else wanted
-        if is_constrained and self._settings.max_response_tokens < MIN_CONSTRAINED_TOKENS:
+        asked = body.is_constrained
+        is_constrained = self._settings.is_constrained if asked is None else asked
+        max_response_tokens = self._settings.limits.max_response_tokens
+        if is_constrained and max_response_tokens < MIN_CONSTRAINED_TOKENS:
             raise RefusedError(
                 f"constrained answers need max_response_tokens >= {MIN_CONSTRAINED_TOKENS}, and "
-                f"this endpoint has {self._settings.max_response_tokens}. Send constrained = "
-                "false.",
+                f"this endpoint has {max_response_tokens}. Send constrained = false.",
                 status=422,
             )
-        asked = engine.generate(note, self._num_samples(body), is_constrained=is_constrained)
-        return await self._in_time(asked)
+        answer = engine.generate(note, self._num_samples(body), is_constrained=is_constrained)
+        return await self._in_time(answer)
 
     async def _in_time(self, work: Awaitable[T]) -> T:
         """What is awaited, or a refusal when it takes too long; then it is cancelled."""
@@ -214,12 +215,18 @@ class Gateway:
     async def monitor(self) -> dict[str, Any]:
         """Who is served, what was decided, how good it is, and whether that is being watched."""
         decisions = await asyncio.to_thread(read_decisions, self._settings.registry)
+        view = await self.read_monitor()
         return {
-            "status": self._log.status,
-            "served": self._switch.describe(),
+            "status": view.status,
+            "served": [asdict(served) for served in view.served],
             "decisions": decisions,
-            **await self._log.report(),
+            **({} if view.report is None else view.report.as_json()),
         }
+
+    async def read_monitor(self) -> MonitorView:
+        """What the gauges show: the same report as `/v1/monitor`, before it becomes JSON."""
+        report = await self._log.report()
+        return MonitorView(self._log.status, self._switch.describe(), report)
 
     async def rollouts(self) -> dict[str, Any]:
         """What the champion's trial answered while it trained, as far as it was kept."""
@@ -334,8 +341,8 @@ def build_app(
     app.add_exception_handler(Exception, _answer_bug)
     return AccessMiddleware(
         app,
-        max_concurrent=settings.max_concurrent,
-        max_body_bytes=settings.max_body_bytes,
+        max_concurrent=settings.config.max_concurrent,
+        max_body_bytes=settings.config.max_note_bytes,
         tokens=tokens,
         observe=observe,
     )

@@ -1,8 +1,9 @@
-"""Keeps the prediction log off the event loop, and keeps serving when the log fails.
+"""The prediction log for an asynchronous server, which goes on when the log fails.
 
-In: answers and labels. Out: a report. Decided here: one thread does all reading and writing, so a
-log needs no locks; a failed write makes the keeper `blind` (said in `/healthz` and `/v1/monitor`)
-until one succeeds, and is logged once, without its message.
+In: answers and labels. Out: the monitor's report. Decided here: one thread does all reading and
+writing, so that neither SQLite nor the bootstrap of a report blocks the event loop; a failed write
+makes the log `blind` (said in `/healthz` and `/v1/monitor`) until one succeeds, and is logged once,
+without its message.
 """
 
 import asyncio
@@ -10,16 +11,25 @@ import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
 from deepicd.errors import CodeError, DataError
+from deepicd.monitoring.monitor import Monitor, Report
+from deepicd.monitoring.prediction_log import PredictionLog
 from deepicd.records import ServedPrediction
 from deepicd.serving.errors import RefusedError
-from deepicd.serving.protocol import PredictionLog
+from deepicd.serving.settings import ServingSettings
 
 T = TypeVar("T")
 
 logger = logging.getLogger("deepicd.serving")
+
+
+def open_log(settings: ServingSettings) -> PredictionLog | None:
+    """The log that the settings name; None where they name none."""
+    if settings.log is None:
+        return None
+    return PredictionLog(settings.log, window=settings.config.window)
 
 
 class AsyncPredictionLog:
@@ -78,12 +88,11 @@ class AsyncPredictionLog:
                 headers={"retry-after": "30"},
             ) from None
 
-    async def report(self) -> dict[str, Any]:
-        """The log's report; empty without a log."""
-        log = self._log
-        if log is None:
-            return {}
-        return await self._run(log.report)
+    async def report(self) -> Report | None:
+        """Everything that the log tells now; None without a log."""
+        if self._log is None:
+            return None
+        return await self._run(Monitor(self._log).report)
 
     async def _run(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
