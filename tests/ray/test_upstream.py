@@ -58,6 +58,15 @@ REACHES: dict[str, str] = {
     ":UnquantizedEmbeddingMethod.process_weights_after_loading": "3f18c9f56bcc",
     "vllm.model_executor.model_loader.reload:finalize_layerwise_reload": "10b5e19091c0",
     "vllm.model_executor.model_loader.reload:initialize_layerwise_reload": "0487a168bbd9",
+    "fastapi.applications:FastAPI.build_middleware_stack": "f9ae51bfad91",
+    "ray.serve.deployment:Deployment.options": "9c7a166872a0",
+    "starlette.applications:Starlette.__call__": "5bf3135c4e85",
+    "starlette.applications:Starlette.build_middleware_stack": "aca3f8e780a2",
+    "vllm.entrypoints.launchers.api_server.app_state:init_app_state": "abf2ff13d7ab",
+    "vllm.entrypoints.launchers.app:build_app": "93357cf1997f",
+    "vllm.entrypoints.launchers.cli_args:FrontendArgs": "540810cd13b3",
+    "vllm.entrypoints.openai.models.serving:OpenAIModelRegistry": "0a6c091ce1ba",
+    "vllm.entrypoints.openai.models.serving:OpenAIServingModels": "2c898ed7e4bc",
 }
 """`module:object` → first 12 characters of the SHA-256 of its source."""
 

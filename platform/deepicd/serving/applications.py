@@ -11,6 +11,7 @@ from typing import Any
 from uuid import uuid4
 
 from deepicd.errors import ConfigError, ServingError
+from deepicd.serving.held_version import options_with_held_version
 from deepicd.serving.ingress.middleware import ADMIN, LABEL, QUERY, hash_token
 from deepicd.serving.routing import ENGINE_APP_PREFIX, GATEWAY_APP, Backend, TrafficSplit
 from deepicd.serving.settings import ServedModel, ServingSettings
@@ -24,8 +25,6 @@ TOKEN_VARIABLES = {
     "DEEPICD_LABEL_TOKEN": LABEL,
 }
 """Environment variable → scope of the token that it holds."""
-_HELD: dict[str, Any] = {"version": "1", "_internal": True}
-"""Serve keeps `version` to itself; with a new one a changed `user_config` restarts the replica."""
 
 
 def read_tokens(settings: ServingSettings) -> dict[str, str]:
@@ -50,40 +49,51 @@ def read_tokens(settings: ServingSettings) -> dict[str, str]:
     return tokens
 
 
-def engine_app(model: ServedModel, settings: ServingSettings, **options: Any) -> Any:
-    """Serve application of one version; `options` are Serve's own."""
+def engine_app(
+    model: ServedModel, settings: ServingSettings, *, has_held_version: bool = False
+) -> Any:
+    """Serve application of one version; with a held version another model reconfigures it."""
     from deepicd.serving.deployments import EngineDeployment
 
     engine = settings.engine
     model = model.model_copy(update={"path": model.path.resolve()})
-    deployment = EngineDeployment.options(  # type: ignore[attr-defined]
+    deployment = _with_options(
+        EngineDeployment,
+        has_held_version,
         num_replicas=engine.num_replicas,
         ray_actor_options={"num_cpus": engine.num_cpus, "num_gpus": engine.num_gpus},
         user_config=model.model_dump(mode="json"),
-        **options,
     )
     return deployment.bind(settings.model_dump(mode="json"))
 
 
-def gateway_app(settings: ServingSettings, **options: Any) -> Any:
-    """Serve application of the front; `options` are Serve's own.
+def gateway_app(settings: ServingSettings, traffic: TrafficSplit | None = None) -> Any:
+    """Serve application of the front. With a traffic split its version is held, so that another
+    split reconfigures it; without one `serve deploy` gives it as `user_config`.
 
     Raises:
         ConfigError: another interface than loopback without a token.
     """
     from deepicd.serving.deployments import GatewayDeployment
 
-    deployment = GatewayDeployment.options(  # type: ignore[attr-defined]
-        ray_actor_options={"num_cpus": 0}, **options
-    )
+    options: dict[str, Any] = {"ray_actor_options": {"num_cpus": 0}}
+    if traffic is not None:
+        options["user_config"] = traffic.model_dump(mode="json")
+    deployment = _with_options(GatewayDeployment, traffic is not None, **options)
     return deployment.bind(settings.model_dump(mode="json"), read_tokens(settings))
+
+
+def _with_options(deployment: Any, has_held_version: bool, **options: Any) -> Any:
+    if has_held_version:
+        return options_with_held_version(deployment, **options)
+    return deployment.options(**options)
 
 
 def engine_run_target(model: ServedModel, settings: ServingSettings, app_name: str) -> Any:
     """What `run_apps` takes of one version."""
     from ray import serve
 
-    app = engine_app(model, settings, **_HELD)
+    app = engine_app(model, settings, has_held_version=True)
     return serve.RunTarget(app, name=app_name, route_prefix=None)
 
 
@@ -91,10 +101,7 @@ def gateway_run_target(settings: ServingSettings, traffic: TrafficSplit) -> Any:
     """What `run_apps` takes of the front, pointed at who answers."""
     from ray import serve
 
-    from deepicd.serving.routing import GATEWAY_APP
-
-    app = gateway_app(settings, user_config=traffic.model_dump(mode="json"), **_HELD)
-    return serve.RunTarget(app, name=GATEWAY_APP, route_prefix="/")
+    return serve.RunTarget(gateway_app(settings, traffic), name=GATEWAY_APP, route_prefix="/")
 
 
 def run_apps(run_targets: list[Any], engine_app: str) -> None:
@@ -137,8 +144,6 @@ def _failure_of(app_name: str) -> str | None:
 
 def engine_app_name(model: ServedModel) -> str:
     """A new name for an application of that version."""
-    from deepicd.serving.routing import ENGINE_APP_PREFIX
-
     name = re.sub(r"[^A-Za-z0-9_-]+", "-", model.version)
     return f"{ENGINE_APP_PREFIX}{name}-{uuid4().hex[:6]}"
 

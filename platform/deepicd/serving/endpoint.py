@@ -28,7 +28,7 @@ from deepicd.serving.applications import (
     run_apps,
 )
 from deepicd.serving.capacity import check_capacity, count_cpus, has_capacity
-from deepicd.serving.routing import Backend, TrafficSplit
+from deepicd.serving.routing import GATEWAY_APP, Backend, TrafficSplit
 from deepicd.serving.settings import ServedModel, ServingSettings
 
 POLL_S = 0.1
@@ -275,8 +275,6 @@ def _start_serve(settings: ServingSettings) -> None:
 
 
 def _refuse_second_endpoint(serve: Any) -> None:
-    from deepicd.serving.routing import GATEWAY_APP
-
     if GATEWAY_APP in serve.status().applications:
         raise ServingError(
             "this Ray cluster serves an endpoint already. Use its deploy, stop it first, or start "

@@ -9,9 +9,9 @@ Decided here:
   folder, over-long notes cut by the rule of training. vLLM never tokenises a note of the typed
   route.
 - `ray.serve.llm` is not used: it fits one vLLM release only (another one than verl's GPU set has)
-  and costs every process its imports. vLLM's `build_app`/`init_app_state` exist in both sets.
-- Nothing of a prompt is logged: request logging is off, and the handler of malformed bodies, which
-  would repeat the body in its message, is replaced.
+  and costs every process its imports.
+- Nothing of a prompt is logged: request logging is off, and vLLM's handler of malformed bodies,
+  which would repeat the body in its message, is replaced (`openai_app`).
 """
 
 import asyncio
@@ -27,9 +27,10 @@ from deepicd.inference.engine_config import (
 )
 from deepicd.promotion.calibration_file import read_calibration
 from deepicd.promotion.registry import CARD
-from deepicd.prompts import CHAT_TEMPLATE, PromptEncoder
+from deepicd.prompts import PromptEncoder
 from deepicd.records import Calibration
 from deepicd.serving.engine.completions import Answers
+from deepicd.serving.engine.openai_app import build_openai_app, check_versions, rename_model
 from deepicd.serving.engine.rwlock import RWLock
 from deepicd.serving.engine.version_checks import (
     check_model,
@@ -38,7 +39,6 @@ from deepicd.serving.engine.version_checks import (
     max_model_len,
     max_prompt_tokens,
 )
-from deepicd.serving.errors import explain_validation, openai_error
 from deepicd.serving.protocol import VERSION_HEADER, Generation, Head, TooLong
 from deepicd.serving.settings import ServedModel, ServingSettings
 
@@ -74,17 +74,20 @@ class VllmEngine:
         """Load the model, build vLLM's application, and see that it answers.
 
         Raises:
+            UpstreamError: the installed vLLM or Starlette has not been read.
             MissingError: the folder holds no model.
             ConfigError: the model's context is too short for the settings.
             CheckpointError: its calibration is broken.
             ServingError: vLLM could not load it, or its first answer is no number or takes too
                 long.
         """
+        check_versions()  # before minutes are spent on loading
         check_model(model)
         set_server_environment(settings.engine)
         arguments = engine_arguments(model, settings)
         try:
-            client, app = await _start_vllm(arguments)
+            client, engine_args = make_async_engine(arguments)
+            app = await build_openai_app(client, engine_args)
         except (RuntimeError, ValueError, OSError) as error:
             raise ServingError(
                 f"vLLM could not load version {model.version} from {model.path}: {error}. The "
@@ -139,7 +142,7 @@ class VllmEngine:
             except Exception as error:
                 await self._load(former)
                 raise ServingError(f"version {model.version} was not swapped in: {error}") from None
-        _rename_model(self._app, former.version, model.version)
+        rename_model(self._app, former.version, model.version)
 
     async def _load(self, model: ServedModel) -> None:
         (read, *_) = await self._client.collective_rpc("swap_weights", args=(str(model.path),))
@@ -251,14 +254,6 @@ async def call_asgi(app: Any, scope: Mapping[str, Any], body: bytes) -> AsyncIte
         task.cancel()
 
 
-def _rename_model(app: Any, former: str, present: str) -> None:
-    """Tell vLLM's OpenAI server its model's new name."""
-    models = app.state.openai_serving_models
-    for path in models.base_model_paths:
-        if path.name == former:
-            path.name = present
-
-
 def engine_arguments(model: ServedModel, settings: ServingSettings) -> dict[str, Any]:
     """Keyword arguments of vLLM's engine for one version."""
     return server_arguments(
@@ -268,38 +263,3 @@ def engine_arguments(model: ServedModel, settings: ServingSettings) -> dict[str,
         max_model_len=max_model_len(model, settings),
         seed=settings.seed,
     )
-
-
-async def _start_vllm(arguments: dict[str, Any]) -> tuple[Any, Any]:
-    from argparse import Namespace
-
-    from vllm.entrypoints.openai.api_server import build_app, init_app_state
-
-    client, engine_args = make_async_engine(arguments)
-    frontend_args = _frontend_args_class()(chat_template=CHAT_TEMPLATE)
-    args = Namespace(**(vars(frontend_args) | vars(engine_args)))
-    tasks = await client.get_supported_tasks()
-    app = build_app(args, supported_tasks=tasks, model_config=client.model_config)
-    await init_app_state(client, app.state, args, supported_tasks=tasks)
-    _hide_bodies(app)
-    return client, app
-
-
-def _frontend_args_class() -> Any:
-    try:
-        from vllm.entrypoints.launchers.cli_args import FrontendArgs  # since vLLM 0.27
-    except ImportError:
-        from vllm.entrypoints.openai.cli_args import FrontendArgs
-    return FrontendArgs
-
-
-def _hide_bodies(app: Any) -> None:
-    """Answer a malformed body with the rule it broke, and not with the body."""
-    from fastapi.exceptions import RequestValidationError
-    from fastapi.responses import JSONResponse
-
-    async def refuse(_: Any, error: Any) -> Any:
-        return JSONResponse(openai_error(400, explain_validation(error.errors())), 400)
-
-    app.exception_handler(RequestValidationError)(refuse)
-    app.middleware_stack = None  # built by vLLM already; Starlette builds it anew
