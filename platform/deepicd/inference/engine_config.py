@@ -16,7 +16,7 @@ from pydantic import Field
 
 from deepicd.config import Part
 
-WORKER_EXTENSION = "deepicd.inference.weight_reload.SwapExtension"
+_WORKER_EXTENSION = "deepicd.inference.weight_reload.SwapExtension"
 """Gives vLLM's worker the method `swap_weights`."""
 _MIN_BATCHED_TOKENS = 2048
 """Prompt tokens that the CPU engine takes in one step, at least."""
@@ -75,12 +75,12 @@ def server_arguments(
     arguments = {
         **_engine_arguments(engine, model=model, max_model_len=max_model_len, seed=seed),
         "served_model_name": [*names],
-        "worker_extension_cls": WORKER_EXTENSION,
+        "worker_extension_cls": _WORKER_EXTENSION,
         "enable_log_requests": False,  # they hold notes
         "disable_log_stats": False,
     }
     if engine.device == "cpu":
-        # Worker and engine in one process: weights are swapped in it (`WORKER_EXTENSION`).
+        # Worker and engine in one process: weights are swapped in it (`_WORKER_EXTENSION`).
         arguments["distributed_executor_backend"] = "uni"
     return arguments
 

@@ -32,7 +32,7 @@ from deepicd.inference.engine_config import (
 from deepicd.prompts import PromptEncoder
 from deepicd.records import Limits, Note, Prediction
 
-GROUPS = ("sex", "age_band", "race", "insurance")
+_GROUPS = ("sex", "age_band", "race", "insurance")
 """Attributes of a patient that a split may know."""
 
 _GONE_S = 30.0
@@ -250,7 +250,7 @@ def _read_groups(split: Path) -> dict[str, dict[str, str]]:
     """Note → attributes of its patient, as far as the split has them."""
     import pyarrow.parquet
 
-    known = [name for name in GROUPS if name in pyarrow.parquet.read_schema(split).names]
+    known = [name for name in _GROUPS if name in pyarrow.parquet.read_schema(split).names]
     rows = pyarrow.parquet.read_table(split, columns=["note_id", *known]).to_pylist()
     return {
         row["note_id"]: {name: row[name] for name in known if row[name] is not None} for row in rows

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from deepicd import codes
 
-MIN_PSI = 0.2
-LEVEL = 0.01
+_MIN_PSI = 0.2
+_LEVEL = 0.01
 """Of the tests, all features together."""
-MIN_ANSWERS = 50
+_MIN_ANSWERS = 50
 """Of either side; with fewer nothing is compared."""
 _NUM_BINS = 10
 _SMALL = 0.5
@@ -57,14 +57,14 @@ def find_drift(
     first: Sequence[Seen], latest: Sequence[Seen], *, version: str, role: str
 ) -> list[Drift]:
     """One row for each feature; none where either side has too few answers."""
-    if min(len(first), len(latest)) < MIN_ANSWERS:
+    if min(len(first), len(latest)) < _MIN_ANSWERS:
         return []
     tables = {name: count(first, latest, feature) for name, feature in features(first).items()}
     raw = {name: chi_square(*pair) for name, pair in tables.items()}
     rows = []
     for name, p in holm(raw).items():
         index = stability_index(*tables[name])
-        rows.append(Drift(version, role, name, index, p, bool(p < LEVEL and index > MIN_PSI)))
+        rows.append(Drift(version, role, name, index, p, bool(p < _LEVEL and index > _MIN_PSI)))
     return rows
 
 

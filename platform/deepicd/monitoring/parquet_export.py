@@ -14,7 +14,7 @@ from pathlib import Path
 from deepicd.errors import ConfigError, MonitoringError
 from deepicd.monitoring.prediction_log import PredictionLog
 
-TABLES = ("predictions", "labels")
+_TABLES = ("predictions", "labels")
 FOLDER = "parquet"
 """Beside the log, unless told otherwise."""
 PERIOD_S = 60.0
@@ -41,7 +41,7 @@ def export(log: PredictionLog, place: Path | str) -> dict[str, int]:
             "package is installed."
         ) from error
     counts = {}
-    for name, (columns, rows) in log.tables(TABLES).items():
+    for name, (columns, rows) in log.tables(_TABLES).items():
         table = pa.table({column: [row[i] for row in rows] for i, column in enumerate(columns)})
         target = f"{folder}/{name}.parquet"
         aside = f"{folder}/.{name}.parquet"

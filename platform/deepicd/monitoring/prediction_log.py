@@ -44,7 +44,7 @@ from deepicd.monitoring.subgroups import NUM_LATEST, compare_groups
 from deepicd.records import Prediction, ServedPrediction, Window
 
 FILE = "predictions.sqlite"
-STORED, UNCHANGED, CORRECTED, WAITING = "stored", "unchanged", "corrected", "waiting"
+_STORED, _UNCHANGED, _CORRECTED, _WAITING = "stored", "unchanged", "corrected", "waiting"
 """What became of a label; a waiting one is kept until its prediction is recorded."""
 
 _BUSY_S = 30.0
@@ -165,7 +165,7 @@ class PredictionLog:
                 (key, by),
             ).fetchone()
             if before is not None and before["code"] == gold:
-                return UNCHANGED
+                return _UNCHANGED
             arrival = clock.time() if time is None else float(time)
             session.execute(
                 "INSERT INTO labels (id, kind, code, time) VALUES (?, ?, ?, ?)",
@@ -174,8 +174,8 @@ class PredictionLog:
             column = "id" if by == "prediction" else "admission_id"
             known = session.execute(f"SELECT 1 FROM predictions WHERE {column} = ?", (key,))
             if known.fetchone() is None:
-                return WAITING
-        return STORED if before is None else CORRECTED
+                return _WAITING
+        return _STORED if before is None else _CORRECTED
 
     def windows(
         self,

@@ -1,9 +1,9 @@
 """Labelled answers with what clients said about their patients → quality by subgroup.
 
 In: predictions and their subgroups. Out: one row for each attribute and group that has enough of
-them. Decided here: a group with fewer than `MIN_LABELLED` labelled answers is left out, because its
-number says little and may identify people; the gap is to everybody else with that attribute. A gap
-is a reason to look: labels of groups rarely come at the same rate.
+them. Decided here: a group with fewer than `_MIN_LABELLED` labelled answers is left out, because
+its number says little and may identify people; the gap is to everybody else with that attribute. A
+gap is a reason to look: labels of groups rarely come at the same rate.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from typing import Any
 from deepicd import scoring
 from deepicd.records import Prediction
 
-MIN_LABELLED = 30
+_MIN_LABELLED = 30
 NUM_LATEST = 5000
 """Latest labelled answers of a version that are looked at."""
 _NUM_BOOTSTRAP = 200
@@ -31,7 +31,7 @@ def compare_groups(
             for prediction, given in zip(predictions, subgroups, strict=True)
         }
         known = [p for p in predictions if groups[p.note_id] is not None]
-        for group in scoring.score_groups(known, groups, min_notes=MIN_LABELLED):
+        for group in scoring.score_groups(known, groups, min_notes=_MIN_LABELLED):
             members = [p for p in known if groups[p.note_id] == group]
             others = [p for p in known if groups[p.note_id] != group]
             rows.append({"attribute": attribute, "group": group, **_score(members, others)})

@@ -18,9 +18,9 @@ from deepicd.serving.settings import ServedModel, ServingSettings
 
 _HERE = "deepicd.serving.applications"
 
-TOKEN_VARIABLE = "DEEPICD_TOKEN"
+_ADMIN_VARIABLE = "DEEPICD_TOKEN"
 TOKEN_VARIABLES = {
-    TOKEN_VARIABLE: ADMIN,
+    _ADMIN_VARIABLE: ADMIN,
     "DEEPICD_QUERY_TOKEN": QUERY,
     "DEEPICD_LABEL_TOKEN": LABEL,
 }
@@ -43,13 +43,13 @@ def read_tokens(settings: ServingSettings) -> dict[str, str]:
             "a token is set" if tokens else f"{settings.config.host} can be reached from elsewhere"
         )
         raise ConfigError(
-            f"{place}, and {TOKEN_VARIABLE} is not set. Set it to a long random value, or serve on "
-            "127.0.0.1 without tokens."
+            f"{place}, and {_ADMIN_VARIABLE} is not set. Set it to a long random value, or serve "
+            "on 127.0.0.1 without tokens."
         )
     return tokens
 
 
-def engine_app(
+def _engine_app(
     model: ServedModel, settings: ServingSettings, *, has_held_version: bool = False
 ) -> Any:
     """Serve application of one version; with a held version another model reconfigures it."""
@@ -67,7 +67,7 @@ def engine_app(
     return deployment.bind(settings.model_dump(mode="json"))
 
 
-def gateway_app(settings: ServingSettings, traffic: TrafficSplit | None = None) -> Any:
+def _gateway_app(settings: ServingSettings, traffic: TrafficSplit | None = None) -> Any:
     """Serve application of the front. With a traffic split its version is held, so that another
     split reconfigures it; without one `serve deploy` gives it as `user_config`.
 
@@ -93,7 +93,7 @@ def engine_run_target(model: ServedModel, settings: ServingSettings, app_name: s
     """What `run_apps` takes of one version."""
     from ray import serve
 
-    app = engine_app(model, settings, has_held_version=True)
+    app = _engine_app(model, settings, has_held_version=True)
     return serve.RunTarget(app, name=app_name, route_prefix=None)
 
 
@@ -101,7 +101,7 @@ def gateway_run_target(settings: ServingSettings, traffic: TrafficSplit) -> Any:
     """What `run_apps` takes of the front, pointed at who answers."""
     from ray import serve
 
-    return serve.RunTarget(gateway_app(settings, traffic), name=GATEWAY_APP, route_prefix="/")
+    return serve.RunTarget(_gateway_app(settings, traffic), name=GATEWAY_APP, route_prefix="/")
 
 
 def run_apps(run_targets: list[Any], engine_app: str) -> None:
@@ -183,7 +183,7 @@ def declare(champion: ServedModel, settings: ServingSettings) -> dict[str, Any]:
 def build_engine(args: dict[str, Any]) -> Any:
     """Application of one version; Serve calls this."""
     model = ServedModel.model_validate(args["model"])
-    return engine_app(model, ServingSettings.model_validate(args["settings"]))
+    return _engine_app(model, ServingSettings.model_validate(args["settings"]))
 
 
 def build_gateway(args: dict[str, Any]) -> Any:
@@ -192,4 +192,4 @@ def build_gateway(args: dict[str, Any]) -> Any:
     Raises:
         ConfigError: another interface than loopback without a token in the environment.
     """
-    return gateway_app(ServingSettings.model_validate(args["settings"]))
+    return _gateway_app(ServingSettings.model_validate(args["settings"]))

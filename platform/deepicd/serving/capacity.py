@@ -11,7 +11,7 @@ from pathlib import Path
 from deepicd.errors import CapacityError
 from deepicd.serving.settings import ServedModel, ServingSettings
 
-PROCESS_BYTES = 2 << 30
+_PROCESS_BYTES = 2 << 30
 """Resident memory of an engine's two processes without model and cache (1.9 GB seen)."""
 _GIB = 1 << 30
 
@@ -36,7 +36,7 @@ def check_capacity(model: ServedModel, settings: ServingSettings) -> None:
 def engine_bytes(model: ServedModel, settings: ServingSettings) -> int:
     """Memory of one engine on CPU, in bytes."""
     weights = sum(file.stat().st_size for file in Path(model.path).glob("*.safetensors"))
-    return weights + (settings.engine.kv_cache_bytes or 0) + PROCESS_BYTES
+    return weights + (settings.engine.kv_cache_bytes or 0) + _PROCESS_BYTES
 
 
 def _measure(model: ServedModel, settings: ServingSettings) -> tuple[float, float, str]:

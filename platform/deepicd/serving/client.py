@@ -21,11 +21,11 @@ from deepicd.errors import DataError, MissingError, ServingError
 
 SUFFIXES = (".txt", ".md", ".note")
 """Files that are taken from a folder; a file that is named is taken whatever its name."""
-STDIN = "-"
+_STDIN = "-"
 MAX_ATTEMPTS = 30
 PAUSE_S = 1.0
 """Between two attempts to reach an endpoint that has answered before."""
-BUSY = (429, 503)
+_BUSY = (429, 503)
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class Client:
                 time.sleep(PAUSE_S)
                 continue
             session.has_answered = True
-            if reply.status_code not in BUSY:
+            if reply.status_code not in _BUSY:
                 break
             time.sleep(float(reply.headers.get("retry-after", "1")))
         return reply
@@ -118,14 +118,14 @@ def find_notes(paths: Sequence[str]) -> list[Path]:
         MissingError: a path does not exist, or a folder holds no text file.
     """
     found: list[Path] = []
-    for name in paths or (STDIN,):
+    for name in paths or (_STDIN,):
         path = Path(name)
         if path.is_dir():
             inside = sorted(p for p in path.rglob("*") if p.suffix in SUFFIXES and p.is_file())
             if not inside:
                 raise MissingError(f"no {', '.join(SUFFIXES)} file in {path}. Name the files.")
             found += inside
-        elif name == STDIN or path.is_file():
+        elif name == _STDIN or path.is_file():
             found.append(path)
         else:
             raise MissingError(f"no file or folder at {path}. Give a text file, a folder or '-'.")
@@ -134,7 +134,7 @@ def find_notes(paths: Sequence[str]) -> list[Path]:
 
 def read_note(path: Path) -> str:
     """Text of one note. Raises DataError when it is not UTF-8 text or empty."""
-    data = sys.stdin.buffer.read() if str(path) == STDIN else path.read_bytes()
+    data = sys.stdin.buffer.read() if str(path) == _STDIN else path.read_bytes()
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:

@@ -36,7 +36,7 @@ _REST = 9
 logger = logging.getLogger("ray.serve")
 
 
-class RemoteEngine:
+class _RemoteEngine:
     """An engine in another process, by Serve's handle; a `protocol.Engine`."""
 
     def __init__(self, backend: Backend) -> None:
@@ -134,7 +134,7 @@ class GatewayDeployment:
         self._tokens = tokens
         self._log = AsyncPredictionLog(open_log(self._settings))
         self._traffic: TrafficSplit | None = None
-        self._engines: dict[Backend, RemoteEngine] = {}
+        self._engines: dict[Backend, _RemoteEngine] = {}
         self._metrics = RayMetrics()
         self._publisher: asyncio.Task[None] | None = None
 
@@ -144,7 +144,7 @@ class GatewayDeployment:
         named = (self._traffic.champion, self._traffic.challenger)
         wanted = [backend for backend in named if backend is not None]
         self._engines = {
-            backend: self._engines.get(backend) or RemoteEngine(backend) for backend in wanted
+            backend: self._engines.get(backend) or _RemoteEngine(backend) for backend in wanted
         }
 
     def choose(self, request_id: str) -> Choice:

@@ -31,7 +31,7 @@ from deepicd.serving.capacity import check_capacity, count_cpus, has_capacity
 from deepicd.serving.routing import GATEWAY_APP, Backend, TrafficSplit
 from deepicd.serving.settings import ServedModel, ServingSettings
 
-POLL_S = 0.1
+_POLL_S = 0.1
 RAY_ENV = {
     "RAY_worker_niceness": "0",  # an endpoint is no background work
     "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",  # ours never blocks: a hop less a message
@@ -39,7 +39,7 @@ RAY_ENV = {
 }
 """Of a Ray that the endpoint starts for itself: a third of the time that Serve adds to a request is
 switching threads. Serve's gRPC between replicas would save more, and is not authenticated."""
-SETTLE_S = 1.0
+_SETTLE_S = 1.0
 """Between moving the pointer and draining the old engine: requests that chose it reach it."""
 
 
@@ -109,7 +109,7 @@ class Endpoint:
         former = self.traffic.champion.version
         self._point(traffic)
         self.how = "beside"
-        time.sleep(SETTLE_S)
+        time.sleep(_SETTLE_S)
         self._end_idle(former, champion)
 
     def _backend(self, model: ServedModel) -> Backend:
@@ -295,7 +295,7 @@ def _wait_until_answering(endpoint: Endpoint) -> None:
             last = f"{reply.status_code} {reply.text[:200]}"
         except httpx.TransportError as error:
             last = type(error).__name__
-        time.sleep(POLL_S)
+        time.sleep(_POLL_S)
     raise ServingError(
         f"{endpoint.url} did not answer within {endpoint.settings.start_timeout_s:g} s (last: "
         f"{last}). Raise start_timeout_s, or look into Ray's session folder."

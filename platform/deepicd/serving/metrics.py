@@ -77,7 +77,7 @@ GAUGES: Mapping[str, Metric] = {
 }
 REQUESTS = "deepicd_requests_total"
 LATENCY = "deepicd_latency_seconds"
-LATENCY_BUCKETS_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+_LATENCY_BUCKETS_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
 
 def read_samples(view: MonitorView) -> Iterator[Sample]:
@@ -162,7 +162,7 @@ class RayMetrics:
         self._latency = Histogram(
             LATENCY,
             description="Seconds from a request to the end of its reply.",
-            boundaries=list(LATENCY_BUCKETS_S),
+            boundaries=list(_LATENCY_BUCKETS_S),
             tag_keys=("role",),
         )
 

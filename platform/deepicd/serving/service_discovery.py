@@ -18,13 +18,13 @@ PERIOD_S = 10.0
 def keep_service_discovery(file: Path, *, stopped: threading.Event) -> None:
     """Write the file now and every few seconds, until `stopped` is set; then remove it."""
     while True:
-        write_service_discovery(file)
+        _write_service_discovery(file)
         if stopped.wait(PERIOD_S):
             file.unlink(missing_ok=True)
             return
 
 
-def write_service_discovery(file: Path) -> None:
+def _write_service_discovery(file: Path) -> None:
     """Write the file once."""
     import ray
 

@@ -21,7 +21,7 @@ from deepicd import codes
 from deepicd.serving.protocol import CODE_TOKENS
 from deepicd.serving.settings import ServingSettings
 
-THINK_END, OPEN, CLOSE = "</think>", "\n<diagnosis>", "</diagnosis>"
+_THINK_END, _OPEN, _CLOSE = "</think>", "\n<diagnosis>", "</diagnosis>"
 _REASONING = r"[^<]*</think>"
 _PROBE_TOKENS = 4
 
@@ -84,9 +84,9 @@ class Answers:
     async def _name_code(
         self, ids: Sequence[int], reasoned: Completed, temperature: float
     ) -> Completed:
-        text = reasoned.text.removesuffix(THINK_END) + THINK_END + OPEN
+        text = reasoned.text.removesuffix(_THINK_END) + _THINK_END + _OPEN
         shown = [*ids, *self._tokeniser.encode(text, add_special_tokens=False).ids]
-        grammar = _grammar(codes.billable_pattern() + CLOSE)
+        grammar = _grammar(codes.billable_pattern() + _CLOSE)
         (code,) = await self._ask(
             shown, temperature, n=1, max_tokens=CODE_TOKENS, structured_outputs=grammar
         )

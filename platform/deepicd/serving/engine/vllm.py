@@ -42,9 +42,9 @@ from deepicd.serving.engine.version_checks import (
 from deepicd.serving.protocol import VERSION_HEADER, Generation, Head, TooLong
 from deepicd.serving.settings import ServedModel, ServingSettings
 
-MODEL_ALIAS = "deepicd"
+_MODEL_ALIAS = "deepicd"
 """Model name that always means the version that answers, whatever its name."""
-PROBE = "CHIEF COMPLAINT: chest pain"
+_PROBE = "CHIEF COMPLAINT: chest pain"
 """Note of the first answer, by which a version shows that it can."""
 
 
@@ -107,7 +107,7 @@ class VllmEngine:
         Raises:
             ServingError: it does not.
         """
-        (prompt,) = self._encoder.encode([PROBE])
+        (prompt,) = self._encoder.encode([_PROBE])
         patience_s = self._settings.probe_timeout_s
         try:
             is_sound = await asyncio.wait_for(
@@ -259,7 +259,7 @@ def engine_arguments(model: ServedModel, settings: ServingSettings) -> dict[str,
     return server_arguments(
         settings.engine,
         model=model.path,
-        names=[model.version, MODEL_ALIAS],
+        names=[model.version, _MODEL_ALIAS],
         max_model_len=max_model_len(model, settings),
         seed=settings.seed,
     )

@@ -40,13 +40,13 @@ def add_page(app: FastAPI) -> None:
 
     async def plotly() -> Response:
         headers = {**_HEADERS, "cache-control": "public, max-age=86400"}
-        return FileResponse(find_plotly(), media_type="text/javascript", headers=headers)
+        return FileResponse(_find_plotly(), media_type="text/javascript", headers=headers)
 
     for path, answer in zip(PATHS, (page, style, script, plotly), strict=True):
         app.add_api_route(path, answer, methods=["GET"], include_in_schema=False)
 
 
-def find_plotly() -> Path:
+def _find_plotly() -> Path:
     """Plotly's script in the installed package."""
     return Path(str(files("plotly"))) / "package_data" / "plotly.min.js"
 

@@ -17,7 +17,7 @@ _WORD = re.compile(r"\w+(?:[-'./]\w+)*")
 
 
 @dataclass(frozen=True)
-class Word:
+class _Word:
     """One word of a text, compared by its lower case."""
 
     text: str
@@ -27,28 +27,28 @@ class Word:
 
 def find_evidence(reasoning: str, note: str) -> list[tuple[int, int]]:
     """Spans [start, end) of the note, in characters, in order and without overlap."""
-    said, written = split_words(reasoning), split_words(note)
+    said, written = _split_words(reasoning), _split_words(note)
     places = defaultdict(list)
     for index, word in enumerate(written):
         places[word.text].append(index)
     spans, index = [], 0
     while index < len(said):
         starts = places[said[index].text][:_MAX_PLACES]
-        runs = ((run_length(said, written, at=(index, start)), -start) for start in starts)
+        runs = ((_run_length(said, written, at=(index, start)), -start) for start in starts)
         length, start = max(runs, default=(0, 0))
         run = written[-start : length - start]
         if is_informative(run):
             spans.append((run[0].start, run[-1].end))
         index += max(1, length)
-    return merge(spans)
+    return _merge(spans)
 
 
-def split_words(text: str) -> list[Word]:
+def _split_words(text: str) -> list[_Word]:
     """Words with their places."""
-    return [Word(m.group().lower(), m.start(), m.end()) for m in _WORD.finditer(text)]
+    return [_Word(m.group().lower(), m.start(), m.end()) for m in _WORD.finditer(text)]
 
 
-def run_length(said: list[Word], written: list[Word], *, at: tuple[int, int]) -> int:
+def _run_length(said: list[_Word], written: list[_Word], *, at: tuple[int, int]) -> int:
     """How many words of both are the same from their places on."""
     first, second = at
     most = min(len(said) - first, len(written) - second)
@@ -56,12 +56,12 @@ def run_length(said: list[Word], written: list[Word], *, at: tuple[int, int]) ->
     return next(differ, most)
 
 
-def is_informative(run: list[Word]) -> bool:
+def is_informative(run: list[_Word]) -> bool:
     """Whether a run of words is more than a chance."""
     return len(run) >= MIN_WORDS and any(len(word.text) >= MIN_LETTERS for word in run)
 
 
-def merge(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
+def _merge(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
     """The same characters in as few spans as possible, in order."""
     merged: list[tuple[int, int]] = []
     for start, end in sorted(spans):

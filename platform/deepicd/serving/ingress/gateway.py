@@ -148,7 +148,7 @@ class Gateway:
         prediction_id = uuid.uuid4().hex
         reply = build_diagnosis(generation, body, note, prediction_id=prediction_id)
         await self._log.record(
-            served_prediction(reply, body, role=choice.role, generation=generation)
+            _served_prediction(reply, body, role=choice.role, generation=generation)
         )
         if choice.role == CHAMPION:
             self._begin_shadow(body, note, prediction_id)
@@ -182,7 +182,7 @@ class Gateway:
         if isinstance(generation, Generation):
             reply = build_diagnosis(generation, body, note, prediction_id=prediction_id)
             await self._log.record(
-                served_prediction(reply, body, role=SHADOW, generation=generation)
+                _served_prediction(reply, body, role=SHADOW, generation=generation)
             )
 
     async def card(self) -> Response:
@@ -293,7 +293,7 @@ def _headers(choice: Choice, request_id: str) -> dict[str, str]:
     }
 
 
-def served_prediction(
+def _served_prediction(
     reply: Diagnosis, body: DiagnosisRequest, *, role: Role, generation: Generation
 ) -> ServedPrediction:
     """What the prediction log keeps of a reply: no text."""

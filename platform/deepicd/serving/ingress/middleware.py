@@ -22,9 +22,9 @@ from deepicd.serving.metrics import Observe
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Message, Receive, Send], Awaitable[None]]
+_App = Callable[[Message, Receive, Send], Awaitable[None]]
 
-OPEN_PATHS = ("/healthz", *PATHS)
+_OPEN_PATHS = ("/healthz", *PATHS)
 """Answered without a token and outside the limit, so that a busy endpoint is not taken for dead."""
 
 ROLE_HEADER = "x-model-role"
@@ -57,7 +57,7 @@ class AccessMiddleware:
 
     def __init__(
         self,
-        app: App,
+        app: _App,
         *,
         max_concurrent: int,
         max_body_bytes: int,
@@ -98,11 +98,11 @@ class AccessMiddleware:
             if not is_begun:
                 await _refuse(internal_error(), scope["path"], watched_send)
         finally:
-            if scope["path"] not in OPEN_PATHS:
+            if scope["path"] not in _OPEN_PATHS:
                 self._observe(role, status, time.monotonic() - begun)
 
     async def _admit(self, scope: Message, receive: Receive, send: Send) -> None:
-        if scope["path"] in OPEN_PATHS:
+        if scope["path"] in _OPEN_PATHS:
             await self._app(scope, receive, send)
             return
         self._check_token(scope)

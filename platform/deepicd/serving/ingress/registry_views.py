@@ -18,7 +18,7 @@ from deepicd.errors import PromotionError
 from deepicd.paths import RunPaths, rollouts_folder, trial_folder
 from deepicd.promotion.remote_registry import is_url, open_registry
 
-NUM_DECISIONS = 20
+_NUM_DECISIONS = 20
 """Latest events that are shown."""
 
 logger = logging.getLogger("deepicd.serving")
@@ -85,5 +85,5 @@ def read_decisions(registry: str | Path | None) -> list[dict[str, Any]]:
             "version": event.version,
             "reason": event.details.get("reason") or "; ".join(event.details.get("reasons", ())),
         }
-        for event in reversed(events[-NUM_DECISIONS:])
+        for event in reversed(events[-_NUM_DECISIONS:])
     ]

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field,
 
 NUM_TOP = 5
 """Codes in `top_k`."""
-MAX_NOTES = 64
+_MAX_NOTES = 64
 """Notes in a batch."""
 
 
@@ -27,9 +27,9 @@ def _require_text(note: str) -> str:
 
 Note = Annotated[str, AfterValidator(_require_text)]
 """Text of an admission note."""
-Identifier = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}$")]
-Attribute = Literal["sex", "age_band", "race", "insurance"]
-Group = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._+/-]{0,39}$")]
+_Identifier = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}$")]
+_Attribute = Literal["sex", "age_band", "race", "insurance"]
+_Group = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._+/-]{0,39}$")]
 
 
 class Body(BaseModel):
@@ -42,7 +42,7 @@ class DiagnosisRequest(Body):
     """One admission note, or a batch."""
 
     note: Note | None = None
-    notes: list[Note] | None = Field(default=None, min_length=1, max_length=MAX_NOTES)
+    notes: list[Note] | None = Field(default=None, min_length=1, max_length=_MAX_NOTES)
     """A batch; the other fields hold for each of its notes."""
     include_reasoning: bool = Field(
         default=True, validation_alias=AliasChoices("include_reasoning", "reasoning")
@@ -60,9 +60,9 @@ class DiagnosisRequest(Body):
     """True adds the ids of the prompt that the model was shown."""
     num_samples: int | None = Field(default=None, ge=0, le=64)
     """Answers sampled beside the greedy one; 0 gives no confidence; None takes the server's."""
-    admission_id: Identifier | None = None
+    admission_id: _Identifier | None = None
     """Your own identifier of the admission; a label may come by it. Kept in the prediction log."""
-    subgroups: dict[Attribute, Group] | None = None
+    subgroups: dict[_Attribute, _Group] | None = None
     """For monitoring by subgroup, for example {"sex": "F", "age_band": "60-69"}."""
     min_confidence: float | None = Field(default=None, gt=0, le=1)
     """How sure the reply must be: `agreed` then says at which level it is. Needs samples."""
@@ -85,9 +85,9 @@ class DiagnosisRequest(Body):
 class LabelRequest(Body):
     """A late label."""
 
-    prediction_id: Identifier | None = None
+    prediction_id: _Identifier | None = None
     """As the reply gave it."""
-    admission_id: Identifier | None = None
+    admission_id: _Identifier | None = None
     """As you gave it with the note; the label holds for every answer to that admission."""
     code: str = Field(min_length=1, max_length=16)
     """ICD-10-CM code, with or without its dot."""
