@@ -40,11 +40,13 @@ $(STAMP): $(LOCKED) | $(BIN)/python
 	$(BIN)/python -m compileall -q -j 0 $(BIN)/../lib/python3.11/site-packages > .venv/compileall.log 2>&1 || true
 	@touch $@
 
-lint: setup ## ruff, mypy --strict and the import contracts
+lint: setup ## ruff, mypy --strict, import contracts, declared dependencies, and the locks
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/deptry platform
+	$(BIN)/python scripts/check_locks.py
 
 format: setup ## rewrite the code in the house's format
 	$(BIN)/ruff check --fix-only .
