@@ -22,7 +22,7 @@ if [ -n "$$links" ]; then export UV_FIND_LINKS="$$links"; else unset UV_FIND_LIN
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint format test test-unit coverage test-ray test-e2e test-chaos browser prometheus chaos demo demo-small bench lock clean distclean
+.PHONY: help setup lint format test test-unit coverage test-ray test-e2e test-chaos browser prometheus chaos demo demo-small bench figures lock clean distclean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -91,6 +91,9 @@ demo: setup ## the whole loop on this machine, 15 to 30 minutes on 2 cores (KEEP
 
 demo-small: setup ## the same in some minutes (experiments/tiny.toml): too short to learn much
 	$(BIN)/deepicd demo experiments/tiny.toml $(ARGS)
+
+figures: setup ## how large, plain and well tested the code is, in figures
+	@$(BIN)/python scripts/figures.py
 
 bench: setup ## start-up and throughput of the light rooms, as JSON
 	for file in tests/bench*.py; do $(BIN)/python "$$file" || exit 1; done
