@@ -5,9 +5,12 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections import Counter
 from importlib.metadata import entry_points
 
 import pytest
+
+import deepicd
 
 CUDA = re.compile(r"^(nvidia-|cuda-|cupy|torchvision$|torchaudio$|torchcodec$|flash-attn)")
 # Folders and hosts that exist on one machine only; locks and docs must do without.
@@ -110,6 +113,74 @@ def test_files_stay_under_400_lines_and_functions_under_46(root):
     assert not found
 
 
+def rooms(root):
+    """Modules and folders directly below the package."""
+    package = root / "platform" / "deepicd"
+    modules = {path.stem for path in package.glob("*.py")} - {"__init__", "__main__"}
+    return modules | {path.parent.name for path in package.glob("*/__init__.py")}
+
+
+def pages(root):
+    return sorted((root / "docs").rglob("*.md"))
+
+
+def rooms_of(page):
+    """What a page says in its first lines: the rooms that it is about, or `all`."""
+    line = re.search(r"^Rooms?: (.*)$", "\n".join(page.read_text().splitlines()[:5]), re.MULTILINE)
+    assert line, f"{page}: say below the title which room it is about (`Room: ...`)"
+    return {*re.findall(r"`(\w+)`", line[1]), *(["all"] if line[1].startswith("all") else [])}
+
+
+def test_no_folder_holds_more_than_17_modules(root):
+    counts = Counter(path.parent for path in sources(root) if path.name != "__init__.py")
+    crowded = {str(folder): count for folder, count in counts.items() if count > 17}
+    assert not crowded
+
+
+def test_every_page_names_rooms_that_exist(root):
+    unknown = {
+        str(page): names
+        for page in pages(root)
+        if not (names := rooms_of(page)) or names - rooms(root) - {"all"}
+    }
+    assert not unknown
+
+
+def test_every_room_has_a_page_or_is_named_by_one(root):
+    named = set().union(*map(rooms_of, pages(root)))
+    assert rooms(root) - named == set()
+
+
+def test_the_page_on_architecture_lists_every_room(root):
+    text = (root / "docs" / "architecture.md").read_text()
+    table = " ".join(re.findall(r"^\| (`.*?) \|", text, re.MULTILINE))
+    assert rooms(root) - set(re.findall(r"`(\w+)`", table)) == set()
+
+
+def test_the_layers_on_that_page_are_those_that_hold(root):
+    settings = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["importlinter"]
+    (layers,) = [
+        contract["layers"]
+        for contract in settings["contracts"]
+        if contract.get("containers") == ["deepicd"]
+    ]
+    assert "\n".join(layers) in (root / "docs" / "architecture.md").read_text()
+
+
+def test_unit_tests_mirror_the_rooms(root):
+    unit = root / "tests" / "unit"
+    folders = {path.name for path in unit.iterdir() if path.is_dir()} - {"__pycache__"}
+    assert folders <= rooms(root)
+    # beside the rooms that are one module: the repository itself, and its scripts
+    modules = {path.stem.removeprefix("test_") for path in unit.glob("test_*.py")}
+    assert modules - rooms(root) == {"figures", "layout", "locks"}
+
+
+def test_the_package_says_its_version(root):
+    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    assert deepicd.__version__ == project["version"]
+
+
 def test_no_file_names_a_folder_or_host_of_one_machine(root):
     bad = []
     for path in tracked(root):
@@ -189,7 +260,7 @@ def test_help_explains_every_target_of_the_makefile(root):
 def test_links_between_the_pages_of_the_docs_lead_somewhere(root):
     dead = [
         f"{page}: {target}"
-        for page in [root / "README.md", root / "CHANGELOG.md", *(root / "docs").rglob("*.md")]
+        for page in [*root.glob("*.md"), *pages(root)]
         for target in re.findall(r"\]\(([^)#\s:]+)(?:#[^)]*)?\)", page.read_text())
         if not (page.parent / target).exists()
     ]
