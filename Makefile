@@ -22,7 +22,7 @@ if [ -n "$$links" ]; then export UV_FIND_LINKS="$$links"; else unset UV_FIND_LIN
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint format test test-unit coverage test-ray test-e2e test-chaos browser prometheus chaos demo demo-small bench figures lock clean distclean
+.PHONY: help setup lint format test test-unit coverage test-ray test-e2e test-chaos browser prometheus chaos demo demo-small bench figures docs lock clean distclean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -92,6 +92,9 @@ demo: setup ## the whole loop on this machine, 15 to 30 minutes on 2 cores (KEEP
 demo-small: setup ## the same in some minutes (experiments/tiny.toml): too short to learn much
 	$(BIN)/deepicd demo experiments/tiny.toml $(ARGS)
 
+docs: setup ## the docs as a site in build/docs; a broken link fails
+	$(BIN)/python -m sphinx -W --keep-going --quiet -b html docs build/docs
+
 figures: setup ## how large, plain and well tested the code is, in figures
 	@$(BIN)/python scripts/figures.py
 
@@ -115,7 +118,7 @@ $(BIN)/uv: | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 
 clean: ## remove caches and results of tools, keep .venv and runs/
-	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf build dist docs/reference .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find platform tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean ## also remove .venv
