@@ -139,6 +139,12 @@ def test_no_folder_holds_more_than_17_modules(root):
     assert not crowded
 
 
+def test_only_the_cluster_state_knows_the_inside_of_ray(root):
+    inside = re.compile(r"\bray\._(?:private|raylet)\b")
+    found = {path.name for path in sources(root) if inside.search(path.read_text())}
+    assert found == {"state.py"}
+
+
 def test_every_page_names_rooms_that_exist(root):
     unknown = {
         str(page): names
