@@ -268,6 +268,20 @@ def test_help_explains_every_target_of_the_makefile(root):
     assert sorted(phony) == sorted(explained)
 
 
+def test_a_file_that_a_page_names_is_there(root):
+    """`training/grpo/config.py` may be named from the root, the package, the tests or its room."""
+    package = root / "platform" / "deepicd"
+    gone = [
+        f"{page}: {name}"
+        for page in [*root.glob("*.md"), *pages(root)]
+        for name in re.findall(r"`([\w./-]+/[\w.-]+\.py)`", page.read_text())
+        if not any((place / name).exists() for place in (root, package, package.parent))
+        if not any((place / name).exists() for place in (root / "tests", package / page.stem))
+        if "NAME" not in name
+    ]
+    assert not gone
+
+
 def test_links_between_the_pages_of_the_docs_lead_somewhere(root):
     dead = [
         f"{page}: {target}"
