@@ -322,6 +322,7 @@ def _check_safetensors(path: Path) -> None:
             (entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"),
             default=0,
         )
+        # Eight bytes of length, the header, then the tensors to the last byte.
         if 8 + length + end != path.stat().st_size:
             raise ValueError("length of the file does not fit its header")
     except (struct.error, ValueError, KeyError, TypeError, AttributeError) as error:

@@ -213,6 +213,7 @@ def cache_path(split: Path, *, encoder: PromptEncoder, order_by: str = "") -> Pa
 @lru_cache(maxsize=1024)
 def _hash_file(path: Path, size: int, changed_ns: int) -> bytes:
     """Hash of a file's content, read once a process while size and time stay."""
+    # Both arguments are part of the cache's key only.
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").digest()
 

@@ -52,7 +52,7 @@ def load_table() -> Table:
     with packed.open("rb") as file, TextIOWrapper(lzma.open(file), encoding="utf-8") as lines:
         for line in lines:
             name, _, rest = line[:-1].partition("\t")
-            if name[0] == "=":
+            if name[0] == "=":  # a chapter; "-" begins a block, anything else is a code
                 chapter = name[1:]
                 table.titles[chapter] = rest
             elif name[0] == "-":
@@ -116,7 +116,7 @@ def billable_codes(release: int | None = None) -> tuple[str, ...]:
     Raises:
         CodeError: `release` is not in the table.
     """
-    bits = _release_bits(release) << len(RELEASES)
+    bits = _release_bits(release) << len(RELEASES)  # the upper bits of a mask say billable
     masks = load_table().masks
     return tuple(code for code in load_table().codes if masks[code] & bits)
 

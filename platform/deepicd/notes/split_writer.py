@@ -65,7 +65,7 @@ def hash_rows(rows: pa.Table, hasher: Any) -> None:
     """Add the values of `COLUMNS` to a hash, row after row."""
     values = (rows[name].to_pylist() for name in COLUMNS)
     for row in zip(*values, strict=True):
-        hasher.update(repr(row).encode())
+        hasher.update(repr(row).encode())  # repr tells a missing value from the text "None"
 
 
 def bucket_rows(num_characters: int, num_rows: int) -> int:

@@ -171,6 +171,7 @@ def _load(backend: str) -> "Backend":
     from tokenizers import Tokenizer as Backend
 
     tokenizer = Backend.from_str(backend)
+    # A tokenizer.json may switch both on; a prompt is never padded or cut by the tokeniser.
     tokenizer.no_padding()
     tokenizer.no_truncation()
     return tokenizer

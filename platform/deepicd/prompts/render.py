@@ -26,6 +26,7 @@ SYSTEM_PROMPT = (
 THINK_PREFILL = "<think>\n"
 """Put in front of every generated answer; part of the prompt."""
 
+# An assistant turn may bring its own <think>: clients of the chat route send whole answers back.
 CHAT_TEMPLATE = (
     "{% for message in messages %}"
     "{{ '<|im_start|>' + message['role'] + '\\n' }}"

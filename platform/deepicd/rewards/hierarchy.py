@@ -38,4 +38,5 @@ def hierarchy_credit(code: str | None, gold: str) -> float:
         return 1.0
     gold_path = codes.path(gold)
     depth = codes.shared_depth(codes.path(code), gold_path)
+    # Only a code below the gold one shares all nodes of its path without being it.
     return min(float(depth), len(gold_path) - _CHILD_PENALTY) / len(gold_path)

@@ -29,6 +29,7 @@ from deepicd.records import Answer, Score
 from deepicd.rewards.composite import JUDGE, Reward, build_reward
 from deepicd.rewards.judge import Judge
 
+# Weak, so that the judges of an event loop that is gone go too.
 _JUDGES: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Judge]] = WeakKeyDictionary()
 
 
@@ -117,6 +118,7 @@ def _note(extra_info: Mapping[str, Any] | None) -> str | None:
 
 
 def _key(values: Mapping[str, Any] | None) -> str:
+    # A key for the caches below, which take nothing mutable; verl's values may be OmegaConf lists.
     return json.dumps(dict(values or {}), sort_keys=True, default=list)
 
 

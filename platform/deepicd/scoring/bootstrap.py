@@ -76,6 +76,7 @@ def paired_bootstrap(
         ]
     )
     low, high = percentiles(replicates, confidence)
+    # One is added for the observed sample, so that p is never 0.
     side = min(int((replicates <= 0).sum()), int((replicates >= 0).sum()))
     p = min(1.0, 2 * (side + 1) / (num_bootstrap + 1))
     return {"difference": observed, "low": float(low), "high": float(high), "p": p}
@@ -114,6 +115,7 @@ def patient_sums(encoded: Encoded) -> Floats:
     shared = sum(
         (level.gold == level.predicted).astype(np.float64) for level in encoded.levels.values()
     )
+    # Every note has gold nodes; one whose prediction is a code has as many predicted nodes.
     nodes = depth * (1.0 + encoded.is_valid)
     size = encoded.num_patients
     return np.stack([np.bincount(encoded.patient, values, size) for values in (shared, nodes)])

@@ -62,6 +62,7 @@ def score_thirds(
     present = [i for i in range(len(level.classes)) if support[i] > 0]
     ranked = sorted(present, key=lambda i: (-counts[level.classes[i]], level.classes[i]))
     result: dict[str, dict[str, float]] = {}
+    # Where labels do not divide by three, array_split gives the first parts one more.
     for name, third in zip(_THIRDS, np.array_split(np.array(ranked), len(_THIRDS)), strict=True):
         if not len(third):
             continue

@@ -1,4 +1,4 @@
-"""Confidences and whether they were right → expected calibration error; agreement → probability.
+"""Calibration: how far confidences are from what was right, and probabilities from agreement.
 
 In: n confidences (or shares of agreeing answers) in [0, 1] and n truths. Out: one number, or a
 `records.Calibration`. Decided here: bins of equal numbers of answers (Nixon et al. 2019), because
@@ -82,6 +82,7 @@ def _fit_curve(shares: Sequence[float], is_right: Sequence[bool]) -> Curve:
     values, inverse, counts = np.unique(
         np.asarray(shares, float), return_inverse=True, return_counts=True
     )
+    # One more answer at each share, right as often as all are: no probability is 0 or 1 by chance.
     weights = counts + 1.0
     rates = (np.bincount(inverse, right) + right.mean()) / weights
     fitted = isotonic_regression(rates, weights=weights).x
@@ -116,6 +117,7 @@ def _cross_fit(
     """Each answer's probability by a curve that was fitted without its patient's fold."""
     curves = {}
     for fold in set(folds):
+        # Where all patients are in one fold there is nothing else to learn from.
         kept = [i for i, other in enumerate(folds) if other != fold] or range(len(folds))
         curves[fold] = _fit_curve([shares[i] for i in kept], [is_right[i] for i in kept])
     return [calibrate(curves[fold], share) for fold, share in zip(folds, shares, strict=True)]

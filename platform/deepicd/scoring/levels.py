@@ -127,7 +127,7 @@ def _nodes_of(code: str | None, nodes: dict[str, _Nodes | None]) -> _Nodes | Non
     if not isinstance(code, str):
         return None
     if code not in nodes:
-        full = codes.normalise(code[:64])
+        full = codes.normalise(code[:64])  # a prediction may be any text, a megabyte of it too
         is_usable = codes.is_billable(full)
         nodes[code] = (codes.chapter(full), codes.category(full), full) if is_usable else None
     return nodes[code]

@@ -32,6 +32,7 @@ def read_predictions(path: Path) -> list[Prediction]:
     if not path.is_file():
         raise MissingError(f"no predictions file at {path}")
     rows = []
+    # Broken UTF-8 in one answer must not hide the other rows.
     with path.open(encoding="utf-8", errors="replace") as lines:
         for number, line in enumerate(lines, start=1):
             if line.strip():
@@ -43,6 +44,7 @@ def read_predictions(path: Path) -> list[Prediction]:
 
 def format_predictions(predictions: Iterable[Prediction]) -> str:
     """Text of a file that `read_predictions` reads."""
+    # Optional fields only where they say something, so that old files and new ones look alike.
     rows = ({k: v for k, v in asdict(row).items() if k in _ALWAYS or v} for row in predictions)
     return "".join(json.dumps(row, sort_keys=True) + "\n" for row in rows)
 

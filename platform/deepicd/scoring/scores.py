@@ -128,6 +128,7 @@ def class_f1(level: Level, weights: Floats) -> tuple[Floats, Floats]:
     hits = np.bincount(level.gold[right], weights[right], size)
     support = np.bincount(level.gold, weights, size).astype(np.float64)
     predicted = np.bincount(level.predicted[valid], weights[valid], size)
+    # A class without support and without predictions has no denominator: its F1 is 0, not NaN.
     return 2 * hits / np.maximum(support + predicted, 1e-12), support
 
 
@@ -141,6 +142,7 @@ def macro_f1(level: Level, labels: Labels, weights: Floats) -> float:
 
 def _weigh_hierarchy(encoded: Encoded, weights: Floats) -> dict[str, float]:
     """Hierarchical precision, recall and F1 of weighted predictions."""
+    # Nodes are tagged by level, so two paths share as many nodes as there are levels that agree.
     depth = len(encoded.levels)
     shared = sum(
         float(weights[level.gold == level.predicted].sum()) for level in encoded.levels.values()

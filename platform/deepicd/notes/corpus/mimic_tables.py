@@ -126,6 +126,7 @@ def write_summaries(
             disease=profile.disease,
             title=codes.title(profile.code),
         )
+        # A generator of its own: a text does not depend on how many admissions came before.
         writer = Writer(Random(seed * 1_000_003 + index), is_held=split != "train")
         yield Admission(
             patient_id=_patient_id(int(sample.patient[index])),
@@ -208,7 +209,7 @@ def _patient_rows(everyone: Iterable[Admission], rng: Random) -> list[Row]:
     patients: dict[str, Row] = {}
     for admission in everyone:
         gender = "F" if admission.is_female else "M"
-        is_young = admission.code.startswith("O")
+        is_young = admission.code.startswith("O")  # chapter XV: pregnancy
         age = rng.randint(18, 42) if is_young else min(91, max(18, round(rng.gauss(62, 16))))
         if admission.patient_id not in patients or is_young:
             row = (admission.patient_id, gender, age, 2150, "2017 - 2019", "")

@@ -122,6 +122,7 @@ def sample_admissions(model: Model, num_notes: int, seed: int) -> Sample:
     counts = rng.choice([1, 2, 3], size=num_notes, p=ADMISSIONS)
     patient = np.repeat(np.arange(num_notes), counts)[:num_notes]
     is_first = np.diff(patient, prepend=-1) > 0
+    # A patient has one sex, by the code of the first admission; later codes are drawn given it.
     first_code = rng.choice(len(model.prior), size=num_notes, p=model.prior)
     female = (rng.random(num_notes) < model.female[first_code])[is_first][patient]
     code = np.where(is_first, first_code, _codes_given_sex(model, female, rng))
@@ -140,6 +141,7 @@ def posterior(model: Model, sample: Sample) -> _Floats:
         scores = np.log(model.prior)[None, :].repeat(len(sample.code), axis=0)
         scores += np.where(sample.female[:, None], np.log(model.female), np.log1p(-model.female))
         scores += np.log(model.onset).T[sample.onset]
+    # Products of matrices and not a loop over findings: a state is a matrix of zeros and ones.
     absent = 1.0 - model.present
     for state, share in (
         (PRESENT, model.present),

@@ -132,7 +132,7 @@ class Writer:
 
     def _by_place(self, present: Sequence[Finding]) -> _Words:
         shuffled = self.rng.sample(present, len(present))
-        shuffled.sort(key=lambda finding: not finding.cc)
+        shuffled.sort(key=lambda finding: not finding.cc)  # stable: chief complaints come first
         places: _Words = {"hpi": {}, "detail": {}, "exam": {}, "social": {}}
         for finding in shuffled:
             places[finding.place][finding.name] = self.phrase(finding.say, finding.held)
@@ -161,7 +161,7 @@ class Writer:
     def _conditions(self, conditions: Sequence[Condition]) -> tuple[list[str], list[str]]:
         history, meds = [], []
         for condition in conditions:
-            where = self.rng.random()
+            where = self.rng.random()  # from 0.4 to 0.8: in the history and on the medication list
             if where < 0.8:
                 history.append(self.phrase(condition.say))
             if where > 0.4:
