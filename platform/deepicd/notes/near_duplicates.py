@@ -1,6 +1,6 @@
 """Near-duplicates by MinHash: texts → signatures → pairs that lie in different groups.
 
-A text is the set of its shingles: runs of `SHINGLE_WORDS` words in lower case (a shorter text is
+A text is the set of its shingles: runs of `_SHINGLE_WORDS` words in lower case (a shorter text is
 one shingle). Two texts agree in a component of their signatures with the probability of their
 Jaccard similarity J, so the share of equal components estimates J (standard error at most 0.065
 with 60 of them). Bands of `ROWS` components find the candidate pairs: with J = 0.8 a pair is a
@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-SHINGLE_WORDS = 5
+_SHINGLE_WORDS = 5
 """Words of a shingle."""
 BANDS, ROWS = 12, 5
 """A signature has BANDS x ROWS components."""
@@ -30,7 +30,7 @@ _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _RNG = np.random.default_rng(20260801)
 _FACTORS: _Hashes = _RNG.integers(0, 2**63, BANDS * ROWS, dtype=np.uint64) * 2 + 1
 _OFFSETS: _Hashes = _RNG.integers(0, 2**63, BANDS * ROWS, dtype=np.uint64)
-_WEIGHTS: _Hashes = _RNG.integers(0, 2**63, SHINGLE_WORDS, dtype=np.uint64) * 2 + 1
+_WEIGHTS: _Hashes = _RNG.integers(0, 2**63, _SHINGLE_WORDS, dtype=np.uint64) * 2 + 1
 
 
 def minhash_signatures(texts: pa.Array) -> NDArray[np.uint32]:
@@ -93,16 +93,16 @@ def _hash_words(words: pa.Array) -> _Hashes:
 def _shingle(words: _Hashes, offsets: NDArray[np.int64]) -> tuple[_Hashes, NDArray[np.int64]]:
     """Hashes of all shingles, text after text, and where each text's shingles start.
 
-    A text of fewer than SHINGLE_WORDS words has one shingle, padded with zeros.
+    A text of fewer than _SHINGLE_WORDS words has one shingle, padded with zeros.
     """
-    padded = np.concatenate([words, np.zeros(SHINGLE_WORDS, np.uint64)])
+    padded = np.concatenate([words, np.zeros(_SHINGLE_WORDS, np.uint64)])
     lengths = np.diff(offsets)
-    runs = np.maximum(lengths - SHINGLE_WORDS + 1, 1)
+    runs = np.maximum(lengths - _SHINGLE_WORDS + 1, 1)
     starts = np.concatenate([[0], np.cumsum(runs)[:-1]])
     text = np.repeat(np.arange(len(runs)), runs)
     first = offsets[:-1][text] + np.arange(len(text)) - starts[text]
     shingles = np.zeros(len(text), np.uint64)
-    for position in range(SHINGLE_WORDS):
+    for position in range(_SHINGLE_WORDS):
         is_inside = first + position < offsets[1:][text]
         word = padded[np.minimum(first + position, len(words))]
         shingles += np.where(is_inside, word, np.uint64(0)) * _WEIGHTS[position]
