@@ -23,7 +23,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from transformers import Qwen2Config, Qwen2ForCausalLM
 from verl.utils.checkpoint.fsdp_checkpoint_manager import FSDPCheckpointManager
 
-from deepicd.training.checkpoints.reshard import fit_world
+from deepicd.training.checkpoints.reshard import fit_world_size
 
 CONTENTS = ["model", "optimizer", "extra"]
 WAIT_S = 120.0
@@ -135,8 +135,8 @@ def main(rank: int, root: Path) -> None:
     if rank == 0:
         join_group(root, "alone", rank=0, world_size=1)
         of_one = unbroken(one)
-        from_two = resumed(fit_world(two, 1, say=said.append))
-        fit_world(one, 2, say=said.append)
+        from_two = resumed(fit_world_size(two, 1, on_event=said.append))
+        fit_world_size(one, 2, on_event=said.append)
         ready.touch()
     wait_for(ready)
     join_group(root, "second", rank=rank, world_size=2)
