@@ -4,17 +4,12 @@ import json
 from pathlib import Path
 
 import pytest
+from note_rows import note_of
 
 from deepicd.config import DataConfig
 from deepicd.errors import DataError, MissingError
 from deepicd.notes import identity, split_files
 from deepicd.paths import SPLITS
-from deepicd.records import Note
-
-
-def note_of(number: int, *, patient: int | None = None, code: str = "I214") -> Note:
-    patient = number if patient is None else patient
-    return Note(f"n{number:04}", f"p{patient}", f"a{number}", f"CHIEF COMPLAINT: {number}", code)
 
 
 def test_a_resume_takes_only_the_notes_it_would_build(tmp_path: Path) -> None:

@@ -6,15 +6,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
+from note_rows import note_of
 
 from deepicd.errors import ConfigError, DataError, MissingError
 from deepicd.notes import read_note, read_split, split_files
-from deepicd.records import Note
-
-
-def note_of(number: int, *, patient: int | None = None, code: str = "I214") -> Note:
-    patient = number if patient is None else patient
-    return Note(f"n{number:04}", f"p{patient}", f"a{number}", f"CHIEF COMPLAINT: {number}", code)
 
 
 def test_a_split_survives_the_file_in_order(tmp_path: Path) -> None:

@@ -4,14 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from note_rows import note_of
 
 from deepicd.notes import identity, read_split, split_files, split_writer
-from deepicd.records import Note
-
-
-def note_of(number: int, *, patient: int | None = None, code: str = "I214") -> Note:
-    patient = number if patient is None else patient
-    return Note(f"n{number:04}", f"p{patient}", f"a{number}", f"CHIEF COMPLAINT: {number}", code)
 
 
 @pytest.mark.parametrize("rows_per_bucket", [3, 1000])

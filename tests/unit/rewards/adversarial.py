@@ -3,7 +3,23 @@
 `docs/rewards.md` shows what each preset gives to each of them; `test_composite.py` keeps that true.
 """
 
+from hypothesis import strategies as st
+
+from deepicd import codes
+from deepicd.answers import parse_answer
+from deepicd.rewards import REWARDS, build_reward
+
 GOLD = "I2510"
+
+billable = st.sampled_from(codes.billable_codes())
+_pieces = st.sampled_from(
+    [
+        *("<think>", "</think>", "<diagnosis>", "</diagnosis>", "<", "</", " ", "\n", "I25.10"),
+        *("i10", "I25", "I2599", "pain pain pain", "\u0000", "\u0130", "💥", "<|im_end|>"),
+    ]
+)
+hostile = st.one_of(st.text(max_size=150), st.lists(_pieces, max_size=25).map("".join))
+"""Text that a model could write to earn without knowing."""
 
 NOTE = (
     "CHIEF COMPLAINT:\nExertional chest pressure\n\nPRESENT ILLNESS:\n___ year old man with prior"
@@ -67,3 +83,11 @@ HACKS = {
     "nothing": "",
 }
 """Answers that try to earn without knowing."""
+
+
+def reward_value(name, text, gold, *, note=None, curve=1.0):
+    return REWARDS[name](curve)(parse_answer(text), gold, note)
+
+
+def total(preset, text, gold="I2510", note=None):
+    return build_reward(preset)(parse_answer(text), gold, note).total

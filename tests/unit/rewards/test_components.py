@@ -4,22 +4,11 @@ import re
 
 import adversarial as cases
 import pytest
+from adversarial import THINK, reward_value, total
 
 from deepicd import codes
-from deepicd.answers import parse_answer
-from deepicd.rewards import REWARDS, build_reward
 from deepicd.rewards.hierarchy import hierarchy_credit
 from deepicd.rewards.reference import find_pairs
-
-THINK = cases.THINK
-
-
-def reward_value(name, text, gold, *, note=None, curve=1.0):
-    return REWARDS[name](curve)(parse_answer(text), gold, note)
-
-
-def total(preset, text, gold="I2510", note=None):
-    return build_reward(preset)(parse_answer(text), gold, note).total
 
 
 @pytest.mark.parametrize(

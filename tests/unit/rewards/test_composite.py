@@ -5,30 +5,14 @@ import re
 
 import adversarial as cases
 import pytest
+from adversarial import THINK, billable, hostile, total
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deepicd import codes
 from deepicd.answers import parse_answer
 from deepicd.errors import CodeError, ConfigError
 from deepicd.rewards import PRESETS, build_reward, check_gold, resolve_weights
 from deepicd.rewards.verl_entry import compute_score
-
-THINK = cases.THINK
-billable = st.sampled_from(codes.billable_codes())
-
-pieces = st.sampled_from(
-    [
-        *("<think>", "</think>", "<diagnosis>", "</diagnosis>", "<", "</", " ", "\n", "I25.10"),
-        *("i10", "I25", "I2599", "pain pain pain", "\u0000", "\u0130", "💥", "<|im_end|>"),
-    ]
-)
-
-hostile = st.one_of(st.text(max_size=150), st.lists(pieces, max_size=25).map("".join))
-
-
-def total(preset, text, gold="I2510", note=None):
-    return build_reward(preset)(parse_answer(text), gold, note).total
 
 
 @pytest.mark.parametrize("preset", ["default", "strict"])

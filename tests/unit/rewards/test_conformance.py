@@ -5,38 +5,27 @@ import math
 
 import adversarial as cases
 import pytest
+from adversarial import THINK, billable, hostile, reward_value
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deepicd import codes
-from deepicd.answers import parse_answer
 from deepicd.rewards import REWARDS
 
-THINK = cases.THINK
 PENALTIES = {"length", "reference_extra", "reference_empty"}
 SIGNED = {"reference_match"}
 OURS = [name for name in REWARDS if not name.startswith("reference")]
 BY_CODE = {"outcome", "hierarchy"}
 """Parts that tell the exact code from every other."""
 
-billable = st.sampled_from(codes.billable_codes())
-
-pieces = st.sampled_from(
-    [
-        *("<think>", "</think>", "<diagnosis>", "</diagnosis>", "<", "</", " ", "\n", "I25.10"),
-        *("i10", "I25", "I2599", "pain pain pain", "\u0000", "\u0130", "💥", "<|im_end|>"),
-    ]
-)
-
-hostile = st.one_of(st.text(max_size=150), st.lists(pieces, max_size=25).map("".join))
-
-
-def reward_value(name, text, gold, *, note=None, curve=1.0):
-    return REWARDS[name](curve)(parse_answer(text), gold, note)
-
 
 @pytest.mark.parametrize("name", REWARDS)
-@given(text=hostile, gold=billable, curve=st.floats(0.1, 8), note=st.one_of(st.none(), st.text()))
+@given(
+    text=hostile,
+    gold=billable,
+    curve=st.floats(0.1, 8),
+    note=st.one_of(st.none(), st.text()),
+)
 def test_components_are_bounded_and_deterministic_on_any_text(name, text, gold, curve, note):
     value = reward_value(name, text, gold, curve=curve, note=note)
     low, high = (-1, 0) if name in PENALTIES else (-1, 1) if name in SIGNED else (0, 1)
@@ -54,7 +43,9 @@ def test_dots_and_case_do_not_matter(name, gold, code, curve):
 
 @pytest.mark.parametrize("name", REWARDS)
 @given(
-    gold=billable, codes_given=st.lists(billable, min_size=2, max_size=8), curve=st.floats(0.1, 8)
+    gold=billable,
+    codes_given=st.lists(billable, min_size=2, max_size=8),
+    curve=st.floats(0.1, 8),
 )
 def test_components_are_monotone_in_depth_and_exact_is_greatest(name, gold, codes_given, curve):
     if name.startswith("reference"):

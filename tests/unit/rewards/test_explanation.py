@@ -1,6 +1,7 @@
 """Why an answer earned what it earned."""
 
 import adversarial as cases
+from adversarial import billable
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,9 +24,6 @@ def test_paths_are_shown_side_by_side():
 def test_a_whole_text_needs_no_prefill():
     whole = score_text("<think>" + cases.HONEST["exact"], "I25.10")
     assert whole.score.total == score_text(cases.HONEST["exact"], "I25.10").score.total == 1
-
-
-billable = st.sampled_from(codes.billable_codes())
 
 
 @given(billable, billable)

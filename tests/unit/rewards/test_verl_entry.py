@@ -2,20 +2,11 @@
 
 import adversarial as cases
 import pytest
+from adversarial import hostile
 from hypothesis import given
-from hypothesis import strategies as st
 
 from deepicd.rewards import PRESETS
 from deepicd.rewards.verl_entry import compute_score
-
-pieces = st.sampled_from(
-    [
-        *("<think>", "</think>", "<diagnosis>", "</diagnosis>", "<", "</", " ", "\n", "I25.10"),
-        *("i10", "I25", "I2599", "pain pain pain", "\u0000", "\u0130", "💥", "<|im_end|>"),
-    ]
-)
-
-hostile = st.one_of(st.text(max_size=150), st.lists(pieces, max_size=25).map("".join))
 
 
 @pytest.mark.parametrize("preset", PRESETS)

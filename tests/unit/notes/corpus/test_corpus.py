@@ -30,12 +30,6 @@ SMALLER = {51: "ca46ab929639", 69: "82e79eb6ab40"}
 
 
 @pytest.fixture(scope="module")
-def knowledge() -> Knowledge:
-    """All authored profiles."""
-    return load_knowledge()
-
-
-@pytest.fixture(scope="module")
 def drawn(knowledge: Knowledge) -> sampling.Sample:
     """Admissions of the full corpus."""
     return sampling.sample_admissions(sampling.build_model(knowledge), NUM_NOTES, seed=11)

@@ -7,12 +7,6 @@ from deepicd.errors import ConfigError
 from deepicd.notes.corpus.profiles import Knowledge, load_knowledge
 
 
-@pytest.fixture(scope="module")
-def knowledge() -> Knowledge:
-    """All authored profiles."""
-    return load_knowledge()
-
-
 def test_labels_are_billable_in_every_release_and_span_chapters_and_siblings(
     knowledge: Knowledge,
 ) -> None:

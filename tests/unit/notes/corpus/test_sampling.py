@@ -10,12 +10,6 @@ from deepicd.notes.corpus import sampling
 from deepicd.notes.corpus.profiles import Finding, Knowledge, Profile, load_knowledge
 
 
-@pytest.fixture(scope="module")
-def knowledge() -> Knowledge:
-    """All authored profiles."""
-    return load_knowledge()
-
-
 def test_the_posterior_is_bayes_rule_worked_by_hand() -> None:
     fever, rash = Finding("fever", "hpi", ("fever",)), Finding("rash", "hpi", ("rash",), noise=0.1)
     a = Profile("A419", "a", weight=3, female=0.5, findings={"fever": 0.5})

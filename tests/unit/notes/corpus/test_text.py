@@ -7,17 +7,11 @@ from deepicd import codes
 from deepicd.notes.corpus import sampling
 from deepicd.notes.corpus.mentions import find_mentions
 from deepicd.notes.corpus.mimic_tables import write_summaries
-from deepicd.notes.corpus.profiles import Knowledge, load_knowledge
+from deepicd.notes.corpus.profiles import Knowledge
 from deepicd.notes.mimic.sections import (
     cut_sections,
     render_note,
 )
-
-
-@pytest.fixture(scope="module")
-def knowledge() -> Knowledge:
-    """All authored profiles."""
-    return load_knowledge()
 
 
 @pytest.fixture(scope="module")
