@@ -1,4 +1,4 @@
-"""Windows → alerts: when to warn, to page somebody, or to take a version back.
+"""Windows → alerts: when to warn, to page somebody, or to roll a version back.
 
 In: windows of the log, oldest first. Out: `Alert`s. Decided here: an alert fires after
 `num_windows` bad windows in a row and is cleared by as many good ones, so a single odd window does
@@ -71,8 +71,8 @@ def _is_lower(window: Window, reference: Window) -> bool:
     return value is not None and reference.low is not None and value < reference.low
 
 
-def _promises_less(window: Window, reference: Window) -> bool:
-    """Bands apart: what the confidences promise lies below what they promised."""
+def _is_estimate_worse(window: Window, reference: Window) -> bool:
+    """Bands apart: the accuracy that the confidences promise lies below the reference's."""
     high, low = window.estimated_high, reference.estimated_low
     return high is not None and low is not None and high < low
 
@@ -116,7 +116,7 @@ RULES: Sequence[Rule] = (
     Rule(
         "estimated-accuracy-low",
         "page",
-        _promises_less,
+        _is_estimate_worse,
         "estimated_accuracy",
         "The confidences promise clearly fewer right chapters than the reference's did; no label "
         "is needed to see it.",
@@ -168,6 +168,7 @@ def _references(
     )
     found = {}
     for key, rows in groups.items():
+        # A version that was champion before must not be compared with its own later self.
         earlier = [w for w in champions if w.start < rows[0].start and w.version != key[0]]
         reference = earlier[-1] if earlier else first.get(key)
         if reference is not None:
@@ -184,6 +185,7 @@ def _judge(rule: Rule, rows: Sequence[Window], reference: Window | None) -> Aler
         if window.num_labelled < rule.min_labelled:
             continue
         is_bad = rule.is_bad(window, reference)
+        # Hysteresis: `run` counts windows in a row that speak against the present state.
         run = run + 1 if is_bad != is_firing else 0
         if run >= rule.num_windows:
             is_firing, run = not is_firing, 0

@@ -1,4 +1,4 @@
-"""Answers then and now → which of their features have drifted, without a label.
+"""Which features of a version's answers have drifted since its first ones, without a label.
 
 In: the first answers of a version, and its latest ones. Out: one `Drift` a feature. Decided here: a
 feature has drifted when its distribution differs beyond chance (chi-square test, Holm's correction
@@ -82,6 +82,7 @@ def features(first: Sequence[Seen]) -> Mapping[str, Callable[[Seen], object]]:
     return {
         "chapter": lambda one: None if one.code is None else codes.chapter(one.code),
         "prompt_length": tenth,
+        # A share is a feature of two classes, so that one test serves all four.
         "unparsable": lambda one: one.code is None,
         "nonexistent": lambda one: one.reason in _NONEXISTENT,
     }

@@ -206,7 +206,7 @@ class PredictionLog:
         }
         statement = WINDOWS.format(place=BY_COUNT if period_s is None else BY_TIME)
         with self._session() as session:
-            session.execute("BEGIN")  # one snapshot for bounds and rows
+            session.execute("BEGIN")  # one snapshot for bounds and rows, whatever is written
             try:
                 found = [dict(row) for row in session.execute(statement, bound)]
                 return [self._window(session, row, bound["as_of"]) for row in found]
@@ -275,6 +275,7 @@ class PredictionLog:
                 self._connection = None
 
     def _window(self, session: sqlite3.Connection, row: Mapping[str, Any], as_of: float) -> Window:
+        # The row holds the number of the newest label, so a window with a new one is a new key.
         key = (as_of, *row.values())
         if key not in self._computed:
             if len(self._computed) >= _MAX_COMPUTED:
@@ -325,9 +326,15 @@ class PredictionLog:
         if self._connection is None:
             self.path.mkdir(parents=True, exist_ok=True)
             session = sqlite3.connect(
-                self.file, timeout=_BUSY_S, isolation_level=None, check_same_thread=False
+                # Transactions are begun by hand, and `_lock` lets one thread in at a time.
+                self.file,
+                timeout=_BUSY_S,
+                isolation_level=None,
+                check_same_thread=False,
             )
             session.row_factory = sqlite3.Row
+            # Write-ahead: readers never wait for the endpoint. NORMAL may lose the last rows in a
+            # power cut and never damages the file; FULL would cost a disk flush for every answer.
             session.execute("PRAGMA journal_mode = WAL")
             session.execute("PRAGMA synchronous = NORMAL")
             prepare(session)

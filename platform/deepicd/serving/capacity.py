@@ -1,8 +1,9 @@
-"""Has this machine room for one more engine?
+"""Whether there is capacity for one more engine beside those that run.
 
-In: a model and the settings. Out: yes or no, or what is missing. Decided here: on GPUs Ray's free
-ones decide; on CPU the free memory of the machine that the endpoint was started on, against the
-weights, the key-value cache and what the two processes of an engine hold besides.
+In: a model and the settings. Out: yes or no, or what is missing. Decided here: on GPU Ray's free
+GPUs count. On CPU the free memory of the machine that the endpoint was started on counts, against
+the weights, the key-value cache and what the two processes of an engine hold besides; Ray's own
+memory resource does not know what a process really holds.
 """
 
 import os

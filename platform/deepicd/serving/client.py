@@ -155,11 +155,6 @@ def send_label(url: str, body: dict[str, str]) -> str:
     Raises:
         ServingError: the endpoint cannot be reached, or refuses the label.
     """
-    import httpx
-
-    from deepicd.errors import ServingError
-    from deepicd.serving.client import explain, read_token
-
     token = read_token()
     headers = {"authorization": f"Bearer {token}"} if token else {}
     try:

@@ -1,10 +1,10 @@
 """The two classes that Ray Serve runs: the gateway (one light process) and an engine per version.
 
 In: settings as plain JSON, and for the gateway, as `user_config`, the `routing.TrafficSplit`: which
-applications' engines answer now. Out: replicas. Decided here: the pointer is Serve's own
-`user_config`, so it outlives a restart of the gateway and reaches every replica of it; a note whose
-replica died under it is answered by the next one; the monitor's report is published again and again
-as gauges, because a gauge that is set once vanishes from Ray's metrics with its process.
+applications' engines answer now. Out: replicas. Decided here: the traffic split is
+Serve's own `user_config`, so it outlives a restart of the gateway and reaches every replica of it;
+a note whose replica died is answered by the next one; the monitor's report is published again and
+again as gauges, because a gauge that is set once vanishes from Ray's metrics with its process.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ from deepicd.serving.routing import Backend, TrafficSplit
 from deepicd.serving.settings import ServedModel, ServingSettings
 
 _REST = 9
-"""Pause after a report, in times of what it took."""
+"""Pause after a report, in times of what it took: a long log must not take the processor."""
 
 logger = logging.getLogger("ray.serve")
 
@@ -127,7 +127,7 @@ def asks_for_stream(body: bytes) -> bool:
 )
 @serve.ingress()
 class GatewayDeployment:
-    """The front: routes, limits, the pointer, the prediction log and its gauges."""
+    """The gateway's replica: routes, limits, the traffic split, the prediction log, its gauges."""
 
     def __init__(self, settings: dict[str, Any], tokens: dict[str, str]) -> None:
         self._settings = ServingSettings.model_validate(settings)
@@ -139,12 +139,16 @@ class GatewayDeployment:
         self._publisher: asyncio.Task[None] | None = None
 
     def reconfigure(self, traffic: dict[str, Any]) -> None:
-        """Point at other engines; requests under way keep theirs."""
+        """Take another traffic split; requests under way keep their engine.
+
+        Serve calls this with the new `user_config`, and does not restart the replica.
+        """
         self._traffic = TrafficSplit.model_validate(traffic)
         named = (self._traffic.champion, self._traffic.challenger)
-        wanted = [backend for backend in named if backend is not None]
+        backends = [backend for backend in named if backend is not None]
+        # An engine that stays keeps its handle, which knows the replica's queue already.
         self._engines = {
-            backend: self._engines.get(backend) or _RemoteEngine(backend) for backend in wanted
+            backend: self._engines.get(backend) or _RemoteEngine(backend) for backend in backends
         }
 
     def choose(self, request_id: str) -> Choice:
@@ -186,7 +190,7 @@ class GatewayDeployment:
                 self._metrics.publish(await gateway.read_monitor())
             except Exception as error:  # the wall of monitoring: serving goes on
                 logger.error("windows are not being published: %s", type(error).__name__)
-            took_s = time.monotonic() - begun  # a long log must not take the processor
+            took_s = time.monotonic() - begun
             await asyncio.sleep(max(self._settings.metrics_period_s, _REST * took_s))
 
 

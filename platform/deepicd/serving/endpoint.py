@@ -3,12 +3,11 @@
 In: `ServedModel`s and `ServingSettings`. Out: `Endpoint`. Works inside a Ray that the caller has
 initialised and then leaves it running; else starts a local one and ends it.
 
-Decided here: every version is an application of its own, started beside the present ones; the
-gateway is pointed at it only when it is healthy; who is no longer needed is then drained and
-deleted. The engine of the champion before is kept while memory has room for it and one more
-(`room`), so that a roll-back only moves the pointer. The gateway's code version is held constant,
-so that moving the pointer reconfigures its replica and does not restart it. A version that cannot
-be loaded leaves everything as it was.
+Decided here: every version is an application of its own, started beside the present ones; it gets
+traffic only when it is healthy; engines that are no longer needed are then drained and deleted. The
+engine of the champion before is kept while there is capacity for it and one more (`capacity`), so
+that a roll-back only changes the traffic split. A version that cannot be loaded leaves everything
+as it was.
 """
 
 import logging
@@ -37,10 +36,12 @@ RAY_ENV = {
     "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",  # ours never blocks: a hop less a message
     "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
 }
-"""Of a Ray that the endpoint starts for itself: a third of the time that Serve adds to a request is
-switching threads. Serve's gRPC between replicas would save more, and is not authenticated."""
+"""Environment of a Ray that the endpoint starts for itself. A third of the time that Serve adds to
+a request is switching threads. Serve's gRPC between replicas would save more, but is not
+authenticated."""
 _SETTLE_S = 1.0
-"""Between moving the pointer and draining the old engine: requests that chose it reach it."""
+"""Seconds between a new traffic split and draining the old engine: requests that chose it before
+still reach it."""
 
 
 @dataclass
@@ -50,7 +51,7 @@ class Endpoint:
     url: str
     settings: ServingSettings
     traffic: TrafficSplit
-    """Who answers."""
+    """Which versions answer."""
     owns_ray: bool
     """True when stopping ends Ray too."""
     engines: dict[str, str] = field(default_factory=dict)

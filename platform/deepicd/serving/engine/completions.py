@@ -38,7 +38,7 @@ class Completed:
 
 
 class Answers:
-    """Answers of one engine."""
+    """Makes answers with one engine of vLLM."""
 
     def __init__(self, client: Any, model: Path, settings: ServingSettings) -> None:
         self._client = client
@@ -53,7 +53,7 @@ class Answers:
         return await self._ask(ids, temperature, **options) if num_samples else []
 
     async def is_sound(self, ids: Sequence[int]) -> bool:
-        """Whether the model computes numbers: a short answer with its log-probabilities."""
+        """Whether the log-probabilities of a short answer are finite: NaN weights answer too."""
         from vllm import SamplingParams
 
         parameters = SamplingParams(temperature=0.0, max_tokens=_PROBE_TOKENS, logprobs=0)
@@ -101,7 +101,7 @@ class Answers:
         parameters = SamplingParams(
             temperature=temperature,
             seed=self._settings.seed,
-            output_kind=RequestOutputKind.FINAL_ONLY,
+            output_kind=RequestOutputKind.FINAL_ONLY,  # one message an answer, not one a token
             **options,
         )
         outputs: Sequence[Any] = ()

@@ -1,7 +1,8 @@
-"""What the folder of a version must be, before and while it is served.
+"""Checks of a version's folder, before it is served and before its weights replace others.
 
-In: `ServedModel`s and `ServingSettings`. Out: limits, or an error that says what is wrong. No vLLM
-here.
+In: `ServedModel`s and `ServingSettings`. Out: limits, or an error that says what is wrong. Decided
+here: every check reads files only, so that a version that cannot be served is refused before vLLM
+is imported or a GPU is taken.
 """
 
 import json
@@ -13,7 +14,7 @@ from deepicd.errors import CapacityError, ConfigError, MissingError, ServingErro
 from deepicd.serving.settings import EngineSettings, ServedModel, ServingSettings
 
 _SHAPELESS = dict.fromkeys(("_name_or_path", "transformers_version", "use_cache"))
-"""Keys of a model's configuration that say nothing of its shape."""
+"""Keys of a model's configuration that say nothing about the shape of its weights."""
 
 
 def check_model(model: ServedModel) -> None:

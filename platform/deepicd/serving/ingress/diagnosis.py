@@ -1,4 +1,9 @@
-"""One answer of the engine → the typed reply: code, confidence, evidence, alternatives."""
+"""One note's answers → the typed reply: code, confidence, evidence, alternatives.
+
+In: a `Generation`, the request, the note. Out: `Diagnosis`. Decided here: the greedy answer is the
+reply; the samples only say how sure it is. Confidence is the share of all answers, greedy one
+included, that name the same node, turned into a probability where the version is calibrated.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any

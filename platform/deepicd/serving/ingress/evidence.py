@@ -1,4 +1,4 @@
-"""Where a model's reasoning repeats its note: spans that anyone can check.
+"""Places in a note that the model's reasoning repeats word for word.
 
 In: the reasoning and the note as it was sent. Out: spans of the note. Decided here: only words that
 stand in the note in the same order count, case and white space aside, at least `MIN_WORDS` of them
@@ -57,7 +57,7 @@ def _run_length(said: list[_Word], written: list[_Word], *, at: tuple[int, int])
 
 
 def is_informative(run: list[_Word]) -> bool:
-    """Whether a run of words is more than a chance."""
+    """Whether a run of words is long enough not to be a coincidence."""
     return len(run) >= MIN_WORDS and any(len(word.text) >= MIN_LETTERS for word in run)
 
 

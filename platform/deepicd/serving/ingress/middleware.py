@@ -1,9 +1,9 @@
-"""What every request passes before a route sees it: token, body size, number in flight.
+"""ASGI middleware before every route: token, size of the body, number of requests in flight.
 
-In: an ASGI application. Out: the same, guarded. Decided here: a body is read whole, up to the
-limit, before anything else happens; a place in flight is held until the last byte is sent; a bug in
-a route is told as 500 and logged by type and place only, because an exception's text may hold a
-note.
+In: an ASGI application. Out: the same one behind these checks. Decided here: a body is read whole,
+up to the limit, before anything else happens; a request counts as in flight until the last byte is
+sent; a bug in a route becomes a 500 and is logged by type and place only, because an exception's
+text may hold a note.
 """
 
 import hashlib
@@ -53,7 +53,7 @@ def internal_error() -> RefusedError:
 
 
 class AccessMiddleware:
-    """ASGI application around another one."""
+    """Lets requests through to another ASGI application, or refuses them."""
 
     def __init__(
         self,
