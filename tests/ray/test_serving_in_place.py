@@ -1,4 +1,4 @@
-"""Another version's weights in the place of the present ones, where memory has no room for two."""
+"""Another version's weights in the place of the present ones, without capacity for two engines."""
 
 import shutil
 import threading

@@ -1,4 +1,4 @@
-"""The registry as an endpoint follows it, and what alerts make of it.
+"""The registry's desired state for the reconciler, and what alerts change in the registry.
 
 In: a registry, and the alerts of the prediction log. Out: who should answer; a roll-back or a
 withdrawn challenger, in the registry's history with the alert as reason. Decided here: an alert of

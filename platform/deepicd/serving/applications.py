@@ -68,7 +68,7 @@ def _engine_app(
 
 
 def _gateway_app(settings: ServingSettings, traffic: TrafficSplit | None = None) -> Any:
-    """Serve application of the front. With a traffic split its version is held, so that another
+    """Serve application of the gateway. With a traffic split its version is held, so that another
     split reconfigures it; without one `serve deploy` gives it as `user_config`.
 
     Raises:
@@ -98,7 +98,7 @@ def engine_run_target(model: ServedModel, settings: ServingSettings, app_name: s
 
 
 def gateway_run_target(settings: ServingSettings, traffic: TrafficSplit) -> Any:
-    """What `run_apps` takes of the front, pointed at who answers."""
+    """What `run_apps` takes of the gateway, with a traffic split."""
     from ray import serve
 
     return serve.RunTarget(_gateway_app(settings, traffic), name=GATEWAY_APP, route_prefix="/")
@@ -187,7 +187,7 @@ def build_engine(args: dict[str, Any]) -> Any:
 
 
 def build_gateway(args: dict[str, Any]) -> Any:
-    """Application of the front; Serve calls this, and points it by `user_config`.
+    """Application of the gateway; Serve calls this, and gives the traffic split as `user_config`.
 
     Raises:
         ConfigError: another interface than loopback without a token in the environment.

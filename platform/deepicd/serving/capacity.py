@@ -59,6 +59,6 @@ def free_bytes() -> int:
 
 
 def count_cpus(settings: ServingSettings) -> int:
-    """CPUs for a Ray of the endpoint's own: champion, challenger, former champion and the front."""
+    """CPUs for a Ray of the endpoint's own: champion, challenger, former champion, gateway."""
     engine = settings.engine
     return max(os.cpu_count() or 1, int(3 * engine.num_replicas * engine.num_cpus) + 1)

@@ -1,9 +1,9 @@
-"""Files, folders or standard input → replies of a running endpoint.
+"""Client of a running endpoint: files, folders or standard input → one reply a note.
 
 In: paths and the endpoint's address. Out: one reply a note, in the order of the paths, as the typed
 route gives it, with its `source`. Decided here: a note that is refused becomes a row with `error`
 and the rest goes on; a busy endpoint (429, 503) is asked again after the time it names, and one
-that has answered before and is gone (its front restarts) once a second for a while.
+that has answered before and is gone (its gateway restarts) once a second for a while.
 """
 
 import os

@@ -217,14 +217,14 @@ class EngineDeployment:
         The first one that cannot be loaded ends the replica. A later one leaves the present
         weights, and `state` says why: Serve would end a replica whose `reconfigure` raises.
         """
-        wanted = ServedModel.model_validate(model)
+        next_model = ServedModel.model_validate(model)
         if self._engine is None:
-            self._engine = await VllmEngine.start(wanted, self._settings)
+            self._engine = await VllmEngine.start(next_model, self._settings)
             self._publisher = asyncio.create_task(self._publish())
             return
         self._refusal = ""
         try:
-            await self._engine.swap(wanted)
+            await self._engine.swap(next_model)
         except DeepICDError as error:
             self._refusal = str(error)
 

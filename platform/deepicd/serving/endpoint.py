@@ -81,25 +81,25 @@ class Endpoint:
             percent: of the requests, which the challenger answers as canary.
             is_shadow: the challenger answers copies too.
 
-        Where memory has no room for a further engine, the new champion's weights take the place of
+        Without capacity for a further engine, the new champion's weights take the place of
         the present ones in the engine that runs (`how` says which it was).
 
         Raises:
             MissingError: a folder holds no model.
-            CapacityError: memory has no room for a further engine, for a challenger, or with
+            CapacityError: no capacity for a further engine, for a challenger, or with
                 several replicas.
             ServingError: a version could not be loaded; those before go on answering.
         """
         from deepicd.serving.engine.version_checks import check_model, max_prompt_tokens
 
-        wanted = [model for model in (champion, challenger) if model is not None]
-        for model in wanted:
+        models = [model for model in (champion, challenger) if model is not None]
+        for model in models:
             check_model(model)
             max_prompt_tokens(model, self.settings)
         if challenger is None and self._must_swap(champion):
             self._swap(champion)
             return
-        for model in wanted:
+        for model in models:
             self._start(model)
         traffic = TrafficSplit(
             champion=self._backend(champion),

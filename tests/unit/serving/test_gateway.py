@@ -130,7 +130,7 @@ class ObservedLog(PredictionLog):
         return outcome
 
 
-class Front:
+class GatewayClient:
     """Client of a gateway over a scripted engine and a log."""
 
     def __init__(
@@ -167,8 +167,8 @@ class Front:
 
 
 def test_a_note_gets_the_facts_of_its_code_and_is_logged_by_id():
-    front = Front()
-    reply = front.post("/v1/diagnoses", {"note": "Chest pain."})
+    client = GatewayClient()
+    reply = client.post("/v1/diagnoses", {"note": "Chest pain."})
     assert reply.status_code == 200 and reply.headers["x-model-version"] == "v1"
     body = reply.json()
     assert body["code"] == "I2510" and body["code_dotted"] == "I25.10" and body["exists"]
@@ -179,22 +179,22 @@ def test_a_note_gets_the_facts_of_its_code_and_is_logged_by_id():
     assert body["reasoning"] == "Chest pain on effort." and body["parsable"]
     assert body["reason"] is None and body["model_version"] == "v1"
     assert body["usage"] == {"prompt_tokens": 3, "completion_tokens": 20}
-    assert front.log.rows == [(body["prediction_id"], "v1", "I2510", None)]
+    assert client.log.rows == [(body["prediction_id"], "v1", "I2510", None)]
 
 
 def test_confidence_is_the_share_of_all_answers_that_name_the_code():
-    body = Front().post("/v1/diagnoses", {"note": "Pain."}).json()
+    body = GatewayClient().post("/v1/diagnoses", {"note": "Pain."}).json()
     assert body["confidence"] == 0.5  # greedy and one of three samples
     assert [(c["code"], c["share"]) for c in body["top_k"]] == [("I2510", 0.5), ("I10", 0.25)]
 
 
 def test_a_request_that_takes_too_long_is_given_up_and_the_next_one_is_answered():
-    front = Front(request_timeout_s=0.05)
-    front.engine.gate = asyncio.Event()
-    refused = front.post("/v1/diagnoses", {"note": "Pain."})
+    client = GatewayClient(request_timeout_s=0.05)
+    client.engine.gate = asyncio.Event()
+    refused = client.post("/v1/diagnoses", {"note": "Pain."})
     assert refused.status_code == 504 and "request_timeout_s" in refused.json()["detail"]
-    front.engine.gate = None
-    assert front.post("/v1/diagnoses", {"note": "Pain."}).status_code == 200
+    client.engine.gate = None
+    assert client.post("/v1/diagnoses", {"note": "Pain."}).status_code == 200
 
 
 KNOWN = Calibration(
@@ -207,65 +207,65 @@ KNOWN = Calibration(
 
 
 def test_a_calibrated_version_says_how_probable_its_code_and_its_level_are():
-    front = Front()
-    front.engine.calibration = KNOWN
-    body = front.post("/v1/diagnoses", {"note": "Pain.", "min_confidence": 0.5}).json()
+    client = GatewayClient()
+    client.engine.calibration = KNOWN
+    body = client.post("/v1/diagnoses", {"note": "Pain.", "min_confidence": 0.5}).json()
     assert body["is_calibrated"] and body["confidence"] == 0.25  # half of the answers name it
     assert body["confidence_chapter"] == pytest.approx(0.2 + 0.7 * 0.75)
     assert body["top_k"][0]["share"] == 0.5
     assert (body["agreed"]["level"], body["agreed"]["share"]) == ("chapter", 0.75)
     assert body["agreed"]["confidence"] == pytest.approx(0.2 + 0.7 * 0.75)
-    front.engine.text = "no code"
-    unusable = front.post("/v1/diagnoses", {"note": "Pain."}).json()
+    client.engine.text = "no code"
+    unusable = client.post("/v1/diagnoses", {"note": "Pain."}).json()
     assert unusable["confidence"] is None and not unusable["is_calibrated"]
-    kept = [(row.chapter_confidence, row.num_calibration) for row in front.log.kept]
+    kept = [(row.chapter_confidence, row.num_calibration) for row in client.log.kept]
     assert kept == [(pytest.approx(0.725), 77), (0.0, 77)]
 
 
 def test_without_a_calibration_the_confidence_is_a_share_and_says_so():
-    front = Front()
-    body = front.post("/v1/diagnoses", {"note": "Pain."}).json()
+    client = GatewayClient()
+    body = client.post("/v1/diagnoses", {"note": "Pain."}).json()
     assert not body["is_calibrated"]
     assert body["confidence"] == 0.5 and body["confidence_chapter"] == 0.75
-    assert [row.chapter_confidence for row in front.log.kept] == [None]
+    assert [row.chapter_confidence for row in client.log.kept] == [None]
 
 
 def test_without_samples_there_is_no_confidence_but_the_code():
-    front = Front()
-    body = front.post("/v1/diagnoses", {"note": "Pain.", "num_samples": 0}).json()
+    client = GatewayClient()
+    body = client.post("/v1/diagnoses", {"note": "Pain.", "num_samples": 0}).json()
     assert body["confidence"] is None and [c["code"] for c in body["top_k"]] == ["I2510"]
-    assert front.engine.asked == [("Pain.", 0)]
+    assert client.engine.asked == [("Pain.", 0)]
 
 
 def test_the_reasoning_is_left_out_and_the_token_ids_put_in_on_request():
     body = {"note": "Pain.", "include_reasoning": False, "include_token_ids": True}
-    reply = Front().post("/v1/diagnoses", body).json()
+    reply = GatewayClient().post("/v1/diagnoses", body).json()
     assert reply["reasoning"] is None and reply["prompt_token_ids"] == [1, 2, 3]
 
 
 def test_a_batch_is_answered_in_order_and_a_refused_note_costs_no_other():
-    front = Front()
+    client = GatewayClient()
     body = {"notes": ["Pain.", PLANTED * 100, "Fever."], "num_samples": 1}
-    first, refused, last = front.post("/v1/diagnoses", body).json()["diagnoses"]
+    first, refused, last = client.post("/v1/diagnoses", body).json()["diagnoses"]
     assert (first["code"], last["code"]) == ("I2510", "I2510")
-    assert first["prediction_id"] != last["prediction_id"] and len(front.log.rows) == 2
+    assert first["prediction_id"] != last["prediction_id"] and len(client.log.rows) == 2
     assert refused["status"] == 400 and "999 tokens; at most 64" in refused["detail"]
-    assert [asked[0] for asked in front.engine.asked] == body["notes"]
+    assert [asked[0] for asked in client.engine.asked] == body["notes"]
 
 
 def test_a_batch_whose_engine_is_down_is_refused_as_a_whole():
-    front = Front()
-    front.engine.error = RefusedError("restarting", status=503)
-    assert front.post("/v1/diagnoses", {"notes": ["a", "b"]}).status_code == 503
+    client = GatewayClient()
+    client.engine.error = RefusedError("restarting", status=503)
+    assert client.post("/v1/diagnoses", {"notes": ["a", "b"]}).status_code == 503
 
 
 def test_the_model_card_of_the_version_that_answers_is_there():
-    front = Front()
-    reply = front.get("/v1/model-card")
+    client = GatewayClient()
+    reply = client.get("/v1/model-card")
     assert (reply.text, reply.headers["x-model-version"]) == ("# v1", "v1")
     assert reply.headers["content-type"].startswith("text/markdown")
-    front.engine.readme = None
-    assert front.get("/v1/model-card").status_code == 404
+    client.engine.readme = None
+    assert client.get("/v1/model-card").status_code == 404
 
 
 SAME_CATEGORY = "Angina.</think>\n<diagnosis>I25.110</diagnosis>"
@@ -283,39 +283,39 @@ ELSEWHERE = "Cough.</think>\n<diagnosis>J18.9</diagnosis>"
     ],
 )
 def test_what_enough_answers_agree_on_is_named_at_its_level(samples, least, agreed):
-    front = Front()
-    front.engine.samples = samples
+    client = GatewayClient()
+    client.engine.samples = samples
     body = {"note": "Pain.", "min_confidence": least, "num_samples": 3}
-    found = front.post("/v1/diagnoses", body).json()["agreed"]
+    found = client.post("/v1/diagnoses", body).json()["agreed"]
     assert (found["level"], found["node"], found["share"]) == agreed
     assert bool(found["title"]) == (found["level"] is not None)
 
 
 def test_agreement_is_given_on_request_only_and_needs_samples():
-    front = Front()
-    assert front.post("/v1/diagnoses", {"note": "Pain."}).json()["agreed"] is None
+    client = GatewayClient()
+    assert client.post("/v1/diagnoses", {"note": "Pain."}).json()["agreed"] is None
     body = {"note": "Pain.", "min_confidence": 0.5, "num_samples": 0}
-    refused = front.post("/v1/diagnoses", body)
+    refused = client.post("/v1/diagnoses", body)
     assert refused.status_code == 422 and "needs samples" in refused.text
 
 
 @pytest.mark.parametrize("name", ["evidence", "include_evidence"])
 def test_evidence_is_a_span_of_the_note_and_given_on_request_only(name):
     note = "HPI: chest pain  on effort since Monday."
-    reply = Front().post("/v1/diagnoses", {"note": note, name: True}).json()
+    reply = GatewayClient().post("/v1/diagnoses", {"note": note, name: True}).json()
     assert reply["evidence"] == [{"text": "chest pain  on effort", "start": 5, "end": 26}]
-    assert Front().post("/v1/diagnoses", {"note": note}).json()["evidence"] is None
+    assert GatewayClient().post("/v1/diagnoses", {"note": note}).json()["evidence"] is None
 
 
 def test_an_unusable_answer_is_a_reply_with_its_reason():
-    front = Front()
-    front.engine.text = "Hm.</think>\n<diagnosis>I25.99</diagnosis>"
-    body = front.post("/v1/diagnoses", {"note": "Pain."}).json()
+    client = GatewayClient()
+    client.engine.text = "Hm.</think>\n<diagnosis>I25.99</diagnosis>"
+    body = client.post("/v1/diagnoses", {"note": "Pain."}).json()
     assert body["code"] is None and body["title"] is None and not body["parsable"]
     assert body["reason"] == "unknown_code" and body["raw_code"] == "I2599" and not body["exists"]
     assert body["confidence"] is None and body["path"] is None
     assert not body["billable"] and body["release"] is None
-    assert front.log.rows == [(body["prediction_id"], "v1", None, "unknown_code")]
+    assert client.log.rows == [(body["prediction_id"], "v1", None, "unknown_code")]
 
 
 @pytest.mark.parametrize(
@@ -337,16 +337,16 @@ def test_an_unusable_answer_is_a_reply_with_its_reason():
     ],
 )
 def test_a_bad_body_is_refused_by_rule_without_repeating_it(body, status, rule):
-    reply = Front().post("/v1/diagnoses", body)
+    reply = GatewayClient().post("/v1/diagnoses", body)
     assert reply.status_code == status and rule in reply.json()["detail"]
     assert reply.headers["content-type"] == "application/problem+json"
     assert reply.json()["status"] == status and PLANTED not in reply.text
 
 
 def test_broken_json_is_refused_with_400():
-    front = Front()
+    client = GatewayClient()
     reply = asyncio.run(
-        front.http.post(
+        client.http.post(
             "/v1/diagnoses",
             content=b'{"note": ' + PLANTED.encode(),
             headers={"content-type": "application/json"},
@@ -362,48 +362,48 @@ def test_a_body_over_the_limit_is_refused_before_it_is_parsed(is_chunked):
         for _ in range(20):
             yield b"x" * 10
 
-    front = Front(max_note_bytes=100)
+    client = GatewayClient(max_note_bytes=100)
     content = pieces() if is_chunked else b"x" * 200
-    reply = asyncio.run(front.http.post("/v1/diagnoses", content=content))
+    reply = asyncio.run(client.http.post("/v1/diagnoses", content=content))
     assert reply.status_code == 413 and "at most 100 bytes" in reply.json()["detail"]
-    assert not front.engine.asked
+    assert not client.engine.asked
 
 
 def test_an_unknown_route_names_the_known_ones_and_a_wrong_method_is_405():
-    front = Front()
-    reply = front.post("/v1/diagnosis", {"note": "x"})
+    client = GatewayClient()
+    reply = client.post("/v1/diagnosis", {"note": "x"})
     assert reply.status_code == 404 and "/v1/diagnoses" in reply.json()["detail"]
-    assert front.get("/v1/diagnoses").status_code == 405
+    assert client.get("/v1/diagnoses").status_code == 405
 
 
 def test_openai_routes_pass_through_piece_by_piece():
-    reply = Front().post("/v1/chat/completions", {"model": "m"})
+    reply = GatewayClient().post("/v1/chat/completions", {"model": "m"})
     assert reply.text == "data: POST\n\ndata: /v1/chat/completions\n\ndata: m\n\n"
     assert reply.headers["x-model-version"] == "v1" and "server" not in reply.headers
     assert reply.headers["content-type"] == "text/event-stream"
 
 
 def test_one_model_is_found_by_name():
-    front = Front()
-    assert front.get("/v1/models/deepicd").json() == {"id": "deepicd"}
-    missing = front.get("/v1/models/v2")
+    client = GatewayClient()
+    assert client.get("/v1/models/deepicd").json() == {"id": "deepicd"}
+    missing = client.get("/v1/models/v2")
     assert missing.status_code == 404 and missing.json()["error"]["code"] == 404
 
 
 def test_refusals_of_openai_routes_have_openais_shape():
-    reply = Front(max_note_bytes=10).post("/v1/completions", {"prompt": "x" * 50})
+    reply = GatewayClient(max_note_bytes=10).post("/v1/completions", {"prompt": "x" * 50})
     assert reply.status_code == 413
     assert reply.json()["error"]["code"] == 413 and "at most 10 bytes" in reply.text
 
 
 def test_a_token_is_asked_for_everywhere_but_on_healthz():
-    front = Front(tokens={"s3cret": "admin"})
-    assert front.get("/healthz").status_code == 200
+    client = GatewayClient(tokens={"s3cret": "admin"})
+    assert client.get("/healthz").status_code == 200
     for headers in ({}, {"authorization": "Bearer wrong"}, {"authorization": "Basic s3cret"}):
-        reply = front.post("/v1/diagnoses", {"note": "x"}, headers=headers)
+        reply = client.post("/v1/diagnoses", {"note": "x"}, headers=headers)
         assert reply.status_code == 401 and reply.headers["www-authenticate"] == "Bearer"
     good = {"authorization": "Bearer s3cret"}
-    assert front.post("/v1/diagnoses", {"note": "x"}, headers=good).status_code == 200
+    assert client.post("/v1/diagnoses", {"note": "x"}, headers=good).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -411,51 +411,51 @@ def test_a_token_is_asked_for_everywhere_but_on_healthz():
     [("admin", {"query", "label", "monitor"}), ("query", {"query"}), ("label", {"label"})],
 )
 def test_a_token_opens_the_routes_of_its_scope_only(scope, allowed):
-    front = Front(tokens={"mine": scope, "other": "admin"})
+    client = GatewayClient(tokens={"mine": scope, "other": "admin"})
     options = {"headers": {"authorization": "Bearer mine"}}
     label = {"prediction_id": "1", "code": "I25.10"}
     statuses = {
-        "query": front.post("/v1/diagnoses", {"note": "x"}, **options).status_code,
-        "label": front.post("/v1/labels", label, **options).status_code,
-        "monitor": front.get("/v1/monitor", **options).status_code,
+        "query": client.post("/v1/diagnoses", {"note": "x"}, **options).status_code,
+        "label": client.post("/v1/labels", label, **options).status_code,
+        "monitor": client.get("/v1/monitor", **options).status_code,
     }
     assert {name for name, status in statuses.items() if status < 300} == allowed
     assert {status for name, status in statuses.items() if name not in allowed} <= {403}
 
 
 def test_too_many_in_flight_get_429_and_a_place_is_given_back():
-    front = Front(max_concurrent=2)
+    client = GatewayClient(max_concurrent=2)
 
     async def run() -> list[int]:
-        front.engine.gate = asyncio.Event()
+        client.engine.gate = asyncio.Event()
         body = {"note": "x"}
-        held = [asyncio.create_task(front.http.post("/v1/diagnoses", json=body)) for _ in range(2)]
-        while len(front.engine.asked) < 2:
+        held = [asyncio.create_task(client.http.post("/v1/diagnoses", json=body)) for _ in range(2)]
+        while len(client.engine.asked) < 2:
             await asyncio.sleep(0)
-        refused = await front.http.post("/v1/diagnoses", json=body)
-        healthy = await front.http.get("/healthz")
+        refused = await client.http.post("/v1/diagnoses", json=body)
+        healthy = await client.http.get("/healthz")
         assert refused.headers["retry-after"] == "1" and "max_concurrent" in refused.text
-        front.engine.gate.set()
+        client.engine.gate.set()
         done = [reply.status_code for reply in await asyncio.gather(*held)]
-        after = await front.http.post("/v1/diagnoses", json=body)
+        after = await client.http.post("/v1/diagnoses", json=body)
         return [refused.status_code, healthy.status_code, *done, after.status_code]
 
     assert asyncio.run(run()) == [429, 200, 200, 200, 200]
 
 
 def test_a_bug_is_logged_by_type_and_place_only(caplog):
-    front = Front()
-    front.engine.error = ValueError(f"could not handle {PLANTED}")
+    client = GatewayClient()
+    client.engine.error = ValueError(f"could not handle {PLANTED}")
     with caplog.at_level(logging.DEBUG):
-        reply = front.post("/v1/diagnoses", {"note": PLANTED})
+        reply = client.post("/v1/diagnoses", {"note": PLANTED})
     assert reply.status_code == 500 and PLANTED not in reply.text
     assert "ValueError in /v1/diagnoses at" in caplog.text and PLANTED not in caplog.text
 
 
 def test_labels_are_kept_in_canonical_form():
-    front = Front()
-    reply = front.post("/v1/labels", {"prediction_id": "abc", "code": "i25.10"})
-    assert reply.status_code == 202 and front.log.labels == {"prediction abc": "I2510"}
+    client = GatewayClient()
+    reply = client.post("/v1/labels", {"prediction_id": "abc", "code": "i25.10"})
+    assert reply.status_code == 202 and client.log.labels == {"prediction abc": "I2510"}
     assert reply.json() == {
         "prediction_id": "abc", "admission_id": None, "code": "I2510", "outcome": "waiting",
     }  # fmt: skip
@@ -463,10 +463,10 @@ def test_labels_are_kept_in_canonical_form():
 
 @pytest.mark.parametrize("code", ["I25", "I25.99", "pain", " "])
 def test_a_label_must_be_a_billable_code(code):
-    front = Front()
-    reply = front.post("/v1/labels", {"prediction_id": "abc", "code": code})
+    client = GatewayClient()
+    reply = client.post("/v1/labels", {"prediction_id": "abc", "code": code})
     assert reply.status_code == 422 and "billable" in reply.json()["detail"]
-    assert not front.log.labels
+    assert not client.log.labels
 
 
 def test_monitor_gives_the_logs_report_who_is_served_and_what_was_decided(tmp_path):
@@ -475,9 +475,9 @@ def test_monitor_gives_the_logs_report_who_is_served_and_what_was_decided(tmp_pa
     first = {"number": 1, "time": 5.0, "kind": "promoted", "version": "v1", "previous": ""}
     line = json.dumps({**first, "details": {"reason": "won", "champion": None}})
     (models / "history.jsonl").write_text(line + "\n")
-    front = Front(registry=models)
-    front.post("/v1/diagnoses", {"note": "Pain."})
-    body = front.get("/v1/monitor").json()
+    client = GatewayClient(registry=models)
+    client.post("/v1/diagnoses", {"note": "Pain."})
+    body = client.get("/v1/monitor").json()
     (window,) = body["windows"]
     assert body["status"] == "on" and (window["version"], window["num_predictions"]) == ("v1", 1)
     assert {"counts", "overall", "pairs", "drift", "subgroups", "alarms"} <= {*body}
@@ -487,29 +487,29 @@ def test_monitor_gives_the_logs_report_who_is_served_and_what_was_decided(tmp_pa
         "number": 1, "time": 5.0, "kind": "promoted", "version": "v1", "reason": "won",
     }  # fmt: skip
     (models / "history.jsonl").write_text("no event\n")
-    assert front.get("/v1/monitor").json()["decisions"] == []
+    assert client.get("/v1/monitor").json()["decisions"] == []
 
 
 def test_constrained_answers_are_asked_for_by_request_or_by_setting():
-    front = Front(is_constrained=True)
-    front.post("/v1/diagnoses", {"note": "Pain."})
-    front.post("/v1/diagnoses", {"note": "Pain.", "constrained": False})
-    assert front.engine.constrained == [True, False]
-    short = Front(limits=Limits(2048, 24))
+    client = GatewayClient(is_constrained=True)
+    client.post("/v1/diagnoses", {"note": "Pain."})
+    client.post("/v1/diagnoses", {"note": "Pain.", "constrained": False})
+    assert client.engine.constrained == [True, False]
+    short = GatewayClient(limits=Limits(2048, 24))
     reply = short.post("/v1/diagnoses", {"note": "Pain.", "constrained": True})
     assert reply.status_code == 422 and "max_response_tokens >= 56" in reply.json()["detail"]
 
 
 def test_a_label_may_come_by_the_admission():
-    front = Front()
+    client = GatewayClient()
     body = {"note": "Pain.", "admission_id": "hadm-7", "subgroups": {"sex": "F"}}
-    front.post("/v1/diagnoses", body)
-    (kept,) = front.log.kept
+    client.post("/v1/diagnoses", body)
+    (kept,) = client.log.kept
     assert (kept.admission_id, kept.subgroups, kept.role) == ("hadm-7", {"sex": "F"}, "champion")
-    reply = front.post("/v1/labels", {"admission_id": "hadm-7", "code": "I10"})
-    assert reply.status_code == 202 and front.log.labels == {"admission hadm-7": "I10"}
+    reply = client.post("/v1/labels", {"admission_id": "hadm-7", "code": "I10"})
+    assert reply.status_code == 202 and client.log.labels == {"admission hadm-7": "I10"}
     both = {"admission_id": "hadm-7", "prediction_id": "p", "code": "I10"}
-    assert front.post("/v1/labels", both).status_code == 422
+    assert client.post("/v1/labels", both).status_code == 422
 
 
 @pytest.mark.parametrize(
@@ -522,65 +522,65 @@ def test_a_label_may_come_by_the_admission():
     ],
 )
 def test_what_could_be_text_is_no_identifier_and_is_not_repeated(odd):
-    reply = Front().post("/v1/diagnoses", {"note": "Pain.", **odd})
+    reply = GatewayClient().post("/v1/diagnoses", {"note": "Pain.", **odd})
     assert reply.status_code == 422 and PLANTED not in reply.text
 
 
 def test_a_canary_answers_its_share_under_its_own_name():
-    front = Front()
-    front.switch.canary = ScriptedEngine(OTHER)
-    front.switch.canary.version = "v2"
-    reply = front.post("/v1/diagnoses", {"note": "P."}, headers={"x-request-id": "canary-1"})
+    client = GatewayClient()
+    client.switch.canary = ScriptedEngine(OTHER)
+    client.switch.canary.version = "v2"
+    reply = client.post("/v1/diagnoses", {"note": "P."}, headers={"x-request-id": "canary-1"})
     assert reply.json()["model_version"] == "v2" and reply.headers["x-model-role"] == "canary"
     assert reply.headers["x-request-id"] == "canary-1"
-    other = front.post("/v1/diagnoses", {"note": "P."}, headers={"x-request-id": "no word!"})
+    other = client.post("/v1/diagnoses", {"note": "P."}, headers={"x-request-id": "no word!"})
     assert other.headers["x-model-role"] == "champion"
     assert other.headers["x-request-id"] != "no word!"
-    assert [kept.role for kept in front.log.kept] == ["canary", "champion"]
-    assert front.observed == [("canary", 200), ("champion", 200)]
+    assert [kept.role for kept in client.log.kept] == ["canary", "champion"]
+    assert client.observed == [("canary", 200), ("champion", 200)]
 
 
 @pytest.mark.parametrize("path", ["/v1/diagnoses", "/v1/chat/completions"])
 def test_the_champion_answers_for_a_canary_that_is_down(path):
-    front = Front()
-    front.switch.canary = ScriptedEngine()
-    front.switch.canary.error = RefusedError("down", status=503)
+    client = GatewayClient()
+    client.switch.canary = ScriptedEngine()
+    client.switch.canary.error = RefusedError("down", status=503)
     body = {"note": "P."} if path == "/v1/diagnoses" else {"model": "deepicd"}
-    reply = front.post(path, body, headers={"x-request-id": "canary-1"})
+    reply = client.post(path, body, headers={"x-request-id": "canary-1"})
     assert reply.status_code == 200 and reply.headers["x-model-role"] == "champion"
-    front.engine.error = RefusedError("down too", status=503)
-    assert front.post(path, body, headers={"x-request-id": "canary-1"}).status_code == 503
+    client.engine.error = RefusedError("down too", status=503)
+    assert client.post(path, body, headers={"x-request-id": "canary-1"}).status_code == 503
 
 
 def test_a_shadow_answers_the_same_note_under_the_same_id_and_costs_nothing_when_it_fails():
-    front = Front(max_shadow=1)
-    front.switch.shadowing = shadow = ScriptedEngine(OTHER)
+    client = GatewayClient(max_shadow=1)
+    client.switch.shadowing = shadow = ScriptedEngine(OTHER)
     shadow.version = "v2"
 
     async def ask(text: str) -> dict[str, Any]:
-        reply = await front.http.post("/v1/diagnoses", json={"note": text})
+        reply = await client.http.post("/v1/diagnoses", json={"note": text})
         await asyncio.sleep(0.01)
         return reply.json()
 
     body = asyncio.run(ask("Pain."))
-    assert [(kept.version, kept.role, kept.code) for kept in front.log.kept] == [
+    assert [(kept.version, kept.role, kept.code) for kept in client.log.kept] == [
         ("v1", "champion", "I2510"), ("v2", "shadow", "I10"),
     ]  # fmt: skip
-    assert {kept.id for kept in front.log.kept} == {body["prediction_id"]}
-    assert shadow.asked == front.engine.asked
+    assert {kept.id for kept in client.log.kept} == {body["prediction_id"]}
+    assert shadow.asked == client.engine.asked
     shadow.error = RefusedError("down", status=503)
-    assert asyncio.run(ask("Again."))["code"] == "I2510" and len(front.log.kept) == 3
+    assert asyncio.run(ask("Again."))["code"] == "I2510" and len(client.log.kept) == 3
 
 
 def test_a_full_disk_costs_no_reply_and_is_said():
-    front = Front()
-    front.log.is_full = True
-    assert front.post("/v1/diagnoses", {"note": "x"}).status_code == 200
-    assert front.get("/v1/monitor").json()["status"] == "blind"
-    assert front.get("/healthz").json()["monitor"] == "blind"
-    front.log.is_full = False
-    front.post("/v1/diagnoses", {"note": "x"})
-    assert front.get("/healthz").json() == {
+    client = GatewayClient()
+    client.log.is_full = True
+    assert client.post("/v1/diagnoses", {"note": "x"}).status_code == 200
+    assert client.get("/v1/monitor").json()["status"] == "blind"
+    assert client.get("/healthz").json()["monitor"] == "blind"
+    client.log.is_full = False
+    client.post("/v1/diagnoses", {"note": "x"})
+    assert client.get("/healthz").json() == {
         "status": "ok", "model_version": "v1", "monitor": "on",
     }  # fmt: skip
 

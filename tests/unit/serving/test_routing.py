@@ -1,4 +1,4 @@
-"""Who answers which request, the report as metrics, and how the registry is followed."""
+"""Who answers which request, the report as metrics, and the reconciler."""
 
 import threading
 from collections import Counter

@@ -1,1 +1,1 @@
-"""The replica that holds vLLM: its engine, its completions, the versions it may load."""
+"""The engine side of the endpoint: vLLM in one process, its answers, checks of versions."""

@@ -1,1 +1,1 @@
-"""What a client meets: routes, limits, typed replies, the dashboard."""
+"""The HTTP side of the endpoint: routes, middleware, schemas, the monitor's page. No Ray here."""

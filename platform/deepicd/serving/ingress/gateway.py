@@ -1,7 +1,7 @@
 """The routes: an ASGI application over a `Switch` (which engine answers now) and a prediction log.
 
 In: HTTP requests. Out: typed replies, or vLLM's own for the OpenAI routes. No Ray and no vLLM here,
-so the whole front runs in a test.
+so the whole gateway runs in a test.
 
 Decided here: a request keeps the engine that was chosen when it began, except that the champion
 answers where a canary is down; version and role are in the headers `x-model-version` and
@@ -115,8 +115,8 @@ class Gateway:
         return Diagnoses(diagnoses=list(await asyncio.gather(*answers)))
 
     def _num_samples(self, body: DiagnosisRequest) -> int:
-        wanted = body.num_samples
-        return self._settings.config.num_samples if wanted is None else wanted
+        asked = body.num_samples
+        return self._settings.config.num_samples if asked is None else asked
 
     async def _generate(
         self, engine: Engine, body: DiagnosisRequest, note: str
@@ -167,6 +167,7 @@ class Gateway:
         engine = self._switch.shadow()
         if engine is None or len(self._shadows) >= self._settings.max_shadow:
             return
+        # The set keeps the task alive: the event loop itself holds tasks only weakly.
         task = asyncio.create_task(self._shadow(engine, body, note, prediction_id=prediction_id))
         self._shadows.add(task)
         task.add_done_callback(self._shadows.discard)
@@ -322,7 +323,7 @@ def build_app(
     tokens: Tokens | None = None,
     observe: Observe | None = None,
 ) -> AccessMiddleware:
-    """The whole front as one ASGI application; `observe` is told of every request that ended."""
+    """The whole gateway as one ASGI application; `observe` is told of every request that ended."""
     app = FastAPI(title="DeepICD Platform", docs_url=None, redoc_url=None)
     app.add_api_route("/healthz", gateway.health, methods=["GET"])
     app.add_api_route("/v1/diagnoses", gateway.diagnose, methods=["POST"])

@@ -33,7 +33,7 @@ def open_log(settings: ServingSettings) -> PredictionLog | None:
 
 
 class AsyncPredictionLog:
-    """Asynchronous front of a `PredictionLog`, or of none."""
+    """Asynchronous interface of a `PredictionLog`, or of none."""
 
     def __init__(self, log: PredictionLog | None) -> None:
         self._log = log
