@@ -156,7 +156,7 @@ class TrainingConfig(Part):
     """A trial that is silent for this long, in seconds, and for ten of its longest steps, is taken
     for hung and starts again from its last checkpoint; four times as long while it starts."""
     disk_wait_s: float = Field(default=3600.0, ge=0)
-    """Seconds that a trial waits for room on a full disk before it fails."""
+    """Seconds that a trial waits for free space on a full disk before it fails."""
     keep_rollouts: bool = False
     """Write every prompt and answer of every step into the trial's folder. They hold notes."""
     min_probs_pearson: float = Field(default=0.99, ge=-1, le=1)

@@ -1,1 +1,1 @@
-"""vLLM outside of serving: a split answered in one go, weights reloaded in place."""
+"""vLLM as evaluation and serving use it: its arguments, whole splits, weights reloaded in place."""

@@ -161,6 +161,7 @@ class LoadedModel:
         prompts = prompts.limit(limit) if limit else prompts
         rows: list[dict[str, Any]] = []
         asked = []
+        # References are collected and fetched at the end, so that tokenising runs ahead.
         for batch in prompts.iter_batches(batch_size=self._batch_size, batch_format="pyarrow"):
             ids = batch.column("token_ids").to_pylist()
             asked.append(self._actor.complete.remote(ids, sampling))
@@ -277,6 +278,7 @@ def _actor(model: Path, settings: OfflineEngine, limits: Limits) -> Iterator[Any
         _wait(actor.load.remote(str(model.resolve()), settings, limits=limits), model)
         yield actor
     finally:
+        # Killing the actor ends vLLM with it: the engine lives in the actor's process.
         ray.kill(actor)
         if place is not None and place[0] == ray.get_runtime_context().get_node_id():
             _await_exit(place[1])

@@ -1,1 +1,1 @@
-"""Predictions x late labels → windows of hierarchical F1."""
+"""Quality of a running endpoint: its predictions and late labels → windows, drift, alerts."""

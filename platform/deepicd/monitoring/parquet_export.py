@@ -71,6 +71,7 @@ def keep_exported(
     seen: dict[str, int] = {}
     complaint, pause_s, is_over = "", PERIOD_S, False
     while not is_over:
+        # The last round runs after `stopped` is set, so that the end of the log is exported too.
         is_over = stopped.wait(pause_s)
         begun = time.monotonic()
         try:

@@ -129,6 +129,7 @@ class PredictionLog:
         row = {name: getattr(prediction, name) for name in _COLUMNS}
         row["subgroups"] = json.dumps(dict(prediction.subgroups), sort_keys=True)
         with self._session(is_writing=True) as session:
+            # INSERT OR IGNORE: a client that tries again must not be counted twice.
             done = session.execute(_INSERT, row)
             if not done.rowcount:
                 _check_same(session, row)

@@ -1,4 +1,4 @@
-"""Debian's Prometheus beside a running endpoint.
+"""Starts a Prometheus that reads a running endpoint's metrics and alerts.
 
 In: the folder of its prediction log, in which the endpoint keeps the addresses of its metrics. Out:
 a Prometheus on loopback until it is told to stop. Decided here: it is the one of the machine, or

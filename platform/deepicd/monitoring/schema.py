@@ -1,4 +1,4 @@
-"""The prediction log's tables in SQLite, and the questions that are asked of them.
+"""The prediction log's SQLite schema and its SQL statements.
 
 In: a connection. Out: tables of the present layout; statements. Decided here: tables of an earlier
 layout are moved in one transaction when the file is opened; what a label says holds from its

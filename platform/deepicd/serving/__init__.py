@@ -1,4 +1,4 @@
-"""Champion → a Ray Serve application on vLLM: OpenAI-compatible routes and a typed one.
+"""The endpoint: a version of the registry behind Ray Serve and vLLM, with OpenAI's routes and ours.
 
 In: a model folder, its version name, `ServingSettings`. Out: `Endpoint`, whose `url` answers
 `/v1/models`, `/v1/completions`, `/v1/chat/completions` (vLLM's own server code, streaming included)

@@ -53,7 +53,9 @@ class _RemoteEngine:
             reply: Generation | TooLong
             try:
                 reply = await _cancellable(ask(note, num_samples, is_constrained))
-            except RayActorError:  # its process died; the seeds make a second answer the same
+            except RayActorError:
+                # The replica died under the note. Serve sends the second call to another one, and
+                # the seeds make its answer the same.
                 reply = await _cancellable(ask(note, num_samples, is_constrained))
             return reply
 
@@ -222,6 +224,7 @@ class EngineDeployment:
             self._engine = await VllmEngine.start(next_model, self._settings)
             self._publisher = asyncio.create_task(self._publish())
             return
+        # Raising here would make Serve kill the replica, and with it the version that answers.
         self._refusal = ""
         try:
             await self._engine.swap(next_model)
@@ -268,6 +271,6 @@ class EngineDeployment:
             await self._engine.check_health()
 
     def __del__(self) -> None:
-        """End vLLM's process with the replica."""
+        """End vLLM's process with the replica; Serve calls this when it has drained it."""
         if self._engine is not None:
             self._engine.stop()

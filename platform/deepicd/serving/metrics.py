@@ -206,6 +206,7 @@ def read_vllm_samples(families: Iterable[Any]) -> Iterator[Sample]:
     for family in families:
         if family.name.startswith("vllm:"):
             for one in family.samples:
+                # Buckets would be a series each; `_created` and `_info` are no measurements.
                 if not one.name.endswith(("_bucket", "_created", "_info")):
                     yield Sample(one.name.replace(":", "_"), one.labels, float(one.value))
 

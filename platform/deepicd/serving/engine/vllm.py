@@ -146,6 +146,7 @@ class VllmEngine:
 
     async def _load(self, model: ServedModel) -> None:
         (read, *_) = await self._client.collective_rpc("swap_weights", args=(str(model.path),))
+        # Cached keys and values are those of the old weights.
         await self._client.reset_prefix_cache()
         check_weights(model.path, read)
         self._read(model)
@@ -160,6 +161,7 @@ class VllmEngine:
             return TooLong(prompt.num_tokens, self._encoder.max_tokens)
         complete = self._answers.complete_constrained if is_constrained else self._answers.complete
         async with self._lock.read():
+            # Together, so that vLLM computes the prompt once and both read it from its cache.
             greedy, sampled = await asyncio.gather(
                 complete(ids, num_samples=1, temperature=0.0),
                 complete(ids, num_samples=num_samples, temperature=self._settings.temperature),
@@ -199,6 +201,7 @@ class VllmEngine:
             "client": ("127.0.0.1", 0),
             "server": ("engine", 80),
         }
+        # The lock is held while the reply streams: a swap must not change weights in its middle.
         async with self._lock.read():
             version = (VERSION_HEADER, self.version)
             async for piece in call_asgi(self._app, scope, body):
@@ -223,6 +226,7 @@ class VllmEngine:
 
 async def call_asgi(app: Any, scope: Mapping[str, Any], body: bytes) -> AsyncIterator[Head | bytes]:
     """Run one request through an ASGI application in this process and yield its reply piecewise."""
+    # None ends the queue, also after an error, which `await task` then raises.
     messages: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
     is_body_sent = False
 

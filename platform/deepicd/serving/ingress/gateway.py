@@ -91,6 +91,7 @@ class Gateway:
                 status=422,
             )
         request_id = request_id_of(request.headers)
+        # One choice for the whole batch: its notes must not be split between two versions.
         choice = self._switch.choose(request_id)
         try:
             reply = await self._diagnose(choice, body)
@@ -150,6 +151,7 @@ class Gateway:
         await self._log.record(
             _served_prediction(reply, body, role=choice.role, generation=generation)
         )
+        # A canary's note is not shadowed: the challenger would be compared with itself.
         if choice.role == CHAMPION:
             self._begin_shadow(body, note, prediction_id)
         return reply

@@ -94,6 +94,7 @@ class AccessMiddleware:
         except Exception as error:
             _log_bug(error, scope["path"])
             if is_begun and not is_whole:
+                # The status is sent already; only a broken connection can tell the client now.
                 raise RefusedError("the reply broke off", status=500) from None
             if not is_begun:
                 await _refuse(internal_error(), scope["path"], watched_send)
@@ -113,6 +114,7 @@ class AccessMiddleware:
                 status=429,
                 headers={"retry-after": "1"},
             )
+        # No await since the check above, so no other request can have come in between.
         self._num_in_flight += 1
         try:
             body = await self._read_body(scope, receive)

@@ -1,4 +1,4 @@
-"""What the trial of a served version answered while it trained, for people who want to look.
+"""What the registry and its run tell about the version that is served: decisions and rollouts.
 
 In: a registry inside a run's folder, a version, and the files that verl wrote where
 `training.keep_rollouts` was set. Out: some rollouts of the latest step, JSON-ready. Decided here:
