@@ -75,14 +75,18 @@ def serve() -> Iterator[Callable[..., str]]:
     running: list[tuple[uvicorn.Server, threading.Thread]] = []
 
     def start(
-        log: PredictionLog, *, token: str = "", other: str = "v2", registry: Path | None = None
+        log: PredictionLog,
+        *,
+        token: str = "",
+        other: str = "v2",
+        registry: Path | None = None,
+        kind: type[Gateway] = Gateway,
     ) -> str:
         settings = ServingSettings(registry=registry)
         switch: Any = Served(other)
         tokens = {hash_token(token): "admin"} if token else None
-        app: Any = build_app(
-            Gateway(switch, AsyncPredictionLog(log), settings), settings, tokens=tokens
-        )
+        gateway = kind(switch, AsyncPredictionLog(log), settings)
+        app: Any = build_app(gateway, settings, tokens=tokens)
         place = socket.create_server(("127.0.0.1", 0))
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [place]})
@@ -131,17 +135,22 @@ def test_an_empty_log_is_said_in_words(browser, serve, tmp_path):
     assert complaints(browser) == []
 
 
-class Sparse(PredictionLog):
-    """A log whose report lacks parts and has nulls where numbers may be."""
+class SparseGateway(Gateway):
+    """Gives a report that lacks parts and has nulls where numbers may be."""
 
-    def report(self) -> dict[str, Any]:
+    async def monitor(self) -> dict[str, Any]:
         window = {"version": "v1", "end": 5.0, "hierarchical_f1": 0.5, "low": None, "high": None}
         alert = {"rule": "r", "severity": "warn", "version": "v1", "role": "champion"}
-        return {"windows": [window], "alarms": [{**alert, "state": "firing", "since": None}]}
+        whole = await super().monitor()
+        return {
+            **{name: whole[name] for name in ("status", "served", "decisions")},
+            "windows": [window],
+            "alarms": [{**alert, "state": "firing", "since": None}],
+        }
 
 
 def test_missing_parts_and_nulls_are_no_error(browser, serve, tmp_path):
-    browser.get(serve(Sparse(tmp_path)))
+    browser.get(serve(PredictionLog(tmp_path), kind=SparseGateway))
     assert "–" in wait_for(browser, "alerts", "firing")
     wait_for(browser, "decisions", "registry")  # the last part: drawing did not stop half-way
     WebDriverWait(browser, 60).until(lambda _: browser.execute_script(EMPTY)[0] is False)
