@@ -49,10 +49,10 @@ def describe_lost(nodes: Collection[str]) -> list[str]:
     import ray
 
     gone = [node for node in ray.nodes() if node["NodeID"] in nodes and not node["Alive"]]
-    return [f"node {node['NodeManagerAddress']} was {describe_death(node)}" for node in gone]
+    return [f"node {node['NodeManagerAddress']} was {_describe_death(node)}" for node in gone]
 
 
-def describe_death(node: Mapping[str, Any]) -> str:
+def _describe_death(node: Mapping[str, Any]) -> str:
     """pre-empted or lost, as far as Ray knows."""
     is_expected = "PREEMPT" in str(node.get("DeathReason")) + str(node.get("DeathReasonMessage"))
     return "pre-empted" if is_expected else "lost"

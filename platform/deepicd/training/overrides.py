@@ -30,7 +30,7 @@ def pass_through(
     Raises:
         ConfigError: a refused or unknown key, a table, or a value of another kind than the default.
     """
-    known = known_keys(config)
+    known = _known_keys(config)
     for key, value in given.items():
         name = key.removeprefix("+")
         _check_refused(name, refused)
@@ -46,7 +46,7 @@ def set_values(config: DictConfig, values: Mapping[str, Any]) -> None:
             OmegaConf.update(config, key, value, merge=False)
 
 
-def known_keys(config: DictConfig) -> list[str]:
+def _known_keys(config: DictConfig) -> list[str]:
     """Every dotted key of a configuration that holds a value."""
     return [key for key, _ in leaves(OmegaConf.to_container(config, resolve=False))]
 

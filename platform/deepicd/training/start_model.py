@@ -30,10 +30,10 @@ from deepicd.config import MLP_RATIO, ModelConfig
 from deepicd.errors import DataError
 from deepicd.prompts import CHAT_TEMPLATE, END_OF_TURN, SYSTEM_PROMPT
 
-PADDING = "<|endoftext|>"
-SPECIAL_TOKENS = (PADDING, "<|im_start|>", END_OF_TURN)
+_PADDING = "<|endoftext|>"
+_SPECIAL_TOKENS = (_PADDING, "<|im_start|>", END_OF_TURN)
 TAGS = ("<think>", "</think>", "<diagnosis>", "</diagnosis>")
-MAX_POSITIONS = 4096
+_MAX_POSITIONS = 4096
 """Longest sequence in tokens; rotary positions cost nothing until they are used."""
 
 
@@ -86,7 +86,7 @@ def train_tokenizer(texts: Iterable[str], *, vocab_size: int) -> Any:
     learner.pre_tokenizer = pattern.pre_tokenizer
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size - len(TAGS),
-        special_tokens=list(SPECIAL_TOKENS),
+        special_tokens=list(_SPECIAL_TOKENS),
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
@@ -96,9 +96,9 @@ def train_tokenizer(texts: Iterable[str], *, vocab_size: int) -> Any:
         vocab=learnt["vocab"],
         merges=[tuple(pair) for pair in learnt["merges"]],
         eos_token=END_OF_TURN,
-        pad_token=PADDING,
+        pad_token=_PADDING,
         extra_special_tokens=["<|im_start|>"],
-        model_max_length=MAX_POSITIONS,
+        model_max_length=_MAX_POSITIONS,
     )
     tokenizer.add_tokens([AddedToken(tag, special=False, normalized=False) for tag in TAGS])
     tokenizer.chat_template = CHAT_TEMPLATE
@@ -114,7 +114,7 @@ def init_model(config: ModelConfig, tokenizer: Any, *, seed: int) -> Any:
         num_hidden_layers=config.num_layers,
         num_attention_heads=config.num_heads,
         num_key_value_heads=config.num_heads,
-        max_position_embeddings=MAX_POSITIONS,
+        max_position_embeddings=_MAX_POSITIONS,
         tie_word_embeddings=True,
         bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id,
@@ -136,6 +136,6 @@ def _as_prompted(texts: Iterable[str]) -> Iterator[str]:
     for text in texts:
         num_texts += 1
         yield f"system\n{SYSTEM_PROMPT}\nuser\nassistant\n"
-        yield reduce(lambda rest, tag: rest.replace(tag, ""), (*SPECIAL_TOKENS, *TAGS), text)
+        yield reduce(lambda rest, tag: rest.replace(tag, ""), (*_SPECIAL_TOKENS, *TAGS), text)
     if not num_texts:
         raise DataError("no text to learn the tokeniser from; build the notes first")

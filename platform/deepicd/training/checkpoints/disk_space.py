@@ -42,17 +42,17 @@ def disk_space_for(
     trial = checkpoint.parent
     trial.mkdir(parents=True, exist_ok=True)
     needed = size_of_next(trial, model)
-    wait_for_disk_space(trial, needed, wait_s=wait_s, on_event=on_event)
+    _wait_for_disk_space(trial, needed, wait_s=wait_s, on_event=on_event)
     try:
         yield
     except Exception as error:
-        if missing := missing_bytes(trial, 0):
+        if missing := _missing_bytes(trial, 0):
             delete_checkpoint(checkpoint)
-            raise full_disk(trial, missing, "in the middle of writing it") from error
+            raise _full_disk(trial, missing, "in the middle of writing it") from error
         raise
 
 
-def wait_for_disk_space(trial: Path, needed: int, *, wait_s: float, on_event: OnEvent) -> None:
+def _wait_for_disk_space(trial: Path, needed: int, *, wait_s: float, on_event: OnEvent) -> None:
     """Wait until the disk of `trial` has `needed` bytes and the reserve; what is missing is
     an event, at once and every minute.
 
@@ -60,10 +60,10 @@ def wait_for_disk_space(trial: Path, needed: int, *, wait_s: float, on_event: On
         CapacityError: it does not within `wait_s` seconds.
     """
     deadline, told = time.monotonic() + wait_s, -math.inf
-    while missing := missing_bytes(trial, needed):
+    while missing := _missing_bytes(trial, needed):
         now = time.monotonic()
         if now >= deadline:
-            raise full_disk(trial, missing, f"after {wait_s:.0f} s")
+            raise _full_disk(trial, missing, f"after {wait_s:.0f} s")
         if now - told >= _REPEAT_S:
             told = now
             on_event(
@@ -75,7 +75,7 @@ def wait_for_disk_space(trial: Path, needed: int, *, wait_s: float, on_event: On
         on_event("goes on: the disk has room again")
 
 
-def missing_bytes(trial: Path, needed: int) -> int:
+def _missing_bytes(trial: Path, needed: int) -> int:
     """Bytes that the disk lacks for `needed` more and the reserve; 0 when there is space."""
     return max(0, needed + RESERVE_BYTES - shutil.disk_usage(trial).free)
 
@@ -99,7 +99,7 @@ def count_parameters(model: Path) -> int:
     return total
 
 
-def full_disk(trial: Path, missing: int, when: str) -> CapacityError:
+def _full_disk(trial: Path, missing: int, when: str) -> CapacityError:
     """The error of a trial that found no space."""
     return CapacityError(
         f"the disk of {trial} lacks {missing:,} bytes for a checkpoint, {when}; the checkpoints "

@@ -122,7 +122,7 @@ class TrialCheckpoints:
         """Remove all but the best and the last; a copy for other ranks has been read by now."""
         shutil.rmtree(self.trial / RESHARDED, ignore_errors=True)
         found = list_checkpoints(self.trial)
-        scores = {step_of(checkpoint): score_of(checkpoint, self.metric) for checkpoint in found}
+        scores = {step_of(checkpoint): _score_of(checkpoint, self.metric) for checkpoint in found}
         keep = retained_steps(scores, keep_top=self.experiment.sweep.keep_top)
         for checkpoint in found:
             if step_of(checkpoint) not in keep:
@@ -130,7 +130,7 @@ class TrialCheckpoints:
 
     def _remove_unfinished(self) -> None:
         for folder in _folders(self.trial):
-            if not is_complete(folder):
+            if not _is_complete(folder):
                 self.on_event(f"removes {folder.name}, which was not written to its end")
                 delete_checkpoint(folder)
 
@@ -176,10 +176,10 @@ def check_same(checkpoint: Path, found: Mapping[str, str], wanted: Identity) -> 
 
 def list_checkpoints(trial: Path) -> list[Path]:
     """Checkpoints whose manifest is there, oldest first."""
-    return sorted(filter(is_complete, _folders(trial)), key=step_of)
+    return sorted(filter(_is_complete, _folders(trial)), key=step_of)
 
 
-def is_complete(checkpoint: Path) -> bool:
+def _is_complete(checkpoint: Path) -> bool:
     """Whether a checkpoint was written to its end; nothing is read."""
     return (checkpoint / checkpoints.MANIFEST).is_file()
 
@@ -190,7 +190,7 @@ def facts_of(checkpoint: Path) -> dict[str, Any]:
     return facts
 
 
-def score_of(checkpoint: Path, metric: str) -> float:
+def _score_of(checkpoint: Path, metric: str) -> float:
     """Validation score of a checkpoint; below every score where its manifest is damaged."""
     try:
         return float(facts_of(checkpoint)["metrics"][metric])

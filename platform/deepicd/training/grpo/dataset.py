@@ -26,7 +26,7 @@ from deepicd.prompts import PromptEncoder
 from deepicd.records import Limits
 from deepicd.tokens import cache_blocks, cache_path, count_notes, count_prompts, stream_prompts
 
-DATA_SOURCE = "notes"
+_DATA_SOURCE = "notes"
 _ROWS_AT_ONCE = 256
 
 
@@ -171,11 +171,11 @@ def open_stream(split: Path, encoder: PromptEncoder, *, order_by: str = "") -> R
     """
     key = cache_path(split, encoder=encoder, order_by=order_by)
     if key not in _streams:
-        _streams[key] = RowStream(read_blocks(split, encoder, order_by=order_by))
+        _streams[key] = RowStream(_read_blocks(split, encoder, order_by=order_by))
     return _streams[key]
 
 
-def read_blocks(
+def _read_blocks(
     split: Path, encoder: PromptEncoder, *, order_by: str = ""
 ) -> Iterator[list[dict[str, Any]]]:
     """Tokenised rows of a split as Ray Data delivers them; kept for the next trial."""
@@ -194,7 +194,7 @@ def verl_row(prompt: dict[str, Any], index: int) -> dict[str, Any]:
     """One tokenised note as the columns that verl's trainer and reward manager read."""
     return {
         "raw_prompt": list(prompt["token_ids"]),
-        "data_source": DATA_SOURCE,
+        "data_source": _DATA_SOURCE,
         "reward_model": {"style": "rule", "ground_truth": prompt["code"]},
         "extra_info": {
             "index": index,

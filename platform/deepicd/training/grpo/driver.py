@@ -15,6 +15,7 @@ Several of these processes may work in one cluster: each has a TransferQueue of 
 """
 
 import ctypes
+import logging
 import os
 import queue
 import signal
@@ -31,7 +32,7 @@ import ray
 from omegaconf import DictConfig, OmegaConf
 
 from deepicd.clusters.state import describe_lost
-from deepicd.errors import ConfigError, DataError, DeepICDError
+from deepicd.errors import ConfigError, DataError, DeepICDError, TrainingError
 from deepicd.provenance import add_to_record, sha256
 from deepicd.training.process.events import record_event
 from deepicd.training.process.protocol import (
@@ -53,6 +54,7 @@ from deepicd.training.verl_plugin.patches.transfer_queue import QUEUE_VARIABLE
 if TYPE_CHECKING:
     from deepicd.training.grpo.engine_reuse import Engines
 
+_log = logging.getLogger(__name__)
 _IDLE_S = 5.0
 _LOST_S = 30.0
 _POLL_S = 0.5
@@ -63,7 +65,7 @@ class _StoppedError(Exception):
     """The runner wants this process for another trial."""
 
 
-class Pipe:
+class _Pipe:
     """Writes messages to the runner."""
 
     def __init__(self, descriptor: int) -> None:
@@ -75,7 +77,7 @@ class Pipe:
         self._file.write(encode(message))
 
 
-class Inbox:
+class _Inbox:
     """What the runner asks for, read in the background."""
 
     def __init__(self) -> None:
@@ -92,6 +94,8 @@ class Inbox:
                     self._jobs.put(message.job)
                 else:
                     self._is_stopped.set()
+        except TrainingError as error:
+            _log.error("%s", error)
         finally:  # a runner that is gone, or cannot be understood, has no further job
             self._jobs.put(None)
 
@@ -103,7 +107,7 @@ class Inbox:
             try:
                 return self._jobs.get(timeout=_IDLE_S)
             except queue.Empty:
-                if ray.is_initialized() and is_capacity_wanted():
+                if ray.is_initialized() and _is_capacity_wanted():
                     return None
 
     def raise_if_stopped(self) -> None:
@@ -115,22 +119,22 @@ class Inbox:
 def main() -> None:
     """Entry of the process: `python -m deepicd.training.grpo.driver DESCRIPTOR PARENT`."""
     set_parent_death_signal(int(sys.argv[2]))
-    pipe, inbox = Pipe(int(sys.argv[1])), Inbox()
+    pipe, inbox = _Pipe(int(sys.argv[1])), _Inbox()
     try:
         serve(pipe, inbox)
     except Exception as error:
-        lost = lost_nodes(error)
+        lost = _lost_nodes(error)
         pipe.send(Failed(type(error).__name__, explain(error), tuple(lost)))
         raise
     finally:
         ray.shutdown()
 
 
-def serve(pipe: Pipe, inbox: Inbox) -> None:
+def serve(pipe: _Pipe, inbox: _Inbox) -> None:
     """Run one trial after the other, until there are no more or one needs another engine."""
     engines: Engines | None = None
     while (job := inbox.next_job()) is not None:
-        log_to(job.log)
+        _log_to(job.log)
         if engines is None:
             join(job, pipe)
         config = compose(job)
@@ -141,18 +145,18 @@ def serve(pipe: Pipe, inbox: Inbox) -> None:
         engines = prepare(config, job, pipe, engines)
         pipe.send(Ready(reuses_engine, ray.get_runtime_context().get_job_id()))
         pipe.send(Done() if train(engines, job, pipe, inbox) else Stopped())
-        if is_capacity_wanted(by_others_than=job.sweep):
+        if _is_capacity_wanted(by_others_than=job.sweep):
             return
 
 
-def is_capacity_wanted(*, by_others_than: str = "") -> bool:
+def _is_capacity_wanted(*, by_others_than: str = "") -> bool:
     """Whether a trial of another sweep, or with "" of any, waits for GPUs of the cluster."""
     from deepicd.training.process.placement import waiting_sweep
 
     return waiting_sweep() not in (None, by_others_than)
 
 
-def log_to(path: Path) -> None:
+def _log_to(path: Path) -> None:
     """Write this process's output to a trial's log from now on."""
     with path.open("ab") as file:
         for stream in (sys.stdout, sys.stderr):
@@ -167,7 +171,7 @@ def set_parent_death_signal(parent: int) -> None:
         sys.exit(f"process {parent}, which started this run, is gone")
 
 
-def join(job: Job, pipe: Pipe) -> None:
+def join(job: Job, pipe: _Pipe) -> None:
     """Join the cluster as a new job, whose processes share a TransferQueue of their own."""
     pipe.send(Stage("joining Ray"))
     namespace = f"verl-{uuid4().hex}"
@@ -187,7 +191,7 @@ _nodes: set[str] = set()
 """Nodes of the cluster when this process joined it."""
 
 
-def lost_nodes(error: BaseException) -> list[str]:
+def _lost_nodes(error: BaseException) -> list[str]:
     """What became of nodes that went away while verl ran, when that can be why it failed.
 
     verl's error need not name a death (rollouts that fail are left out of a batch until it is
@@ -213,7 +217,7 @@ def compose(job: Job) -> DictConfig:
     return config
 
 
-def prepare(config: DictConfig, job: Job, pipe: Pipe, engines: "Engines | None") -> "Engines":
+def prepare(config: DictConfig, job: Job, pipe: _Pipe, engines: "Engines | None") -> "Engines":
     """verl's workers and vLLM's engine for this trial: new ones, or those that are there."""
     from verl.utils.logging_utils import configure_verl_logging
 
@@ -233,7 +237,7 @@ def prepare(config: DictConfig, job: Job, pipe: Pipe, engines: "Engines | None")
     return engine_reuse.start(config, job.env, place=place)
 
 
-def train(engines: "Engines", job: Job, pipe: Pipe, inbox: Inbox) -> bool:
+def train(engines: "Engines", job: Job, pipe: _Pipe, inbox: _Inbox) -> bool:
     """Run the trial; returns whether it came to its end (False: it was stopped)."""
     training = job.experiment.training
 

@@ -89,7 +89,7 @@ def _prompt_length(experiment: Experiment, _: str) -> str:
 
 
 def _preset(experiment: Experiment, address: str) -> str:
-    chosen = [greatest_weights(experiment, str(name)) for name in possible(experiment, address)]
+    chosen = [_greatest_weights(experiment, str(name)) for name in possible(experiment, address)]
     is_one = all(weights == chosen[0] for weights in chosen)
     return "rewards.weights replaces every weight in which they differ" if is_one else _ACTS
 
@@ -99,7 +99,7 @@ def _weight(experiment: Experiment, address: str) -> str:
     others = [
         weight
         for preset in possible(experiment, "rewards.preset")
-        for other, weight in greatest_weights(experiment, str(preset)).items()
+        for other, weight in _greatest_weights(experiment, str(preset)).items()
         if other != name
     ]
     is_scaled_away = all(possible(experiment, "verl.algorithm.norm_adv_by_std_in_grpo", True))
@@ -114,7 +114,7 @@ def _weight(experiment: Experiment, address: str) -> str:
 
 def _curve(experiment: Experiment, _: str) -> str:
     presets = possible(experiment, "rewards.preset")
-    if any(greatest_weights(experiment, str(name)).get("hierarchy") for name in presets):
+    if any(_greatest_weights(experiment, str(name)).get("hierarchy") for name in presets):
         return _ACTS
     return "the part hierarchy has no weight in any trial; set rewards.weights.hierarchy"
 
@@ -243,7 +243,7 @@ def _own(experiment: Experiment, address: str, default: Scalar | None) -> tuple[
     return () if value is None else (value,)
 
 
-def greatest_weights(experiment: Experiment, preset: str) -> dict[str, float]:
+def _greatest_weights(experiment: Experiment, preset: str) -> dict[str, float]:
     """Part of the reward → the greatest weight that a trial can give it."""
     searched = {
         address.removeprefix(_WEIGHT): max(map(float, possible(experiment, address)))

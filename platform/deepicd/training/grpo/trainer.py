@@ -6,30 +6,33 @@ agreement, fingerprints of the first updates, a wait for space on a full disk, a
 metrics to whoever drives the trial.
 """
 
-import math
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import transfer_queue as tq
 from torchdata.stateful_dataloader import StatefulDataLoader
 from verl.single_controller.ray.base import ResourcePoolManager
 from verl.trainer.ppo.v1 import PPOTrainerSync, register_trainer
 from verl.utils.tensordict_utils import assign_non_tensor_stack
 
-from deepicd.errors import TrainingError
-from deepicd.files import write_atomically
 from deepicd.paths import validation_file
-from deepicd.records import Prediction
-from deepicd.scoring import format_predictions, interval, score_predictions
 from deepicd.training.checkpoints.disk_space import disk_space_for
 from deepicd.training.checkpoints.retention import CHECKPOINT_MODEL, state_dtype
 from deepicd.training.grpo import metric_names
 from deepicd.training.grpo.dataset import EpochSampler
 from deepicd.training.grpo.fingerprint import FirstUpdates, digest_actor
+from deepicd.training.grpo.step_metrics import (
+    answer_order,
+    check_agreement,
+    is_number,
+    keep_predictions,
+    mean_parts,
+    predictions_of,
+    score_validation,
+    unpack_reward_infos,
+)
 from deepicd.training.verl_plugin.verl_version import require_verl
 
 NAME = "deepicd"
@@ -46,7 +49,7 @@ class _ReportBackend:
         self._trainer = trainer
 
     def log(self, data: Mapping[str, Any], step: int) -> None:
-        metrics = {key: float(value) for key, value in data.items() if _is_number(value)}
+        metrics = {key: float(value) for key, value in data.items() if is_number(value)}
         self._trainer.report_step(step, metrics)
 
     def finish(self, **_: Any) -> None:
@@ -147,7 +150,7 @@ class ReportingTrainer(PPOTrainerSync):
         """
         super()._init_dataloader()
         data = self.config.data
-        verls: Any = self.train_dataloader
+        verls: Any = self.train_dataloader  # batch size and collation stay verl's
         sampler = EpochSampler(
             len(self.train_dataset), seed=data.seed, is_shuffled=not data.curriculum
         )
@@ -161,6 +164,7 @@ class ReportingTrainer(PPOTrainerSync):
 
     def report_step(self, step: int, metrics: dict[str, float]) -> None:
         """Hand one step's metrics and, if one was saved at this step, its checkpoint folder on."""
+        # verl saves before it logs a step, so the folder belongs to the step that is logged next.
         saved, self._saved = self._saved, None
         if self._updates is not None:
             metrics.update(self._updates.after(metrics))
@@ -178,7 +182,7 @@ class ReportingTrainer(PPOTrainerSync):
     def _balance_batch(self, batch: Any, *args: Any, **kwargs: Any) -> Any:
         """In the order of the prompts: verl's is the order in which answers came back, by which
         sums of floats differ from run to run."""
-        batch.reorder(sorted(range(len(batch.keys)), key=lambda row: rank(batch.keys[row])))
+        batch.reorder(sorted(range(len(batch.keys)), key=lambda row: answer_order(batch.keys[row])))
         return super()._balance_batch(batch, *args, **kwargs)
 
     def _save_checkpoint(self) -> None:
@@ -187,16 +191,18 @@ class ReportingTrainer(PPOTrainerSync):
         with disk_space_for(saved, start_model, wait_s=self.disk_wait_s, on_event=self.on_event):
             super()._save_checkpoint()
         self._saved = saved
+        # verl writes "bfloat16" into the export's configuration whatever the weights are.
         state_dtype(self._saved / CHECKPOINT_MODEL)
 
     def _compute_metrics(
         self, batch: Any, metrics: dict[str, Any], timing_raw: Any, global_steps: int, epoch: int
     ) -> None:
         super()._compute_metrics(batch, metrics, timing_raw, global_steps=global_steps, epoch=epoch)
+        # verl leaves what the reward function returned in its queue, and logs the total alone.
         extra = tq.kv_batch_get(
             keys=batch.keys, partition_id=batch.partition_id, select_fields=["extra_fields"]
         )
-        metrics.update(mean_parts(_reward_infos(extra["extra_fields"])))
+        metrics.update(mean_parts(unpack_reward_infos(extra["extra_fields"])))
         metrics[metric_names.WAITED_S] = self.train_dataset.waited_s - self._waited_s
         self._waited_s = self.train_dataset.waited_s
         check_agreement(metrics, self.min_probs_pearson, step=global_steps)
@@ -209,6 +215,7 @@ class ReportingTrainer(PPOTrainerSync):
         *args: Any,
         **kw: Any,
     ) -> dict[str, float]:
+        # Here and not in `_validate`: it alone has the columns of all answers at once.
         metrics = super()._val_metrics_update(data_sources, sample_uids, reward_infos, *args, **kw)
         predictions = predictions_of(reward_infos)
         folder = Path(self.config.trainer.default_local_dir)
@@ -218,87 +225,3 @@ class ReportingTrainer(PPOTrainerSync):
             **metrics,
             **{metric_names.validation(name): value for name, value in scores.items()},
         }
-
-
-def rank(key: str) -> tuple[str, int, int]:
-    """Sort key of an answer in verl's queue, whose name is `prompt_session_turn`."""
-    prompt, session, turn = key.rsplit("_", 2)
-    return prompt, int(session), int(turn)
-
-
-def mean_parts(infos: Iterable[Mapping[str, Any]]) -> dict[str, float]:
-    """Mean and standard deviation of every numeric reward part over a batch of rollouts.
-
-    A part that is absent for an answer is NaN there and left out; absent for all, it has no entry.
-    """
-    values: dict[str, list[float]] = defaultdict(list)
-    for info in infos:
-        for name, value in info.items():
-            if _is_number(value) and not math.isnan(value):
-                values[name].append(float(value))
-    return {
-        metric_names.reward_statistic(name, statistic): float(function(column))
-        for name, column in values.items()
-        for statistic, function in (("mean", np.mean), ("std", np.std))
-    }
-
-
-def predictions_of(reward_infos: Mapping[str, list[Any]]) -> list[Prediction]:
-    """Validation answers from the columns that `rewards.verl_entry` returned, by note: verl's
-    order is that in which they came.
-
-    Raises:
-        TrainingError: an answer was not scored; an infrastructure failure is never a score.
-    """
-    columns = [
-        reward_infos.get(name, []) for name in ("note_id", "patient_id", "gold", "prediction")
-    ]
-    rows = list(zip(*columns, strict=True))
-    if not rows or any(gold is None for _, _, gold, _ in rows):
-        missing = sum(1 for row in rows if row[2] is None)
-        raise TrainingError(
-            f"{missing} of {len(rows)} validation answers carry no score; see the trial's log "
-            "for the failed rollout"
-        )
-    return [
-        Prediction(note_id=note, patient_id=patient, gold=gold, prediction=code or None)
-        for note, patient, gold, code in sorted(rows)
-    ]
-
-
-def keep_predictions(predictions: Sequence[Prediction], path: Path) -> None:
-    """Write a validation's predictions where trials are compared note by note."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, format_predictions(predictions))
-
-
-def score_validation(predictions: Sequence[Prediction]) -> dict[str, float]:
-    """All scores, and the interval of hierarchical F1 by patient."""
-    low, high = interval(predictions)
-    ends = {"hierarchical_f1_low": low, "hierarchical_f1_high": high}
-    return score_predictions(predictions) | ends
-
-
-def check_agreement(metrics: Mapping[str, Any], minimum: float | None, *, step: int) -> None:
-    """Refuse to go on when vLLM and the actor disagree: the rollout then samples from other
-    weights.
-    """
-    if minimum is None:
-        return
-    correlation = metrics.get(metric_names.PROBS_PEARSON)
-    if correlation is None or not float(correlation) >= minimum:
-        raise TrainingError(
-            f"actor and rollout probabilities correlate at {correlation} in step {step}, below "
-            f"training.min_probs_pearson = {minimum}: vLLM does not hold the actor's weights. "
-            "Check the weight load of the rollout (docs/training.md) before trusting this run."
-        )
-
-
-def _reward_infos(extra_fields: Any) -> Iterable[Mapping[str, Any]]:
-    for item in list(extra_fields):
-        fields = getattr(item, "data", item) or {}
-        yield fields.get("reward_extra_info") or {}
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float | np.number) and not isinstance(value, bool)

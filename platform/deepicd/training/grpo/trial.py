@@ -72,10 +72,10 @@ def fit_trial(
     # class below them starts a worker and nothing else.
     require_version("ray", "2.60.0", "the Train run of a trial")
     storage = storage.resolve()
-    forget_checkpoints(storage / name)
+    _forget_checkpoints(storage / name)
     # Of Train's light processes one would only watch the head node, where they all are.
     os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
-    job = prepare_job(experiment, inputs, name=name, out=storage / name)
+    job = _prepare_job(experiment, inputs, name=name, out=storage / name)
     trainer = DataParallelTrainer(
         train_on_worker,
         train_loop_config={"job": job, "since": time.time() - spent_s},
@@ -91,7 +91,7 @@ def fit_trial(
     return trainer.fit()
 
 
-def prepare_job(experiment: Experiment, inputs: TrialInput, *, name: str, out: Path) -> Job:
+def _prepare_job(experiment: Experiment, inputs: TrialInput, *, name: str, out: Path) -> Job:
     """The run that a trial needs, from its start model; Ray must be running."""
     from deepicd.training.verl_settings import worker_env
 
@@ -107,7 +107,7 @@ def prepare_job(experiment: Experiment, inputs: TrialInput, *, name: str, out: P
     )
 
 
-def forget_checkpoints(trial: Path) -> None:
+def _forget_checkpoints(trial: Path) -> None:
     """Remove Ray Train's own list of a trial's checkpoints (2.60): it refuses to go on when one of
     them is gone, and what a trial goes on from is decided by what lies there (`retention`).
     """
@@ -124,13 +124,13 @@ def train_on_worker(loop: Mapping[str, Any]) -> None:
         TrainingError: verl failed, or was interrupted more than `sweep.max_interruptions` times.
     """
     job: Job = loop["job"]
-    checkpoints, limit = checkpoints_of(job), job.experiment.sweep.max_interruptions
-    reporter = Reporter(
+    checkpoints, limit = _checkpoints_of(job), job.experiment.sweep.max_interruptions
+    reporter = _Reporter(
         checkpoints, since=loop["since"], num_gpus=job.experiment.training.world_size
     )
     reporter.report({metric_names.STEP: 0})
     job.out.mkdir(parents=True, exist_ok=True)
-    job = replace(job, resume=find_start(checkpoints, reporter, job))
+    job = replace(job, resume=_find_start(checkpoints, reporter, job))
     while (cause := run_trial(job, reporter=reporter)) is not None:
         if reporter.num_interruptions == limit:
             raise TrainingError(
@@ -138,10 +138,10 @@ def train_on_worker(loop: Mapping[str, Any]) -> None:
                 f"{limit} times, at last: {cause} (log: {job.log})"
             )
         reporter.note_interruption(cause)
-        job = replace(job, resume=find_start(checkpoints, reporter, job))
+        job = replace(job, resume=_find_start(checkpoints, reporter, job))
 
 
-def find_start(checkpoints: TrialCheckpoints, reporter: "Reporter", job: Job) -> Path | None:
+def _find_start(checkpoints: TrialCheckpoints, reporter: "_Reporter", job: Job) -> Path | None:
     """Checkpoint that the trial goes on from, in as many pieces as it has ranks; None where it
     begins at its start model.
     """
@@ -153,7 +153,7 @@ def find_start(checkpoints: TrialCheckpoints, reporter: "Reporter", job: Job) ->
     return fit_world_size(start, world_size, on_event=checkpoints.on_event)
 
 
-def run_trial(job: Job, *, reporter: "Reporter") -> str | None:
+def run_trial(job: Job, *, reporter: "_Reporter") -> str | None:
     """Run a trial to its end; returns what interrupted it, None when nothing did."""
     watchdog = Watchdog(job.out, hang_timeout_s=job.experiment.training.hang_timeout_s)
     runner = start_in_runner(job)
@@ -161,7 +161,7 @@ def run_trial(job: Job, *, reporter: "Reporter") -> str | None:
     return forward(runner, job, reporter=reporter, watchdog=watchdog)
 
 
-def checkpoints_of(job: Job) -> TrialCheckpoints:
+def _checkpoints_of(job: Job) -> TrialCheckpoints:
     """The checkpoints of a trial."""
     return TrialCheckpoints(
         trial=job.out,
@@ -172,7 +172,7 @@ def checkpoints_of(job: Job) -> TrialCheckpoints:
     )
 
 
-class Reporter:
+class _Reporter:
     """Reports to Ray Train; every report carries the worker's placement group, the last validation
     score, `cost/gpu_hours` (clock time of the trial, restarts included, times its GPUs), how the
     trial started (`start/reused_engine`, and `start/seconds` until its first step could begin), and
@@ -230,7 +230,7 @@ class Reporter:
         killed may have written its manifest and lost its report.
         """
         row = facts_of(checkpoint)["metrics"]
-        now = {**self._interruption, metric_names.PLACEMENT_GROUP: current_placement_group()}
+        now = {**self._interruption, metric_names.PLACEMENT_GROUP: _current_placement_group()}
         self._report_checkpoint({**self._complete(row), **row, **now}, checkpoint)
 
     def _complete(self, metrics: Mapping[str, Any]) -> dict[str, Any]:
@@ -242,7 +242,7 @@ class Reporter:
             **self._interruption,
             metric_names.OBJECTIVE: self._objective,
             metric_names.GPU_HOURS: (time.time() - self._since) * self._num_gpus / 3600,
-            metric_names.PLACEMENT_GROUP: current_placement_group(),
+            metric_names.PLACEMENT_GROUP: _current_placement_group(),
         }
 
     def _report_checkpoint(self, values: Mapping[str, Any], checkpoint: Path) -> None:
@@ -253,7 +253,7 @@ class Reporter:
         )
 
 
-def forward(runner: Any, job: Job, *, reporter: Reporter, watchdog: Watchdog) -> str | None:
+def forward(runner: Any, job: Job, *, reporter: _Reporter, watchdog: Watchdog) -> str | None:
     """Pass every step on to Ray Train until the trial is over; returns what interrupted it.
 
     Raises:
@@ -288,7 +288,7 @@ def ask(runner: Any, name: str) -> Message | None:
     return message
 
 
-def current_placement_group() -> str:
+def _current_placement_group() -> str:
     """Id (hex) of this worker's placement group, which the sweep removes with the trial."""
     group = ray.util.get_current_placement_group()
     return group.id.hex() if group is not None else ""

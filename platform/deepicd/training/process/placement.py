@@ -23,7 +23,7 @@ from deepicd.clusters.state import describe_free_gpus
 from deepicd.errors import CapacityError
 from deepicd.training.verl_plugin.verl_version import require_verl
 
-OnStage = Callable[[str], None]
+_OnStage = Callable[[str], None]
 """Receives what the run waits for."""
 _NAMESPACE, _LOCK = "deepicd", "placement-lock"
 _POLL_S = 1.0
@@ -45,7 +45,7 @@ class WholePlacement(ResourcePoolManager):
     """verl's pools, whose placement groups are all made before anything else is started."""
 
     def __init__(
-        self, like: ResourcePoolManager, *, sweep: str, timeout_s: float, on_stage: OnStage
+        self, like: ResourcePoolManager, *, sweep: str, timeout_s: float, on_stage: _OnStage
     ) -> None:
         require_verl("the wait for a whole placement")
         super().__init__(resource_pool_spec=like.resource_pool_spec, mapping=like.mapping)
@@ -59,7 +59,7 @@ class WholePlacement(ResourcePoolManager):
         """
         super().create_resource_pool()
         deadline = time.monotonic() + self._timeout_s
-        with placement_lock(self._sweep, deadline=deadline, on_stage=self._on_stage):
+        with _placement_lock(self._sweep, deadline=deadline, on_stage=self._on_stage):
             for pool in self.resource_pool_dict.values():
                 self._reserve(pool, deadline)
 
@@ -84,13 +84,13 @@ class WholePlacement(ResourcePoolManager):
 
 
 @contextmanager
-def placement_lock(sweep: str, *, deadline: float, on_stage: OnStage) -> Iterator[None]:
+def _placement_lock(sweep: str, *, deadline: float, on_stage: _OnStage) -> Iterator[None]:
     """Hold the cluster's placement lock for the duration of a block.
 
     Raises:
         CapacityError: another run held it until the deadline (of `time.monotonic`).
     """
-    while (lock := try_lock(sweep)) is None:
+    while (lock := _try_lock(sweep)) is None:
         if time.monotonic() > deadline:
             raise CapacityError(
                 f"a trial of another sweep ({waiting_sweep()}) is still waiting for room, and this "
@@ -104,7 +104,7 @@ def placement_lock(sweep: str, *, deadline: float, on_stage: OnStage) -> Iterato
         ray.kill(lock)
 
 
-def try_lock(sweep: str) -> Any | None:
+def _try_lock(sweep: str) -> Any | None:
     """The lock, as an actor that ends with this job; None while somebody else holds it."""
     make = ray.remote(num_cpus=0)(PlacementLock).options(name=_LOCK, namespace=_NAMESPACE)
     try:

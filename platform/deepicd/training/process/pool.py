@@ -42,7 +42,7 @@ def close_runners(runners: Sequence[Any]) -> None:
         ray.kill(runner)
 
 
-def find_runners() -> list[Any]:
+def _find_runners() -> list[Any]:
     """The runners of this job's sweep."""
     names = ray.util.list_named_actors()
     return [ray.get_actor(name) for name in sorted(names) if name.startswith(_prefix())]
@@ -52,7 +52,7 @@ def start_in_runner(job: Job) -> Any:
     """Start a trial in the runner that is readiest for it, and return that; waits for one."""
     while True:
         with suppress(ray.exceptions.RayActorError):  # lost with its node, and about to be back
-            for runner in _by_readiness(find_runners(), job.name):
+            for runner in _by_readiness(_find_runners(), job.name):
                 if ray.get(runner.begin.remote(job)):
                     return runner
         time.sleep(_POLL_S)
@@ -60,7 +60,7 @@ def start_in_runner(job: Job) -> Any:
 
 def stop_trial(name: str) -> None:
     """Tell trial `name` to leave its runner; does not wait."""
-    for runner in find_runners():
+    for runner in _find_runners():
         runner.stop.remote(name)
 
 

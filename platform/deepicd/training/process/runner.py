@@ -42,7 +42,7 @@ from deepicd.training.process.protocol import (
 )
 from deepicd.training.process.scratch import Scratch
 
-SCRATCH_PREFIX = "deepicd-runner-"
+_SCRATCH_PREFIX = "deepicd-runner-"
 """How the names of the runners' folders for temporary files begin."""
 _DRIVER = ("-m", "deepicd.training.grpo.driver")
 _STOP_TIMEOUT_S = 120.0
@@ -57,7 +57,7 @@ class Runner:
     """One driver process at most, and the trial that runs in it."""
 
     def __init__(self) -> None:
-        self._scratch = Scratch(SCRATCH_PREFIX)
+        self._scratch = Scratch(_SCRATCH_PREFIX)
         self._driver: _Driver | None = None
         self._job: Job | None = None
         self._is_over = True
@@ -180,7 +180,7 @@ class _Driver:
                 stdout=log,
                 stderr=log,
                 pass_fds=(writer,),
-                env={**driver_env(os.environ), **job.env, **temporary},
+                env={**_driver_env(os.environ), **job.env, **temporary},
             )
         os.close(writer)  # else the pipe would not end with the process
         self._messages: queue.Queue[Message] = queue.Queue()
@@ -220,7 +220,7 @@ class _Driver:
         self._popen.wait()
 
 
-def driver_env(env: Mapping[str, str]) -> dict[str, str]:
+def _driver_env(env: Mapping[str, str]) -> dict[str, str]:
     """This actor's environment without what makes Ray take the child for a part of its job."""
     own = (
         "RAY_JOB_ID",

@@ -94,12 +94,12 @@ def _fit(experiment: Experiment, config: Any, storage: Path) -> Result:
         ),
     )
     try:
-        return beside_main_thread(trainer.fit)
+        return _beside_main_thread(trainer.fit)
     except Exception as error:
         raise TrainingError(f"SFT failed: {error}") from error
 
 
-def beside_main_thread(work: Callable[[], Result]) -> Result:
+def _beside_main_thread(work: Callable[[], Result]) -> Result:
     """Run `work` in another thread and wait for it; Ctrl-C interrupts the waiting.
 
     Called in the main thread, Ray Train would take over SIGINT for the rest of the process and

@@ -8,7 +8,7 @@ result keeps the metrics of reports with a checkpoint only). Decided here, and w
 - verl's `run_sft` makes its own process group from torchrun's environment; here Ray Train has made
   it, so the trainer class is used directly.
 - Ray Train's controller takes one report from a worker every two seconds, and the next report waits
-  for it. A small model steps ten times as fast, so only `NUM_REPORTS` of its steps report.
+  for it. A small model steps ten times as fast, so only `_NUM_REPORTS` of its steps report.
 """
 
 from pathlib import Path
@@ -24,18 +24,18 @@ from verl.utils import tensordict_utils
 
 from deepicd.training.verl_plugin.verl_version import require_verl
 
-NUM_REPORTS = 4
+_NUM_REPORTS = 4
 """Progress reports of a run, spread evenly over its steps."""
 
 _LATEST = ("lr", "grad_norm")
 
 
-class ReportingClient:
+class _ReportingClient:
     """verl's training client that reports to Ray Train on the way."""
 
     def __init__(self, client: Any, *, num_steps: int) -> None:
         self._client = client
-        self._interval = max(1, num_steps // NUM_REPORTS)
+        self._interval = max(1, num_steps // _NUM_REPORTS)
         self._losses: list[float] = []
         self.step = 0
         self.reported: list[float] = []
@@ -58,7 +58,7 @@ class ReportingClient:
         return output
 
 
-class ReportingSFTTrainer(SFTTrainer):
+class _ReportingSFTTrainer(SFTTrainer):
     """verl's SFT trainer with that client."""
 
     def _init_engine(self) -> None:
@@ -66,12 +66,12 @@ class ReportingSFTTrainer(SFTTrainer):
         super()._init_engine()
         # verl makes the client here and calls it in `fit`; it has no hook in between.
         client: Any = self.__dict__["training_client"]
-        self.training_client = ReportingClient(client, num_steps=self.total_training_steps)
+        self.training_client = _ReportingClient(client, num_steps=self.total_training_steps)
 
 
 def run_sft(config: DictConfig) -> None:
     """Train to the last step and report the exported model; runs on every rank."""
-    trainer = ReportingSFTTrainer(config=config)
+    trainer = _ReportingSFTTrainer(config=config)
     trainer.fit()
     torch.distributed.barrier()
     client = trainer.training_client

@@ -20,7 +20,7 @@ from deepicd.training.verl_plugin.patches import transfer_queue
 from deepicd.training.verl_plugin.platform_choice import is_cpu_platform
 
 
-def activate() -> None:
+def _activate() -> None:
     """Register the CPU platform with its patch, scope the queue: what the process asks for."""
     try:
         if is_cpu_platform():
@@ -36,4 +36,4 @@ def activate() -> None:
         raise
 
 
-activate()
+_activate()
