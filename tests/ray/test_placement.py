@@ -25,9 +25,9 @@ class Said(list):
 
 said = Said()
 plain = ResourcePoolManager(resource_pool_spec={"pool": json.loads(gpus)}, mapping={})
-room = WholePlacement(plain, sweep=sweep, timeout_s=float(timeout_s), say=said.append)
+pools = WholePlacement(plain, sweep=sweep, timeout_s=float(timeout_s), on_stage=said.append)
 try:
-    room.create_resource_pool()
+    pools.create_resource_pool()
 except Exception as error:
     print(json.dumps({"error": f"{type(error).__name__}: {error}"}))
     sys.exit()

@@ -18,20 +18,20 @@ PLACE = "[verl]"
 
 
 def pass_through(
-    config: DictConfig, given: Mapping[str, Any], *, refused: Mapping[str, str]
+    config: DictConfig, overrides: Mapping[str, Any], *, refused: Mapping[str, str]
 ) -> None:
-    """Apply `given`; `+key` adds a key that the configuration lacks.
+    """Apply `overrides`; `+key` adds a key that the configuration lacks.
 
     Args:
         config: changed in place.
-        given: dotted key → value.
+        overrides: dotted key → value.
         refused: dotted key, or the table it begins, → reason, as the end of a sentence.
 
     Raises:
         ConfigError: a refused or unknown key, a table, or a value of another kind than the default.
     """
     known = _known_keys(config)
-    for key, value in given.items():
+    for key, value in overrides.items():
         name = key.removeprefix("+")
         _check_refused(name, refused)
         _check_known(key, known)

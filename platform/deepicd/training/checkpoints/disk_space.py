@@ -82,9 +82,9 @@ def _missing_bytes(trial: Path, needed: int) -> int:
 
 def size_of_next(trial: Path, model: Path) -> int:
     """Bytes of the trial's next checkpoint; 0 when nothing tells."""
-    found = list_checkpoints(trial)
-    if found:
-        return total_bytes(found[-1])
+    checkpoints = list_checkpoints(trial)
+    if checkpoints:
+        return total_bytes(checkpoints[-1])
     return _BYTES_PER_PARAMETER * count_parameters(model)
 
 

@@ -52,8 +52,8 @@ def check_export(checkpoint: Path, start_model: Path, prompts: Prompts) -> dict[
     if done.returncode != 0:
         lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
         raise CheckpointError(lines[-1].removeprefix("deepicd.errors.CheckpointError: "))
-    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    differences: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return differences
 
 
 def compare(checkpoint: Path, start_model: Path, prompts: Prompts) -> dict[str, float]:
@@ -89,14 +89,14 @@ def compare(checkpoint: Path, start_model: Path, prompts: Prompts) -> dict[str, 
             f"{folder}: {worst} is not what the actor holds ({differences[worst]:.3g} off, as a "
             "share of its largest value). The export is damaged: take another checkpoint."
         )
-    found = {"weights": differences[worst], "logits": _compare_logits(actor, export, prompts)}
-    if not found["logits"] <= TOLERANCE[dtype]:
+    largest = {"weights": differences[worst], "logits": _compare_logits(actor, export, prompts)}
+    if not largest["logits"] <= TOLERANCE[dtype]:
         raise CheckpointError(
-            f"{folder}: logits differ from the actor's by {found['logits']:.3g} of the largest, "
+            f"{folder}: logits differ from the actor's by {largest['logits']:.3g} of the largest, "
             f"more than {TOLERANCE[dtype]:g}, which {dtype} explains. The export's configuration "
             "is not the start model's: take another checkpoint."
         )
-    return found
+    return largest
 
 
 def _compare_logits(actor: Any, export: Any, prompts: Prompts) -> float:
@@ -110,17 +110,17 @@ def _compare_logits(actor: Any, export: Any, prompts: Prompts) -> float:
     return worst
 
 
-def _relative(wanted: Any, found: Any) -> float:
+def _relative(actor: Any, export: Any) -> float:
     """Largest difference as a share of the largest value; NaN where one is not a number."""
-    largest = max(float(wanted.abs().max()), 1e-30)
-    return float((wanted - found).abs().max()) / largest
+    largest = max(float(actor.abs().max()), 1e-30)
+    return float((actor - export).abs().max()) / largest
 
 
 def main() -> None:
     """Entry of the process: CHECKPOINT START_MODEL, prompts as JSON on standard input."""
     checkpoint, start_model = (Path(argument) for argument in sys.argv[1:3])
-    found = compare(checkpoint, start_model, json.load(sys.stdin))
-    sys.stdout.write(json.dumps(found) + "\n")
+    largest = compare(checkpoint, start_model, json.load(sys.stdin))
+    sys.stdout.write(json.dumps(largest) + "\n")
 
 
 if __name__ == "__main__":

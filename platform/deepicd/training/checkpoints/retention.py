@@ -121,10 +121,10 @@ class TrialCheckpoints:
     def apply_retention(self) -> None:
         """Remove all but the best and the last; a copy for other ranks has been read by now."""
         shutil.rmtree(self.trial / RESHARDED, ignore_errors=True)
-        found = list_checkpoints(self.trial)
-        scores = {step_of(checkpoint): _score_of(checkpoint, self.metric) for checkpoint in found}
+        folders = list_checkpoints(self.trial)
+        scores = {step_of(checkpoint): _score_of(checkpoint, self.metric) for checkpoint in folders}
         keep = retained_steps(scores, keep_top=self.experiment.sweep.keep_top)
-        for checkpoint in found:
+        for checkpoint in folders:
             if step_of(checkpoint) not in keep:
                 delete_checkpoint(checkpoint)
 
@@ -156,7 +156,7 @@ def identify(experiment: Experiment, *, train: Path, validation: Path) -> Identi
     return Identity(digest, train=hash_split(train), validation=hash_split(validation))
 
 
-def check_same(checkpoint: Path, found: Mapping[str, str], wanted: Identity) -> None:
+def check_same(checkpoint: Path, written: Mapping[str, str], wanted: Identity) -> None:
     """Raise CheckpointError when a checkpoint is of another trial's settings or notes."""
     names = {
         "experiment": "settings",
@@ -164,7 +164,7 @@ def check_same(checkpoint: Path, found: Mapping[str, str], wanted: Identity) -> 
         "validation": "validation notes",
     }
     differences = [
-        words for name, words in names.items() if found.get(name) != getattr(wanted, name)
+        words for name, words in names.items() if written.get(name) != getattr(wanted, name)
     ]
     if differences:
         raise CheckpointError(

@@ -29,13 +29,13 @@ def world_size_of(actor: Path) -> int:
         CheckpointError: its files are of none, or of several numbers of ranks.
     """
     names = " ".join(file.name for file in actor.glob("model_world_size_*_rank_*.pt"))
-    found = {int(size) for size in re.findall(r"model_world_size_(\d+)_rank_", names)}
-    if len(found) != 1:
+    sizes = {int(size) for size in re.findall(r"model_world_size_(\d+)_rank_", names)}
+    if len(sizes) != 1:
         raise CheckpointError(
-            f"{actor} holds shards of {sorted(found) or 'no'} world sizes, one is needed. Go on "
+            f"{actor} holds shards of {sorted(sizes) or 'no'} world sizes, one is needed. Go on "
             "from another checkpoint."
         )
-    return found.pop()
+    return sizes.pop()
 
 
 def fsdp_version_of(actor: Path) -> int:

@@ -1,8 +1,8 @@
 """Single-turn rollouts from ready token ids.
 
-In: a row of `training.dataset.NotesDataset`, whose `raw_prompt` holds the token ids that `prompts`
-rendered. Out: verl's `AgentLoopOutput`. verl's own loop renders messages again and drops a
-`<think>` prefill (verl issue 656); this one hands the ids on untouched, so training sees exactly
+In: a row of `training.grpo.dataset.NotesDataset`, whose `raw_prompt` holds the token ids that
+`prompts` rendered. Out: verl's `AgentLoopOutput`. verl's own loop renders messages again and drops
+a `<think>` prefill (verl issue 656); this one hands the ids on untouched, so training sees exactly
 what evaluation and serving see.
 """
 

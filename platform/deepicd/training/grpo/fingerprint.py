@@ -36,15 +36,15 @@ class FirstUpdates:
     def __init__(self, digest: Callable[[], str]) -> None:
         self._digest = digest
         self._latest = digest()
-        self._found: dict[str, float] = {}
+        self._fingerprints: dict[str, float] = {}
 
     def after(self, metrics: Mapping[str, float]) -> Mapping[str, float]:
         """Every fingerprint so far, given the metrics of the step that is over."""
-        if len(self._found) < len(FINGERPRINTS) and metrics.get(GRAD_NORM, 0.0) > 0:
+        if len(self._fingerprints) < len(FINGERPRINTS) and metrics.get(GRAD_NORM, 0.0) > 0:
             before, self._latest = self._latest, self._digest()
             if self._latest != before:
-                self._found[FINGERPRINTS[len(self._found)]] = as_number(self._latest)
-        return self._found
+                self._fingerprints[FINGERPRINTS[len(self._fingerprints)]] = as_number(self._latest)
+        return self._fingerprints
 
 
 def digest_actor(workers: Sequence[Any]) -> str:

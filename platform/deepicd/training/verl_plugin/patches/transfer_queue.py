@@ -30,10 +30,10 @@ class _Scoped:
         self._wrapped, self._method, self._namespace = wrapped, method, namespace
 
     def __getattr__(self, name: str) -> Any:
-        found = getattr(self._wrapped, name)
+        member = getattr(self._wrapped, name)
         if name != self._method:
-            return found
-        return lambda *arguments, **options: found(
+            return member
+        return lambda *arguments, **options: member(
             *arguments, **{**options, "namespace": self._namespace}
         )
 
