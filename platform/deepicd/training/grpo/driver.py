@@ -161,11 +161,14 @@ def _log_to(path: Path) -> None:
     with path.open("ab") as file:
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
+            # The descriptor, not `sys.stdout`: libraries in C and child processes write there too.
             os.dup2(file.fileno(), stream.fileno())
 
 
 def set_parent_death_signal(parent: int) -> None:
     """Ask the kernel (Linux) to kill this process when its parent is gone; it may be already."""
+    # The signal comes when the parent *thread* ends that made this process; a runner's actor calls
+    # all of its methods in one thread, which lives as long as the actor.
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         sys.exit(f"process {parent}, which started this run, is gone")
@@ -175,6 +178,7 @@ def join(job: Job, pipe: _Pipe) -> None:
     """Join the cluster as a new job, whose processes share a TransferQueue of their own."""
     pipe.send(Stage("joining Ray"))
     namespace = f"verl-{uuid4().hex}"
+    # For this process, whose plug-in is loaded when verl is imported, and below for its workers.
     os.environ[QUEUE_VARIABLE] = namespace
     own = {"TMPDIR": os.environ["TMPDIR"], QUEUE_VARIABLE: namespace}
     ray.init(

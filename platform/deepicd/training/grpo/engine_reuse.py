@@ -91,9 +91,10 @@ def start(config: DictConfig, env: Mapping[str, str], *, place: _Place) -> Engin
     Raises:
         CapacityError: the GPUs were not free in time, or the TransferQueue is another run's.
     """
-    key = engine_key(config, env)
-    config.transfer_queue.enable = True
+    key = engine_key(config, env)  # before anything below changes the configuration
+    config.transfer_queue.enable = True  # as verl's own entry does for its V1 trainer
     OmegaConf.resolve(config)
+    # The queue first, as in that entry: what is started below attaches to it.
     tq.init(config.transfer_queue)
     check_queue()
     trainer = ReportingTrainer(config=config)
@@ -120,6 +121,7 @@ def restart(engines: Engines, config: DictConfig) -> Engines:
     trainer.set_up_by(lambda new: _take_over(new, engines.trainer))
     trainer.init()
     seed_workers(trainer)
+    # The constructor alone: `create` would start workers beside those that are there.
     rollouts = AgentLoopManagerTQ(config=config, **_clients(trainer))
     rollouts.agent_loop_workers = engines.rollouts.agent_loop_workers
     arguments = (config, *_clients(trainer).values())

@@ -106,6 +106,8 @@ def _placement_lock(sweep: str, *, deadline: float, on_stage: _OnStage) -> Itera
 
 def _try_lock(sweep: str) -> Any | None:
     """The lock, as an actor that ends with this job; None while somebody else holds it."""
+    # Ray lets one actor have a name, and an actor that is not detached ends with its job: a run
+    # that is killed cannot keep the lock.
     make = ray.remote(num_cpus=0)(PlacementLock).options(name=_LOCK, namespace=_NAMESPACE)
     try:
         return make.remote(sweep)

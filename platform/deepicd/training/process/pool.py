@@ -25,6 +25,8 @@ def open_runners(number: int) -> list[Any]:
     """Start the runners of this job's sweep, spread over the cluster. Close them with
     `close_runners`; they end with the job in any case.
     """
+    # No CPUs: a runner waits, and its driver is no part of Ray's accounts. Restarted for ever: one
+    # that is lost with its node starts again elsewhere and tells its trial so.
     make = ray.remote(num_cpus=0)(Runner).options
     runners = [
         make(name=f"{_prefix()}{index}", max_restarts=-1, scheduling_strategy="SPREAD").remote()
