@@ -298,8 +298,7 @@ def simulate(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         partial(pretend, experiment=experiment, pace=pace), {"CPU": 1, "GPU": GPUS_PER_TRIAL}
     )
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # simulated failures are no news
-    sweeps.quieten()
-    sweeps.speak_by(lambda line: None)
+    sweeps.configure_tune()
     paths = RunPaths(folder)
     tuner = sweeps.build_tuner(experiment, TrialInput(*[folder] * 3), storage=paths.sweep)
     if options.snapshot_s:
@@ -378,14 +377,17 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def main() -> None:
     """Measure and print."""
-    from deepicd.clusters.ray_session import chatter_to, ray_session
+    from deepicd.clusters.ray_session import library_output_to, ray_session
 
     options = parse()
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         num_cpus, num_gpus = options.at_once, options.at_once * GPUS_PER_TRIAL
         local = {"num_cpus": num_cpus, "num_gpus": num_gpus, "object_store_memory": 200_000_000}
-        with chatter_to(folder / "console.log"), ray_session(token_file=folder / "token", **local):
+        with (
+            library_output_to(folder / "console.log"),
+            ray_session(token_file=folder / "token", **local),
+        ):
             found = simulate(options, folder)
     print(json.dumps(found, indent=2))
 

@@ -103,15 +103,15 @@ def run_sweep(
     experiment: Experiment, inputs: TrialInput, paths: RunPaths
 ) -> tuple[float, list[dict[int, float]], list[Path]]:
     """Seconds of our sweep with Ray's start, when each step ended, and the trials' folders."""
-    from deepicd.clusters.ray_session import chatter_to, run_session
+    from deepicd.clusters.ray_session import library_output_to, run_session
     from deepicd.sweeps.run import run_sweep as sweep
 
     trials = paths.sweep / "trials"
     began, ends, done = time.monotonic(), Ends(trials), threading.Event()
     watcher = threading.Thread(target=ends.watch, args=("*/verl.log", done), daemon=True)
     watcher.start()
-    with chatter_to(paths.console), run_session(experiment, paths.root):
-        found = sweep(experiment, inputs, storage=paths.sweep, say=lambda line: None)
+    with library_output_to(paths.console), run_session(experiment, paths.root):
+        found = sweep(experiment, inputs, storage=paths.sweep)
     seconds = time.monotonic() - began
     done.set()
     watcher.join()

@@ -4,12 +4,14 @@ Several pytest processes may run on a machine at once (`.ci/run` starts two): ea
 folder and a Ray token of its own, and counts only what its own processes leave.
 """
 
+import logging
 import os
 import subprocess
 import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -43,6 +45,53 @@ settings.load_profile("repository")
 def root() -> Path:
     """The root of the repository."""
     return Path(__file__).parents[1]
+
+
+class _Lines(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__(logging.INFO)
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(record.getMessage())
+
+
+@pytest.fixture(scope="session")
+def collect_log_lines() -> Callable[[], AbstractContextManager[list[str]]]:
+    """A context manager: the lines that `deepicd` logs for the console during its block."""
+
+    @contextmanager
+    def collect() -> Iterator[list[str]]:
+        logger, handler = logging.getLogger("deepicd"), _Lines()
+        level = logger.level
+        logger.addHandler(handler)
+        logger.setLevel(logging.DEBUG)
+        try:
+            yield handler.lines
+        finally:
+            logger.removeHandler(handler)
+            logger.setLevel(level)
+
+    return collect
+
+
+@pytest.fixture
+def log_lines(
+    collect_log_lines: Callable[[], AbstractContextManager[list[str]]],
+) -> Iterator[list[str]]:
+    """The lines that `deepicd` logs for the console during a test."""
+    with collect_log_lines() as lines:
+        yield lines
+
+
+@pytest.fixture(autouse=True)
+def _restore_logging() -> Iterator[None]:
+    """A command that a test calls in this process leaves its console handler behind."""
+    logger = logging.getLogger("deepicd")
+    handlers, level, propagate = list(logger.handlers), logger.level, logger.propagate
+    yield
+    logger.handlers, logger.propagate = handlers, propagate
+    logger.setLevel(level)
 
 
 class _Links(HTMLParser):

@@ -62,7 +62,7 @@ def main(root: Path) -> None:
     cluster.wait_for_nodes()
     ray.init(cluster.address, log_to_driver=False, logging_level=logging.ERROR)
     seen: dict[str, Any] = {"stages": []}
-    sweep = partial(run_sweep, experiment, given, storage=paths.sweep, say=lambda line: None)
+    sweep = partial(run_sweep, experiment, given, storage=paths.sweep)
     with ThreadPoolExecutor(1) as pool:  # Ray starts nodes from the main thread only
         running = pool.submit(sweep)
         lose_node(cluster, node, paths, seen, running=running)

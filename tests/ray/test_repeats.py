@@ -74,7 +74,7 @@ def main(verb: str, root: Path) -> None:
     from deepicd.sweeps import run
     from deepicd.training.process.protocol import TrialInput
 
-    run.quieten()
+    run.configure_tune()
     run.build_trainable = lambda *_, **__: tune.with_resources(learn, {"CPU": 1})
     given = TrialInput(root, root, root)
     with ray_session(

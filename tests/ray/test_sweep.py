@@ -80,7 +80,9 @@ def kill_in_mid_step(storage: Path, done: threading.Event) -> None:
 
 
 @pytest.fixture(scope="module")
-def swept(shared_runner: Any, twins: list[dict[str, Any]], shared_memory: Any) -> Swept:
+def swept(
+    shared_runner: Any, twins: list[dict[str, Any]], shared_memory: Any, collect_log_lines: Any
+) -> Swept:
     """The sweep; `twins` has started verl."""
     from deepicd.sweeps import run as sweeps
     from deepicd.sweeps.results.trials import read_histories
@@ -97,12 +99,12 @@ def swept(shared_runner: Any, twins: list[dict[str, Any]], shared_memory: Any) -
             },
         },
     )
-    storage, lines, done = shared_runner.paths.sweep, [], threading.Event()
+    storage, done = shared_runner.paths.sweep, threading.Event()
     killer = threading.Thread(target=kill_in_mid_step, args=(storage, done))
     killer.start()
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, collect_log_lines() as lines:
         patch.setattr(sweeps, "build_scheduler", stop_first)
-        trials = shared_runner.run_sweep(experiment, storage=storage, say=lines.append)
+        trials = shared_runner.run_sweep(experiment, storage=storage)
     done.set()
     killer.join()
     broken = sweep_without_a_model(shared_runner, experiment)
@@ -303,7 +305,7 @@ def test_a_sweep_whose_parameter_does_nothing_is_stopped_and_leaves_nothing(
     given = TrialInput(paths.model, paths.split("train"), paths.split("validation"))
     experiment = with_values(swept.experiment, {"sweep.scheduler": "none"})
     with pytest.raises(SweepError, match=r"differ in training.learning_rate \(.*\), and") as found:
-        sweeps.run_sweep(experiment, given, storage=swept.root / "deaf", say=lambda line: None)
+        sweeps.run_sweep(experiment, given, storage=swept.root / "deaf")
     names = [folder.name for folder in (swept.root / "deaf" / "trials").iterdir()]
     assert len(names) == 2 and all(name in str(found.value) for name in names)
     assert what_is_left(shared_memory, timeout_s=60) == NOTHING

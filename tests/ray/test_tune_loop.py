@@ -2,6 +2,7 @@
 space, two objectives, early stops, an interruption and a resume.
 """
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,12 +69,16 @@ def counting(storage: Path) -> Callable[[dict[str, Any]], None]:
     return count
 
 
-def interrupt_at_start(number: int) -> Callable[[str], None]:
-    def say(line: str) -> None:
-        if f"({number} so far)" in line:
-            raise KeyboardInterrupt
+class InterruptAtStart(logging.Handler):
+    """Ctrl-C as the line comes that trial `number` starts."""
 
-    return say
+    def __init__(self, number: int) -> None:
+        super().__init__(logging.INFO)
+        self._number = number
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if f"({self._number} so far)" in record.getMessage():
+            raise KeyboardInterrupt
 
 
 @pytest.fixture(scope="module")
@@ -82,24 +87,25 @@ def looped(tmp_path_factory: pytest.TempPathFactory) -> Looped:
 
     from deepicd.clusters.ray_session import ray_session
     from deepicd.sweeps import run
-    from deepicd.sweeps.callbacks.progress import speak_by
     from deepicd.sweeps.results.trials import read_trials
     from deepicd.training.process.protocol import TrialInput
 
     storage, experiment = tmp_path_factory.mktemp("loop"), parse_experiment(TABLE, "here")
     given = TrialInput(storage, storage, storage)
+    logger = logging.getLogger("deepicd")
+    logger.setLevel(logging.INFO)
     cluster = {"num_cpus": 2, "num_gpus": 1, "include_dashboard": False, "log_to_driver": False}
     with pytest.MonkeyPatch.context() as patch:
         trainable = tune.with_resources(counting(storage), {"CPU": 1})
         patch.setattr(run, "build_trainable", lambda *_, **__: trainable)
         patch.setattr(run, "_SNAPSHOT_S", "0")
-        run.quieten()
+        run.configure_tune()
         with ray_session(token_file=storage / "token", **cluster):
-            speak_by(interrupt_at_start(NUM_BEFORE + 1))
+            patch.setattr(logger, "handlers", [InterruptAtStart(NUM_BEFORE + 1)])
             with pytest.raises(KeyboardInterrupt):
                 run.build_tuner(experiment, given, storage=storage).fit()
         (storage / "goes_on").touch()
-        speak_by(print)
+        logger.handlers.clear()
         with ray_session(token_file=storage / "token", **cluster):
             results = run.restore_tuner(experiment, given, storage=storage).fit()
     found = {trial.id: trial for trial in read_trials(results, experiment)}

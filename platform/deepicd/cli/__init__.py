@@ -97,6 +97,9 @@ def _root(
         ),
     ] = False,
 ) -> None:
+    from deepicd.cli.console import configure_logging
+
+    configure_logging()
     if debug:
         os.environ["DEEPICD_DEBUG"] = "1"
 

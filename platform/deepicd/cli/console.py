@@ -1,13 +1,16 @@
-"""What long commands print: progress on standard error, the outcome on standard output.
+"""What commands print: progress on standard error, the outcome on standard output.
 
-Progress is lines, above a table of trials that is drawn anew in place where standard error is a
-terminal. Both go through one console, so that neither is written into the other.
+In: the records of the logger "deepicd", and outcomes. Out: lines and tables. Decided here: progress
+is one line a record, above a table of trials that is drawn anew in place where standard error is a
+terminal; both go through one console, so that neither is written into the other. A record with the
+attribute `live_table` is shown as this table while one is drawn, else as a line.
 """
 
 import json
+import logging
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -24,38 +27,75 @@ from deepicd.scoring import HEADLINE
 if TYPE_CHECKING:
     from deepicd.sweeps.results.decision import SweepDecision
 
+_log = logging.getLogger(__name__)
 
-class Screen:
-    """Progress lines with the time since the start, and the closing tables."""
 
-    def __init__(self, *, as_json: bool) -> None:
-        # The streams of now: during a run `sys.stdout` is a file for what libraries print.
-        self._progress = Console(file=sys.stderr, highlight=False)
-        self._output = Console(file=sys.stdout, highlight=False)
-        self._as_json = as_json
+class ConsoleHandler(logging.Handler):
+    """Prints the messages of log records on standard error."""
+
+    def __init__(self, *, has_clock: bool) -> None:
+        super().__init__()
+        # The stream of now: during a run `sys.stderr` is a file for what libraries print.
+        self._console = Console(file=sys.stderr, highlight=False)
+        self._has_clock = has_clock
         self._started = time.monotonic()
+        self._live: Live | None = None
 
-    def say(self, line: str) -> None:
-        """One line of progress."""
+    def emit(self, record: logging.LogRecord) -> None:
+        """Draw the table of a record that has one, or print its line."""
+        table = getattr(record, "live_table", None)
+        if self._live is not None and table is not None:
+            self._live.update(table, refresh=True)
+        elif record.levelno >= logging.INFO:
+            line = f"{self._clock()}{record.getMessage()}"
+            self._console.print(line, markup=False, emoji=False, soft_wrap=True)
+
+    def _clock(self) -> str:
         minutes, seconds = divmod(int(time.monotonic() - self._started), 60)
-        self._progress.print(f"{minutes:3d}:{seconds:02d} {line}", markup=False, soft_wrap=True)
+        return f"{minutes:3d}:{seconds:02d} " if self._has_clock else ""
 
     @contextmanager
-    def live(self) -> Iterator[Callable[[Table], None] | None]:
-        """A function that draws a table below the lines said so far, for the duration of a block;
-        None where nobody would see it: no terminal, or JSON is asked for.
+    def live_table(self, *, is_shown: bool = True) -> Iterator[None]:
+        """Draw the tables of records below the lines for the duration of a block, unless standard
+        error is no terminal.
         """
-        if self._as_json or not self._progress.is_terminal:
-            yield None
+        if not (is_shown and self._console.is_terminal):
+            yield
             return
         with Live(
-            console=self._progress,
+            console=self._console,
             auto_refresh=False,
             transient=True,
             redirect_stdout=False,
             redirect_stderr=False,
         ) as live:
-            yield lambda table: live.update(table, refresh=True)
+            self._live = live
+            try:
+                yield
+            finally:
+                self._live = None
+
+
+def configure_logging(*, has_clock: bool = False) -> ConsoleHandler:
+    """Let this process's logger "deepicd" print on standard error, and nowhere else.
+
+    Args:
+        has_clock: begin each line with the minutes and seconds since this call.
+    """
+    handler = ConsoleHandler(has_clock=has_clock)
+    logger = logging.getLogger("deepicd")
+    logger.handlers = [handler]
+    logger.setLevel(logging.DEBUG)  # records below INFO may carry a table; they are no lines
+    logger.propagate = False  # a library that configures the root logger would print lines twice
+    return handler
+
+
+class Outcome:
+    """The closing tables, or JSON, on standard output."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        self._output = Console(file=sys.stdout, highlight=False)
+        self._as_json = as_json
 
     def show_trials(
         self,
@@ -122,15 +162,11 @@ def score_table(summary: Mapping[str, Any]) -> Table:
     return table
 
 
-def wait_for_interrupt(screen: Screen) -> Callable[[Any], None]:
-    """A function that keeps an endpoint up until Ctrl-C."""
-
-    def wait(endpoint: Any) -> None:
-        screen.say(f"{endpoint.url} stays up; Ctrl-C ends it")
-        try:
-            while True:
-                time.sleep(1)
-        except KeyboardInterrupt:
-            screen.say("stopping the endpoint")
-
-    return wait
+def wait_for_interrupt(endpoint: Any) -> None:
+    """Keep an endpoint up until Ctrl-C."""
+    _log.info("%s stays up; Ctrl-C ends it", endpoint.url)
+    try:
+        while True:
+            time.sleep(1)
+    except KeyboardInterrupt:
+        _log.info("stopping the endpoint")

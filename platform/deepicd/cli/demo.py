@@ -24,13 +24,12 @@ def command(
 
     Example: deepicd demo experiments/demo.toml --set sweep.num_trials=4 --keep
     """
-    from deepicd.cli.console import Screen, wait_for_interrupt
+    from deepicd.cli.console import Outcome, configure_logging, wait_for_interrupt
     from deepicd.config import load_experiment
     from deepicd.pipeline.loop import run_pipeline
 
     experiment = load_experiment(file, overrides or [])
-    screen = Screen(as_json=as_json)
+    configure_logging(has_clock=True)
     root = runs / (name or experiment.name)
-    serve_on = wait_for_interrupt(screen) if keep else None
-    summary = run_pipeline(experiment, root, say=screen.say, serve_on=serve_on)
-    screen.show_run(summary, root)
+    summary = run_pipeline(experiment, root, serve_on=wait_for_interrupt if keep else None)
+    Outcome(as_json=as_json).show_run(summary, root)

@@ -86,13 +86,7 @@ def stack(
     """
     from deepicd.monitoring.prometheus import run_prometheus
 
-    run_prometheus(
-        log,
-        storage or log / "prometheus",
-        port=port,
-        period_s=every,
-        say=lambda line: typer.echo(line, err=True),
-    )
+    run_prometheus(log, storage or log / "prometheus", port=port, period_s=every)
 
 
 @app.command()

@@ -9,6 +9,7 @@ nothing.
 
 import getpass
 import json
+import logging
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from deepicd.paths import RunPaths
     from deepicd.promotion.registry import Registry
     from deepicd.records import Decision, Examination
+
+_log = logging.getLogger(__name__)
 
 
 def command(
@@ -111,7 +114,7 @@ def examine_version(
             f"no promotion split at {split}, and no decision about this version on record. Name "
             "the split with --split, or move the title without a gate with --force."
         )
-    typer.echo(f"asking {name} on {split} ...", err=True)
+    _log.info("asking %s on %s ...", name, split)
     engine = OfflineEngine.for_profile(experiment.profile, seed=experiment.seed)
     with load_model(store.verify(name).path, limits=experiment.limits, engine=engine) as answering:
         predictions = answering.answer_split(split)

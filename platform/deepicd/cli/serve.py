@@ -6,6 +6,7 @@ run that the registry lies in gives the limits (its `experiment.json`) and the p
 while it runs.
 """
 
+import logging
 import signal
 import threading
 from pathlib import Path
@@ -15,6 +16,8 @@ import typer
 
 if TYPE_CHECKING:
     from deepicd.serving import ServedModel, ServingSettings
+
+_log = logging.getLogger(__name__)
 
 RegistryOption = Annotated[
     str, typer.Option("--registry", metavar="DIR", help="Folder or fsspec URL of the registry.")
@@ -67,17 +70,17 @@ def command(
     if print_config:
         typer.echo(as_config(model, settings), nl=False)
         return
-    say(f"loading {model.version} ...")
+    _log.info(f"loading {model.version} ...")
     with serving.start(model, settings) as endpoint:
         stopped = stop_on_signals()
         beside_log(settings, archive, stopped)
-        say(f"{endpoint.version} answers at {endpoint.url} (Ctrl-C ends it)")
+        _log.info(f"{endpoint.version} answers at {endpoint.url} (Ctrl-C ends it)")
         if auto_rollback:
             assert settings.log is not None, "settings_of gives it one"
             alerts = read_alerts_of(settings.log, settings.config.window)
-            options = {"stopped": stopped, "report": say}
+            options = {"stopped": stopped}
             threading.Thread(target=watch, args=(store, alerts), kwargs=options).start()
-        reconcile(endpoint, live, stopped=stopped, report=say)
+        reconcile(endpoint, live, stopped=stopped)
 
 
 def beside_log(settings: "ServingSettings", archive: str | None, stopped: threading.Event) -> None:
@@ -93,9 +96,7 @@ def beside_log(settings: "ServingSettings", archive: str | None, stopped: thread
     ends: dict[str, Any] = {"stopped": stopped}
     file = folder / SERVICE_DISCOVERY_FILE
     threading.Thread(target=keep_service_discovery, args=(file,), kwargs=ends).start()
-    threading.Thread(
-        target=keep_exported, args=(PredictionLog(folder), place), kwargs={**ends, "report": say}
-    ).start()
+    threading.Thread(target=keep_exported, args=(PredictionLog(folder), place), kwargs=ends).start()
 
 
 def as_config(model: "ServedModel", settings: "ServingSettings") -> str:
@@ -105,11 +106,6 @@ def as_config(model: "ServedModel", settings: "ServingSettings") -> str:
     from deepicd.serving.applications import declare
 
     return str(yaml.safe_dump(declare(model, settings), sort_keys=False))
-
-
-def say(text: str) -> None:
-    """One line on standard error."""
-    typer.echo(text, err=True)
 
 
 def settings_of(

@@ -4,14 +4,11 @@ import json
 import os
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from deepicd.cli.sweep_plan import plan
-
-if TYPE_CHECKING:
-    from deepicd.cli.console import Screen
 
 STOP_TIMEOUT_S = 120.0
 
@@ -35,16 +32,15 @@ def run(
 
     Example: deepicd sweep run experiments/demo.toml --name first --set sweep.num_trials=8
     """
-    from deepicd.cli.console import Screen
+    from deepicd.cli.console import configure_logging
     from deepicd.config import load_experiment
     from deepicd.pipeline.loop import run_until_sweep
 
     experiment = load_experiment(file, overrides or [])
-    screen = Screen(as_json=as_json)
     root = runs / (name or experiment.name)
-    with screen.live() as draw:
-        run_until_sweep(experiment, root, say=screen.say, draw=draw)
-    _show(screen, root)
+    with configure_logging(has_clock=True).live_table(is_shown=not as_json):
+        run_until_sweep(experiment, root)
+    _show(root, as_json=as_json)
 
 
 @app.command()
@@ -60,13 +56,12 @@ def resume(
 
     Example: deepicd sweep resume first --set training.num_gpus=2
     """
-    from deepicd.cli.console import Screen
+    from deepicd.cli.console import configure_logging
     from deepicd.pipeline.loop import resume_sweep
 
-    screen = Screen(as_json=as_json)
-    with screen.live() as draw:
-        resume_sweep(runs / name, say=screen.say, draw=draw, overrides=overrides or [])
-    _show(screen, runs / name)
+    with configure_logging(has_clock=True).live_table(is_shown=not as_json):
+        resume_sweep(runs / name, overrides=overrides or [])
+    _show(runs / name, as_json=as_json)
 
 
 @app.command()
@@ -95,9 +90,7 @@ def status(
 
     Example: deepicd sweep status demo --json
     """
-    from deepicd.cli.console import Screen
-
-    _show(Screen(as_json=as_json), runs / name)
+    _show(runs / name, as_json=as_json)
 
 
 @app.command()
@@ -177,7 +170,8 @@ def report(
     typer.echo(f"report: {Path(written['report']).as_uri()}")
 
 
-def _show(screen: "Screen", root: Path) -> None:
+def _show(root: Path, *, as_json: bool) -> None:
+    from deepicd.cli.console import Outcome
     from deepicd.paths import RunPaths
     from deepicd.pipeline.loop import experiment_of_run
     from deepicd.pipeline.run import holder
@@ -189,4 +183,5 @@ def _show(screen: "Screen", root: Path) -> None:
     trials = read_status(paths, experiment, is_alive=is_alive)
     spent = budget(trials, paths, experiment)
     decision = read_ranking(paths, experiment)
-    screen.show_trials(trials, experiment.sweep, budget=spent, decision=decision)
+    outcome = Outcome(as_json=as_json)
+    outcome.show_trials(trials, experiment.sweep, budget=spent, decision=decision)

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterator
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -57,7 +56,7 @@ def plan(
     from deepicd.sweeps.search.warm_start import begin_from_earlier
 
     experiment = load_experiment(file, overrides or [])
-    experiment = begin_from_earlier(experiment, say=partial(typer.echo, err=True))
+    experiment = begin_from_earlier(experiment)
     check_plan(experiment)
     table = read_prices(prices)
     machines = find_machines(table, gpu) if gpu else ()

@@ -2,8 +2,8 @@
 
 The one place that calls `ray.init` outside a trial (`training.grpo.driver` joins as a job of its
 own). A cluster started here belongs to the command: it reports no usage, has a token, and ends with
-the command. What a library prints while Ray works goes to a file (`chatter_to`), so that the screen
-keeps one voice and `--json` keeps standard output to itself.
+the command. What a library prints while Ray works goes to a file (`library_output_to`), so that the
+console shows our own lines only and `--json` keeps standard output to itself.
 """
 
 import os
@@ -112,10 +112,10 @@ def write_token(path: Path) -> Path:
 
 
 @contextmanager
-def chatter_to(path: Path) -> Iterator[None]:
+def library_output_to(path: Path) -> Iterator[None]:
     """What libraries print in this process during the block goes to a file.
 
-    Who has something to say on the screen holds the stream from before the block.
+    The console handler (`cli.console`) holds the stream from before the block.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with (

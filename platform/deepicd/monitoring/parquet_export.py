@@ -6,13 +6,15 @@ half of one; the same log gives the same rows; a running endpoint writes them ag
 has arrived, and at its end.
 """
 
+import logging
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from deepicd.errors import ConfigError, MonitoringError
 from deepicd.monitoring.prediction_log import PredictionLog
+
+_log = logging.getLogger(__name__)
 
 _TABLES = ("predictions", "labels")
 FOLDER = "parquet"
@@ -58,15 +60,9 @@ def export(log: PredictionLog, place: Path | str) -> dict[str, int]:
     return counts
 
 
-def keep_exported(
-    log: PredictionLog,
-    place: Path | str,
-    *,
-    stopped: threading.Event,
-    report: Callable[[str], None],
-) -> None:
+def keep_exported(log: PredictionLog, place: Path | str, *, stopped: threading.Event) -> None:
     """Export whenever something has arrived, and once more when `stopped` is set; what fails is
-    reported once, and tried again.
+    logged once, and tried again.
     """
     seen: dict[str, int] = {}
     complaint, pause_s, is_over = "", PERIOD_S, False
@@ -80,6 +76,6 @@ def keep_exported(
                 seen, complaint = counts, ""
         except (ConfigError, MonitoringError) as error:
             if str(error) != complaint:
-                report(f"predictions are not being written as Parquet: {error}")
+                _log.warning(f"predictions are not being written as Parquet: {error}")
             complaint = str(error)
         pause_s = max(PERIOD_S, _REST * (time.monotonic() - begun))

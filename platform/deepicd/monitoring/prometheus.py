@@ -6,12 +6,12 @@ the one that `make prometheus` unpacked; nothing is downloaded; its configuratio
 each start.
 """
 
+import logging
 import os
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from importlib.resources import as_file, files
 from pathlib import Path
 
@@ -19,14 +19,14 @@ import yaml
 
 from deepicd.errors import MissingError, MonitoringError
 
+_log = logging.getLogger(__name__)
+
 SERVICE_DISCOVERY_FILE = "metrics-targets.json"
 """Beside the prediction log; `serving.service_discovery` writes it."""
 _UNPACKED = Path(sys.executable).parent
 
 
-def run_prometheus(
-    log: Path, storage: Path, *, port: int, period_s: int, say: Callable[[str], None]
-) -> None:
+def run_prometheus(log: Path, storage: Path, *, port: int, period_s: int) -> None:
     """Run Prometheus until it ends; SIGTERM and Ctrl-C reach it as well.
 
     Raises:
@@ -48,7 +48,7 @@ def run_prometheus(
             *(program, f"--config.file={file}", f"--storage.tsdb.path={storage / 'series'}"),
             *(f"--web.listen-address=127.0.0.1:{port}", "--log.level=warn"),
         ]
-        say(f"Prometheus at http://127.0.0.1:{port} reads {endpoints} (Ctrl-C ends it)")
+        _log.info(f"Prometheus at http://127.0.0.1:{port} reads {endpoints} (Ctrl-C ends it)")
         code = _run(command)
     if code not in (0, -signal.SIGINT, -signal.SIGTERM):
         raise MonitoringError(

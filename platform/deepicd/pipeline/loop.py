@@ -10,20 +10,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from deepicd.clusters.ray_session import chatter_to
+from deepicd.clusters.ray_session import library_output_to
 from deepicd.config import Experiment, dump_experiment, override, read_experiment
 from deepicd.errors import MissingError, SweepError
 from deepicd.files import write_atomically
 from deepicd.paths import RunPaths
 from deepicd.pipeline import promotion, stages, summary
-from deepicd.pipeline.run import (
-    Draw,
-    Run,
-    Say,
-    heeding_sigterm,
-    locked,
-    prepare_root,
-)
+from deepicd.pipeline.run import Run, locked, on_sigterm, prepare_root
 from deepicd.pipeline.validation import check_before_start, check_composed, check_folder, check_same
 from deepicd.records import Trial
 
@@ -39,7 +32,6 @@ def run_pipeline(
     experiment: Experiment,
     root: Path,
     *,
-    say: Say,
     serve_on: Callable[[Any], None] | None = None,
 ) -> dict[str, Any]:
     """Run every stage and return the summary.
@@ -47,15 +39,14 @@ def run_pipeline(
     Args:
         experiment: what to run.
         root: folder of the run; an earlier run in it is moved to `NAME.previous`.
-        say: receives progress lines.
         serve_on: called with the running endpoint after the summary is written; None stops the
             endpoint right away.
     """
     from deepicd.sweeps.search.warm_start import begin_from_earlier
 
-    experiment = begin_from_earlier(experiment, say=say)
+    experiment = begin_from_earlier(experiment)
     check_before_start(experiment)
-    with _running(experiment, root, say) as run:
+    with _running(experiment, root) as run:
         stages.build_data(run)
         stages.build_start_model(run)
         sft = stages.score_model(run, "sft", run.paths.sft, stage="baselines")
@@ -74,36 +65,27 @@ def run_pipeline(
     return result
 
 
-def run_until_sweep(
-    experiment: Experiment, root: Path, *, say: Say, draw: Draw | None = None
-) -> list[Trial]:
-    """Notes, model, SFT and sweep only: what `deepicd sweep run` runs. Writes `RUN/trials.json`.
-
-    `say` receives progress lines; `draw`, where it is given, a table whenever a trial reports.
-    """
+def run_until_sweep(experiment: Experiment, root: Path) -> list[Trial]:
+    """Notes, model, SFT and sweep only: what `deepicd sweep run` runs. Writes `RUN/trials.json`."""
     from deepicd.sweeps.search.validation import check_settings
     from deepicd.sweeps.search.warm_start import begin_from_earlier
 
-    experiment = begin_from_earlier(experiment, say=say)
+    experiment = begin_from_earlier(experiment)
     check_settings(experiment)
     check_composed(experiment)
     check_folder(root, experiment)
-    with _running(experiment, root, say) as run:
-        run.draw = draw
+    with _running(experiment, root) as run:
         stages.build_data(run)
         stages.build_start_model(run)
         return _sweep_and_write(run, is_resumed=False)
 
 
-def resume_sweep(
-    root: Path, *, say: Say, draw: Draw | None = None, overrides: Sequence[str] = ()
-) -> list[Trial]:
+def resume_sweep(root: Path, *, overrides: Sequence[str] = ()) -> list[Trial]:
     """Go on with a run that ended before its sweep did: trials that are over stay as they are, one
     that was going on continues from its last checkpoint, the others follow.
 
     Args:
         root: the run's folder.
-        say: receives progress lines.
         overrides: `a.b=value` for addresses in `RESUMED_WITH`.
 
     Raises:
@@ -126,8 +108,7 @@ def resume_sweep(
             f"the sweep in {root} has ended, there is nothing to resume; `deepicd sweep status` "
             "shows it, `deepicd sweep run` starts another"
         )
-    with _running(experiment, paths.root, say, is_resumed=True) as run:
-        run.draw = draw
+    with _running(experiment, paths.root, is_resumed=True) as run:
         if (paths.notes / "report.json").is_file():
             check_identity(paths.notes, experiment.data, seed=experiment.seed)
         else:
@@ -162,17 +143,15 @@ def _sweep_and_write(run: Run, *, is_resumed: bool) -> list[Trial]:
 
 
 @contextmanager
-def _running(
-    experiment: Experiment, root: Path, say: Say, *, is_resumed: bool = False
-) -> Iterator[Run]:
-    """A run in its folder, alone there, with Ray up and the chatter of libraries in `console.log`.
+def _running(experiment: Experiment, root: Path, *, is_resumed: bool = False) -> Iterator[Run]:
+    """A run in its folder, alone there, with Ray up; what libraries print goes to `console.log`.
 
     SIGTERM ends it as Ctrl-C does: what was started is ended first.
     """
     root = root.resolve()
-    with locked(RunPaths(root).lock), heeding_sigterm():
-        run = Run(experiment, RunPaths(root if is_resumed else prepare_root(root, say)), say)
-        with chatter_to(run.paths.console):
+    with locked(RunPaths(root).lock), on_sigterm():
+        run = Run(experiment, RunPaths(root if is_resumed else prepare_root(root)))
+        with library_output_to(run.paths.console):
             from deepicd.clusters.ray_session import run_session
             from deepicd.clusters.storage import check_storage
             from deepicd.sweeps.search.validation import check_capacity

@@ -6,6 +6,7 @@ severity `rollback` takes a challenger out, and takes the alias from the champio
 former one that has no such alert itself, so that two bad versions do not swap for ever.
 """
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -17,6 +18,8 @@ from deepicd.monitoring.prediction_log import FILE, PredictionLog
 from deepicd.promotion.registry import Registry
 from deepicd.serving import ServedModel
 from deepicd.serving.reconciler import DesiredState
+
+_log = logging.getLogger(__name__)
 
 WATCH_S = 10.0
 """Seconds between two looks at the alerts."""
@@ -61,10 +64,9 @@ def watch(
     read_alerts: Callable[[], Sequence[Alert]],
     *,
     stopped: threading.Event,
-    report: Callable[[str], None],
 ) -> None:
-    """Act on alerts until `stopped` is set; a look that fails is reported, and the next one comes.
-    `report` receives one line per action.
+    """Act on alerts until `stopped` is set; a look that fails is logged, and the next one comes.
+    Logs one line per action.
     """
     last, pause_s = "", WATCH_S
     while not stopped.wait(pause_s):
@@ -74,7 +76,7 @@ def watch(
         except DeepICDError as error:
             line = f"alerts are not being acted upon: {error}"
         if line and line != last:
-            report(line)
+            _log.warning(line)
         last = line or last
         pause_s = max(WATCH_S, _REST * (time.monotonic() - begun))
 

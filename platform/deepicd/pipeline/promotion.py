@@ -43,11 +43,11 @@ def promote(run: Run, best: Trial, *, sft: Scored, candidate: Scored) -> tuple[D
             seed=experiment.seed,
         )
         champion = registry.aliases()[CHAMPION]
-        say_decision(run, decision, champion)
+        log_decision(run, decision, champion)
     return decision, champion
 
 
-def say_decision(run: Run, decision: Decision, champion: str) -> None:
+def log_decision(run: Run, decision: Decision, champion: str) -> None:
     """What the gate decided, and why."""
     verdict = "is champion now" if decision.accepted else "stays champion; nothing changed"
     run.detail(f"{champion} {verdict}:")

@@ -2,28 +2,25 @@
 
 import fcntl
 import json
+import logging
 import os
 import shutil
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from deepicd.config import Experiment
 from deepicd.errors import MissingError, SweepError
 from deepicd.paths import RunPaths
 
+_log = logging.getLogger(__name__)
+
 _POLL_S = 0.2
 
-if TYPE_CHECKING:
-    from rich.table import Table
-
-Say = Callable[[str], None]
-Draw = Callable[["Table"], None]
 STAGES = (
     "notes",
     "model",
@@ -44,16 +41,13 @@ class Run:
 
     experiment: Experiment
     paths: RunPaths
-    say: Say
-    draw: Draw | None = None
-    """Draws a table of the sweep's trials in place; None where lines say it."""
     seconds: dict[str, float] = field(default_factory=dict)
     """Stage → how long it took."""
 
     @contextmanager
     def stage(self, name: str, what: str) -> Iterator[None]:
-        """Time a stage and say where the run is."""
-        self.say(f"[{STAGES.index(name) + 1}/{len(STAGES)}] {name}: {what}")
+        """Time a stage and log where the run is."""
+        _log.info(f"[{STAGES.index(name) + 1}/{len(STAGES)}] {name}: {what}")
         started = time.monotonic()
         yield
         self.seconds[name] = round(time.monotonic() - started, 1)
@@ -61,24 +55,24 @@ class Run:
 
     def detail(self, line: str) -> None:
         """One line about the stage that is going on."""
-        self.say(f"       {line}")
+        _log.info("       %s", line)
 
 
-def prepare_root(root: Path, say: Say) -> Path:
+def prepare_root(root: Path) -> Path:
     """An empty folder for the run; what an earlier run left there is kept beside it."""
     root = root.resolve()
     if root.exists():
         kept = root.with_name(f"{root.name}.previous")
         shutil.rmtree(kept, ignore_errors=True)
         root.rename(kept)
-        say(f"started anew; the earlier run is kept in {kept}")
+        _log.info(f"started anew; the earlier run is kept in {kept}")
     root.mkdir(parents=True)
     return root
 
 
 @contextmanager
-def heeding_sigterm() -> Iterator[None]:
-    """SIGTERM becomes `SystemExit(143)`, so that every `finally` on the way out is heard."""
+def on_sigterm() -> Iterator[None]:
+    """SIGTERM becomes `SystemExit(143)`, so that every `finally` on the way out is run."""
 
     def leave(*_: object) -> None:
         raise SystemExit(128 + signal.SIGTERM)

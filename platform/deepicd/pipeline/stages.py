@@ -186,8 +186,6 @@ def sweep(run: Run, *, is_resumed: bool = False) -> list[Trial]:
             run.experiment,
             given,
             storage=paths.sweep,
-            say=run.detail,
-            draw=run.draw,
             is_resumed=is_resumed,
         )
 

@@ -7,8 +7,8 @@ not. A champion that cannot be loaded is reported and the present version goes o
 challenger that cannot be loaded is withdrawn.
 """
 
+import logging
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -16,6 +16,8 @@ from deepicd.errors import DeepICDError
 from deepicd.records import Challenge
 from deepicd.serving.endpoint import Endpoint
 from deepicd.serving.settings import ServedModel
+
+_log = logging.getLogger(__name__)
 
 PERIOD_S = 1.0
 """Seconds between two looks at the registry."""
@@ -50,33 +52,25 @@ class Registry(Protocol):
         """End the challenge of a version that cannot be tried."""
 
 
-def reconcile(
-    endpoint: Endpoint,
-    registry: Registry,
-    *,
-    stopped: threading.Event,
-    report: Callable[[str], None],
-) -> None:
-    """Apply every new desired state until `stopped` is set; `report` gets one line per change."""
+def reconcile(endpoint: Endpoint, registry: Registry, *, stopped: threading.Event) -> None:
+    """Apply every new desired state until `stopped` is set; logs one line per change."""
     seen: tuple[str, Challenge | None] = (endpoint.version, None)
     while not stopped.wait(PERIOD_S):
         try:
             desired = registry.desired_state()
         except DeepICDError as error:
-            report(f"{endpoint.version} goes on answering: {error}")
+            _log.warning(f"{endpoint.version} goes on answering: {error}")
             continue
         key = (desired.champion.version, desired.challenge)
         if key == seen:
             continue
         seen = key  # also after a failure: what cannot be loaded is not tried every second
-        apply(endpoint, registry, desired, report=report)
+        apply(endpoint, registry, desired)
 
 
-def apply(
-    endpoint: Endpoint, registry: Registry, desired: DesiredState, *, report: Callable[[str], None]
-) -> None:
-    """Deploy once. A failure is reported; if the champion stays, the challenger is to blame."""
-    report(f"wanted: {desired.describe()}; {endpoint.version} answers meanwhile")
+def apply(endpoint: Endpoint, registry: Registry, desired: DesiredState) -> None:
+    """Deploy once. A failure is logged; if the champion stays, the challenger is to blame."""
+    _log.info(f"wanted: {desired.describe()}; {endpoint.version} answers meanwhile")
     challenge = desired.challenge or Challenge("")
     is_new = desired.champion.version != endpoint.version
     try:
@@ -87,9 +81,9 @@ def apply(
             is_shadow=challenge.is_shadow,
         )
     except DeepICDError as error:
-        report(f"{endpoint.version} goes on answering: {error}")
+        _log.warning(f"{endpoint.version} goes on answering: {error}")
         if desired.challenger is not None and not is_new:
             registry.withdraw(f"could not be served: {error}")
     else:
         how = " (its weights were swapped in place)" if endpoint.how == "in place" else ""
-        report(f"{desired.describe()} answers at {endpoint.url}{how}")
+        _log.info(f"{desired.describe()} answers at {endpoint.url}{how}")

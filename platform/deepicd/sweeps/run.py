@@ -6,6 +6,7 @@ runner for each trial that it runs at once; verl's processes stay in it between 
 (`training.process.runner`).
 """
 
+import logging
 import os
 from collections.abc import Mapping
 from functools import partial
@@ -25,7 +26,7 @@ from deepicd.paths import DECISION, SNAPSHOTS, TRIALS, TUNE
 from deepicd.records import Trial
 from deepicd.sweeps.callbacks.cleanup import FreeTrial
 from deepicd.sweeps.callbacks.duplicate_trials import CompareFingerprints
-from deepicd.sweeps.callbacks.progress import Draw, Say, TrialProgress, speak_by
+from deepicd.sweeps.callbacks.progress import TrialProgress
 from deepicd.sweeps.callbacks.trial_record import WriteRecord
 from deepicd.sweeps.results.decision import decide, write_decision
 from deepicd.sweeps.results.snapshots import Proposals, bring_back_snapshot
@@ -41,6 +42,8 @@ from deepicd.training.grpo.trial import ON_HEAD, fit_trial
 from deepicd.training.process.pool import close_runners, open_runners
 from deepicd.training.process.protocol import TrialInput
 
+_log = logging.getLogger(__name__)
+
 _FREE_TIMEOUT_S = 60.0
 _CLEANER_PATIENCE_S = 5.0
 _SNAPSHOT_S, _FEW_TRIALS = "2", 20
@@ -52,24 +55,20 @@ def run_sweep(
     given: TrialInput,
     *,
     storage: Path,
-    say: Say = print,
-    draw: Draw | None = None,
     is_resumed: bool = False,
 ) -> list[Trial]:
     """Run every trial and name the winner (`RUN/sweep/decision.json`); Ray must be initialised.
     Returns the trials in the order they were started.
 
-    `say` gets lines; `draw`, where there is a terminal, a table whenever a trial reports. With
-    `is_resumed` the sweep in `storage` goes on: sampler, scheduler and trials as it left them.
+    With `is_resumed` the sweep in `storage` goes on: sampler, scheduler and trials as it left them.
 
     Raises:
         ConfigError, MissingError, CapacityError: it cannot run; nothing was started.
         SweepError: every trial failed, or a parameter has no effect (`fingerprints`).
     """
     check_sweep(experiment, given)
-    quieten()
+    configure_tune()
     before = live_groups()
-    speak_by(say, draw)
     build = restore_tuner if is_resumed else build_tuner
     runners = open_runners(count_at_once(experiment))
     try:
@@ -90,13 +89,13 @@ def run_sweep(
         raise SweepError(f"all {len(trials)} trials of {experiment.name} failed: {causes}")
     decision = decide(trials, experiment, sweep=storage)
     write_decision(decision, storage / DECISION)
-    say(f"trial {decision.winner} wins: {decision.why}" if decision.winner else decision.why)
+    _log.info(f"trial {decision.winner} wins: {decision.why}" if decision.winner else decision.why)
     return trials
 
 
-def quieten() -> None:
-    """One voice on the screen, `progress`; Ctrl-C ends the command, not only Tune's part of it; no
-    copies of the reports that nobody asked for.
+def configure_tune() -> None:
+    """Tune and Optuna print nothing, `callbacks.progress` does; Ctrl-C ends the command, not only
+    Tune's part of it; no copies of the reports that nobody asked for.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # TensorBoard, CSV

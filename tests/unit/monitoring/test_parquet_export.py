@@ -45,26 +45,22 @@ def test_a_place_that_cannot_be_written_is_named(log: PredictionLog, tmp_path: P
         export(log, tmp_path / "taken")
 
 
-def test_what_arrives_is_exported_until_the_end_and_a_failure_is_said_once(
-    log: PredictionLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_what_arrives_is_exported_until_the_end_and_a_failure_is_logged_once(
+    log: PredictionLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, log_lines: list[str]
 ) -> None:
     monkeypatch.setattr(exporting, "PERIOD_S", 0.01)
-    stopped, lines, folder = threading.Event(), [], tmp_path / "kept"
+    stopped, folder = threading.Event(), tmp_path / "kept"
     folder.write_text("in the way")
-    thread = threading.Thread(
-        target=keep_exported,
-        args=(log, folder),
-        kwargs={"stopped": stopped, "report": lines.append},
-    )
+    thread = threading.Thread(target=keep_exported, args=(log, folder), kwargs={"stopped": stopped})
     thread.start()
-    wait_until(lambda: bool(lines))
+    wait_until(lambda: bool(log_lines))
     folder.unlink()
     wait_until((folder / "labels.parquet").is_file)
     log.record(ServedPrediction("b", "v1", 2.0, "I2510"))
     stopped.set()
     thread.join()
     assert pq.read_table(folder / "predictions.parquet").num_rows == 2
-    assert len(lines) == 1 and "not being written as Parquet" in lines[0]
+    assert len(log_lines) == 1 and "not being written as Parquet" in log_lines[0]
 
 
 def wait_until(is_so) -> None:

@@ -31,12 +31,12 @@ def test_without_a_prometheus_or_an_endpoint_the_way_out_is_said(
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(prometheus, "_UNPACKED", tmp_path)
     with pytest.raises(MissingError, match="apt-get install prometheus"):
-        prometheus.run_prometheus(tmp_path, tmp_path, port=1, period_s=1, say=print)
+        prometheus.run_prometheus(tmp_path, tmp_path, port=1, period_s=1)
     program = tmp_path / "prometheus"
     program.write_text("#!/bin/sh\n")
     program.chmod(0o755)
     with pytest.raises(MissingError, match="deepicd serve"):
-        prometheus.run_prometheus(tmp_path, tmp_path, port=1, period_s=1, say=print)
+        prometheus.run_prometheus(tmp_path, tmp_path, port=1, period_s=1)
 
 
 def test_the_configuration_reads_the_file_of_the_endpoints_addresses(tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ def write(tmp_path: Path, *, accepted: bool) -> tuple[dict, str]:
         "reward/reward_outcome/mean": 0.2,
     }
     (history / "result.json").write_text(json.dumps(row) + "\n")
-    run = Run(parse_experiment({}, "here"), RunPaths(tmp_path), lambda line: None)
+    run = Run(parse_experiment({}, "here"), RunPaths(tmp_path))
     summary.write(run, found(accepted=accepted))
     return json.loads(run.paths.summary.read_text()), run.paths.report.read_text()
 
@@ -114,14 +114,13 @@ def test_the_report_needs_no_network_and_escapes_what_it_shows(tmp_path):
     assert "Reward part: outcome" in html and "TrainingError: x" in html
 
 
-def test_an_earlier_run_is_kept_beside_a_new_one(tmp_path):
-    said: list[str] = []
-    first = prepare_root(tmp_path / "demo", said.append)
+def test_an_earlier_run_is_kept_beside_a_new_one(tmp_path, log_lines):
+    first = prepare_root(tmp_path / "demo")
     (first / "summary.json").write_text("{}")
-    again = prepare_root(tmp_path / "demo", said.append)
+    again = prepare_root(tmp_path / "demo")
     assert again == first and not list(again.iterdir())
     assert (tmp_path / "demo.previous" / "summary.json").is_file()
-    assert len(said) == 1 and "started anew" in said[0]
+    assert len(log_lines) == 1 and "started anew" in log_lines[0]
 
 
 def test_a_run_is_started_anew_in_its_own_folder_only(tmp_path):
@@ -149,15 +148,14 @@ def test_a_sweep_goes_on_with_the_experiment_it_was_started_with_only(tmp_path):
     dump_experiment(experiment, paths.swept)
     dump_experiment(experiment.model_copy(update={"seed": 7}), paths.experiment)
     with pytest.raises(ConfigError, match="another experiment: seed is 1 there and 7 here; put"):
-        resume_sweep(tmp_path, say=print)
+        resume_sweep(tmp_path)
 
 
-def test_a_stage_is_timed_and_numbered(tmp_path):
-    said: list[str] = []
-    run = Run(parse_experiment({}, "here"), RunPaths(tmp_path), said.append)
+def test_a_stage_is_timed_and_numbered(tmp_path, log_lines):
+    run = Run(parse_experiment({}, "here"), RunPaths(tmp_path))
     with run.stage("sweep", "two trials"):
         run.detail("inside")
-    assert said[0] == "[5/10] sweep: two trials" and run.seconds["sweep"] >= 0
+    assert log_lines[0] == "[5/10] sweep: two trials" and run.seconds["sweep"] >= 0
 
 
 def test_lineage_and_folder_of_a_trial():
@@ -233,8 +231,7 @@ def test_notes_of_ones_own_need_traces_of_ones_own(tmp_path):
 
 def test_without_sft_grpo_starts_from_the_model_as_it_is(tmp_path):
     table = {"sft": {"is_enabled": False}, "model": {"hidden_size": 64, "num_heads": 2}}
-    lines: list[str] = []
-    run = Run(parse_experiment(table, "here"), RunPaths(tmp_path), lines.append)
+    run = Run(parse_experiment(table, "here"), RunPaths(tmp_path))
     run.paths.notes.mkdir()
     text = "CHIEF COMPLAINT: chest pain"
     write_split([Note("n1", "p1", "a1", text, "I2510")], run.paths.split("train"))
@@ -253,9 +250,8 @@ def test_the_checks_need_neither_ray_nor_torch():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_a_damaged_winner_is_passed_over_aloud_and_the_next_is_taken(tmp_path, monkeypatch):
-    said = []
-    run = Run(parse_experiment({"name": "x"}, "x.toml"), RunPaths(tmp_path), said.append)
+def test_a_damaged_winner_is_logged_and_the_next_is_taken(tmp_path, monkeypatch, log_lines):
+    run = Run(parse_experiment({"name": "x"}, "x.toml"), RunPaths(tmp_path))
     ranks = [
         Configuration({"rate": n}, [name], [1], [0.9 - n / 10], 0.9 - n / 10)
         for n, name in enumerate(("a1", "b2"))
@@ -272,7 +268,7 @@ def test_a_damaged_winner_is_passed_over_aloud_and_the_next_is_taken(tmp_path, m
     monkeypatch.setattr(stages, "check_winner", check)
     trials = [trial(), trial(id="b2")]
     assert stages.find_sound(run, trials).id == "b2"
-    assert "trial a1 is passed over" in said[-1] and "a1 has no seal" in said[-1]
+    assert "trial a1 is passed over" in log_lines[-1] and "a1 has no seal" in log_lines[-1]
     damaged.add("b2")
     with pytest.raises(CheckpointError, match="b2 has no seal"):
         stages.find_sound(run, trials)

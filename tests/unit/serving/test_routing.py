@@ -177,29 +177,31 @@ def model(version: str) -> ServedModel:
 
 def run(monkeypatch: pytest.MonkeyPatch, *aliases: tuple[str, str | None, float]):
     monkeypatch.setattr("deepicd.serving.reconciler.PERIOD_S", 0.0)
-    endpoint, stopped, lines = Endpoint("bad"), threading.Event(), []
+    endpoint, stopped = Endpoint("bad"), threading.Event()
     registry = NamingRegistry(stopped, *aliases)
-    reconcile(endpoint, registry, stopped=stopped, report=lines.append)  # type: ignore[arg-type]
-    return endpoint, registry, lines
+    reconcile(endpoint, registry, stopped=stopped)  # type: ignore[arg-type]
+    return endpoint, registry
 
 
-def test_a_new_champion_is_deployed_and_a_broken_one_is_tried_once(monkeypatch) -> None:
+def test_a_new_champion_is_deployed_and_a_broken_one_is_tried_once(monkeypatch, log_lines) -> None:
     names = ["v1", "v2", "v2", "bad", "bad", "v1"]
-    endpoint, registry, lines = run(monkeypatch, *((name, None, 0.0) for name in names))
+    endpoint, registry = run(monkeypatch, *((name, None, 0.0) for name in names))
     assert [tried[0] for tried in endpoint.tried] == ["v2", "bad", "v1"]
     assert endpoint.version == "v1" and registry.withdrawn == []
-    assert "v2 goes on answering: cannot be loaded" in lines
+    assert "v2 goes on answering: cannot be loaded" in log_lines
 
 
-def test_a_challenger_is_tried_changed_and_withdrawn_when_it_cannot_be_served(monkeypatch) -> None:
-    endpoint, registry, lines = run(
+def test_a_challenger_is_tried_changed_and_withdrawn_when_it_cannot_be_served(
+    monkeypatch, log_lines
+) -> None:
+    endpoint, registry = run(
         monkeypatch, ("v1", "v2", 10.0), ("v1", "v2", 50.0), ("v2", None, 0.0), ("v2", "bad", 5.0)
     )
     assert endpoint.tried == [
         ("v1", "v2", 10.0), ("v1", "v2", 50.0), ("v2", None, 0.0), ("v2", "bad", 5.0),
     ]  # fmt: skip
     assert registry.withdrawn == ["could not be served: cannot be loaded"]
-    assert "v1, with v2 as canary 10% answers at http://test" in lines
+    assert "v1, with v2 as canary 10% answers at http://test" in log_lines
 
 
 class Registry:

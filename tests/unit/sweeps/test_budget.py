@@ -8,7 +8,6 @@ from ray.tune.search import Searcher
 
 from deepicd.config import parse_experiment
 from deepicd.errors import ConfigError
-from deepicd.sweeps.callbacks.progress import speak_by
 from deepicd.sweeps.planning.plan import plan_sweep
 from deepicd.sweeps.search.budget import Budget, within_budget
 
@@ -33,18 +32,15 @@ class Inner(Searcher):
 
 
 @pytest.fixture
-def sweep(tmp_path):
+def sweep(tmp_path, log_lines):
     def ran(trial, *, steps, seconds):
         folder = tmp_path / "tune" / trial
         folder.mkdir(parents=True, exist_ok=True)
         row = {"step": steps, "time_total_s": seconds}
         (folder / "result.json").write_text(json.dumps(row) + "\n")
 
-    lines = []
-    speak_by(lines.append)
     searcher = Budget(Inner(), an_experiment(max_gpu_hours=5.0), storage=tmp_path)
-    yield searcher, ran, lines
-    speak_by(print)
+    return searcher, ran, log_lines
 
 
 def test_a_trial_starts_only_while_the_rest_could_hold_a_whole_one(sweep):

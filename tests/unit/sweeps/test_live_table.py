@@ -1,17 +1,18 @@
 """The table of a sweep that goes on, and a terminal in which it never mixes with lines."""
 
 import io
+import logging
 import pickle
 import re
 
 import pytest
 from rich.console import Console
 
-from deepicd.cli.console import Screen
+from deepicd.cli.console import configure_logging
+from deepicd.clusters.ray_session import library_output_to
 from deepicd.paths import trial_folder
-from deepicd.sweeps.callbacks import progress
 from deepicd.sweeps.callbacks.live_table import Board
-from deepicd.sweeps.callbacks.progress import TrialProgress, speak_by
+from deepicd.sweeps.callbacks.progress import TrialProgress
 from deepicd.training.process.events import record_event
 
 F1 = "validation/hierarchical_f1"
@@ -91,55 +92,60 @@ def drive(callback):
     callback.on_trial_complete(1, [trial], trial)
 
 
-@pytest.fixture
-def voices():
-    yield
-    speak_by(print)
-
-
 def progress_in(sweep):
     return TrialProgress(num_trials=1, total_steps=2, metric=F1, sweep=sweep)
 
 
-def test_lines_say_the_steps_where_no_table_shows_them(voices, tmp_path):
-    said, drawn = [], []
-    speak_by(said.append)
+def test_lines_say_the_steps_where_no_table_shows_them(tmp_path, monkeypatch):
+    stream = io.StringIO()
+    monkeypatch.setattr("sys.stderr", stream)
+    configure_logging()
     drive(progress_in(tmp_path))
+    said = stream.getvalue().splitlines()
     assert [" ".join(line.split()[2:4]) for line in said] == [
         "starts (1",
         "step 2/2:",
         "over after",
     ]
-    del said[:]
-    speak_by(said.append, drawn.append)
+
+
+def test_a_table_takes_the_place_of_the_lines_that_it_shows(tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.stderr", terminal := Terminal())
+    monkeypatch.setenv("TERM", "xterm")
+    handler = configure_logging()
     callback = pickle.loads(pickle.dumps(progress_in(tmp_path)))
-    drive(callback)
-    assert [line.split()[2] for line in said] == ["starts", "over"] and len(drawn) == 4
-    assert progress._painters
+    drawn = []
+    with handler.live_table():
+        update = handler._live.update
+        monkeypatch.setattr(
+            handler._live,
+            "update",
+            lambda *args, **more: (drawn.append(args), update(*args, **more)),
+        )
+        drive(callback)
+        during = terminal.screen()
+    said = [line.split()[2] for line in during if line.startswith("trial a1")]
+    assert said == ["starts", "over"] and len(drawn) == 4
 
 
-def test_what_a_trial_says_itself_is_passed_on_once(voices, tmp_path):
-    said = []
-    speak_by(said.append)
+def test_what_a_trial_says_itself_is_passed_on_once(log_lines, tmp_path):
     trial, callback = Trial("abc"), progress_in(tmp_path)
     record_event(trial_folder(tmp_path, "abc"), "waited in an earlier start")
     callback.on_trial_start(1, [trial], trial)
     record_event(trial_folder(tmp_path, "abc"), "skips a damaged checkpoint")
     for _ in range(2):
         callback.on_step_end(1, [trial])
-    assert said[1:] == ["trial abc skips a damaged checkpoint"]
+    assert log_lines[1:] == ["trial abc skips a damaged checkpoint"]
 
 
-def test_an_interruption_is_said_once_with_its_cause(voices, tmp_path):
-    said = []
-    speak_by(said.append)
+def test_an_interruption_is_said_once_with_its_cause(log_lines, tmp_path):
     trial, callback = Trial("abc"), progress_in(tmp_path)
     callback.on_trial_start(1, [trial], trial)
     cut = {"interruptions": 1, "interruption": "node 10.0.0.2 was lost"}
     for step in (1, 1, 2):
         callback.on_trial_result(1, [trial], trial, {**report(step, None), **cut})
     words = "trial abc interrupted after step 1: node 10.0.0.2 was lost; it goes on from its last"
-    assert [line for line in said if "interrupted" in line] == [f"{words} checkpoint"]
+    assert [line for line in log_lines if "interrupted" in line] == [f"{words} checkpoint"]
 
 
 class Terminal(io.StringIO):
@@ -163,30 +169,48 @@ class Terminal(io.StringIO):
         return [line.rstrip() for line in lines if line.strip()]
 
 
-def test_lines_and_table_never_mix_in_a_terminal(monkeypatch, voices):
+def test_lines_and_table_never_mix_in_a_terminal(monkeypatch):
     terminal = Terminal()
     monkeypatch.setattr("sys.stderr", terminal)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "80")
-    screen = Screen(as_json=False)
-    with screen.live() as draw:
+    handler, logger = configure_logging(has_clock=True), logging.getLogger("deepicd.test")
+    with handler.live_table():
         board = a_board()
         for number in range(5):
-            screen.say(f"line {number} [x] " + "long " * (20 * (number == 2)))
+            logger.info(f"line {number} [x] " + "long " * (20 * (number == 2)))
             board.start(f"t{number}", PARAMS)
             board.advance(f"t{number}", report(number, 0.4), (1.0, 1.0))
-            draw(board.table())
+            logger.debug("changed", extra={"live_table": board.table()})
         during = terminal.screen()
     after = terminal.screen()
     said = [line for line in during if "line " in line]
+    assert all(re.match(r" +0:0\d line \d \[x\]", line) for line in said)
     assert [re.search(r"line \d", line)[0] for line in said] == [f"line {n}" for n in range(5)]
     assert not any("running" in line for line in (*said, *after))
     assert sum("trials, at most" in line for line in during) == 1
     assert [row("\n".join(during), f"t{n}")[4] for n in range(5)] == ["running"] * 5
 
 
-@pytest.mark.parametrize("as_json", [True, False])
-def test_without_a_terminal_or_with_json_nothing_is_drawn(monkeypatch, as_json):
-    monkeypatch.setattr("sys.stderr", Terminal() if as_json else io.StringIO())
-    with Screen(as_json=as_json).live() as draw:
-        assert draw is None
+@pytest.mark.parametrize("is_json", [True, False])
+def test_without_a_terminal_or_with_json_nothing_is_drawn(monkeypatch, is_json):
+    monkeypatch.setattr("sys.stderr", stream := Terminal() if is_json else io.StringIO())
+    table = a_board().table()
+    with configure_logging().live_table(is_shown=not is_json):
+        logging.getLogger("deepicd.test").debug("changed", extra={"live_table": table})
+        assert stream.getvalue() == ""
+        logging.getLogger("deepicd.test").info("step", extra={"live_table": table})
+    assert stream.getvalue() == "step\n"
+
+
+def test_lines_reach_the_console_while_the_output_of_libraries_goes_to_a_file(
+    monkeypatch, tmp_path
+):
+    monkeypatch.setattr("sys.stderr", stream := io.StringIO())
+    configure_logging()
+    with library_output_to(tmp_path / "console.log"):
+        print("a library prints")
+        logging.getLogger("deepicd.test").warning("a line of ours")
+        logging.getLogger("some.library").warning("a library logs")
+    assert stream.getvalue() == "a line of ours\n"
+    assert "a library prints" in (tmp_path / "console.log").read_text()

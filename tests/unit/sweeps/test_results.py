@@ -245,8 +245,8 @@ def test_one_process_at_a_time_works_in_a_folder(tmp_path):
 def test_stop_ends_the_process_by_sigterm_through_its_finallys(tmp_path):
     lock = tmp_path / ".a.lock"
     code = "import sys, time; from pathlib import Path; from deepicd.pipeline.run import locked; "
-    code += "from deepicd.pipeline.run import heeding_sigterm\n"
-    code += "with locked(Path(sys.argv[1])), heeding_sigterm():\n"
+    code += "from deepicd.pipeline.run import on_sigterm\n"
+    code += "with locked(Path(sys.argv[1])), on_sigterm():\n"
     code += "    try: time.sleep(60)\n    finally: Path(sys.argv[2]).write_text('ended')"
     command = [sys.executable, "-c", code, str(lock), str(tmp_path / "end")]
     process = subprocess.Popen(command)
@@ -263,6 +263,6 @@ def test_a_sweep_that_has_ended_is_not_resumed(tmp_path):
     RunPaths(root).experiment.write_text(parse_experiment(table, "here").model_dump_json())
     RunPaths(root).trials.write_text("[]")
     with pytest.raises(SweepError, match="there is nothing to resume"):
-        resume_sweep(root, say=print)
+        resume_sweep(root)
     with pytest.raises(MissingError, match="no run in"):
-        resume_sweep(tmp_path / "nothing", say=print)
+        resume_sweep(tmp_path / "nothing")

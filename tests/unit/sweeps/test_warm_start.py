@@ -69,14 +69,18 @@ def first(tmp_path):
     return write_run(tmp_path / "first", build())
 
 
-def begin(experiment):
-    lines = []
-    begun = begin_from_earlier(experiment, say=lines.append)
-    check_settings(begun)
-    return begun, "\n".join(lines)
+@pytest.fixture
+def begin(collect_log_lines):
+    def begin_and_listen(experiment):
+        with collect_log_lines() as lines:
+            begun = begin_from_earlier(experiment)
+        check_settings(begun)
+        return begun, "\n".join(lines)
+
+    return begin_and_listen
 
 
-def test_trials_that_this_search_would_have_drawn_are_known_from_the_start(first):
+def test_trials_that_this_search_would_have_drawn_are_known_from_the_start(first, begin):
     begun, said = begin(build(first))
     assert {trial.source: trial.params for trial in begun.sweep.earlier} == {
         f"first/{name}": params for name, (params, _) in TRIALS.items()
@@ -85,14 +89,14 @@ def test_trials_that_this_search_would_have_drawn_are_known_from_the_start(first
     assert f"3 of 3 trials of {first} lie in this search space" in said
 
 
-def test_a_narrower_search_takes_the_trials_that_lie_in_it(first):
+def test_a_narrower_search_takes_the_trials_that_lie_in_it(first, begin):
     narrow = {**SEARCH, RATE: {"type": "uniform", "low": 0.1, "high": 0.6}}
     begun, said = begin(build(first, search=narrow))
     assert [trial.source for trial in begun.sweep.earlier] == ["first/best", "first/middle"]
     assert "2 of 3" in said
 
 
-def test_a_setting_that_was_fixed_there_may_be_searched_here_and_the_other_way_round(first):
+def test_a_setting_that_was_fixed_there_may_be_searched_here_and_the_other_way_round(first, begin):
     wider = {**SEARCH, "training.temperature": {"type": "uniform", "low": 0.5, "high": 1.0}}
     begun, _ = begin(build(first, search=wider))
     assert begun.sweep.earlier[0].params["training.temperature"] == 0.9
@@ -114,7 +118,7 @@ def test_a_setting_that_was_fixed_there_may_be_searched_here_and_the_other_way_r
         ),
     ],
 )
-def test_a_sweep_none_of_whose_trials_fits_is_refused_by_address(first, search, more, words):
+def test_a_sweep_none_of_whose_trials_fits_is_refused_by_address(first, search, more, words, begin):
     with pytest.raises(ConfigError, match=rf"no trial of .* lies in this search space.*{words}"):
         begin(build(first, search={**SEARCH, **search}, **more))
 
@@ -128,12 +132,12 @@ def test_a_sweep_none_of_whose_trials_fits_is_refused_by_address(first, search, 
         ({"seed": 2}, "seed is 1 there and 2 here"),
     ],
 )
-def test_scores_on_other_notes_or_from_another_start_are_refused(first, more, words):
+def test_scores_on_other_notes_or_from_another_start_are_refused(first, more, words, begin):
     with pytest.raises(ConfigError, match=f"do not compare with this experiment's: {words}"):
         begin(build(first, **more))
 
 
-def test_another_metric_is_said_and_read_from_the_same_reports(first):
+def test_another_metric_is_said_and_read_from_the_same_reports(first, begin):
     sweep = {"metric": "macro_f1_full", "objectives": ["macro_f1_full", "gpu_hours"]}
     begun, said = begin(build(first, sweep=sweep))
     assert "stopped its trials by hierarchical_f1; here macro_f1_full" in said
@@ -142,7 +146,7 @@ def test_another_metric_is_said_and_read_from_the_same_reports(first):
         begin(build(first, sweep={"objectives": ["hierarchical_f1", "response_length"]}))
 
 
-def test_frozen_addresses_take_the_best_trials_values_and_decide_conditions(first):
+def test_frozen_addresses_take_the_best_trials_values_and_decide_conditions(first, begin):
     begun, said = begin(build(first, sweep={"freeze": [FLAG]}))
     assert begun.training.use_kl_in_reward is True and list(begun.sweep.search) == [RATE, COEF]
     assert begun.sweep.search[COEF].when == {}
@@ -154,7 +158,7 @@ def test_frozen_addresses_take_the_best_trials_values_and_decide_conditions(firs
     assert list(begun.sweep.search) == [RATE], "a coefficient of what is off is not searched"
 
 
-def test_a_begun_experiment_needs_the_earlier_folder_no_more(first, tmp_path):
+def test_a_begun_experiment_needs_the_earlier_folder_no_more(first, tmp_path, begin):
     begun, _ = begin(build(first, sweep={"freeze": [RATE]}))
     assert begun.training.learning_rate == 0.2
     first.rename(tmp_path / "moved")
@@ -171,17 +175,17 @@ def test_a_begun_experiment_needs_the_earlier_folder_no_more(first, tmp_path):
         ({"start_from": "no/run"}, "no run in no/run; name the folder"),
     ],
 )
-def test_an_earlier_sweep_must_be_there(sweep, words):
+def test_an_earlier_sweep_must_be_there(sweep, words, begin):
     with pytest.raises((ConfigError, MissingError), match=words):
         begin(build(sweep=sweep))
 
 
-def test_an_unknown_address_to_freeze_names_the_nearest(first):
+def test_an_unknown_address_to_freeze_names_the_nearest(first, begin):
     with pytest.raises(ConfigError, match=r"no training\.learning_rte \(nearest: training"):
         begin(build(first, sweep={"freeze": ["training.learning_rte"]}))
 
 
-def test_notes_that_turn_out_to_be_others_are_refused(first, tmp_path):
+def test_notes_that_turn_out_to_be_others_are_refused(first, tmp_path, begin):
     begun, _ = begin(build(first))
     paths = RunPaths(tmp_path / "second")
     write_notes(paths)
@@ -192,7 +196,7 @@ def test_notes_that_turn_out_to_be_others_are_refused(first, tmp_path):
     check_notes(RunPaths(tmp_path / "nowhere"), build())
 
 
-def test_the_study_knows_earlier_trials_which_are_none_of_the_sweeps(first, tmp_path):
+def test_the_study_knows_earlier_trials_which_are_none_of_the_sweeps(first, tmp_path, begin):
     from deepicd.sweeps.search.searcher import Searcher
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -210,7 +214,7 @@ def test_the_study_knows_earlier_trials_which_are_none_of_the_sweeps(first, tmp_
     assert again.suggest("t0") == trials[3].params
 
 
-def test_a_grid_leaves_out_what_the_earlier_sweep_tried(tmp_path):
+def test_a_grid_leaves_out_what_the_earlier_sweep_tried(tmp_path, begin):
     search = {
         RATE: {"type": "choice", "values": [0.2, 0.5, 0.9]},
         FLAG: {"type": "choice", "values": [False, True]},

@@ -1,9 +1,14 @@
-"""What a sweep shows while it runs: one line a report, or in a terminal a table that is drawn anew
-in place; and the table of trials when it is over.
+"""What a sweep logs while it runs, and the table of trials when it is over.
+
+In: what Ray Tune reports of each trial. Out: log records. A record about a report carries the table
+of all trials as the attribute `live_table`: a console that draws this table in place shows it
+instead of the line (`cli.console`). The table travels with the record because Tune pickles its
+callbacks with the state of a sweep, and a terminal does not pickle.
 """
 
+import logging
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,33 +23,15 @@ from deepicd.sweeps.results.decision import show_interval
 from deepicd.training.grpo import metric_names
 from deepicd.training.process.events import read_events
 
-Say = Callable[[str], None]
-Draw = Callable[[Table], None]
-_voices: list[Say] = [print]
-_painters: list[Draw] = []
-
-
-def speak_by(say: Say, draw: Draw | None = None) -> None:
-    """Choose who prints the lines of this process's sweep, and who draws its table in place: Tune
-    pickles its callbacks with the state of a sweep, and a screen does not pickle.
-    """
-    _voices[0] = say
-    _painters[:] = [draw] if draw is not None else []
-
-
-def say(line: str) -> None:
-    """One line about the sweep of this process."""
-    _voices[0](line)
-
+_log = logging.getLogger(__name__)
 
 _EVERY = 5
-"""Steps after which a trial is heard of, where none of them validates."""
+"""Steps after which a line is logged about a trial, where none of them validates."""
 
 
 class TrialProgress(tune.Callback):
-    """Say at every validation and every few steps how a trial is doing: step, reward, score, and
-    how long it and the sweep can still take; and what a trial has to say itself. Where a table is
-    drawn, it says how trials are doing instead.
+    """Logs at every validation and every few steps how a trial is doing: step, reward, score, and
+    how long it and the sweep can still take. Passes on what trials report themselves.
     """
 
     def __init__(
@@ -58,63 +45,65 @@ class TrialProgress(tune.Callback):
         self._interruptions: dict[str, int] = {}
         self._heard: dict[str, int] = {}
 
-    def _draw(self) -> None:
-        for draw in _painters:
-            draw(self._board.table())
+    def _log_table(self) -> None:
+        _log.debug("the table of trials has changed", extra={"live_table": self._board.table()})
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        """Say which values a trial runs with. Its events of an earlier start were shown."""
+        """Log which values a trial runs with. Its events of an earlier start were shown."""
         folder = trial_folder(self._sweep, trial.trial_id)
         self._heard[trial.trial_id] = read_events(folder)[1]
         self._left.start(trial.trial_id, time.monotonic())
         self._board.start(trial.trial_id, trial.config)
         values = ", ".join(f"{key}={show(value)}" for key, value in trial.config.items())
-        say(f"trial {trial.trial_id} starts ({len(trials)} so far): {values}")
+        _log.info("trial %s starts (%d so far): %s", trial.trial_id, len(trials), values)
 
     def on_step_end(self, iteration: int, trials: list[Any], **_: Any) -> None:
-        """Pass on what trials say, some times a minute whatever they do."""
+        """Pass on what trials report, some times a minute whatever they do."""
         for trial, heard in self._heard.items():
             lines, self._heard[trial] = read_events(trial_folder(self._sweep, trial), heard)
             for line in lines:
-                say(f"trial {trial} {line}")
+                _log.info("trial %s %s", trial, line)
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any
     ) -> None:
-        """Say how a trial is doing."""
+        """Log how a trial is doing."""
         step = int(result["step"])
         if result.get(metric_names.INTERRUPTIONS, 0) > self._interruptions.get(trial.trial_id, 0):
             self._interruptions[trial.trial_id] = result[metric_names.INTERRUPTIONS]
-            say(
-                f"trial {trial.trial_id} interrupted after step {step}: "
-                f"{result[metric_names.INTERRUPTION]}; it goes on from its last checkpoint"
+            _log.warning(
+                "trial %s interrupted after step %d: %s; it goes on from its last checkpoint",
+                trial.trial_id,
+                step,
+                result[metric_names.INTERRUPTION],
             )
         self._left.advance(trial.trial_id, step, time.monotonic())
         in_trial, in_sweep = self._left.seconds(trial.trial_id)
         self._board.advance(trial.trial_id, result, (in_trial, in_sweep))
-        self._draw()
-        if _painters or step == 0 or (self._metric not in result and step % _EVERY):
-            return
+        # A step between two lines changes the table only: below INFO a console prints no line.
+        is_line = step > 0 and (self._metric in result or step % _EVERY == 0)
         score = f", {self._metric} {result[self._metric]:.3f}" if self._metric in result else ""
         reward = result.get(metric_names.REWARD, float("nan"))
-        say(
+        _log.log(
+            logging.INFO if is_line else logging.DEBUG,
             f"trial {trial.trial_id} step {step}/{self._total_steps}: reward {reward:.3f}{score} "
-            f"(left: trial {clock(in_trial)}, sweep {clock(in_sweep)} at most)"
+            f"(left: trial {clock(in_trial)}, sweep {clock(in_sweep)} at most)",
+            extra={"live_table": self._board.table()},
         )
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        """Say that a trial is over."""
+        """Log that a trial is over."""
         self._left.end(trial.trial_id)
         self._board.end(trial.trial_id)
-        self._draw()
-        say(f"trial {trial.trial_id} over after step {trial.last_result.get('step', 0)}")
+        self._log_table()
+        _log.info("trial %s over after step %s", trial.trial_id, trial.last_result.get("step", 0))
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        """Say that a trial failed; its cause stands in the table."""
+        """Log that a trial failed; its cause stands in the table."""
         self._left.end(trial.trial_id)
         self._board.end(trial.trial_id, has_failed=True)
-        self._draw()
-        say(f"trial {trial.trial_id} failed; the sweep goes on")
+        self._log_table()
+        _log.warning("trial %s failed; the sweep goes on", trial.trial_id)
 
 
 def trial_table(trials: Sequence[Trial], metric: str, front: Collection[str] = ()) -> Table:

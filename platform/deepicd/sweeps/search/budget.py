@@ -6,6 +6,7 @@ first ones start unmeasured. A trial that runs is not stopped, so that a cap hol
 last trials take beyond the estimate. Time that a sweep was interrupted does not count.
 """
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ from ray.tune.search import Searcher as TuneSearcher
 
 from deepicd.config import Experiment
 from deepicd.paths import TUNE
-from deepicd.sweeps.callbacks.progress import say
 from deepicd.sweeps.results.trials import read_history, seconds_spent
+
+_log = logging.getLogger(__name__)
 
 
 class Budget(TuneSearcher):
@@ -35,7 +37,7 @@ class Budget(TuneSearcher):
         if committed + self._whole > cap:
             if self._running:  # one that ends early may leave room
                 return None
-            say(
+            _log.info(
                 f"no further trial: {committed:.2f} of {cap:.2f} GPU-hours are spent and a whole "
                 f"trial takes up to {self._whole:.2f}"
             )

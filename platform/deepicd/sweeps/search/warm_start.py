@@ -5,11 +5,12 @@ as it will run: what was learned there stands in `sweep.earlier`, and the addres
 `sweep.freeze` have the values of its best trial and are no longer searched. Nothing needs the
 earlier folder afterwards. Decided here: an earlier trial counts when this experiment, with values
 of its own search space, would run the very same trial. Other notes, another start model or another
-seed make scores that do not compare, and are refused; another metric is said aloud only, since
-reports hold every score.
+seed make scores that do not compare, and are refused. Another metric is logged only, since reports
+hold every score.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+import logging
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,7 +36,7 @@ from deepicd.sweeps.results.status import read_status
 from deepicd.sweeps.results.trials import best_validation, read_history
 from deepicd.sweeps.search.space import trial_experiment
 
-Say = Callable[[str], None]
+_log = logging.getLogger(__name__)
 _SAME = ("data.", "model.", "sft.", "seed")
 """What scores must have in common to be compared."""
 _NOT_OF_A_TRIAL = ("name", "question", "sweep.", "promotion.", "serving.")
@@ -54,7 +55,7 @@ class _UnfitError(Exception):
     """Why an earlier trial lies outside this search space."""
 
 
-def begin_from_earlier(experiment: Experiment, *, say: Say) -> Experiment:
+def begin_from_earlier(experiment: Experiment) -> Experiment:
     """The experiment with `sweep.start_from` carried out; as it is where nothing is to be done.
 
     Raises:
@@ -74,13 +75,15 @@ def begin_from_earlier(experiment: Experiment, *, say: Say) -> Experiment:
     _check_comparable(experiment, old)
     done = _read_done(paths, old, experiment)
     if old.sweep.metric != experiment.sweep.metric:
-        say(f"{folder} stopped its trials by {old.sweep.metric}; here {experiment.sweep.metric}")
+        _log.warning(
+            f"{folder} stopped its trials by {old.sweep.metric}; here {experiment.sweep.metric}"
+        )
     best = max(done, key=lambda trial: trial.objectives[experiment.sweep.metric])
     frozen = _freeze(experiment, best)
     for address in experiment.sweep.freeze:
-        say(f"{address} stays at {flatten(frozen)[address]} ({best.source})")
+        _log.info("%s stays at %s (%s)", address, flatten(frozen)[address], best.source)
     fitting = _fit_all(done, frozen)
-    say(f"{len(fitting)} of {len(done)} trials of {folder} lie in this search space")
+    _log.info(f"{len(fitting)} of {len(done)} trials of {folder} lie in this search space")
     return _with_sweep(frozen, earlier=tuple(fitting), earlier_notes=_hash_of_notes(paths))
 
 
