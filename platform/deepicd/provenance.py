@@ -13,7 +13,7 @@ import platform
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -132,17 +132,6 @@ def add_to_record(folder: Path, **values: Any) -> None:
     path = folder / RECORD
     record = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     _write(path, {**record, **values})
-
-
-def flatten(values: Any, address: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted address and value of everything in nested tables and lists."""
-    pairs = values.items() if isinstance(values, dict) else enumerate(values)
-    for key, value in pairs:
-        here = f"{address}.{key}" if address else str(key)
-        if isinstance(value, dict | list) and value:
-            yield from flatten(value, here)
-        else:
-            yield here, value
 
 
 def sha256(content: bytes) -> str:

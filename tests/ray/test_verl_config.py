@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 
 from deepicd.config import (
     Experiment,
+    flatten,
     known_addresses,
     load_experiment,
     parse_experiment,
@@ -89,15 +90,7 @@ def test_profiles_differ_by_profile_tables_alone():
 
 def raw_values(config: Any) -> dict[str, Any]:
     """Dotted key → value, references to other keys as they are written."""
-    return dict(_flatten(OmegaConf.to_container(config, resolve=False), ""))
-
-
-def _flatten(node: Any, prefix: str) -> Iterator[tuple[str, Any]]:
-    if not isinstance(node, dict) or not node:
-        yield prefix.rstrip("."), node
-        return
-    for name, child in node.items():
-        yield from _flatten(child, f"{prefix}{name}.")
+    return flatten(OmegaConf.to_container(config, resolve=False))
 
 
 def test_reward_weights_travel_as_values():

@@ -10,7 +10,6 @@ import pytest
 from deepicd import provenance
 from deepicd.errors import MissingError
 from deepicd.paths import RunPaths
-from deepicd.provenance import flatten
 from deepicd.sweeps.results.status import trial_facts
 
 
@@ -119,8 +118,3 @@ def test_a_trial_without_a_record_is_refused_with_those_that_are_there(tmp_path)
     provenance.write_record(tmp_path / "sweep" / "trials" / "t1", {}, diff="")
     with pytest.raises(MissingError, match=r"no record of trial 't2' .* known: t1"):
         trial_facts(RunPaths(tmp_path), "t2")
-
-
-def test_a_record_is_shown_address_by_address():
-    values = {"a": {"b": 1, "c": []}, "d": [{"e": 2}, 3]}
-    assert list(flatten(values)) == [("a.b", 1), ("a.c", []), ("d.0.e", 2), ("d.1", 3)]

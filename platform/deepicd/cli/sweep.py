@@ -134,15 +134,15 @@ def show(
 
     Example: deepicd sweep show demo 3f2a_00001
     """
+    from deepicd.config import flatten
     from deepicd.paths import RunPaths
-    from deepicd.provenance import flatten
     from deepicd.sweeps.results.status import trial_facts
 
     found = trial_facts(RunPaths((runs / name).resolve()), trial)
     if as_json:
         typer.echo(json.dumps(found, indent=2))
     else:
-        for key, value in flatten(found):
+        for key, value in flatten(found, into_lists=True).items():
             typer.echo(f"{key} = {value}")
 
 

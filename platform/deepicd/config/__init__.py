@@ -5,7 +5,7 @@ its resolved form as JSON beside the results. Precedence: defaults, file, overri
 are refused with the nearest valid one. Paths in a file are relative to the working directory.
 """
 
-from deepicd.config.addresses import known_addresses, leaves, nearest
+from deepicd.config.addresses import flatten, known_addresses, nearest
 from deepicd.config.experiment import (
     HEAD_WIDTHS,
     MLP_RATIO,
@@ -76,9 +76,9 @@ __all__ = [
     "dump_experiment",
     "extreme_trials",
     "fingerprint",
+    "flatten",
     "in_order",
     "known_addresses",
-    "leaves",
     "load_experiment",
     "nearest",
     "override",

@@ -29,11 +29,21 @@ def known_addresses(part: type[BaseModel] = Experiment, prefix: str = "") -> lis
     return addresses
 
 
-def leaves(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted address and value of everything in nested tables; an empty table is a value."""
-    for name, value in table.items():
-        if isinstance(value, dict) and value:
-            yield from leaves(value, f"{prefix}{name}.")
+def flatten(table: Mapping[str, Any], *, into_lists: bool = False) -> dict[str, Any]:
+    """Dotted address → value of everything in nested tables; an empty table is a value.
+
+    Args:
+        table: nested dicts, as JSON and TOML have them.
+        into_lists: whether the items of a list get an address each (`a.0`); else a list is a value.
+    """
+    return dict(_pairs(table, "", into_lists=into_lists))
+
+
+def _pairs(values: Any, prefix: str, *, into_lists: bool) -> Iterator[tuple[str, Any]]:
+    items = values.items() if isinstance(values, dict) else enumerate(values)
+    for name, value in items:
+        if value and (isinstance(value, dict) or (into_lists and isinstance(value, list))):
+            yield from _pairs(value, f"{prefix}{name}.", into_lists=into_lists)
         else:
             yield f"{prefix}{name}", value
 

@@ -3,13 +3,13 @@
 import hashlib
 import json
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from deepicd.config.addresses import known_addresses, nearest, set_address, set_override
+from deepicd.config.addresses import flatten, known_addresses, nearest, set_address, set_override
 from deepicd.config.experiment import Experiment
 from deepicd.config.search_space import extreme_trials
 from deepicd.config.strict_model import Scalar
@@ -121,21 +121,12 @@ def read_experiment(path: Path) -> Experiment:
 
 def differing(one: Experiment, other: Experiment) -> dict[str, tuple[Any, Any]]:
     """Address → both values, where two experiments differ."""
-    tables = (dict(_flat(each.model_dump(mode="json"), "")) for each in (one, other))
-    left, right = tables
+    left, right = (flatten(each.model_dump(mode="json")) for each in (one, other))
     return {
         address: (left.get(address), right.get(address))
         for address in dict.fromkeys((*left, *right))
         if left.get(address) != right.get(address)
     }
-
-
-def _flat(table: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
-    for name, value in table.items():
-        if isinstance(value, dict) and value:
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
 
 
 def fingerprint(part: BaseModel) -> str:

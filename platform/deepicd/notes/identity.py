@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.dataset as pads
 
 from deepicd import codes
-from deepicd.config import DataConfig
+from deepicd.config import DataConfig, flatten
 from deepicd.errors import DataError, MissingError
 from deepicd.notes.build_report import read_build_report
 from deepicd.notes.mimic.reader import COLUMNS
@@ -54,8 +54,8 @@ def check_identity(folder: Path, config: DataConfig, *, seed: int) -> dict[str, 
     """
     report = read_build_report(folder)
     hashes = {name: hash_split(folder / f"{name}.parquet") for name in SPLITS}
-    wanted = _flatten(identify(config, seed=seed, hashes=hashes))
-    stored = _flatten(report.get("identity", {}))
+    wanted = _compared(identify(config, seed=seed, hashes=hashes))
+    stored = _compared(report.get("identity", {}))
     differences = [
         f"{name} is {stored.get(name)} there and {value} here"
         for name, value in wanted.items()
@@ -92,12 +92,7 @@ def _hash_code_table() -> str:
     return hashlib.sha256(table).hexdigest()[:16]
 
 
-def _flatten(identity: Mapping[str, Any]) -> dict[str, Any]:
+def _compared(identity: Mapping[str, Any]) -> dict[str, Any]:
     """`settings.num_notes` → 6000 and so on, without the versions."""
-    flat: dict[str, Any] = {}
-    for name, value in identity.items():
-        if isinstance(value, Mapping):
-            flat |= {f"{name}.{key}": field for key, field in value.items()}
-        else:
-            flat[name] = value
+    flat = flatten(identity)
     return {name: value for name, value in flat.items() if not name.startswith("versions.")}

@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from deepicd.provenance import flatten
+from deepicd.config import flatten
 from deepicd.report.answer import answer_section
 from deepicd.report.contour import draw_pair
 from deepicd.report.costs import Starts, draw_costs, phase_table
@@ -180,7 +180,7 @@ def recorded_rows(records: Sequence[Mapping[str, Any]]) -> list[dict[str, object
     found: dict[str, dict[str, int]] = {}
     for record in records:
         shared = {key: value for key, value in record.items() if key not in _OWN}
-        for name, value in flatten(shared):
+        for name, value in flatten(shared, into_lists=True).items():
             counts = found.setdefault(name, {})
             counts[show(value)] = counts.get(show(value), 0) + 1
     return [

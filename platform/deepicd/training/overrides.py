@@ -11,7 +11,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from deepicd.config import leaves, nearest
+from deepicd.config import flatten, nearest
 from deepicd.errors import ConfigError
 
 PLACE = "[verl]"
@@ -48,7 +48,7 @@ def set_values(config: DictConfig, values: Mapping[str, Any]) -> None:
 
 def _known_keys(config: DictConfig) -> list[str]:
     """Every dotted key of a configuration that holds a value."""
-    return [key for key, _ in leaves(OmegaConf.to_container(config, resolve=False))]
+    return list(flatten(OmegaConf.to_container(config, resolve=False)))
 
 
 def _check_refused(name: str, refused: Mapping[str, str]) -> None:

@@ -21,8 +21,8 @@ from deepicd.config import (
     Scalar,
     Search,
     draw_trial,
+    flatten,
     in_order,
-    leaves,
     nearest,
     parse_experiment,
     read_experiment,
@@ -81,7 +81,7 @@ def begin_from_earlier(experiment: Experiment) -> Experiment:
     best = max(done, key=lambda trial: trial.objectives[experiment.sweep.metric])
     frozen = _freeze(experiment, best)
     for address in experiment.sweep.freeze:
-        _log.info("%s stays at %s (%s)", address, flatten(frozen)[address], best.source)
+        _log.info("%s stays at %s (%s)", address, _values_of(frozen)[address], best.source)
     fitting = _fit_all(done, frozen)
     _log.info(f"{len(fitting)} of {len(done)} trials of {folder} lie in this search space")
     return _with_sweep(frozen, earlier=tuple(fitting), earlier_notes=_hash_of_notes(paths))
@@ -139,7 +139,7 @@ def _read_done(paths: RunPaths, old: Experiment, experiment: Experiment) -> list
 
 def _freeze(experiment: Experiment, best: _Done) -> Experiment:
     """The experiment with the addresses of `sweep.freeze` as in the best trial, not searched."""
-    known = flatten(best.experiment)
+    known = _values_of(best.experiment)
     values = {}
     for address in experiment.sweep.freeze:
         if address not in known:
@@ -189,7 +189,7 @@ def _fit_all(done: list[_Done], experiment: Experiment) -> list[EarlierTrial]:
 
 def _fit(trial: _Done, experiment: Experiment) -> dict[str, Scalar]:
     """The values of this search space with which the experiment runs the earlier trial."""
-    known = flatten(trial.experiment)
+    known = _values_of(trial.experiment)
 
     def take(address: str, domain: Domain) -> Scalar:
         if address not in known:
@@ -208,15 +208,15 @@ def _fit(trial: _Done, experiment: Experiment) -> dict[str, Scalar]:
 
 def differences(there: Experiment, here: Experiment) -> Iterator[tuple[str, str]]:
     """Addresses at which two experiments differ, each with a line that says how."""
-    old, new = flatten(there), flatten(here)
+    old, new = _values_of(there), _values_of(here)
     for address in sorted({*old, *new}):
         if old.get(address) != new.get(address):
             yield address, f"{address} is {old.get(address)} there and {new.get(address)} here"
 
 
-def flatten(experiment: Experiment) -> dict[str, Any]:
+def _values_of(experiment: Experiment) -> dict[str, Any]:
     """Dotted address → value, for every value that is set."""
-    return dict(leaves(experiment.model_dump(mode="json")))
+    return flatten(experiment.model_dump(mode="json"))
 
 
 def _with_sweep(experiment: Experiment, **changes: Any) -> Experiment:

@@ -12,7 +12,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from deepicd.config import Experiment, extreme_trials, leaves, with_values
+from deepicd.config import Experiment, extreme_trials, flatten, with_values
 from deepicd.errors import ConfigError
 from deepicd.training.grpo.config import compose_grpo
 
@@ -38,7 +38,7 @@ def differences(experiments: Sequence[Experiment]) -> dict[str, list[Any]]:
     another one is not repeated.
     """
     configs = (OmegaConf.to_container(compose_planned(each)) for each in experiments)
-    tables = [dict(leaves(config)) for config in configs]
+    tables = [flatten(config) for config in configs]
     keys = dict.fromkeys(key for table in tables for key in table)
     rows = {key: [table.get(key, _ABSENT) for table in tables] for key in keys}
     return {key: row for key, row in rows.items() if any(value != row[0] for value in row)}
