@@ -23,7 +23,8 @@ from optuna.storages.journal import JournalFileBackend
 from deepicd.config import parse_experiment
 from deepicd.paths import RunPaths
 from deepicd.records import Trial
-from deepicd.sweeps.results.decision import decide, is_fresh
+from deepicd.sweeps.results.decision import decide
+from deepicd.sweeps.results.ranking import is_fresh
 from deepicd.sweeps.results.status import started_trials, unfinished_trial
 
 STEPS = 4

@@ -15,11 +15,11 @@ from deepicd.records import Checkpoint, Prediction, Trial
 from deepicd.scoring import format_predictions, score_predictions
 from deepicd.sweeps.results.decision import (
     decide,
-    is_fresh,
     rank_trials,
     read_decision,
     write_decision,
 )
+from deepicd.sweeps.results.ranking import is_fresh
 
 RATE = "training.learning_rate"
 

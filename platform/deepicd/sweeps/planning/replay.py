@@ -3,7 +3,7 @@
 In: the trials of a sweep and their reports, best recorded with `sweep.scheduler = "none"`. Out: a
 `Replay` of plain values. The rule sees what it would have seen: the same reports, in the order of
 the recorded seconds, from as many trials at once as the sweep ran. Decided here: who would have won
-is decided as in a sweep (`decision.rank`), with what each trial had reached when it was stopped;
+is decided as in a sweep (`results.ranking`), with what each trial had reached when it was stopped;
 trials that confirm are left out, since they would have been others. What a sampler would have
 proposed after other results is not known: the proposals are those that were recorded.
 """
@@ -18,8 +18,7 @@ from typing import Any
 from deepicd.config import Experiment, Scalar, with_values
 from deepicd.errors import MissingError
 from deepicd.paths import RunPaths
-from deepicd.records import Checkpoint, Trial
-from deepicd.sweeps.results.decision import is_fresh, rank
+from deepicd.sweeps.results.ranking import ScoredTrial, is_fresh, rank
 from deepicd.sweeps.results.status import read_status
 from deepicd.sweeps.results.trials import read_history
 from deepicd.sweeps.search.validation import check_early_stopping
@@ -221,14 +220,13 @@ def _with_objective(rows: Sequence[Row], metric: str) -> list[dict[str, Any]]:
 
 def _winner(curves: Sequence[Curve], experiment: Experiment) -> tuple[str, float]:
     metric = experiment.sweep.metric
-    trials = [
-        Trial(curve.id, curve.params, "", curve.steps, {metric: score}, Checkpoint("", 0))
+    scored = [
+        ScoredTrial(curve.id, curve.params, score)
         for curve in curves
         if (score := _best(curve, validation(metric))) is not None
     ]
-    first = rank(trials, experiment)[0]
-    best = max(first.counted, key=lambda trial: trial.validation[metric])
-    return best.id, sum(trial.validation[metric] for trial in first.counted) / len(first.counted)
+    first = rank(scored, experiment)[0]
+    return max(first.counted, key=lambda trial: trial.score).id, first.mean
 
 
 def _best(curve: Curve, key: str) -> float | None:

@@ -1,23 +1,19 @@
 """Who won a sweep, and how sure that is: the one place that names a winner.
 
 In: trials with their best validations, and the predictions of those validations on disk. Out: a
-`SweepDecision`, kept as `RUN/sweep/decision.json`. Decided here:
+`SweepDecision`, written as `RUN/sweep/decision.json`. Decided here:
 
-- A configuration is a trial's parameters without its seed. Its score is the mean over its seeds of
-  each trial's best validation.
-- Where configurations were run again with fresh seeds, the winner is one of these, by the fresh
-  seeds alone: the best of many first results is partly luck, which a second run does not repeat.
+- The winner is the best trial of the first configuration in the ranking (`results.ranking`).
 - Intervals are percentile bootstraps by patient over the validation notes, the same draws for all
   (`scoring.replicate`): they say what other notes could have said about these checkpoints. Seeds
   are averaged, not drawn; `scores` shows how far they lie apart.
-- The first of equals wins. Without prediction files there are point values only, said in `why`.
+- Without prediction files there are point values only, said in `why`.
 """
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from statistics import fmean
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,11 +25,16 @@ from deepicd.paths import trial_folder, validation_file
 from deepicd.records import Prediction, Trial
 from deepicd.scoring import read_predictions, replicate
 from deepicd.scoring.bootstrap import match_notes, percentiles
+from deepicd.sweeps.results.ranking import (
+    SEED,
+    RankedConfiguration,
+    ScoredTrial,
+    mean_score,
+    rank,
+)
 
-SEED = "seed"
-"""Address of the seed among a trial's parameters."""
-CONFIDENCE = 0.95
-Floats = NDArray[np.float64]
+_CONFIDENCE = 0.95
+_Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class Configuration:
     low: float | None = None
     high: float | None = None
     difference: float | None = None
-    """To the leader; of the leader to the next. Among those that compete for the title."""
+    """To the leader; of the leader to the next. Only among those that can win."""
     difference_low: float | None = None
     difference_high: float | None = None
     p_best: float | None = None
@@ -73,91 +74,54 @@ class SweepDecision:
     why: str
 
 
-@dataclass(frozen=True)
-class Candidate:
-    """Trials of one configuration that have a score and a checkpoint."""
-
-    params: Mapping[str, Scalar]
-    proposed: list[Trial] = field(default_factory=list)
-    fresh: list[Trial] = field(default_factory=list)
-
-    @property
-    def counted(self) -> list[Trial]:
-        """Trials that its score is the mean of."""
-        return self.fresh or self.proposed
-
-
-def without_seed(params: Mapping[str, Scalar]) -> dict[str, Scalar]:
-    """A configuration's parameters."""
-    return {address: value for address, value in params.items() if address != SEED}
-
-
-def is_fresh(params: Mapping[str, Scalar], experiment: Experiment) -> bool:
-    """Whether a trial runs a configuration again to confirm it: its seed is after those of the
-    proposed trials.
-    """
-    sweep = experiment.sweep
-    first = experiment.seed + sweep.num_seeds
-    return sweep.confirm_top > 0 and int(params.get(SEED, experiment.seed)) >= first
-
-
-def rank(trials: Sequence[Trial], experiment: Experiment) -> list[Candidate]:
-    """Configurations that have a score, best first; confirmed ones before all others."""
-    found: dict[str, Candidate] = {}
-    for trial in trials:
-        if trial.checkpoint is not None:
-            params = without_seed(trial.params)
-            key = json.dumps(params, sort_keys=True)
-            candidate = found.setdefault(key, Candidate(params))
-            runs = candidate.fresh if is_fresh(trial.params, experiment) else candidate.proposed
-            runs.append(trial)
-    metric = experiment.sweep.metric
-    return sorted(found.values(), key=lambda one: (not one.fresh, -_mean(one.counted, metric)))
-
-
 def decide(trials: Sequence[Trial], experiment: Experiment, *, sweep: Path) -> SweepDecision:
     """Rank the configurations of a sweep.
 
     Args:
-        trials: in the order they were started.
+        trials: in the order they were started; those without a checkpoint cannot win.
         experiment: the sweep's.
         sweep: its folder, which holds the predictions of its trials.
     """
-    metric, ranked = experiment.sweep.metric, rank(trials, experiment)
+    metric = experiment.sweep.metric
+    promotable = {trial.id: trial for trial in trials if trial.checkpoint is not None}
+    scored = [ScoredTrial(name, t.params, t.validation[metric]) for name, t in promotable.items()]
+    ranked = rank(scored, experiment)
     if not ranked:
         return SweepDecision(metric, None, False, [], "no trial reached a validation")
-    counted = [trial for one in ranked for trial in one.counted]
-    columns = replicate_trials(counted, metric, sweep=sweep, seed=experiment.seed)
-    means = [_mean_column(one, columns) for one in ranked]
-    rivals = [one for one in ranked if bool(one.fresh) == bool(ranked[0].fresh)]
-    rows = [_describe(one, column, experiment) for one, column in zip(ranked, means, strict=True)]
-    rows[: len(rivals)] = _compare(rows[: len(rivals)], means[: len(rivals)])
-    winner = max(ranked[0].counted, key=lambda trial: trial.validation[metric])
-    num_lacking = len(counted) - len(columns)
-    why = _explain(rows[: len(rivals)], metric, num_lacking=num_lacking)
+    counted = [promotable[trial.id] for configuration in ranked for trial in configuration.counted]
+    replicates = _replicate_trials(counted, metric, sweep=sweep, seed=experiment.seed)
+    means = [_mean_replicates(configuration, replicates) for configuration in ranked]
+    rows = [_describe(*pair, experiment) for pair in zip(ranked, means, strict=True)]
+    # A configuration that was not confirmed cannot win where others were, so it is not compared.
+    num_rivals = sum(bool(rival.fresh) == bool(ranked[0].fresh) for rival in ranked)
+    rows[:num_rivals] = _compare(rows[:num_rivals], means[:num_rivals])
+    winner = max(ranked[0].counted, key=lambda trial: trial.score)
+    num_lacking = len(counted) - len(replicates)
+    why = _explain(rows[:num_rivals], metric, num_lacking=num_lacking)
     return SweepDecision(metric, winner.id, rows[0].is_confirmed, rows, why)
 
 
-def replicate_trials(
+def _replicate_trials(
     trials: Sequence[Trial], metric: str, *, sweep: Path, seed: int
-) -> dict[str, Floats]:
+) -> dict[str, _Floats]:
     """Trial id → its score in every replicate; without those whose predictions are not on disk,
     or of other notes than the first's.
     """
-    found: dict[str, list[Prediction]] = {}
+    predictions: dict[str, list[Prediction]] = {}
     for trial in trials:
         assert trial.checkpoint is not None
         file = validation_file(trial_folder(sweep, trial.id), trial.checkpoint.step)
         try:
             rows = read_predictions(file)
-            match_notes(rows, next(iter(found.values()), rows))
+            match_notes(rows, next(iter(predictions.values()), rows))
         except (MissingError, DataError):
             continue
-        found[trial.id] = rows
-    if not found:
+        predictions[trial.id] = rows
+    if not predictions:
         return {}
-    columns = replicate(list(found.values()), metric, seed=seed)
-    return {name: columns[:, at] for at, name in enumerate(found)}
+    # One call for all trials: differences are only paired when all see the same draws.
+    columns = replicate(list(predictions.values()), metric, seed=seed)
+    return {name: columns[:, at] for at, name in enumerate(predictions)}
 
 
 def rank_trials(trials: Sequence[Trial], decision: SweepDecision) -> list[Trial]:
@@ -168,59 +132,61 @@ def rank_trials(trials: Sequence[Trial], decision: SweepDecision) -> list[Trial]
     """
     if decision.winner is None:
         raise SweepError("no trial reached a validation, so there is no checkpoint to promote")
-    known = {trial.id: trial for trial in trials}
+    by_id = {trial.id: trial for trial in trials}
     names = [decision.winner]
-    for one in decision.configurations:
-        best = max(zip(one.scores, one.trials, strict=True), key=lambda pair: pair[0])[1]
-        names += [best] if decision.winner not in one.trials else []
-    return [known[name] for name in names]
+    for row in decision.configurations:
+        best = max(zip(row.scores, row.trials, strict=True), key=lambda pair: pair[0])[1]
+        names += [best] if decision.winner not in row.trials else []
+    return [by_id[name] for name in names]
 
 
 def write_decision(decision: SweepDecision, path: Path) -> None:
-    """Keep it as JSON."""
+    """Write a decision as JSON."""
     write_atomically(path, json.dumps(asdict(decision), indent=2) + "\n")
 
 
 def read_decision(path: Path) -> SweepDecision:
-    """Read it back."""
+    """The decision that `write_decision` wrote."""
     row = json.loads(path.read_text(encoding="utf-8"))
-    configurations = [Configuration(**one) for one in row["configurations"]]
+    configurations = [Configuration(**values) for values in row["configurations"]]
     return SweepDecision(**{**row, "configurations": configurations})
 
 
-def _mean(trials: Sequence[Trial], metric: str) -> float:
-    return fmean(trial.validation[metric] for trial in trials)
+def _mean_replicates(
+    configuration: RankedConfiguration, replicates: Mapping[str, _Floats]
+) -> _Floats | None:
+    columns = [replicates.get(trial.id) for trial in configuration.counted]
+    if any(column is None for column in columns):
+        return None
+    mean: _Floats = np.mean(np.array(columns), axis=0)
+    return mean
 
 
-def _mean_column(candidate: Candidate, columns: Mapping[str, Floats]) -> Floats | None:
-    own = [columns.get(trial.id) for trial in candidate.counted]
-    return None if any(column is None for column in own) else np.mean(np.array(own), axis=0)
-
-
-def _ends(column: Floats) -> tuple[float, float]:
-    low, high = percentiles(column, CONFIDENCE)
+def _ends(column: _Floats) -> tuple[float, float]:
+    low, high = percentiles(column, _CONFIDENCE)
     return float(low), float(high)
 
 
-def _describe(candidate: Candidate, column: Floats | None, experiment: Experiment) -> Configuration:
-    metric, counted = experiment.sweep.metric, candidate.counted
-    is_rerun = bool(candidate.fresh and candidate.proposed)
+def _describe(
+    ranked: RankedConfiguration, column: _Floats | None, experiment: Experiment
+) -> Configuration:
+    is_rerun = bool(ranked.fresh and ranked.proposed)
     low, high = (None, None) if column is None else _ends(column)
     return Configuration(
-        params=candidate.params,
-        trials=[trial.id for trial in counted],
-        seeds=[int(trial.params.get(SEED, experiment.seed)) for trial in counted],
-        scores=[trial.validation[metric] for trial in counted],
-        mean=_mean(counted, metric),
+        params=ranked.params,
+        trials=[trial.id for trial in ranked.counted],
+        seeds=[int(trial.params.get(SEED, experiment.seed)) for trial in ranked.counted],
+        scores=[trial.score for trial in ranked.counted],
+        mean=ranked.mean,
         low=low,
         high=high,
-        is_confirmed=bool(candidate.fresh),
-        proposed_mean=_mean(candidate.proposed, metric) if is_rerun else None,
+        is_confirmed=bool(ranked.fresh),
+        proposed_mean=mean_score(ranked.proposed) if is_rerun else None,
     )
 
 
-def _compare(rows: Sequence[Configuration], means: Sequence[Floats | None]) -> list[Configuration]:
-    """With the differences between those that compete for the title."""
+def _compare(rows: Sequence[Configuration], means: Sequence[_Floats | None]) -> list[Configuration]:
+    """With their differences, and the share of the replicates in which each led."""
     shares = _shares(means)
     compared = []
     for at, row in enumerate(rows):
@@ -228,18 +194,18 @@ def _compare(rows: Sequence[Configuration], means: Sequence[Floats | None]) -> l
         values: dict[str, float | None] = {"p_best": shares[at] if shares else None}
         if other != at:
             values["difference"] = row.mean - rows[other].mean
-            one, two = means[at], means[other]
-            if one is not None and two is not None:
-                values["difference_low"], values["difference_high"] = _ends(one - two)
+            own, others = means[at], means[other]
+            if own is not None and others is not None:
+                values["difference_low"], values["difference_high"] = _ends(own - others)
         compared.append(Configuration(**{**vars(row), **values}))
     return compared
 
 
-def _shares(means: Sequence[Floats | None]) -> list[float] | None:
-    known = [mean for mean in means if mean is not None]
-    if len(known) < len(means):
+def _shares(means: Sequence[_Floats | None]) -> list[float] | None:
+    complete = [mean for mean in means if mean is not None]
+    if len(complete) < len(means):
         return None
-    columns = np.array(known)
+    columns = np.array(complete)
     is_best = columns == columns.max(axis=0)
     return [float(share) for share in (is_best / is_best.sum(axis=0)).mean(axis=1)]
 

@@ -1,9 +1,14 @@
-"""A cap on the GPU-hours of a sweep: a trial starts only while the rest could hold a whole one.
+"""The searcher that stops proposing trials when the GPU-hours of a sweep are spent.
 
 In: a searcher and the sweep's folder. Out: the searcher's trials, until the budget is committed.
-Decided here: what a whole trial takes is the most that one took so far, for all its steps; the
-first ones start unmeasured. A trial that runs is not stopped, so that a cap holds up to what the
-last trials take beyond the estimate. Time that a sweep was interrupted does not count.
+Decided here:
+
+- A trial starts only while the rest of the cap could hold a whole trial.
+- A whole trial takes what the longest one took so far, scaled to all steps. The first trials start
+  unmeasured.
+- A running trial is not stopped, so the sum can exceed the cap by what the last trials take beyond
+  the estimate.
+- Time between an interruption and the resume does not count.
 """
 
 import logging
@@ -15,31 +20,31 @@ from ray.tune.search import Searcher as TuneSearcher
 from deepicd.config import Experiment
 from deepicd.paths import TUNE
 from deepicd.sweeps.results.trials import read_history, seconds_spent
+from deepicd.sweeps.search.wrapper import SearcherWrapper
 
 _log = logging.getLogger(__name__)
 
 
-class Budget(TuneSearcher):
-    """Wraps a searcher; Ray Tune saves and restores both (`SearchGenerator.save_to_dir`)."""
+class Budget(SearcherWrapper[TuneSearcher]):
+    """Proposes the inner searcher's trials while GPU-hours are left."""
 
     def __init__(self, searcher: TuneSearcher, experiment: Experiment, *, storage: Path) -> None:
-        super().__init__(metric=searcher.metric, mode=searcher.mode)
-        self.searcher = searcher
-        self._experiment = experiment
+        super().__init__(searcher, experiment)
         self._tune = storage.resolve() / TUNE
-        self._over: dict[str, float] = {}
+        self._ended_gpu_hours: dict[str, float] = {}
         self._running: set[str] = set()
-        self._whole = 0.0
+        self._whole_trial = 0.0
+        """GPU-hours of a whole trial."""
 
     def suggest(self, trial_id: str) -> Any:
         """Parameters of a trial, None to wait, or `FINISHED`, also when the budget is committed."""
         committed, cap = self._committed(), self._experiment.sweep.gpu_hours_cap
-        if committed + self._whole > cap:
-            if self._running:  # one that ends early may leave room
+        if committed + self._whole_trial > cap:
+            if self._running:  # a running trial that ends early leaves GPU-hours
                 return None
             _log.info(
                 f"no further trial: {committed:.2f} of {cap:.2f} GPU-hours are spent and a whole "
-                f"trial takes up to {self._whole:.2f}"
+                f"trial takes up to {self._whole_trial:.2f}"
             )
             return TuneSearcher.FINISHED
         values = self.searcher.suggest(trial_id)
@@ -49,8 +54,11 @@ class Budget(TuneSearcher):
 
     def _committed(self) -> float:
         """GPU-hours spent by trials that are over, and those that running ones may come to."""
+        # All are measured first: each one may raise what a whole trial takes.
         spent = {trial: self._measure(trial) for trial in self._running}
-        return sum(self._over.values()) + sum(max(hours, self._whole) for hours in spent.values())
+        return sum(self._ended_gpu_hours.values()) + sum(
+            max(hours, self._whole_trial) for hours in spent.values()
+        )
 
     def _measure(self, trial: str) -> float:
         """GPU-hours of a trial so far; a longer one changes what a whole trial takes."""
@@ -59,42 +67,16 @@ class Budget(TuneSearcher):
         history = read_history(folder)
         steps = int(history[-1]["step"]) if history else 0
         if steps:
-            self._whole = max(self._whole, hours * training.total_steps / steps)
+            self._whole_trial = max(self._whole_trial, hours * training.total_steps / steps)
         return hours
-
-    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Hand a report on."""
-        self.searcher.on_trial_result(trial_id, result)
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
         """Settle what a trial took."""
         self._running.discard(trial_id)
-        self._over[trial_id] = self._measure(trial_id)
+        self._ended_gpu_hours[trial_id] = self._measure(trial_id)
         self.searcher.on_trial_complete(trial_id, result, error)
-
-    def set_search_properties(
-        self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any
-    ) -> bool:
-        """Hand the search space on."""
-        return bool(self.searcher.set_search_properties(metric, mode, config, **spec))
-
-    def get_state(self) -> dict[str, Any]:
-        """What Tune saves beside the inner searcher."""
-        return {name: value for name, value in vars(self).items() if name != "searcher"}
-
-    def set_state(self, state: dict[str, Any]) -> None:
-        """Go on from there."""
-        self.__dict__.update(state)
-
-    def save(self, checkpoint_path: str) -> None:
-        """Save the inner searcher."""
-        self.searcher.save(checkpoint_path)
-
-    def restore(self, checkpoint_path: str) -> None:
-        """Restore the inner searcher."""
-        self.searcher.restore(checkpoint_path)
 
 
 def within_budget(searcher: TuneSearcher, experiment: Experiment, *, storage: Path) -> TuneSearcher:

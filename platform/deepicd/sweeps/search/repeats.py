@@ -1,10 +1,14 @@
 """The searcher that repeats configurations: with several seeds, and the best again at the end.
 
-In: a searcher of configurations. Out: trials, one after the other, each with its `seed`. A proposed
-configuration runs with the seeds `seed`, `seed` + 1, …, and the inner searcher, which knows its
-first trial only, is told the mean. When all proposed trials are over, the best `confirm_top` of
-them run again with the seeds after these, and nobody is told. Decided here: the seed changes what a
-trial samples; notes, splits and start model are the run's, made from the experiment's own seed.
+In: a searcher of configurations. Out: trials, one after the other, each with its `seed`. Decided
+here:
+
+- A proposed configuration runs with the seeds `seed`, `seed` + 1, …. The inner searcher knows only
+  its first trial, and is told the mean.
+- When all proposed trials are over, the best `confirm_top` configurations run again with the seeds
+  after these. The inner searcher is not told of them.
+- The seed changes what a trial samples. Notes, splits and start model are the run's, made from the
+  experiment's own seed.
 """
 
 from collections.abc import Mapping
@@ -15,9 +19,9 @@ from typing import Any
 from ray.tune.search import Searcher as TuneSearcher
 
 from deepicd.config import Experiment, Scalar
-from deepicd.records import Checkpoint, Trial
-from deepicd.sweeps.results.decision import SEED, rank
+from deepicd.sweeps.results.ranking import SEED, ScoredTrial, rank
 from deepicd.sweeps.search.searcher import Searcher
+from deepicd.sweeps.search.wrapper import SearcherWrapper
 
 
 @dataclass
@@ -34,13 +38,11 @@ class _Group:
         return next(iter(self.reached))
 
 
-class Repeats(TuneSearcher):
-    """Wraps a searcher; Ray Tune saves and restores both (`SearchGenerator.save_to_dir`)."""
+class Repeats(SearcherWrapper[Searcher]):
+    """Proposes every configuration of the inner searcher once for each seed."""
 
     def __init__(self, searcher: Searcher, experiment: Experiment) -> None:
-        super().__init__(metric=searcher.metric, mode=searcher.mode)
-        self.searcher = searcher
-        self._experiment = experiment
+        super().__init__(searcher, experiment)
         self._groups: list[_Group] = []
         self._reruns: list[dict[str, Scalar]] | None = None
 
@@ -70,18 +72,14 @@ class Repeats(TuneSearcher):
         """The best configurations so far, each with its fresh seeds."""
         sweep, first = self._experiment.sweep, self._experiment.seed
         scored = [
-            Trial(name, group.params, "", 0, reached, Checkpoint("", 0))
+            ScoredTrial(name, group.params, reached[sweep.metric])
             for group in self._groups
             for name, reached in group.reached.items()
             if reached
         ]
         best = rank(scored, self._experiment)[: sweep.confirm_top]
         seeds = range(first + sweep.num_seeds, first + sweep.num_seeds + sweep.confirm_seeds)
-        return [{**one.params, SEED: seed} for one in best for seed in seeds]
-
-    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Hand a report on."""
-        self.searcher.on_trial_result(trial_id, result)
+        return [{**ranked.params, SEED: seed} for ranked in best for seed in seeds]
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
@@ -102,28 +100,6 @@ class Repeats(TuneSearcher):
             names = scored[0] if scored else ()
             mean = {name: fmean(reached[name] for reached in scored) for name in names}
             self.searcher.tell(group.first, mean)
-
-    def set_search_properties(
-        self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any
-    ) -> bool:
-        """Hand the search space on."""
-        return bool(self.searcher.set_search_properties(metric, mode, config, **spec))
-
-    def get_state(self) -> dict[str, Any]:
-        """What Tune saves beside the inner searcher."""
-        return {name: value for name, value in vars(self).items() if name != "searcher"}
-
-    def set_state(self, state: dict[str, Any]) -> None:
-        """Go on from there."""
-        self.__dict__.update(state)
-
-    def save(self, checkpoint_path: str) -> None:
-        """Save the inner searcher."""
-        self.searcher.save(checkpoint_path)
-
-    def restore(self, checkpoint_path: str) -> None:
-        """Restore the inner searcher."""
-        self.searcher.restore(checkpoint_path)
 
 
 def repeat(searcher: Searcher, experiment: Experiment) -> TuneSearcher:
