@@ -263,10 +263,10 @@ def watched() -> Stopwatch:
     from ray.tune.logger import CSVLoggerCallback, JsonLoggerCallback, TBXLoggerCallback
     from ray.tune.schedulers import AsyncHyperBandScheduler
 
-    from deepicd.sweeps.callbacks.cleanup import FreeTrial
-    from deepicd.sweeps.callbacks.duplicate_trials import CompareFingerprints
+    from deepicd.sweeps.callbacks.cleanup import CleanUpTrial
+    from deepicd.sweeps.callbacks.duplicate_trials import StopDuplicateTrials
     from deepicd.sweeps.callbacks.progress import TrialProgress
-    from deepicd.sweeps.callbacks.trial_record import WriteRecord
+    from deepicd.sweeps.callbacks.trial_record import WriteTrialRecord
     from deepicd.sweeps.search.searcher import Searcher
 
     stopwatch = Stopwatch()
@@ -275,9 +275,9 @@ def watched() -> Stopwatch:
         (Searcher, "suggest", "on_trial_result", "on_trial_complete"),
         (AsyncHyperBandScheduler, "on_trial_result"),
         (TrialProgress, "on_trial_result"),
-        (FreeTrial, "on_trial_complete"),
-        (CompareFingerprints, "on_trial_result"),
-        (WriteRecord, "on_trial_start"),
+        (CleanUpTrial, "on_trial_complete"),
+        (StopDuplicateTrials, "on_trial_result"),
+        (WriteTrialRecord, "on_trial_start"),
         (CSVLoggerCallback, "log_trial_result"),
         (JsonLoggerCallback, "log_trial_result"),
         (TBXLoggerCallback, "log_trial_result"),

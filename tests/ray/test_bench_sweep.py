@@ -12,5 +12,5 @@ def test_a_simulated_sweep_reports_every_step_and_writes_nothing_twice(root: Pat
     done = subprocess.run(command, capture_output=True, check=True, text=True, timeout=300)
     found = json.loads(done.stdout)
     assert (found["results"], found["failed"]) == (3 * 11, 0)
-    assert found["driver"]["WriteRecord.on_trial_start"]["calls"] == 3
+    assert found["driver"]["WriteTrialRecord.on_trial_start"]["calls"] == 3
     assert not {"events.out", "progress.csv"} & set(found["disk_mb"])

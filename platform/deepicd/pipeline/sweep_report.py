@@ -22,7 +22,7 @@ from deepicd.report.sweep_data import Sweep
 from deepicd.sweeps.results.pareto import objectives_of, pareto_front
 from deepicd.sweeps.results.status import budget, read_ranking, read_status
 from deepicd.sweeps.results.trials import best_validation, read_history, read_parts
-from deepicd.sweeps.schedulers import rungs
+from deepicd.sweeps.schedulers import stopping_steps
 
 _OBJECTIVES = ("hierarchical_f1", "macro_f1_full", *MINIMISED)
 """What trials are compared by where the sweep itself pursues one score."""
@@ -65,8 +65,8 @@ def read_sweep(paths: RunPaths) -> Sweep:
         trials=trials,
         starts={trial: read_parts(folder) for trial, folder in folders.items()},
         histories=histories,
-        fronts=find_fronts(trials, experiment),
-        rungs=rungs(experiment),
+        pareto_fronts=find_pareto_fronts(trials, experiment),
+        stopping_steps=stopping_steps(experiment),
         budget=budget(trials, paths, experiment),
         versions=versions(),
         decision=asdict(ranking) if ranking else {},
@@ -83,16 +83,18 @@ def with_objectives(
     return replace(trial, objectives={**objectives_of(best, list(names)), **trial.objectives})
 
 
-def find_fronts(trials: Sequence[Trial], experiment: Experiment) -> dict[tuple[str, ...], set[str]]:
-    """The front of what the sweep pursues (of everything known where that is one score), and of its
-    metric with each other objective.
+def find_pareto_fronts(
+    trials: Sequence[Trial], experiment: Experiment
+) -> dict[tuple[str, ...], set[str]]:
+    """The Pareto front of what the sweep pursues (of everything reported where that is one score),
+    and of its metric with each other objective.
     """
     metric, pursued = experiment.sweep.metric, experiment.sweep.pursued
     wanted = pursued if len(pursued) > 1 else (metric, *_OBJECTIVES)
-    known = {name for trial in trials for name in trial.objectives}
-    names = tuple(name for name in dict.fromkeys((metric, *wanted)) if name in known)
+    reported = {name for trial in trials for name in trial.objectives}
+    names = tuple(name for name in dict.fromkeys((metric, *wanted)) if name in reported)
     pairs = [(metric, name) for name in names[1:]]
-    return {one: pareto_front(trials, one) for one in [names, *pairs] if one}
+    return {chosen: pareto_front(trials, chosen) for chosen in [names, *pairs] if chosen}
 
 
 def _read(file: Path) -> dict[str, Any]:

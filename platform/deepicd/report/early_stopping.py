@@ -1,4 +1,8 @@
-"""Who came how far, and who was stopped at which rung."""
+"""How far each trial came, and which ones the scheduler stopped at which step.
+
+In: trials, their reports, and the steps at which the scheduler may stop one. Out: a table and a
+figure.
+"""
 
 from collections.abc import Sequence
 
@@ -19,17 +23,17 @@ _ENDS = {
 """Symbol at a trial's last step, by its state."""
 
 
-def rung_table(trials: Sequence[Trial], rungs: Sequence[int]) -> Table:
-    """Trials that came to each rung, and what became of them there."""
+def stopping_table(trials: Sequence[Trial], stopping_steps: Sequence[int]) -> Table:
+    """Trials that came to each of these steps, and those that were stopped there."""
     rows = []
-    for i, rung in enumerate(rungs):
-        after = rungs[i + 1] if i + 1 < len(rungs) else float("inf")
-        here = [trial for trial in trials if rung <= trial.steps < after]
+    for i, step in enumerate(stopping_steps):
+        after = stopping_steps[i + 1] if i + 1 < len(stopping_steps) else float("inf")
+        here = [trial for trial in trials if step <= trial.steps < after]
         stopped = [trial.id for trial in here if trial.status == "stopped"]
         rows.append(
             {
-                "rung (GRPO step)": rung,
-                "trials that came": sum(trial.steps >= rung for trial in trials),
+                "rung (GRPO step)": step,
+                "trials that came": sum(trial.steps >= step for trial in trials),
                 "stopped there": len(stopped),
                 "who": ", ".join(stopped),
             }
@@ -37,10 +41,12 @@ def rung_table(trials: Sequence[Trial], rungs: Sequence[int]) -> Table:
     return Table("Rungs of the scheduler", rows)
 
 
-def draw_ladder(
-    trials: Sequence[Trial], histories: Histories, *, rungs: Sequence[int], metric: str
+def draw_early_stopping(
+    trials: Sequence[Trial], histories: Histories, *, stopping_steps: Sequence[int], metric: str
 ) -> Figure:
-    """A bar a trial, as long as it ran; its validations coloured by score; rungs as lines."""
+    """A bar a trial, as long as it ran, with its validations coloured by score; a line for each
+    stopping step.
+    """
     ordered = sorted(trials, key=lambda trial: trial.steps)
     names = [trial.id for trial in ordered]
     plot = new_plot(x="GRPO step", height=160 + 26 * len(names), legend={"orientation": "h"})
@@ -64,12 +70,12 @@ def draw_ladder(
                 marker={"symbol": symbol, "size": 17, "color": "#1c2733"},
             )
     _add_validations(plot, {name: histories.get(name, ()) for name in names}, metric)
-    for rung in rungs:
-        plot.add_vline(x=rung, line={"dash": "dot", "color": GREY})
+    for step in stopping_steps:
+        plot.add_vline(x=step, line={"dash": "dot", "color": GREY})
     plot.update_yaxes(type="category", categoryorder="array", categoryarray=names)
     mark_steps(plot, max((trial.steps for trial in trials), default=0))
     return Figure(
-        "Early-stopping ladder",
+        "Early stopping",
         "How far each trial came; dots are validations, dotted lines the steps at which the "
         "scheduler compares. The symbol at the end is the trial's state.",
         plot,

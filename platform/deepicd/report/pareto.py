@@ -1,7 +1,7 @@
-"""What each trial reached of everything that a sweep can pursue, and whom no other trial beats.
+"""The objectives that each trial reached, and the trials on the Pareto front.
 
-In: trials with their objectives, and the fronts that `sweeps.front` found: of all objectives
-together, and of the first one with each other one. Out: the report's section.
+In: trials with their objectives, and the Pareto fronts (`sweeps.results.pareto`) of all objectives
+together and of the first one with each other one. Out: the report's section.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -13,20 +13,20 @@ from deepicd.config import MINIMISED
 from deepicd.records import Trial
 from deepicd.report.html import GREY, PALETTE, Figure, Section, Table, label, new_plot
 
-Fronts = Mapping[tuple[str, ...], Collection[str]]
+ParetoFronts = Mapping[tuple[str, ...], Collection[str]]
 """Names of objectives → ids of the trials on their front; all of them first, then the pairs."""
 _UNITS = {"response_length": "mean tokens", "gpu_hours": "until the best validation"}
 _ON, _OFF = "on the front", "beaten by another trial"
 
 
-def front_section(trials: Sequence[Trial], fronts: Fronts) -> Section:
+def pareto_section(trials: Sequence[Trial], pareto_fronts: ParetoFronts) -> Section:
     """Which trials no other one beats."""
-    if not fronts:
+    if not pareto_fronts:
         return Section("Objectives", text=["No trial has a score yet."])
-    names = next(iter(fronts))
-    front = fronts[names]
+    names = next(iter(pareto_fronts))
+    front = pareto_fronts[names]
     whole = [trial for trial in trials if all(name in trial.objectives for name in names)]
-    aims = ", ".join(f"{label(name)} ({aim(name)})" for name in names)
+    aims = ", ".join(f"{label(name)} ({_aim(name)})" for name in names)
     text = (
         f"{len(front)} of {len(whole)} trials are beaten by no other trial in all of: {aims}. "
         "Differences within the noise of a score count here like any others."
@@ -36,20 +36,20 @@ def front_section(trials: Sequence[Trial], fronts: Fronts) -> Section:
         for trial in whole
         if trial.id in front
     ]
-    figures = [draw_front(whole, fronts)] if len(names) > 1 else []
+    figures = [draw_pareto(whole, pareto_fronts)] if len(names) > 1 else []
     return Section(
         "Objectives", [text], tables=[Table("Trials on the front", rows)], figures=figures
     )
 
 
-def aim(name: str) -> str:
+def _aim(name: str) -> str:
     """Which way an objective is pursued."""
     return "less is better" if name in MINIMISED else "more is better"
 
 
-def draw_front(trials: Sequence[Trial], fronts: Fronts) -> Figure:
+def draw_pareto(trials: Sequence[Trial], pareto_fronts: ParetoFronts) -> Figure:
     """The first objective over each other one."""
-    names = next(iter(fronts))
+    names = next(iter(pareto_fronts))
     pairs = [(names[0], other) for other in names[1:]]
     num_rows = (len(pairs) + 1) // 2
     plot = make_subplots(num_rows, 2, horizontal_spacing=0.14, vertical_spacing=0.35 / num_rows)
@@ -58,10 +58,10 @@ def draw_front(trials: Sequence[Trial], fronts: Fronts) -> Figure:
     plot.update_layout(look.layout)
     for number, pair in enumerate(pairs):
         place = {"row": number // 2 + 1, "col": number % 2 + 1}
-        for trace in panel(trials, pair, fronts=fronts):
+        for trace in _draw_panel(trials, pair, pareto_fronts=pareto_fronts):
             plot.add_trace(trace.update(showlegend=bool(trace.name) and number == 0), **place)
         unit = f"{_UNITS[pair[1]]}; " if pair[1] in _UNITS else ""
-        plot.update_xaxes(title=f"{label(pair[1])} ({unit}{aim(pair[1])})", **place)
+        plot.update_xaxes(title=f"{label(pair[1])} ({unit}{_aim(pair[1])})", **place)
         plot.update_yaxes(title=label(pair[0]), **place)
     return Figure(
         "Pareto front",
@@ -71,10 +71,12 @@ def draw_front(trials: Sequence[Trial], fronts: Fronts) -> Figure:
     )
 
 
-def panel(trials: Sequence[Trial], pair: tuple[str, ...], *, fronts: Fronts) -> list[go.Scatter]:
+def _draw_panel(
+    trials: Sequence[Trial], pair: tuple[str, ...], *, pareto_fronts: ParetoFronts
+) -> list[go.Scatter]:
     """Points of two objectives, and the line through their own front."""
     first, other = pair
-    front = next(iter(fronts.values()))
+    front = next(iter(pareto_fronts.values()))
     traces = []
     for name, symbol, colour in ((_OFF, "circle-open", GREY), (_ON, "diamond", PALETTE[0])):
         shown = [trial for trial in trials if (trial.id in front) == (name == _ON)]
@@ -91,7 +93,7 @@ def panel(trials: Sequence[Trial], pair: tuple[str, ...], *, fronts: Fronts) -> 
     best = sorted(
         (trial.objectives[other], trial.objectives[first])
         for trial in trials
-        if trial.id in fronts[pair]
+        if trial.id in pareto_fronts[pair]
     )
     line = {"shape": "hv" if other in MINIMISED else "vh", "color": PALETTE[1], "width": 1.5}
     xs, ys = [x for x, _ in best], [y for _, y in best]

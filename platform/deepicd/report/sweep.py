@@ -13,7 +13,7 @@ from deepicd.report.answer import answer_section
 from deepicd.report.contour import draw_pair
 from deepicd.report.costs import Starts, draw_costs, phase_table
 from deepicd.report.curves import Histories, draw_learning
-from deepicd.report.early_stopping import draw_ladder, rung_table
+from deepicd.report.early_stopping import draw_early_stopping, stopping_table
 from deepicd.report.html import Section, Table, render_page, show
 from deepicd.report.leaderboard import leaderboard_section
 from deepicd.report.parameters import (
@@ -23,7 +23,7 @@ from deepicd.report.parameters import (
     importance,
     searched,
 )
-from deepicd.report.pareto import front_section
+from deepicd.report.pareto import pareto_section
 from deepicd.report.sweep_data import Sweep
 from deepicd.training.grpo.metric_names import REUSED_ENGINE, START_SECONDS
 
@@ -56,8 +56,8 @@ def build_sections(sweep: Sweep) -> list[Section]:
         leaderboard_section(sweep),
         Section("Learning curves", figures=draw_learning(_best_first(sweep), sweep.metric)),
         parameter_section(sweep),
-        front_section(sweep.trials, sweep.fronts),
-        ladder_section(sweep),
+        pareto_section(sweep.trials, sweep.pareto_fronts),
+        early_stopping_section(sweep),
         cost_section(sweep),
         environment_section(sweep),
     ]
@@ -99,8 +99,8 @@ def no_importance(num_trials: int, num_varied: int) -> str:
     )
 
 
-def ladder_section(sweep: Sweep) -> Section:
-    """Who was stopped at which rung."""
+def early_stopping_section(sweep: Sweep) -> Section:
+    """Which trials were stopped, and at which step."""
     scheduler = sweep.experiment.sweep.scheduler
     num_stopped = sum(trial.status == "stopped" for trial in sweep.trials)
     total = sweep.experiment.training.total_steps
@@ -110,11 +110,18 @@ def ladder_section(sweep: Sweep) -> Section:
         f"{saved} GRPO steps before their end. What they "
         "would have reached is not known."
     )
-    figures = [draw_ladder(sweep.trials, sweep.histories, rungs=sweep.rungs, metric=sweep.metric)]
+    figures = [
+        draw_early_stopping(
+            sweep.trials,
+            sweep.histories,
+            stopping_steps=sweep.stopping_steps,
+            metric=sweep.metric,
+        )
+    ]
     return Section(
         "Early stopping",
         text=[text],
-        tables=[rung_table(sweep.trials, sweep.rungs)],
+        tables=[stopping_table(sweep.trials, sweep.stopping_steps)],
         figures=figures,
     )
 

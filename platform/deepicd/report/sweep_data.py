@@ -9,7 +9,7 @@ from deepicd.config import Experiment
 from deepicd.records import Trial
 from deepicd.report.costs import Starts, seconds_by_phase
 from deepicd.report.curves import Histories
-from deepicd.report.pareto import Fronts
+from deepicd.report.pareto import ParetoFronts
 
 
 @dataclass(frozen=True)
@@ -23,9 +23,9 @@ class Sweep:
     """Trial id → every report that came, one list each time that the sweep was started."""
     histories: Histories
     """Trial id → the last report of each step."""
-    fronts: Fronts
-    rungs: Sequence[int]
-    """Steps at which the scheduler compares."""
+    pareto_fronts: ParetoFronts
+    stopping_steps: Sequence[int]
+    """Steps at which the scheduler may stop a trial."""
     budget: Mapping[str, float]
     versions: Mapping[str, str]
     """Name → version, of where the report is made."""

@@ -24,10 +24,10 @@ from deepicd.config import Experiment, Scalar
 from deepicd.errors import MissingError, SweepError
 from deepicd.paths import DECISION, SNAPSHOTS, TRIALS, TUNE
 from deepicd.records import Trial
-from deepicd.sweeps.callbacks.cleanup import FreeTrial
-from deepicd.sweeps.callbacks.duplicate_trials import CompareFingerprints
+from deepicd.sweeps.callbacks.cleanup import CleanUpTrial
+from deepicd.sweeps.callbacks.duplicate_trials import StopDuplicateTrials
 from deepicd.sweeps.callbacks.progress import TrialProgress
-from deepicd.sweeps.callbacks.trial_record import WriteRecord
+from deepicd.sweeps.callbacks.trial_record import WriteTrialRecord
 from deepicd.sweeps.results.decision import decide, write_decision
 from deepicd.sweeps.results.snapshots import Proposals, bring_back_snapshot
 from deepicd.sweeps.results.trials import keep_earlier_reports, read_trials, seconds_spent
@@ -170,10 +170,10 @@ def build_tuner(experiment: Experiment, given: TrialInput, *, storage: Path) -> 
             storage_path=str(storage.resolve()),
             callbacks=[
                 JsonLoggerCallback(),
-                FreeTrial(),
+                CleanUpTrial(),
                 progress,
-                WriteRecord(experiment, given, storage=storage),
-                *([CompareFingerprints()] if sweep.compare_fingerprints else []),
+                WriteTrialRecord(experiment, given, storage=storage),
+                *([StopDuplicateTrials()] if sweep.compare_fingerprints else []),
             ],
             verbose=0,
         ),

@@ -1,8 +1,12 @@
-"""Ray Tune's rules of who is stopped, with the guards that a sweep of ours needs.
+"""Who is stopped early: Ray Tune's ASHA and its median stopping rule, for sweeps that resume.
 
-Tune's snapshot of a sweep leaves the scheduler out (Ray 2.60), so after a resume it would have no
-trial to compare with. Each rule therefore learns what a trial has reported, from its folder, when
-Tune adds the trial.
+In: an experiment. Out: a Ray Tune scheduler. Decided here:
+
+- Ray Tune's snapshot of a sweep leaves the scheduler out (Ray 2.60), so after a resume it would
+  compare a trial with none. Each scheduler reads what a trial has reported, from the trial's
+  folder, when Tune adds the trial.
+- A trial that confirms a configuration is exempt: it is never stopped.
+- A trial that reaches its last step ends by itself, not by the scheduler.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,65 +17,76 @@ from typing import Any
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, MedianStoppingRule, TrialScheduler
 
 from deepicd.config import Experiment
-from deepicd.sweeps.results.decision import is_fresh
-from deepicd.sweeps.results.trials import (
-    read_history,
-)
+from deepicd.sweeps.results.ranking import is_fresh
+from deepicd.sweeps.results.trials import read_history
 from deepicd.training.grpo.metric_names import OBJECTIVE, validation
+from deepicd.upstream import require_version
 
-Spares = Callable[[Mapping[str, Any]], bool]
+_RAY = "2.60.0"
+
+IsExempt = Callable[[Mapping[str, Any]], bool]
 """Whether a trial with these parameters is never to be stopped."""
 
 
-def spare_none(_: Mapping[str, Any]) -> bool:
-    """Nobody is spared."""
+def _no_exemption(_: Mapping[str, Any]) -> bool:
+    """No trial is exempt."""
     return False
 
 
-class HalvingRule(ASHAScheduler):
-    """ASHA that remembers, and spares some trials."""
+class ResumableASHA(ASHAScheduler):
+    """ASHA that knows earlier reports after a resume, and never stops an exempt trial.
 
-    def __init__(self, *, spares: Spares = spare_none, **arguments: Any) -> None:
+    It feeds them to `on_trial_result` before the trial runs. Ray's ASHA keeps a trial's first score
+    at each rung, and answers without the controller; both are private to its version.
+    """
+
+    def __init__(self, *, is_exempt: IsExempt = _no_exemption, **arguments: Any) -> None:
+        require_version("ray", _RAY, "the scheduler ResumableASHA")
         super().__init__(**arguments)
-        self._spares = spares
+        self._is_exempt = is_exempt
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
-        """Note what the trial reported before the sweep was interrupted, if it is not new."""
+        """Take in what the trial reported before the sweep was interrupted, if it is not new."""
         super().on_trial_add(tune_controller, trial)
-        for row in earlier_reports(trial):
+        for row in _reports_on_disk(trial):
             super().on_trial_result(tune_controller, trial, row)
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Continue, or stop."""
-        if self._spares(trial.config):
+        if self._is_exempt(trial.config):
             return str(TrialScheduler.CONTINUE)
         return str(super().on_trial_result(tune_controller, trial, result))
 
 
-class MedianRule(MedianStoppingRule):
-    """Compares trials at validations only, and never pauses one (Ray 2.60). Remembers, and spares
-    some trials.
+class ResumableMedian(MedianStoppingRule):
+    """The median stopping rule that compares at validations only, knows earlier reports after a
+    resume, and never stops an exempt trial.
 
-    Between validations, and before the first, a report's objective is an older one or NaN, and NaN
-    as a trial's best would stop it. While few trials can be compared Tune's rule pauses a trial for
-    a waiting one; ours never wait for each other.
+    Between validations a report repeats the last objective, and before the first it has NaN. Ray's
+    rule takes NaN for a trial's best and would stop the trial. While few trials can be compared,
+    Ray's rule pauses a trial for a waiting one (Ray 2.60); here trials never wait for each other.
     """
 
-    def __init__(self, validation: str, *, spares: Spares = spare_none, **arguments: Any) -> None:
+    def __init__(
+        self, validation: str, *, is_exempt: IsExempt = _no_exemption, **arguments: Any
+    ) -> None:
+        require_version("ray", _RAY, "the scheduler ResumableMedian")
         super().__init__(**arguments)
         self._validation = validation
-        self._spares = spares
+        self._is_exempt = is_exempt
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
-        """Note what the trial reported before the sweep was interrupted, if it is not new."""
+        """Take in what the trial reported before the sweep was interrupted, if it is not new."""
         super().on_trial_add(tune_controller, trial)
-        for row in earlier_reports(trial):
+        for row in _reports_on_disk(trial):
             if self._validation in row:
-                super().on_trial_complete(tune_controller, trial, row)  # which only notes it
+                # Ray's on_trial_complete appends the report and decides nothing; its
+                # on_trial_result could decide to stop a trial that goes on.
+                super().on_trial_complete(tune_controller, trial, row)
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Continue, or stop."""
-        if self._validation not in result or self._spares(trial.config):
+        if self._validation not in result or self._is_exempt(trial.config):
             return str(TrialScheduler.CONTINUE)
         return str(super().on_trial_result(tune_controller, trial, result))
 
@@ -79,17 +94,18 @@ class MedianRule(MedianStoppingRule):
         return str(TrialScheduler.CONTINUE)
 
 
-def earlier_reports(trial: Any) -> list[dict[str, Any]]:
+def _reports_on_disk(trial: Any) -> list[dict[str, Any]]:
     """What a trial reported before its sweep was interrupted; a new one has no folder yet."""
     try:
         return read_history(Path(trial.path))
-    except RuntimeError:
+    except RuntimeError:  # Ray's Trial.path raises it until the trial has a folder
         return []
 
 
-def rungs(experiment: Experiment) -> list[int]:
-    """Steps in order; empty without a scheduler. ASHA's are its grace period times powers of its
-    reduction factor, the median rule's are the validations from its grace period on.
+def stopping_steps(experiment: Experiment) -> list[int]:
+    """Steps after which a trial may be stopped, in order; empty without a scheduler. ASHA's rungs
+    are its grace period times powers of its reduction factor; the median rule compares at every
+    validation from its grace period on.
     """
     sweep, training = experiment.sweep, experiment.training
     if sweep.scheduler == "none":
@@ -97,37 +113,30 @@ def rungs(experiment: Experiment) -> list[int]:
     if sweep.scheduler == "median":
         steps = range(training.validate_every, training.total_steps, training.validate_every)
         return [step for step in steps if step >= sweep.grace_steps]
-    found, step = [], sweep.grace_steps
+    rungs, step = [], sweep.grace_steps
     while step < training.total_steps:
-        found.append(step)
+        rungs.append(step)
         step *= sweep.reduction_factor
-    return found
+    return rungs
 
 
 def build_scheduler(experiment: Experiment) -> TrialScheduler:
-    """ASHA or the median rule on GRPO steps, or none. A trial that reaches its last step ends by
-    itself, not by the scheduler; one that confirms a configuration always does.
-    """
+    """ASHA or the median stopping rule on GRPO steps, or none."""
     sweep = experiment.sweep
-    spares = partial(is_fresh, experiment=experiment)
     if sweep.scheduler == "none":
         return FIFOScheduler()
+    arguments: dict[str, Any] = {
+        "is_exempt": partial(is_fresh, experiment=experiment),
+        "time_attr": "step",
+        "metric": OBJECTIVE,
+        "mode": "max",
+        "grace_period": sweep.grace_steps,
+    }
     if sweep.scheduler == "median":
-        return MedianRule(
-            validation(sweep.metric),
-            spares=spares,
-            time_attr="step",
-            metric=OBJECTIVE,
-            mode="max",
-            grace_period=sweep.grace_steps,
-            min_samples_required=2,
-        )
-    return HalvingRule(
-        spares=spares,
-        time_attr="step",
-        metric=OBJECTIVE,
-        mode="max",
-        grace_period=sweep.grace_steps,
+        return ResumableMedian(validation(sweep.metric), min_samples_required=2, **arguments)
+    # Ray's ASHA stops a trial at max_t; one step more, and the trial ends by itself.
+    return ResumableASHA(
         max_t=experiment.training.total_steps + 1,
         reduction_factor=sweep.reduction_factor,
+        **arguments,
     )

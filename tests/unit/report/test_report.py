@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 
 from deepicd.config import parse_experiment
 from deepicd.errors import MissingError
-from deepicd.pipeline.sweep_report import find_fronts, write_sweep_report
+from deepicd.pipeline.sweep_report import find_pareto_fronts, write_sweep_report
 from deepicd.records import Trial
 from deepicd.report.answer import sentence
 from deepicd.report.contour import draw_pair, pair_of
 from deepicd.report.costs import phase_table, seconds_by_phase
 from deepicd.report.curves import draw_curves
-from deepicd.report.early_stopping import rung_table
+from deepicd.report.early_stopping import stopping_table
 from deepicd.report.factors import (
     common_step,
     compare,
@@ -26,9 +26,9 @@ from deepicd.report.factors import (
 )
 from deepicd.report.html import PALETTE
 from deepicd.report.parameters import axis, importance
-from deepicd.report.pareto import front_section
+from deepicd.report.pareto import pareto_section
 from deepicd.report.sweep import recorded_rows
-from deepicd.sweeps.schedulers import rungs
+from deepicd.sweeps.schedulers import stopping_steps
 
 SEARCH = {
     "rewards.preset": {"type": "choice", "values": ["strict", "default"]},
@@ -159,9 +159,9 @@ def test_fronts_are_of_what_is_pursued_or_else_of_everything_known():
         Trial("b", {}, "finished", 4, {}, objectives={**objectives, "hierarchical_f1": 0.4}),
     ]
     both = ("hierarchical_f1", "response_length")
-    assert find_fronts(trials, EXPERIMENT) == {both: {"a"}}
-    assert find_fronts([], EXPERIMENT) == {}
-    section = front_section(trials, find_fronts(trials, EXPERIMENT))
+    assert find_pareto_fronts(trials, EXPERIMENT) == {both: {"a"}}
+    assert find_pareto_fronts([], EXPERIMENT) == {}
+    section = pareto_section(trials, find_pareto_fronts(trials, EXPERIMENT))
     assert section.text[0].startswith("1 of 2 trials") and len(section.figures) == 1
     assert section.tables[0].rows == [{"trial": "a", "hierarchical F1": 0.5, "response length": 30}]
 
@@ -224,19 +224,19 @@ def test_seconds_go_to_phases_and_a_repeated_step_is_paid_twice():
 @pytest.mark.parametrize(
     ("scheduler", "expected"), [("asha", [2, 4, 8]), ("median", [4, 6, 8]), ("none", [])]
 )
-def test_rungs_are_where_the_scheduler_compares(scheduler, expected):
+def test_a_trial_may_be_stopped_where_its_scheduler_compares(scheduler, expected):
     grace = 2 if scheduler == "asha" else 3
     table = {
         "training": {"total_steps": 10, "validate_every": 2},
         "sweep": {"scheduler": scheduler, "grace_steps": grace},
     }
-    assert rungs(parse_experiment(table, "here")) == expected
+    assert stopping_steps(parse_experiment(table, "here")) == expected
 
 
-def test_the_ladder_counts_who_came_and_who_was_stopped():
+def test_each_stopping_step_counts_who_came_and_who_was_stopped():
     ends = {"a": ("stopped", 2), "b": ("stopped", 5), "c": ("finished", 10), "d": ("failed", 3)}
     trials = [Trial(name, {}, state, steps, {}) for name, (state, steps) in ends.items()]
-    rows = [list(row.values()) for row in rung_table(trials, [2, 4, 8]).rows]
+    rows = [list(row.values()) for row in stopping_table(trials, [2, 4, 8]).rows]
     assert rows == [[2, 4, 1, "a"], [4, 2, 1, "b"], [8, 1, 0, ""]]
 
 

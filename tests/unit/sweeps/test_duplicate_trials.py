@@ -10,7 +10,11 @@ from hypothesis import strategies as st
 
 from deepicd.config import parse_experiment
 from deepicd.errors import SweepError
-from deepicd.sweeps.callbacks.duplicate_trials import CompareFingerprints, begin, without_effect
+from deepicd.sweeps.callbacks.duplicate_trials import (
+    StopDuplicateTrials,
+    describe_start,
+    without_effect,
+)
 from deepicd.training.grpo.fingerprint import FirstUpdates, as_number, digest_weights
 
 HIERARCHY = "rewards.weights.hierarchy"
@@ -33,7 +37,7 @@ def silent(one, other, reports=None, others=None):
     """Parameters that do nothing in two trials with these values."""
     reports = rows() if reports is None else reports
     others = reports if others is None else others
-    return without_effect(begin("a", one, reports), begin("b", other, others))
+    return without_effect(describe_start("a", one, reports), describe_start("b", other, others))
 
 
 @given(st.integers(0, 2), st.integers(0, 19), st.booleans())
@@ -139,7 +143,7 @@ def report(compare, name, params, reports):
 
 
 def test_a_sweep_stops_at_the_third_update_and_says_which_trials_and_parameters():
-    compare = CompareFingerprints()
+    compare = StopDuplicateTrials()
     report(compare, "a", {RATE: 1e-4, HIERARCHY: 0.2}, rows())
     report(compare, "b", {RATE: 1e-4, HIERARCHY: 0.2}, rows())
     report(compare, "c", {RATE: 2e-4, HIERARCHY: 0.2}, rows()[:2])
@@ -150,13 +154,13 @@ def test_a_sweep_stops_at_the_third_update_and_says_which_trials_and_parameters(
 
 
 def test_a_trial_that_goes_on_from_a_checkpoint_is_not_compared():
-    compare = CompareFingerprints()
+    compare = StopDuplicateTrials()
     report(compare, "a", {RATE: 1e-4}, rows())
     report(compare, "b", {RATE: 2e-4}, [{"step": 5}, {"step": 6}])
 
 
 def test_a_sweep_that_goes_on_knows_the_trials_before():
-    before, after = CompareFingerprints(), CompareFingerprints()
+    before, after = StopDuplicateTrials(), StopDuplicateTrials()
     report(before, "a", {RATE: 1e-4}, rows())
     after.set_state(before.get_state())
     report(after, "a", {RATE: 1e-4}, rows())

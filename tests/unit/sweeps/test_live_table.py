@@ -11,7 +11,7 @@ from rich.console import Console
 from deepicd.cli.console import configure_logging
 from deepicd.clusters.ray_session import library_output_to
 from deepicd.paths import trial_folder
-from deepicd.sweeps.callbacks.live_table import Board
+from deepicd.sweeps.callbacks.live_table import LiveTable
 from deepicd.sweeps.callbacks.progress import TrialProgress
 from deepicd.training.process.events import record_event
 
@@ -20,9 +20,9 @@ PARAMS = {"training.learning_rate": 1.234e-4, "rewards.weights.hierarchy": 0.5}
 SHOWN = "learning_rate=0.000123 hierarchy=0.5"
 
 
-def rendered(board, width=110):
+def rendered(table, width=110):
     console = Console(record=True, width=width, file=io.StringIO())
-    console.print(board.table())
+    console.print(table.table())
     return console.export_text()
 
 
@@ -32,8 +32,8 @@ def row(text, trial):
     return cells
 
 
-def a_board(trials=4):
-    return Board(num_trials=trials, total_steps=15, metric=F1)
+def a_live_table(trials=4):
+    return LiveTable(num_trials=trials, total_steps=15, metric=F1)
 
 
 def report(step, score=None, **more):
@@ -44,35 +44,35 @@ def report(step, score=None, **more):
 
 
 def test_a_row_says_how_a_trial_is_doing():
-    board = a_board()
-    board.start("a1", PARAMS)
-    assert row(rendered(board), "a1") == ["a1", "0/15", "-", "-", "running", "-", SHOWN]
-    board.advance("a1", report(5, 0.4), (42.0, 725.0))
-    board.advance("a1", report(6), (40.0, 700.0))
-    text = rendered(board)
+    table = a_live_table()
+    table.start("a1", PARAMS)
+    assert row(rendered(table), "a1") == ["a1", "0/15", "-", "-", "running", "-", SHOWN]
+    table.advance("a1", report(5, 0.4), (42.0, 725.0))
+    table.advance("a1", report(6), (40.0, 700.0))
+    text = rendered(table)
     assert row(text, "a1")[1:6] == ["6/15", "0.400 [0.300, 0.500]", "812", "running", "0:40"]
     assert "1 of 4 trials, at most 11:40 left" in text
 
 
 def test_states_follow_how_a_trial_ended():
-    board = a_board()
+    table = a_live_table()
     for trial, step in (("whole", 15), ("early", 5), ("broken", 3)):
-        board.start(trial, PARAMS)
-        board.advance(trial, report(step, 0.1), (1.0, 1.0))
-        board.end(trial, has_failed=trial == "broken")
-    text = rendered(board)
+        table.start(trial, PARAMS)
+        table.advance(trial, report(step, 0.1), (1.0, 1.0))
+        table.end(trial, has_failed=trial == "broken")
+    text = rendered(table)
     states = [row(text, trial)[4] for trial in ("whole", "early", "broken")]
     assert states == ["finished", "stopped", "failed"]
 
 
 def test_running_trials_stand_first_and_a_long_table_is_cut():
-    board = a_board(40)
+    table = a_live_table(40)
     for number in range(30):
-        board.start(f"t{number}", PARAMS)
-        board.advance(f"t{number}", report(5, number / 100), (1.0, 1.0))
+        table.start(f"t{number}", PARAMS)
+        table.advance(f"t{number}", report(5, number / 100), (1.0, 1.0))
         if number:
-            board.end(f"t{number}")
-    text = rendered(board)
+            table.end(f"t{number}")
+    text = rendered(table)
     shown = re.findall(r"(?m)^ +(t\d+) ", text)
     assert shown[:3] == ["t0", "t29", "t28"] and len(shown) == 20 and "and 10 more" in text
 
@@ -176,12 +176,12 @@ def test_lines_and_table_never_mix_in_a_terminal(monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     handler, logger = configure_logging(has_clock=True), logging.getLogger("deepicd.test")
     with handler.live_table():
-        board = a_board()
+        table = a_live_table()
         for number in range(5):
             logger.info(f"line {number} [x] " + "long " * (20 * (number == 2)))
-            board.start(f"t{number}", PARAMS)
-            board.advance(f"t{number}", report(number, 0.4), (1.0, 1.0))
-            logger.debug("changed", extra={"live_table": board.table()})
+            table.start(f"t{number}", PARAMS)
+            table.advance(f"t{number}", report(number, 0.4), (1.0, 1.0))
+            logger.debug("changed", extra={"live_table": table.table()})
         during = terminal.screen()
     after = terminal.screen()
     said = [line for line in during if "line " in line]
@@ -195,7 +195,7 @@ def test_lines_and_table_never_mix_in_a_terminal(monkeypatch):
 @pytest.mark.parametrize("is_json", [True, False])
 def test_without_a_terminal_or_with_json_nothing_is_drawn(monkeypatch, is_json):
     monkeypatch.setattr("sys.stderr", stream := Terminal() if is_json else io.StringIO())
-    table = a_board().table()
+    table = a_live_table().table()
     with configure_logging().live_table(is_shown=not is_json):
         logging.getLogger("deepicd.test").debug("changed", extra={"live_table": table})
         assert stream.getvalue() == ""

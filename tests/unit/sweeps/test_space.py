@@ -226,9 +226,9 @@ class Trial:
 
 
 def test_the_median_rule_spares_the_best_and_stops_the_worst():
-    from deepicd.sweeps.schedulers import MedianRule
+    from deepicd.sweeps.schedulers import ResumableMedian
 
-    rule = MedianRule(
+    rule = ResumableMedian(
         "validation/x",
         time_attr="step",
         metric="objective",

@@ -15,7 +15,7 @@ from deepicd.training.grpo.metric_names import PLACEMENT_GROUP
 from deepicd.training.process.pool import stop_trial
 
 
-class FreeTrial(tune.Callback):
+class CleanUpTrial(tune.Callback):
     """Remove a trial's placement group when the trial is over."""
 
     def __init__(self) -> None:

@@ -26,7 +26,7 @@ _SAME = 1e-6
 
 
 @dataclass(frozen=True)
-class Beginning:
+class TrialStart:
     """A trial up to its third update."""
 
     trial: str
@@ -37,21 +37,21 @@ class Beginning:
     """Parameters that had something to act on."""
 
 
-class CompareFingerprints(tune.Callback):
+class StopDuplicateTrials(tune.Callback):
     """Compare each trial with those before it, once, at its third update."""
 
     def __init__(self) -> None:
         self._rows: dict[str, list[Row]] = {}
-        self._known: dict[tuple[float, ...], list[Beginning]] = {}
+        self._starts: dict[tuple[float, ...], list[TrialStart]] = {}
         self._fault = ""
 
     def get_state(self) -> dict[str, Any]:
         """What a sweep that goes on has to know."""
-        return {"known": self._known}
+        return {"starts": self._starts}
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Go on from there."""
-        self._known = state["known"]
+        self._starts = state["starts"]
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any
@@ -65,15 +65,15 @@ class CompareFingerprints(tune.Callback):
         rows.append(dict(result))
         if metric_names.FINGERPRINTS[-1] in result:
             del self._rows[trial.trial_id]
-            self._compare(begin(trial.trial_id, trial.config, rows))
+            self._compare(describe_start(trial.trial_id, trial.config, rows))
 
-    def _compare(self, beginning: Beginning) -> None:
-        others = self._known.setdefault(beginning.course, [])
+    def _compare(self, start: TrialStart) -> None:
+        others = self._starts.setdefault(start.course, [])
         for other in others:
-            if silent := without_effect(other, beginning):
-                self._fault = self._fault or explain(other, beginning, silent)
-        if all(other.trial != beginning.trial for other in others):
-            others.append(beginning)
+            if silent := without_effect(other, start):
+                self._fault = self._fault or explain(other, start, silent)
+        if all(other.trial != start.trial for other in others):
+            others.append(start)
 
     def on_step_end(self, iteration: int, trials: list[Any], **_: Any) -> None:
         """End the sweep by a SweepError, which Tune would wrap if it came from a result (2.60)."""
@@ -89,28 +89,29 @@ class CompareFingerprints(tune.Callback):
         self._rows.pop(trial.trial_id, None)
 
 
-def begin(trial: str, params: Mapping[str, Scalar], rows: Sequence[Row]) -> Beginning:
-    """A trial's beginning from the reports of its first steps, the last with every fingerprint."""
+def describe_start(trial: str, params: Mapping[str, Scalar], rows: Sequence[Row]) -> TrialStart:
+    """A trial's first updates, from the reports of its first steps. The last of these must hold
+    every fingerprint.
+    """
     scores = tuple(float(row.get(metric_names.REWARD, 0.0)) for row in rows)
     shown = frozenset(address for address in params if has_shown(address, rows))
-    return Beginning(
-        trial, params, tuple(rows[-1][key] for key in metric_names.FINGERPRINTS) + scores, shown
-    )
+    prints = tuple(rows[-1][key] for key in metric_names.FINGERPRINTS)
+    return TrialStart(trial, params, prints + scores, shown)
 
 
-def without_effect(one: Beginning, other: Beginning) -> list[str]:
+def without_effect(first: TrialStart, second: TrialStart) -> list[str]:
     """Parameters whose values differ and had to show, in two trials that took the same course."""
-    if one.course != other.course:
+    if first.course != second.course:
         return []
-    both = one.params.keys() & other.params.keys() & (one.shown | other.shown)
-    return sorted(name for name in both if not is_same(one.params[name], other.params[name]))
+    both = first.params.keys() & second.params.keys() & (first.shown | second.shown)
+    return sorted(name for name in both if not is_same(first.params[name], second.params[name]))
 
 
-def is_same(one: Scalar, other: Scalar) -> bool:
-    """Whether two values are one to a trainer that counts in float32."""
-    if isinstance(one, float) and isinstance(other, float):
-        return math.isclose(one, other, rel_tol=_SAME)
-    return one == other
+def is_same(first: Scalar, second: Scalar) -> bool:
+    """Whether two values are equal to a trainer that counts in float32."""
+    if isinstance(first, float) and isinstance(second, float):
+        return math.isclose(first, second, rel_tol=_SAME)
+    return first == second
 
 
 def has_shown(address: str, rows: Sequence[Row]) -> bool:
@@ -121,14 +122,16 @@ def has_shown(address: str, rows: Sequence[Row]) -> bool:
     return not any(fnmatchcase(address, pattern) for pattern in _QUIET)
 
 
-def explain(one: Beginning, other: Beginning, silent: Sequence[str]) -> str:
+def explain(first: TrialStart, second: TrialStart, silent: Sequence[str]) -> str:
     """What is wrong, where, and the way out."""
-    values = ", ".join(f"{name} ({one.params[name]} and {other.params[name]})" for name in silent)
+    values = ", ".join(
+        f"{name} ({first.params[name]} and {second.params[name]})" for name in silent
+    )
     return (
-        f"trials {one.trial} and {other.trial} differ in {values}, and their weights are equal to "
-        f"the last bit after {len(metric_names.FINGERPRINTS)} updates: what differs has no effect "
-        "on training. Take it out of [sweep.search], or set sweep.compare_fingerprints = false "
-        "if that is meant"
+        f"trials {first.trial} and {second.trial} differ in {values}, and their weights are equal "
+        f"to the last bit after {len(metric_names.FINGERPRINTS)} updates: what differs has no "
+        "effect on training. Take it out of [sweep.search], or set sweep.compare_fingerprints = "
+        "false if that is meant"
     )
 
 

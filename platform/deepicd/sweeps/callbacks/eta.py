@@ -1,9 +1,14 @@
-"""How long a sweep can still take."""
+"""How long a sweep can still take: its estimated time of arrival (ETA).
+
+In: when trials start, report and end, in seconds of a monotonic clock. Out: seconds left. Decided
+here: a trial's first step carries what its start costs; the later ones give the mean seconds of a
+step.
+"""
 
 import heapq
 
 
-class TimeLeft:
+class SweepEta:
     """Seconds that a sweep's trials can still take, from those that its steps took so far.
 
     "At most": a trial that a scheduler stops early, or that fails, takes less.
@@ -36,8 +41,8 @@ class TimeLeft:
         """A trial takes no more time."""
         self._running.pop(trial, None)
 
-    def seconds(self, trial: str) -> tuple[float, float]:
-        """Left in this trial, and at most in the whole sweep."""
+    def remaining_s(self, trial: str) -> tuple[float, float]:
+        """Seconds left in this trial, and at most in the whole sweep."""
         of_running = {
             name: (self._total_steps - done) * self._step_s
             for name, (done, _, _) in self._running.items()
@@ -45,7 +50,7 @@ class TimeLeft:
         slots = [*of_running.values(), *[0.0] * (self._at_once - len(of_running))]
         heapq.heapify(slots)
         whole = self._start_s + (self._total_steps - 1) * self._step_s
-        for _ in range(self._to_start):  # each where there is room first
+        for _ in range(self._to_start):  # each on the slot that is free first
             heapq.heapreplace(slots, slots[0] + whole)
         return of_running.get(trial, 0.0), max(slots)
 

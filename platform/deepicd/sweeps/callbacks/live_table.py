@@ -20,7 +20,7 @@ _MAX_ROWS = 20
 
 
 @dataclass(frozen=True)
-class Line:
+class _Row:
     """One trial."""
 
     id: str
@@ -35,68 +35,68 @@ class Line:
     left_s: float = 0.0
 
 
-class Board:
-    """What is known of the trials so far."""
+class LiveTable:
+    """The latest report of every trial, as rows of a table."""
 
     def __init__(self, *, num_trials: int, total_steps: int, metric: str) -> None:
         self._num_trials = num_trials
         self._total_steps = total_steps
         self._metric = metric
-        self._lines: dict[str, Line] = {}
+        self._rows: dict[str, _Row] = {}
         self._left_s = 0.0
 
     def start(self, trial: str, params: Mapping[str, Any]) -> None:
         """A trial starts, or starts again."""
-        known = self._lines.get(trial, Line(trial, dict(params)))
-        self._lines[trial] = replace(known, state="running")
+        row = self._rows.get(trial, _Row(trial, dict(params)))
+        self._rows[trial] = replace(row, state="running")
 
     def advance(self, trial: str, report: Mapping[str, Any], left_s: tuple[float, float]) -> None:
         """A trial reports; `left_s`: seconds left in it and in the sweep."""
-        line, metric = self._lines[trial], self._metric
+        row, metric = self._rows[trial], self._metric
         if metric in report:
             low, high = (report.get(f"{metric}_{end}") for end in ("low", "high"))
-            line = replace(line, score=report[metric], low=low, high=high)
-        self._lines[trial] = replace(
-            line,
+            row = replace(row, score=report[metric], low=low, high=high)
+        self._rows[trial] = replace(
+            row,
             step=int(report["step"]),
-            tokens_per_s=report.get(THROUGHPUT, line.tokens_per_s),
+            tokens_per_s=report.get(THROUGHPUT, row.tokens_per_s),
             left_s=left_s[0],
         )
         self._left_s = left_s[1]
 
     def end(self, trial: str, *, has_failed: bool = False) -> None:
         """A trial is over; one that failed before it started has no values."""
-        line = self._lines.get(trial, Line(trial, {}))
-        is_whole = line.step >= self._total_steps
+        row = self._rows.get(trial, _Row(trial, {}))
+        is_whole = row.step >= self._total_steps
         state = "failed" if has_failed else "finished" if is_whole else "stopped"
-        self._lines[trial] = replace(line, state=state, left_s=0.0)
+        self._rows[trial] = replace(row, state=state, left_s=0.0)
 
     def table(self) -> Table:
         """The trials as they stand."""
-        lines = sorted(self._lines.values(), key=_rank)
+        rows = sorted(self._rows.values(), key=_rank)
         score = self._metric.replace("/", "\n")
         table = Table(
             *(Column(head, no_wrap=head != score) for head in ("trial", "step", score)),
             *(Column(head, no_wrap=True) for head in ("tokens/s\nper GPU", "state", "left")),
             Column("parameters", overflow="fold", ratio=1),
-            title=f"{len(lines)} of {self._num_trials} trials, at most {clock(self._left_s)} left",
+            title=f"{len(rows)} of {self._num_trials} trials, at most {clock(self._left_s)} left",
             title_justify="left",
             box=SIMPLE_HEAD,
             pad_edge=False,
         )
-        for line in lines[:_MAX_ROWS]:
-            values = (f"{key.split('.')[-1]}={show(one)}" for key, one in line.params.items())
-            table.add_row(line.id, *self._cells(line), " ".join(values))
-        if len(lines) > _MAX_ROWS:
-            table.caption = f"and {len(lines) - _MAX_ROWS} more that are over"
+        for row in rows[:_MAX_ROWS]:
+            values = (f"{key.split('.')[-1]}={show(value)}" for key, value in row.params.items())
+            table.add_row(row.id, *self._cells(row), " ".join(values))
+        if len(rows) > _MAX_ROWS:
+            table.caption = f"and {len(rows) - _MAX_ROWS} more that are over"
         return table
 
-    def _cells(self, line: Line) -> tuple[str, ...]:
-        tokens = "-" if line.tokens_per_s is None else f"{line.tokens_per_s:.0f}"
-        left = clock(line.left_s) if line.state == "running" and line.step else "-"
-        score = "-" if line.score is None else f"{line.score:.3f}"
-        interval = show_interval(line.low, line.high)
-        return f"{line.step}/{self._total_steps}", score + interval, tokens, line.state, left
+    def _cells(self, row: _Row) -> tuple[str, ...]:
+        tokens = "-" if row.tokens_per_s is None else f"{row.tokens_per_s:.0f}"
+        left = clock(row.left_s) if row.state == "running" and row.step else "-"
+        score = "-" if row.score is None else f"{row.score:.3f}"
+        interval = show_interval(row.low, row.high)
+        return f"{row.step}/{self._total_steps}", score + interval, tokens, row.state, left
 
 
 def show(value: object) -> str:
@@ -104,5 +104,5 @@ def show(value: object) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
-def _rank(line: Line) -> tuple[bool, float]:
-    return line.state != "running", -1.0 if line.score is None else -line.score
+def _rank(row: _Row) -> tuple[bool, float]:
+    return row.state != "running", -1.0 if row.score is None else -row.score

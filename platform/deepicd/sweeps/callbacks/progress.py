@@ -17,8 +17,8 @@ from rich.table import Table
 
 from deepicd.paths import trial_folder
 from deepicd.records import Trial
-from deepicd.sweeps.callbacks.eta import TimeLeft, clock
-from deepicd.sweeps.callbacks.live_table import Board, show
+from deepicd.sweeps.callbacks.eta import SweepEta, clock
+from deepicd.sweeps.callbacks.live_table import LiveTable, show
 from deepicd.sweeps.results.decision import show_interval
 from deepicd.training.grpo import metric_names
 from deepicd.training.process.events import read_events
@@ -37,8 +37,8 @@ class TrialProgress(tune.Callback):
     def __init__(
         self, *, num_trials: int, total_steps: int, metric: str, sweep: Path, at_once: int = 1
     ) -> None:
-        self._left = TimeLeft(num_trials, total_steps, at_once=at_once)
-        self._board = Board(num_trials=num_trials, total_steps=total_steps, metric=metric)
+        self._eta = SweepEta(num_trials, total_steps, at_once=at_once)
+        self._live_table = LiveTable(num_trials=num_trials, total_steps=total_steps, metric=metric)
         self._total_steps = total_steps
         self._metric = metric
         self._sweep = sweep
@@ -46,14 +46,14 @@ class TrialProgress(tune.Callback):
         self._heard: dict[str, int] = {}
 
     def _log_table(self) -> None:
-        _log.debug("the table of trials has changed", extra={"live_table": self._board.table()})
+        _log.debug("the table of trials has changed", extra={"live_table": self._live_table.table()})
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         """Log which values a trial runs with. Its events of an earlier start were shown."""
         folder = trial_folder(self._sweep, trial.trial_id)
         self._heard[trial.trial_id] = read_events(folder)[1]
-        self._left.start(trial.trial_id, time.monotonic())
-        self._board.start(trial.trial_id, trial.config)
+        self._eta.start(trial.trial_id, time.monotonic())
+        self._live_table.start(trial.trial_id, trial.config)
         values = ", ".join(f"{key}={show(value)}" for key, value in trial.config.items())
         _log.info("trial %s starts (%d so far): %s", trial.trial_id, len(trials), values)
 
@@ -77,9 +77,9 @@ class TrialProgress(tune.Callback):
                 step,
                 result[metric_names.INTERRUPTION],
             )
-        self._left.advance(trial.trial_id, step, time.monotonic())
-        in_trial, in_sweep = self._left.seconds(trial.trial_id)
-        self._board.advance(trial.trial_id, result, (in_trial, in_sweep))
+        self._eta.advance(trial.trial_id, step, time.monotonic())
+        in_trial, in_sweep = self._eta.remaining_s(trial.trial_id)
+        self._live_table.advance(trial.trial_id, result, (in_trial, in_sweep))
         # A step between two lines changes the table only: below INFO a console prints no line.
         is_line = step > 0 and (self._metric in result or step % _EVERY == 0)
         score = f", {self._metric} {result[self._metric]:.3f}" if self._metric in result else ""
@@ -88,26 +88,26 @@ class TrialProgress(tune.Callback):
             logging.INFO if is_line else logging.DEBUG,
             f"trial {trial.trial_id} step {step}/{self._total_steps}: reward {reward:.3f}{score} "
             f"(left: trial {clock(in_trial)}, sweep {clock(in_sweep)} at most)",
-            extra={"live_table": self._board.table()},
+            extra={"live_table": self._live_table.table()},
         )
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         """Log that a trial is over."""
-        self._left.end(trial.trial_id)
-        self._board.end(trial.trial_id)
+        self._eta.end(trial.trial_id)
+        self._live_table.end(trial.trial_id)
         self._log_table()
         _log.info("trial %s over after step %s", trial.trial_id, trial.last_result.get("step", 0))
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         """Log that a trial failed; its cause stands in the table."""
-        self._left.end(trial.trial_id)
-        self._board.end(trial.trial_id, has_failed=True)
+        self._eta.end(trial.trial_id)
+        self._live_table.end(trial.trial_id, has_failed=True)
         self._log_table()
         _log.warning("trial %s failed; the sweep goes on", trial.trial_id)
 
 
-def trial_table(trials: Sequence[Trial], metric: str, front: Collection[str] = ()) -> Table:
-    """Leaderboard, best first; `front` holds the ids of trials to mark."""
+def trial_table(trials: Sequence[Trial], metric: str, pareto: Collection[str] = ()) -> Table:
+    """Leaderboard, best first; `pareto` holds the ids on the Pareto front, which are marked."""
     addresses = sorted({address for trial in trials for address in trial.params})
     table = Table(
         "trial", "state", "steps", metric, *(address.split(".")[-1] for address in addresses)
@@ -116,7 +116,7 @@ def trial_table(trials: Sequence[Trial], metric: str, front: Collection[str] = (
         score = trial.validation.get(metric)
         cells = [show(trial.params.get(address, "")) for address in addresses]
         table.add_row(
-            f"{trial.id} *" if trial.id in front else trial.id,
+            f"{trial.id} *" if trial.id in pareto else trial.id,
             f"{trial.status}: {trial.stage}" if trial.stage else trial.status,
             str(trial.steps),
             "-" if score is None else f"{score:.3f}{_interval_of(trial, metric)}",

@@ -25,7 +25,7 @@ from deepicd.training.process.protocol import TrialInput
 _MACHINES_TIMEOUT_S = 60.0
 
 
-class WriteRecord(tune.Callback):
+class WriteTrialRecord(tune.Callback):
     """Write the record of each trial that starts."""
 
     def __init__(self, experiment: Experiment, given: TrialInput, *, storage: Path) -> None:

@@ -1,4 +1,4 @@
-"""What a sweep pursues, and which trials nobody beats at all of it.
+"""The objectives of a sweep, and the Pareto front of its trials.
 
 In: a report, or `records.Trial`s. Out: their objectives, or the Pareto front. Decided here: where
 an objective stands in a report. All of a trial's are taken at its best validation by
@@ -14,13 +14,13 @@ from deepicd.config import MINIMISED
 from deepicd.records import Trial
 from deepicd.training.grpo.metric_names import GPU_HOURS, RESPONSE_LENGTH, validation
 
-_ELSEWHERE = {"response_length": RESPONSE_LENGTH, "gpu_hours": GPU_HOURS}
+_REPORT_KEYS = {"response_length": RESPONSE_LENGTH, "gpu_hours": GPU_HOURS}
 """Objectives that are no validation score → key of a report."""
 
 
 def objectives_of(row: Mapping[str, Any], names: Sequence[str]) -> dict[str, float]:
     """Objective → value, as far as this report has them."""
-    keys = {name: _ELSEWHERE.get(name, validation(name)) for name in names}
+    keys = {name: _REPORT_KEYS.get(name, validation(name)) for name in names}
     return {name: float(row[key]) for name, key in keys.items() if key in row}
 
 
@@ -34,8 +34,8 @@ def pareto_front(trials: Sequence[Trial], names: Sequence[str]) -> set[str]:
         if all(name in trial.objectives for name in names)
     }
     return {
-        one
-        for one, point in points.items()
+        trial
+        for trial, point in points.items()
         if not any(_beats(other, point) for other in points.values())
     }
 
@@ -44,5 +44,5 @@ def _gain(trial: Trial, name: str) -> float:
     return -trial.objectives[name] if name in MINIMISED else trial.objectives[name]
 
 
-def _beats(one: Sequence[float], other: Sequence[float]) -> bool:
-    return one != other and all(a >= b for a, b in zip(one, other, strict=True))
+def _beats(first: Sequence[float], second: Sequence[float]) -> bool:
+    return first != second and all(a >= b for a, b in zip(first, second, strict=True))

@@ -173,8 +173,8 @@ def budget(trials: Sequence[Trial], paths: RunPaths, experiment: Experiment) -> 
     return spent
 
 
-def status_row(trial: Trial, front: Collection[str] = ()) -> dict[str, Any]:
-    """One trial as `--json` prints it; `front` holds the ids of those that no other beats."""
+def status_row(trial: Trial, pareto: Collection[str] = ()) -> dict[str, Any]:
+    """One trial as `--json` prints it; `pareto` holds the ids on the Pareto front."""
     return {
         "id": trial.id,
         "state": trial.status,
@@ -183,6 +183,6 @@ def status_row(trial: Trial, front: Collection[str] = ()) -> dict[str, Any]:
         "params": dict(trial.params),
         "validation": dict(trial.validation),
         "objectives": dict(trial.objectives),
-        "is_on_front": trial.id in front,
+        "is_on_front": trial.id in pareto,
         "error": trial.error,
     }
