@@ -33,6 +33,7 @@ from ray import tune
 
 from deepicd.config import Experiment, parse_experiment
 from deepicd.paths import RunPaths
+from deepicd.upstream import require_version
 
 GPUS_PER_TRIAL = 8
 NUM_STEP_METRICS, NUM_VALIDATION_METRICS = 110, 31
@@ -304,9 +305,7 @@ def simulate(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     if options.snapshot_s:
         os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = options.snapshot_s
     clock, stopwatch = Clock(), watched()
-    tuner._local_tuner._tune_config.reuse_actors = not options.new_processes
-    tuner._local_tuner._tune_config.time_budget_s = options.limit_s
-    tuner._local_tuner._run_config.callbacks.append(clock)
+    adapt(tuner, options, clock)
     started = time.time()
     with Usage() as usage:
         results = tuner.fit()
@@ -319,6 +318,15 @@ def simulate(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "status_s": status_s(paths, experiment),
         "disk_mb": disk_mb(folder),
     }
+
+
+def adapt(tuner: tune.Tuner, options: argparse.Namespace, clock: Clock) -> None:
+    """Give the sweep's tuner a time limit and a clock, which `build_tuner` does not offer."""
+    require_version("ray", "2.60.0", "the simulated sweep")
+    inner = tuner._local_tuner
+    inner._tune_config.reuse_actors = not options.new_processes
+    inner._tune_config.time_budget_s = options.limit_s
+    inner._run_config.callbacks.append(clock)
 
 
 def figures(clock: Clock, options: argparse.Namespace, seconds: float) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from importlib import import_module
 import pytest
 
 REACHES: dict[str, str] = {
+    "optuna.study.study:Study.enqueue_trial": "ac4c26a48262",
     "ray._private.state:actors": "96a84dd8aeb2",
     "ray._private.state:available_resources_per_node": "f1243af7e6c3",
     "ray._private.state:jobs": "e48499720b15",
@@ -20,6 +21,15 @@ REACHES: dict[str, str] = {
     "ray.train.v2._internal.execution.controller.placement_group_cleaner"
     ":PlacementGroupCleaner": "82a5ec4420fd",
     "ray.train.v2.api.data_parallel_trainer:DataParallelTrainer": "e335a9854d3d",
+    "ray.tune.execution.tune_controller:TuneController._get_trial_checkpoints": "5a962522c82a",
+    "ray.tune.execution.tune_controller:TuneController.save_to_dir": "2c98de717fd2",
+    "ray.tune.experiment.trial:Trial.get_json_state": "ed697ebaada3",
+    "ray.tune.impl.tuner_internal:TunerInternal.__init__": "976963143ed1",
+    "ray.tune.schedulers.async_hyperband:AsyncHyperBandScheduler": "5680db10d801",
+    "ray.tune.schedulers.async_hyperband:_Bracket": "b7e6ec89b26f",
+    "ray.tune.schedulers.median_stopping_rule:MedianStoppingRule": "066a1246dd31",
+    "ray.tune.search.optuna.optuna_search:OptunaSearch": "2e1760b48070",
+    "ray.tune.search.search_generator:SearchGenerator": "bd79f94aafe3",
     "torch.distributed.device_mesh:DeviceMesh.__getstate__": "3d4c150bac1b",
     "torch.distributed.device_mesh:DeviceMesh.__init__": "a74b152eb301",
     "torch.distributed.device_mesh:DeviceMesh.__setstate__": "a01bfa51995f",

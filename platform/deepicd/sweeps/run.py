@@ -29,7 +29,7 @@ from deepicd.sweeps.callbacks.duplicate_trials import StopDuplicateTrials
 from deepicd.sweeps.callbacks.progress import TrialProgress
 from deepicd.sweeps.callbacks.trial_record import WriteTrialRecord
 from deepicd.sweeps.results.decision import decide, write_decision
-from deepicd.sweeps.results.snapshots import Proposals, bring_back_snapshot
+from deepicd.sweeps.results.snapshots import SnapshotSearchGenerator, restore_snapshot
 from deepicd.sweeps.results.trials import keep_earlier_reports, read_trials, seconds_spent
 from deepicd.sweeps.schedulers import build_scheduler
 from deepicd.sweeps.search.budget import within_budget
@@ -128,7 +128,7 @@ def restore_tuner(experiment: Experiment, given: TrialInput, *, storage: Path) -
     """Tune's side of a sweep that was interrupted. Trials that failed stay failed."""
     pace_snapshots(experiment.sweep.total_trials)
     keep_earlier_reports(storage / TUNE)
-    bring_back_snapshot(storage / SNAPSHOTS, storage / TUNE)
+    restore_snapshot(storage / SNAPSHOTS, storage / TUNE)
     return tune.Tuner.restore(
         str(storage.resolve() / TUNE),
         trainable=build_trainable(experiment, given, storage=storage),
@@ -157,10 +157,10 @@ def build_tuner(experiment: Experiment, given: TrialInput, *, storage: Path) -> 
         build_trainable(experiment, given, storage=storage),
         tune_config=tune.TuneConfig(
             num_samples=sweep.total_trials,
-            search_alg=Proposals(
+            search_alg=SnapshotSearchGenerator(
                 build_searcher(experiment, storage=storage),
                 max_concurrent=at_once,
-                keep=storage.resolve() / SNAPSHOTS,
+                snapshots=storage.resolve() / SNAPSHOTS,
             ),
             scheduler=build_scheduler(experiment),
             trial_dirname_creator=lambda trial: trial.trial_id,

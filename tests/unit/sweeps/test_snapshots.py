@@ -7,7 +7,12 @@ from pathlib import Path
 from ray.tune.search import Searcher
 
 from deepicd.sweeps.results import snapshots
-from deepicd.sweeps.results.snapshots import Proposals, bring_back_snapshot, files_of, keep_snapshot
+from deepicd.sweeps.results.snapshots import (
+    SnapshotSearchGenerator,
+    copy_snapshot,
+    restore_snapshot,
+    state_files,
+)
 
 
 def write_states(folder: Path, session: str, text: str) -> None:
@@ -17,41 +22,41 @@ def write_states(folder: Path, session: str, text: str) -> None:
 
 
 def read_states(folder: Path) -> dict[str, str]:
-    return {file.name.split("-")[0]: file.read_text() for file in files_of(folder)}
+    return {file.name.split("-")[0]: file.read_text() for file in state_files(folder)}
 
 
 def test_the_newest_whole_snapshot_replaces_a_mixture_and_half_a_file(tmp_path):
     written, keep, tune = tmp_path / "written", tmp_path / "keep", tmp_path / "tune"
     for text in ("1 trial", "2 trials"):
         write_states(written, "2026-01-01", text)
-        keep_snapshot(written, keep, session="2026-01-01")
+        copy_snapshot(written, keep, session="2026-01-01")
     write_states(tune, "2026-01-01", "1 trial")
     (tune / "search_gen_state-2026-01-01.json").write_text("2 trials")
     (tune / "experiment_state-2026-01-02.json").write_text('{"trial_da')
     (tune / "tuner.pkl").write_text("its own")
-    bring_back_snapshot(keep, tune)
+    restore_snapshot(keep, tune)
     assert set(read_states(tune).values()) == {"2 trials"} and len(read_states(tune)) == 3
-    assert len(files_of(tune)) == 3 and (tune / "tuner.pkl").read_text() == "its own"
+    assert len(state_files(tune)) == 3 and (tune / "tuner.pkl").read_text() == "its own"
 
 
 def test_a_copy_that_was_cut_off_is_not_gone_on_from(tmp_path):
     written, keep, tune = tmp_path / "written", tmp_path / "keep", tmp_path / "tune"
     write_states(written, "s", "whole")
-    keep_snapshot(written, keep, session="s")
+    copy_snapshot(written, keep, session="s")
     write_states(keep / "000001.part", "s", "half")
     write_states(tune, "s", "half")
-    bring_back_snapshot(keep, tune)
+    restore_snapshot(keep, tune)
     assert set(read_states(tune).values()) == {"whole"}
     write_states(written, "s", "next")
-    keep_snapshot(written, keep, session="s")
-    bring_back_snapshot(keep, tune)
+    copy_snapshot(written, keep, session="s")
+    restore_snapshot(keep, tune)
     assert set(read_states(tune).values()) == {"next"}
     assert [folder.name for folder in keep.iterdir()] == ["000001"]
 
 
 def test_a_sweep_without_snapshots_of_ours_is_left_as_it_is(tmp_path):
     write_states(tmp_path / "tune", "s", "Tune's")
-    bring_back_snapshot(tmp_path / "keep", tmp_path / "tune")
+    restore_snapshot(tmp_path / "keep", tmp_path / "tune")
     assert set(read_states(tmp_path / "tune").values()) == {"Tune's"}
 
 
@@ -59,7 +64,7 @@ def test_states_of_an_earlier_session_are_not_kept_again(tmp_path):
     written, keep = tmp_path / "written", tmp_path / "keep"
     write_states(written, "a", "old")
     write_states(written, "b", "new")
-    keep_snapshot(written, keep, session="b")
+    copy_snapshot(written, keep, session="b")
     assert set(read_states(keep / "000000").values()) == {"new"}
 
 
@@ -81,7 +86,7 @@ class Mute(Searcher):
 
 def test_a_full_disk_ends_no_sweep_and_keeps_the_snapshot_before(tmp_path, monkeypatch, caplog):
     written, keep = tmp_path / "written", tmp_path / "keep"
-    proposals = Proposals(Mute(), max_concurrent=1, keep=keep)
+    proposals = SnapshotSearchGenerator(Mute(), max_concurrent=1, snapshots=keep)
     write_states(written, "s", "whole")
     proposals.save_to_dir(str(written), "s")
     (before,) = keep.iterdir()
@@ -92,5 +97,5 @@ def test_a_full_disk_ends_no_sweep_and_keeps_the_snapshot_before(tmp_path, monke
     monkeypatch.setattr(snapshots.shutil, "copyfile", fail)
     with caplog.at_level(logging.WARNING):
         proposals.save_to_dir(str(written), "s")
-    assert before.is_dir() and snapshots.kept(keep) == [before]
+    assert before.is_dir() and list(keep.glob("[0-9]*[0-9]")) == [before]
     assert "no snapshot of the sweep was kept" in caplog.text

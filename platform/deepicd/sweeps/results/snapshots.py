@@ -1,10 +1,10 @@
-"""Snapshots of a sweep whose files belong together.
+"""Whole copies of Ray Tune's snapshots, from which an interrupted sweep resumes.
 
-Tune writes what it goes on from (its trials, the searcher, how many were proposed, callbacks) as
+Tune writes what it resumes from (its trials, the searcher, how many were proposed, callbacks) as
 several files, and copies them into the sweep's folder one by one in the background. A driver that
-is killed then leaves a mixture, or half a file: proposals counted that no trial stands for are lost
-trials. Here each snapshot is also copied as a folder of its own, which gets its name when it is
-whole; `resume` begins with the newest one.
+is killed then leaves a mixture, or half a file. If the count of proposals is newer than the list of
+trials, trials are lost. Here each snapshot is also copied as a folder of its own, which gets its
+name when it is whole; `resume` starts from the newest one.
 """
 
 import logging
@@ -14,7 +14,11 @@ from pathlib import Path
 from ray.tune.search import ConcurrencyLimiter, SearchGenerator
 from ray.tune.search import Searcher as TuneSearcher
 
-STATES = (
+from deepicd.upstream import require_version
+
+_log = logging.getLogger(__name__)
+
+_STATES = (
     "experiment_state-*.json",
     "search_gen_state-*.json",
     "searcher-state-*.pkl",
@@ -23,12 +27,19 @@ STATES = (
 """Tune's own names, each with the session that wrote it."""
 
 
-class Proposals(SearchGenerator):
-    """What Tune asks for trials; it keeps a snapshot each time that Tune has written one."""
+class SnapshotSearchGenerator(SearchGenerator):
+    """Asks a searcher for trials, some at once, and copies each snapshot that Ray Tune has written.
 
-    def __init__(self, searcher: TuneSearcher, *, max_concurrent: int, keep: Path) -> None:
+    Tune's controller writes its trials, calls `save_to_dir`, and writes its callbacks. Trials and
+    proposals of a copy made there belong together, which is what no trial may be lost by. Its
+    callbacks are those of the snapshot before: they then miss the reports in between, which only
+    compare or display. That order, and the names of the files, are private to Ray.
+    """
+
+    def __init__(self, searcher: TuneSearcher, *, max_concurrent: int, snapshots: Path) -> None:
+        require_version("ray", "2.60.0", "the copy of Ray Tune's snapshots")
         super().__init__(ConcurrencyLimiter(searcher, max_concurrent=max_concurrent))
-        self._keep = keep
+        self._snapshots = snapshots
 
     def save_to_dir(self, dirpath: str, session_str: str) -> None:
         """Write the searcher beside the trials that Tune has written just before. Where the disk of
@@ -36,41 +47,48 @@ class Proposals(SearchGenerator):
         """
         super().save_to_dir(dirpath, session_str)
         try:
-            keep_snapshot(Path(dirpath), self._keep, session=session_str)
+            copy_snapshot(Path(dirpath), self._snapshots, session=session_str)
         except OSError as error:
-            logging.getLogger(__name__).warning("no snapshot of the sweep was kept: %s", error)
+            _log.warning("no snapshot of the sweep was kept: %s", error)
 
 
-def keep_snapshot(written: Path, keep: Path, *, session: str) -> None:
-    """Copy a session's files, then forget the snapshots before."""
-    before = kept(keep)
+def copy_snapshot(written: Path, snapshots: Path, *, session: str) -> None:
+    """Copy a session's files, then remove the snapshots before.
+
+    Args:
+        written: the folder into which Tune writes.
+        snapshots: folder of the copies.
+        session: part of the names of this session's files.
+    """
+    before = _whole_snapshots(snapshots)
     number = int(before[-1].name) + 1 if before else 0
-    part = keep / f"{number:06}.part"
+    part = snapshots / f"{number:06}.part"
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
-    for file in files_of(written):
+    for file in state_files(written):
         if session in file.name:
             shutil.copyfile(file, part / file.name)
+    # Renamed last: a folder whose name is a number is whole.
     part.rename(part.with_suffix(""))
     for folder in before:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def bring_back_snapshot(keep: Path, tune: Path) -> None:
-    """Put the newest whole snapshot in the place of what lies in Tune's folder."""
-    if not (whole := kept(keep)):
+def restore_snapshot(snapshots: Path, tune: Path) -> None:
+    """Replace the states in Tune's folder by the newest whole snapshot, where there is one."""
+    if not (whole := _whole_snapshots(snapshots)):
         return
-    for file in files_of(tune):
+    for file in state_files(tune):
         file.unlink()
-    for file in files_of(whole[-1]):
+    for file in state_files(whole[-1]):
         shutil.copyfile(file, tune / file.name)
 
 
-def kept(keep: Path) -> list[Path]:
-    """Whole snapshots, the oldest first."""
-    return sorted(folder for folder in keep.glob("*") if folder.name.isdigit())
+def _whole_snapshots(snapshots: Path) -> list[Path]:
+    """Folders of whole snapshots, the oldest first."""
+    return sorted(folder for folder in snapshots.glob("*") if folder.name.isdigit())
 
 
-def files_of(folder: Path) -> list[Path]:
+def state_files(folder: Path) -> list[Path]:
     """Files of Tune's states in a folder."""
-    return [file for pattern in STATES for file in folder.glob(pattern)]
+    return [file for pattern in _STATES for file in folder.glob(pattern)]

@@ -22,6 +22,7 @@ from deepicd.sweeps.results.trials import (
     seconds_spent,
     validation_of,
 )
+from deepicd.upstream import require_version
 
 _OVER = ("TERMINATED", "ERROR")
 """Tune's own states of a trial that runs no more."""
@@ -51,7 +52,7 @@ def read_status(paths: RunPaths, experiment: Experiment, *, is_alive: bool) -> l
             if is_alive
             else f"the run in {paths.root} ended before its sweep; `deepicd sweep resume` goes on"
         )
-    is_over = read_tune_states(paths.tune)
+    is_over = _read_tune_states(paths.tune)
     found = [unfinished_trial(folder, experiment) for folder in folders]
     settled = [settle(trial, is_over.get(trial.id), is_alive=is_alive) for trial in found]
     return [replace(trial, stage=read_stage(paths, trial)) for trial in settled]
@@ -65,8 +66,9 @@ def started_trials(tune: Path) -> list[Path]:
     return [file.parent for file in sorted(files, key=lambda file: file.stat().st_mtime)]
 
 
-def read_tune_states(tune: Path) -> dict[str, bool]:
+def _read_tune_states(tune: Path) -> dict[str, bool]:
     """Trial id → whether it is over, from Tune's last snapshot of the sweep."""
+    require_version("ray", "2.60.0", "the reader of Ray Tune's snapshots")
     snapshots = sorted(tune.glob("experiment_state-*.json"))
     if not snapshots:
         return {}

@@ -1,7 +1,8 @@
-"""Ray Tune's Optuna searcher over an experiment's search space, for sweeps that can go on.
+"""Ray Tune's Optuna searcher over an experiment's search space, for sweeps that can resume.
 
-In: an experiment and the sweep's folder. Out: a searcher whose study is a journal there, which
-`optuna-dashboard` opens.
+In: an experiment and the sweep's folder. Out: a searcher whose Optuna study is a journal there,
+which `optuna-dashboard` opens. Decided here: what the study is told of a trial, and what becomes of
+its trials that Ray Tune's snapshot does not have.
 """
 
 from contextlib import suppress
@@ -21,16 +22,20 @@ from deepicd.sweeps.results.pareto import objectives_of
 from deepicd.sweeps.results.trials import best_validation, read_history
 from deepicd.sweeps.search.space import build_sampler, distributions, grid_trials, suggest
 from deepicd.training.grpo import metric_names
+from deepicd.upstream import require_version
 
 
 class Searcher(OptunaSearch):
-    """Proposes trials; one for a new sweep begins a study of its own.
+    """Proposes trials by Optuna; a searcher for a new sweep starts a new study.
 
-    Its study is on disk: when a sweep goes on, the study may know of a trial, or of the end of one,
-    that Tune's last snapshot does not have.
+    The study is on disk: when a sweep resumes, it may know of a trial, or of the end of one, that
+    Tune's last snapshot does not have. Ray's class offers neither its study nor its trials, so this
+    one uses `_ot_study` and `_ot_trials` (Tune's trial id → Optuna's trial).
     """
 
     def __init__(self, experiment: Experiment, *, storage: Path) -> None:
+        require_version("ray", "2.60.0", "the Optuna searcher")
+        require_version("optuna", "5.0.0", "the Optuna searcher")
         sweep, journal = experiment.sweep, storage.resolve() / STUDY
         self._sweep, self._tune = sweep, storage.resolve() / TUNE
         self._validated: dict[str, list[dict[str, Any]]] = {}
@@ -51,12 +56,12 @@ class Searcher(OptunaSearch):
 
     def _add_earlier(self) -> None:
         """Tell the study of an earlier sweep's trials; their attribute `earlier` says which."""
-        known = distributions(self._sweep.search)
+        domains = distributions(self._sweep.search)
         for trial in self._sweep.earlier:
             self._ot_study.add_trial(
                 create_trial(
                     params=trial.params,
-                    distributions={address: known[address] for address in trial.params},
+                    distributions={address: domains[address] for address in trial.params},
                     values=[trial.objectives[name] for name in self._sweep.pursued],
                     user_attrs={"earlier": trial.source},
                 )
@@ -77,6 +82,7 @@ class Searcher(OptunaSearch):
             return
         self._validated.setdefault(trial_id, []).append(result)
         if trial_id in self._ot_trials:
+            # The study on disk may have closed a trial that Tune's snapshot still runs.
             with suppress(UpdateFinishedTrialError):
                 super().on_trial_result(trial_id, result)
 
@@ -101,8 +107,9 @@ class Searcher(OptunaSearch):
     def tell(self, trial_id: str, values: dict[str, float]) -> None:
         """End a trial of the study with these objectives; without any it has failed."""
         if values:
-            told = {**values, metric_names.OBJECTIVE: values[self._sweep.metric]}
-            super().on_trial_complete(trial_id, told)
+            # Ray reads OBJECTIVE with one objective, and the names of several.
+            reached = {**values, metric_names.OBJECTIVE: values[self._sweep.metric]}
+            super().on_trial_complete(trial_id, reached)
         else:
             super().on_trial_complete(trial_id, error=True)
 
@@ -111,9 +118,10 @@ class Searcher(OptunaSearch):
         nothing of, are closed. A queued one is queued again, others the sampler proposes again.
         """
         super().restore(checkpoint_path)
-        known = {trial.number for trial in self._ot_trials.values()}
+        in_snapshot = {trial.number for trial in self._ot_trials.values()}
         for trial in self._ot_study.get_trials(states=(TrialState.RUNNING,)):
-            if trial.number not in known:
+            if trial.number not in in_snapshot:
                 self._ot_study.tell(trial.number, state=TrialState.FAIL)
+                # Where Optuna's `enqueue_trial` keeps the values of a queued trial.
                 if queued := trial.system_attrs.get("fixed_params"):
                     self._ot_study.enqueue_trial(queued)
