@@ -38,21 +38,21 @@ _ENDED = ("finished", "stopped")
 
 def answer_section(sweep: Sweep) -> Section:
     """The report's first section."""
-    texts, tables = [best_sentence(sweep)], ranking_tables(sweep)
-    curves = ended_curves(sweep)
+    texts, tables = [_best_sentence(sweep)], _ranking_tables(sweep)
+    curves = _ended_curves(sweep)
     step = common_step(curves)
     if step is None:
         return Section("Answer", text=[*texts, "No trial has ended with a score."], tables=tables)
     scores = {trial: dict(curve)[step] for trial, curve in curves.items() if curve}
-    compared = compare_factors(sweep, scores)
+    compared = _compare_factors(sweep, scores)
     params = {trial: sweep.params[trial] for trial in scores}
     num_varied = len(searched(params, sweep.experiment.sweep.search))
-    texts += [*credit_note(sweep, scores), how(len(scores), step, num_varied)]
+    texts += [*_credit_note(sweep, scores), _how(len(scores), step, num_varied)]
     points = [sentence(one, metric=label(sweep.metric), step=step) for one in compared]
-    return Section("Answer", texts, points, [*tables, comparison_table(compared)])
+    return Section("Answer", texts, points, [*tables, _comparison_table(compared)])
 
 
-def ended_curves(sweep: Sweep) -> dict[str, list[tuple[int, float]]]:
+def _ended_curves(sweep: Sweep) -> dict[str, list[tuple[int, float]]]:
     """Trial id → (step, validation score) after step 0, of trials that ended and did not fail."""
     key = validation(sweep.metric)
     return {
@@ -62,24 +62,24 @@ def ended_curves(sweep: Sweep) -> dict[str, list[tuple[int, float]]]:
     }
 
 
-def compare_factors(sweep: Sweep, scores: Mapping[str, float]) -> list[Comparison]:
+def _compare_factors(sweep: Sweep, scores: Mapping[str, float]) -> list[Comparison]:
     """Hierarchical credit first where it differs, then every searched value."""
     runs = group_seeds(sweep.params, scores)
     params = {trial: sweep.params[trial] for trial in runs}
-    credit = credit_split({t: credit_weight(sweep.experiment, own) for t, own in params.items()})
+    credit = credit_split({t: _credit_weight(sweep.experiment, own) for t, own in params.items()})
     others = splits_of(params, sweep.experiment.sweep.search)
     return compare(merge_alike([credit, *others] if credit else others), runs)
 
 
-def credit_weight(experiment: Experiment, params: Mapping[str, Any]) -> float:
+def _credit_weight(experiment: Experiment, params: Mapping[str, Any]) -> float:
     """Weight of the hierarchical credit in a trial's reward."""
     rewards = with_values(experiment, params).rewards
     return resolve_weights(rewards.preset, rewards.weights).get("hierarchy", 0.0)
 
 
-def credit_note(sweep: Sweep, trials: Sequence[str] | Mapping[str, Any]) -> list[str]:
+def _credit_note(sweep: Sweep, trials: Sequence[str] | Mapping[str, Any]) -> list[str]:
     """That hierarchical credit against strict cannot be answered, where it cannot."""
-    has_credit = {credit_weight(sweep.experiment, sweep.params[trial]) > 0 for trial in trials}
+    has_credit = {_credit_weight(sweep.experiment, sweep.params[trial]) > 0 for trial in trials}
     if len(has_credit) == 2:
         return []
     which = "every" if has_credit == {True} else "no"
@@ -89,7 +89,7 @@ def credit_note(sweep: Sweep, trials: Sequence[str] | Mapping[str, Any]) -> list
     ]
 
 
-def best_sentence(sweep: Sweep) -> str:
+def _best_sentence(sweep: Sweep) -> str:
     """The winner and why, or the best trial so far; and how far its score can be trusted."""
     if sweep.decision.get("winner"):
         return f"Winner: trial {sweep.decision['winner']}, {sweep.decision['why']}. {_CHOSEN}"
@@ -106,7 +106,7 @@ def best_sentence(sweep: Sweep) -> str:
     )
 
 
-def how(num_trials: int, step: int, num_varied: int) -> str:
+def _how(num_trials: int, step: int, num_varied: int) -> str:
     """How the sentences came about."""
     others = "Other values varied along with each factor. " if num_varied > 1 else ""
     return (
@@ -136,7 +136,7 @@ def sentence(one: Comparison, *, metric: str, step: int) -> str:
     return f"{what}: {metric} at step {step} is {word}, {interval} ({sizes})."
 
 
-def comparison_table(compared: Sequence[Comparison]) -> Table:
+def _comparison_table(compared: Sequence[Comparison]) -> Table:
     """The numbers of the sentences."""
     rows = [
         {
@@ -153,7 +153,7 @@ def comparison_table(compared: Sequence[Comparison]) -> Table:
     return Table("Difference of mean scores, first group minus second", rows)
 
 
-def ranking_tables(sweep: Sweep) -> list[Table]:
+def _ranking_tables(sweep: Sweep) -> list[Table]:
     """The ranking that the sweep itself decided by."""
     rows = [
         {

@@ -2,7 +2,7 @@
 
 In: trial id → values by address, trial id → score, addresses by importance. Decided here: a surface
 is linear between trials (on logarithmic axes where the range is), so it claims nothing outside
-their hull; it needs `MIN_SURFACE` trials and two ranges.
+their hull; it needs `_MIN_SURFACE` trials and two ranges.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ from deepicd.config import Choice, Domain
 from deepicd.report.html import SCALE, Figure, label, new_plot, short
 from deepicd.report.parameters import Params, Scores, is_log, tick_values
 
-MIN_SURFACE = 10
+_MIN_SURFACE = 10
 """Trials below which no surface is drawn."""
 _GRID = 40
 
@@ -40,14 +40,14 @@ def draw_pair(
     pair = pair_of(ranked, search)
     trials = [name for name in scores if all(address in params[name] for address in pair)]
     columns: list[list[Any]] = [[params[trial][address] for trial in trials] for address in pair]
-    values, axes = [scores[trial] for trial in trials], [axis_of(search[one]) for one in pair]
+    values, axes = [scores[trial] for trial in trials], [_axis_of(search[one]) for one in pair]
     if len(pair) == 1:
         columns, axes = [columns[0], values], [axes[0], {}]
     plot = new_plot(x=short(pair[0]), y=short(pair[-1]) if len(pair) > 1 else label(metric))
     plot.update_layout(height=480, coloraxis={"colorscale": SCALE, "colorbar_title": label(metric)})
     plot.update_xaxes(**axes[0])
     plot.update_yaxes(**axes[1])
-    surface = interpolate(columns, values, axes) if len(pair) > 1 else None
+    surface = _interpolate(columns, values, axes) if len(pair) > 1 else None
     if surface is not None:
         plot.add_trace(surface)
     plot.add_scatter(
@@ -68,16 +68,16 @@ def draw_pair(
         caption += (
             "The surface is linear between trials and says nothing outside them."
             if surface
-            else f"A surface needs {MIN_SURFACE} trials and two ranges."
+            else f"A surface needs {_MIN_SURFACE} trials and two ranges."
         )
     return Figure(f"Score over {' and '.join(short(one) for one in pair)}", caption, plot)
 
 
-def interpolate(
+def _interpolate(
     columns: Sequence[Sequence[Any]], values: Sequence[float], axes: Sequence[Mapping[str, Any]]
 ) -> go.Contour | None:
     """Contours between trials; None for too few, for choices, or when the trials lie on a line."""
-    if len(values) < MIN_SURFACE or any(axis["type"] == "category" for axis in axes):
+    if len(values) < _MIN_SURFACE or any(axis["type"] == "category" for axis in axes):
         return None
     logs = [axis["type"] == "log" for axis in axes]
     placed = [
@@ -95,7 +95,7 @@ def interpolate(
     return go.Contour(x=xs, y=ys, z=grid, hoverinfo="skip", **shades)
 
 
-def axis_of(domain: Domain) -> dict[str, Any]:
+def _axis_of(domain: Domain) -> dict[str, Any]:
     """How plotly draws a domain."""
     if isinstance(domain, Choice):
         return {"type": "category", "categoryorder": "array", "categoryarray": domain.values}

@@ -13,7 +13,7 @@ from deepicd.training.grpo.metric_names import START_SECONDS, timing
 
 Starts = Sequence[History]
 """Reports of one trial, one list each time that its sweep was started."""
-PHASES: Mapping[str, tuple[str, ...]] = {
+_PHASES: Mapping[str, tuple[str, ...]] = {
     "rollout": ("gen",),
     "reward": ("reward",),
     "update": (
@@ -29,26 +29,26 @@ PHASES: Mapping[str, tuple[str, ...]] = {
     "checkpoint": ("save_checkpoint",),
 }
 """Phase → verl's timers, which do not overlap."""
-START, OTHER = "start", "other"
+_START, _OTHER = "start", "other"
 _MAX_BARS = 40
 
 
 def seconds_by_phase(starts: Starts) -> dict[str, float]:
     """Phase → seconds; `other` is what is left of the time that the trial ran."""
-    found = dict.fromkeys((START, *PHASES), 0.0)
+    found = dict.fromkeys((_START, *_PHASES), 0.0)
     total = 0.0
     for rows in starts:
         total += max((float(row.get("time_total_s", 0.0)) for row in rows), default=0.0)
-        found[START] += max((float(row.get(START_SECONDS, 0.0)) for row in rows), default=0.0)
-        for phase, timers in PHASES.items():
+        found[_START] += max((float(row.get(START_SECONDS, 0.0)) for row in rows), default=0.0)
+        for phase, timers in _PHASES.items():
             keys = [timing(timer) for timer in timers]
             found[phase] += sum(float(row.get(key, 0.0)) for row in rows for key in keys)
-    return {**found, OTHER: max(0.0, total - sum(found.values()))}
+    return {**found, _OTHER: max(0.0, total - sum(found.values()))}
 
 
-def spent_on(seconds: Mapping[str, Mapping[str, float]]) -> list[str]:
+def _spent_on(seconds: Mapping[str, Mapping[str, float]]) -> list[str]:
     """Phases that took time."""
-    phases = (START, *PHASES, OTHER)
+    phases = (_START, *_PHASES, _OTHER)
     return [phase for phase in phases if any(one[phase] for one in seconds.values())]
 
 
@@ -56,7 +56,7 @@ def phase_table(seconds: Mapping[str, Mapping[str, float]], num_gpus: int) -> Ta
     """All trials together, by phase."""
     total = sum(sum(one.values()) for one in seconds.values())
     rows = []
-    for phase in spent_on(seconds):
+    for phase in _spent_on(seconds):
         spent = sum(one[phase] for one in seconds.values())
         rows.append(
             {
@@ -75,8 +75,8 @@ def draw_costs(seconds: Mapping[str, Mapping[str, float]]) -> Figure:
     plot = new_plot(
         x="seconds", height=180 + 26 * len(names), barmode="stack", legend={"traceorder": "normal"}
     )
-    colours = dict(zip((START, *PHASES, OTHER), (*PALETTE[:6], GREY), strict=True))
-    for phase in spent_on(seconds):
+    colours = dict(zip((_START, *_PHASES, _OTHER), (*PALETTE[:6], GREY), strict=True))
+    for phase in _spent_on(seconds):
         values, colour = [seconds[name][phase] for name in names], {"color": colours[phase]}
         plot.add_bar(name=phase, x=values, y=names, orientation="h", marker=colour)
     plot.update_yaxes(type="category", autorange="reversed")

@@ -38,13 +38,13 @@ def draw_learning(histories: Histories, metric: str) -> list[Figure]:
                 title=f"Reward part: {part[len(_PART) : -len(_MEAN)]} (unweighted)",
                 caption="Before the trial's weight for it.",
             )
-            for part in reward_parts(histories)
+            for part in _reward_parts(histories)
         ),
     ]
     return [picture for picture in pictures if picture.plot.data]
 
 
-def reward_parts(histories: Histories) -> list[str]:
+def _reward_parts(histories: Histories) -> list[str]:
     """Keys of the unweighted reward parts that some trial reported."""
     keys = {key for history in histories.values() for row in history for key in row}
     return sorted(key for key in keys if key.startswith(_PART) and key.endswith(_MEAN))

@@ -25,10 +25,10 @@ from scipy.stats import t
 from deepicd.config import Choice, Domain, Scalar
 from deepicd.report.html import show
 
-SEED = "seed"
+_SEED = "seed"
 """Address of the seed among a trial's values."""
 FAMILY_CONFIDENCE = 0.95
-MIN_GROUP = 2
+_MIN_GROUP = 2
 """Trials that a group needs for its spread to be known."""
 _WEIGHTS = "rewards.weights."
 
@@ -107,7 +107,7 @@ def group_seeds(
     first: dict[str, str] = {}
     runs: dict[str, list[float]] = {}
     for trial, score in scores.items():
-        own = {address: value for address, value in params[trial].items() if address != SEED}
+        own = {address: value for address, value in params[trial].items() if address != _SEED}
         name = first.setdefault(json.dumps(own, sort_keys=True), trial)
         runs.setdefault(name, []).append(score)
     return runs
@@ -172,18 +172,18 @@ def _compare(one: Split, runs: Mapping[str, Sequence[float]], confidence: float)
         has_seeds = any(len(runs[trial]) > 1 for own in groups for trial in own)
         unit = "configurations" if has_seeds else "trials"
     difference = statistics.fmean(first) - statistics.fmean(second)
-    low, high = welch(first, second, confidence)
+    low, high = _welch(first, second, confidence)
     return Comparison(one, (len(first), len(second)), unit, difference, low=low, high=high)
 
 
-def welch(
+def _welch(
     first: Sequence[float], second: Sequence[float], confidence: float
 ) -> tuple[float | None, float | None]:
-    """Interval of the difference of means; none for a group below `MIN_GROUP`, or where no score
+    """Interval of the difference of means; none for a group below `_MIN_GROUP`, or where no score
     differs within either: that no spread was seen does not say that there is none.
     """
     sizes = (len(first), len(second))
-    if min(sizes) < MIN_GROUP:
+    if min(sizes) < _MIN_GROUP:
         return None, None
     parts = (statistics.variance(first) / sizes[0], statistics.variance(second) / sizes[1])
     if not sum(parts):

@@ -16,7 +16,7 @@ def leaderboard_section(sweep: Sweep) -> Section:
     names = {name for one in sweep.trials for name in one.objectives}
     others = sorted(names - {sweep.metric, "gpu_hours"})
     ranked = [trials[name] for name in [*sweep.scores, *unscored]]
-    rows = [leaderboard_row(sweep, trial, others) for trial in ranked]
+    rows = [_leaderboard_row(sweep, trial, others) for trial in ranked]
     if any(trial.error for trial in ranked):
         rows = [{**row, "error": one.error} for row, one in zip(rows, ranked, strict=True)]
     has_intervals = any(f"{sweep.metric}_low" in trial.validation for trial in sweep.trials)
@@ -24,11 +24,11 @@ def leaderboard_section(sweep: Sweep) -> Section:
         "Leaderboard",
         text=[] if has_intervals else ["These trials recorded no interval of their scores."],
         tables=[Table(f"Trials by their best validation {label(sweep.metric)}", rows)],
-        figures=[draw_scores(sweep)] if sweep.scores else [],
+        figures=[_draw_scores(sweep)] if sweep.scores else [],
     )
 
 
-def leaderboard_row(sweep: Sweep, trial: Trial, others: Sequence[str]) -> dict[str, object]:
+def _leaderboard_row(sweep: Sweep, trial: Trial, others: Sequence[str]) -> dict[str, object]:
     """One line, with further objectives; the same headers for every trial."""
     found = trial.validation
     ends = (found.get(f"{sweep.metric}_{end}") for end in ("low", "high"))
@@ -43,7 +43,7 @@ def leaderboard_row(sweep: Sweep, trial: Trial, others: Sequence[str]) -> dict[s
     }
 
 
-def draw_scores(sweep: Sweep) -> Figure:
+def _draw_scores(sweep: Sweep) -> Figure:
     """A dot a trial with its interval, best on top."""
     names = list(sweep.scores)[:_MAX_DOTS]
     validations = {trial.id: trial.validation for trial in sweep.trials}

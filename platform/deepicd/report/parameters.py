@@ -119,11 +119,11 @@ def importance(
     if len(trials) < MIN_IMPORTANCE or len(addresses) < 2:
         return []
     values = np.array([scores[trial] for trial in trials])
-    with quiet_optuna():
-        study = study_of([params[trial] for trial in trials], search, addresses)
-        shares = ped_anova(study, values)
+    with _quiet_optuna():
+        study = _study_of([params[trial] for trial in trials], search, addresses)
+        shares = _ped_anova(study, values)
         rng = np.random.default_rng(seed)
-        shuffled = [ped_anova(study, rng.permutation(values)) for _ in range(_NUM_SHUFFLES)]
+        shuffled = [_ped_anova(study, rng.permutation(values)) for _ in range(_NUM_SHUFFLES)]
     found = [
         Importance(name, share, float(np.quantile([row[name] for row in shuffled], 0.95)))
         for name, share in shares.items()
@@ -132,8 +132,10 @@ def importance(
 
 
 @contextmanager
-def quiet_optuna() -> Iterator[None]:
-    """Without its lines for every study, and its reminder of which way `ped_anova` reads scores."""
+def _quiet_optuna() -> Iterator[None]:
+    """Without Optuna's lines for each study, and its reminder that PED-ANOVA takes low scores as
+    good.
+    """
     before = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
@@ -143,11 +145,11 @@ def quiet_optuna() -> Iterator[None]:
         optuna.logging.set_verbosity(before)
 
 
-def study_of(
+def _study_of(
     rows: Sequence[Mapping[str, Scalar]], search: Mapping[str, Domain], addresses: Sequence[str]
 ) -> optuna.Study:
     """The trials as Optuna's, with the addresses that each has; their values are given later."""
-    space = {address: distribution(search[address]) for address in addresses}
+    space = {address: _distribution(search[address]) for address in addresses}
     study = optuna.create_study()
     study.add_trials(
         optuna.trial.create_trial(
@@ -160,7 +162,7 @@ def study_of(
     return study
 
 
-def ped_anova(study: optuna.Study, scores: np.ndarray[Any, Any]) -> dict[str, float]:
+def _ped_anova(study: optuna.Study, scores: np.ndarray[Any, Any]) -> dict[str, float]:
     """Address → share, all shares 1 together, by one score a trial. At least 5 trials count as the
     best. Optuna takes what is low as good.
     """
@@ -174,7 +176,7 @@ def ped_anova(study: optuna.Study, scores: np.ndarray[Any, Any]) -> dict[str, fl
     return {name: float(share) for name, share in found.items()}
 
 
-def distribution(domain: Domain) -> optuna.distributions.BaseDistribution:
+def _distribution(domain: Domain) -> optuna.distributions.BaseDistribution:
     """Optuna's form of a domain."""
     if isinstance(domain, Choice):
         return optuna.distributions.CategoricalDistribution(domain.values)

@@ -36,7 +36,7 @@ def pareto_section(trials: Sequence[Trial], pareto_fronts: ParetoFronts) -> Sect
         for trial in whole
         if trial.id in front
     ]
-    figures = [draw_pareto(whole, pareto_fronts)] if len(names) > 1 else []
+    figures = [_draw_pareto(whole, pareto_fronts)] if len(names) > 1 else []
     return Section(
         "Objectives", [text], tables=[Table("Trials on the front", rows)], figures=figures
     )
@@ -47,7 +47,7 @@ def _aim(name: str) -> str:
     return "less is better" if name in MINIMISED else "more is better"
 
 
-def draw_pareto(trials: Sequence[Trial], pareto_fronts: ParetoFronts) -> Figure:
+def _draw_pareto(trials: Sequence[Trial], pareto_fronts: ParetoFronts) -> Figure:
     """The first objective over each other one."""
     names = next(iter(pareto_fronts))
     pairs = [(names[0], other) for other in names[1:]]

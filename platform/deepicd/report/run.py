@@ -37,21 +37,21 @@ def render_run(
     params = {name: trial["params"] for name, trial in validated.items()}
     scores = {name: trial["validation"][sweep.metric] for name, trial in validated.items()}
     sections = [
-        Section("Test split", tables=[score_table(summary)], figures=[compare_scores(summary)]),
-        Section("Promotion", text=[verdict(summary)], points=summary["decision"]["reasons"]),
+        Section("Test split", tables=[_score_table(summary)], figures=[_compare_scores(summary)]),
+        Section("Promotion", text=[_verdict(summary)], points=summary["decision"]["reasons"]),
         Section(
             "Trials",
-            tables=[trial_table(summary["trials"], sweep.metric)],
+            tables=[_trial_table(summary["trials"], sweep.metric)],
             figures=[draw_parallel(params, scores, search=sweep.search, metric=sweep.metric)],
         ),
         Section("Learning curves", figures=draw_learning(histories, sweep.metric)),
-        Section("Time", figures=[draw_stages(stages)]),
-        Section("Versions", text=[versions(summary)]),
+        Section("Time", figures=[_draw_stages(stages)]),
+        Section("Versions", text=[_versions(summary)]),
     ]
     return render_page(summary["experiment"], sections, lead=[summary["question"]])
 
 
-def scored_models(summary: Mapping[str, Any]) -> dict[str, Mapping[str, float]]:
+def _scored_models(summary: Mapping[str, Any]) -> dict[str, Mapping[str, float]]:
     """Name → test scores, in the order they are compared."""
     baselines = summary["baselines"]
     return {
@@ -61,7 +61,7 @@ def scored_models(summary: Mapping[str, Any]) -> dict[str, Mapping[str, float]]:
     }
 
 
-def score_table(summary: Mapping[str, Any]) -> Table:
+def _score_table(summary: Mapping[str, Any]) -> Table:
     """Every headline score with its interval."""
     rows = [
         {
@@ -74,16 +74,16 @@ def score_table(summary: Mapping[str, Any]) -> Table:
             },
             "unparsable": f"{scores['share_unparsable']:.1%}",
         }
-        for name, scores in scored_models(summary).items()
+        for name, scores in _scored_models(summary).items()
     ]
     return Table("Scores with 95% bootstrap intervals by patient", rows)
 
 
-def compare_scores(summary: Mapping[str, Any]) -> Figure:
+def _compare_scores(summary: Mapping[str, Any]) -> Figure:
     """Bars by level."""
     plot = new_plot(y="score")
     plot.update_yaxes(range=[0, 1])
-    for name, scores in scored_models(summary).items():
+    for name, scores in _scored_models(summary).items():
         values = [scores[level] for level in HEADLINE]
         high = [scores[f"{level}_high"] - scores[level] for level in HEADLINE]
         low = [scores[level] - scores[f"{level}_low"] for level in HEADLINE]
@@ -92,7 +92,7 @@ def compare_scores(summary: Mapping[str, Any]) -> Figure:
     return Figure("Scores by level", "The numbers of the table, bars with their intervals.", plot)
 
 
-def verdict(summary: Mapping[str, Any]) -> str:
+def _verdict(summary: Mapping[str, Any]) -> str:
     """What the gate decided, who serves and what monitoring saw."""
     accepted = summary["decision"]["accepted"]
     outcome = "Promoted" if accepted else "Not promoted; the champion stays"
@@ -103,7 +103,7 @@ def verdict(summary: Mapping[str, Any]) -> str:
     )
 
 
-def trial_table(trials: Sequence[Mapping[str, Any]], metric: str) -> Table:
+def _trial_table(trials: Sequence[Mapping[str, Any]], metric: str) -> Table:
     """State, steps, best validation and values of each trial."""
     rows = [
         {
@@ -119,7 +119,7 @@ def trial_table(trials: Sequence[Mapping[str, Any]], metric: str) -> Table:
     return Table("Trials in the order they were started", rows)
 
 
-def draw_stages(stages: Mapping[str, float]) -> Figure:
+def _draw_stages(stages: Mapping[str, float]) -> Figure:
     """Where the time went."""
     plot = new_plot(x="seconds")
     plot.add_bar(x=list(stages.values()), y=list(stages), orientation="h")
@@ -127,7 +127,7 @@ def draw_stages(stages: Mapping[str, float]) -> Figure:
     return Figure("Seconds by stage", "Wall time of each stage of the run.", plot)
 
 
-def versions(summary: Mapping[str, Any]) -> str:
+def _versions(summary: Mapping[str, Any]) -> str:
     """One line of versions and the seed."""
     found = " · ".join(f"{name} {version}" for name, version in summary["versions"].items())
     return f"{found} · seed {summary['seed']}"

@@ -55,15 +55,15 @@ def build_sections(sweep: Sweep) -> list[Section]:
         answer_section(sweep),
         leaderboard_section(sweep),
         Section("Learning curves", figures=draw_learning(_best_first(sweep), sweep.metric)),
-        parameter_section(sweep),
+        _parameter_section(sweep),
         pareto_section(sweep.trials, sweep.pareto_fronts),
-        early_stopping_section(sweep),
-        cost_section(sweep),
-        environment_section(sweep),
+        _early_stopping_section(sweep),
+        _cost_section(sweep),
+        _environment_section(sweep),
     ]
 
 
-def parameter_section(sweep: Sweep) -> Section:
+def _parameter_section(sweep: Sweep) -> Section:
     """What the values have to do with the scores."""
     search, scores = sweep.experiment.sweep.search, sweep.scores
     params = {trial: sweep.params[trial] for trial in scores}
@@ -71,7 +71,7 @@ def parameter_section(sweep: Sweep) -> Section:
     if not varied:
         return Section("Parameters", text=["No parameter varied among trials with a score."])
     found = importance(params, scores, search=search, seed=sweep.experiment.seed)
-    text = [] if found else [no_importance(len(scores), len(varied))]
+    text = [] if found else [_no_importance(len(scores), len(varied))]
     ranked = [one.address for one in found] or varied
     figures = [draw_parallel(params, scores, search=search, metric=sweep.metric)]
     figures += [draw_importance(found)] if found else []
@@ -89,7 +89,7 @@ def parameter_section(sweep: Sweep) -> Section:
     return Section("Parameters", text=text, tables=tables, figures=figures)
 
 
-def no_importance(num_trials: int, num_varied: int) -> str:
+def _no_importance(num_trials: int, num_varied: int) -> str:
     """Why there is no importance."""
     if num_varied < 2:
         return "Only one parameter varied, so there is no share of importance to give."
@@ -99,7 +99,7 @@ def no_importance(num_trials: int, num_varied: int) -> str:
     )
 
 
-def early_stopping_section(sweep: Sweep) -> Section:
+def _early_stopping_section(sweep: Sweep) -> Section:
     """Which trials were stopped, and at which step."""
     scheduler = sweep.experiment.sweep.scheduler
     num_stopped = sum(trial.status == "stopped" for trial in sweep.trials)
@@ -126,10 +126,10 @@ def early_stopping_section(sweep: Sweep) -> Section:
     )
 
 
-def cost_section(sweep: Sweep) -> Section:
+def _cost_section(sweep: Sweep) -> Section:
     """Seconds and GPU-hours by phase, and how long the sweep took by the clock."""
     rows = [row for starts in sweep.starts.values() for start in starts for row in start]
-    text = [clock_sentence(rows), start_sentence(sweep.starts)]
+    text = [_clock_sentence(rows), _start_sentence(sweep.starts)]
     return Section(
         "Time and cost",
         text=[line for line in text if line],
@@ -138,7 +138,7 @@ def cost_section(sweep: Sweep) -> Section:
     )
 
 
-def clock_sentence(rows: Sequence[Mapping[str, Any]]) -> str:
+def _clock_sentence(rows: Sequence[Mapping[str, Any]]) -> str:
     """From the first report's beginning to the last report."""
     stamped = [row for row in rows if "timestamp" in row]
     if not stamped:
@@ -148,7 +148,7 @@ def clock_sentence(rows: Sequence[Mapping[str, Any]]) -> str:
     return f"By the clock, from the first trial's start to the last report: {minutes:.1f} minutes."
 
 
-def start_sentence(starts: Mapping[str, Starts]) -> str:
+def _start_sentence(starts: Mapping[str, Starts]) -> str:
     """Starts with a new engine, and in the engine of the trial before."""
     found: dict[bool, list[float]] = {False: [], True: []}
     for reports in starts.values():
@@ -165,7 +165,7 @@ def start_sentence(starts: Mapping[str, Starts]) -> str:
     return f"Starts: {', '.join(words)}." if words else ""
 
 
-def environment_section(sweep: Sweep) -> Section:
+def _environment_section(sweep: Sweep) -> Section:
     """Versions and settings: what the trials recorded, else what is installed here."""
     settings = json.dumps(sweep.experiment.model_dump(mode="json"), indent=2, sort_keys=True)
     if sweep.records:

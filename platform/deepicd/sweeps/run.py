@@ -30,12 +30,16 @@ from deepicd.sweeps.callbacks.progress import TrialProgress
 from deepicd.sweeps.callbacks.trial_record import WriteTrialRecord
 from deepicd.sweeps.results.decision import decide, write_decision
 from deepicd.sweeps.results.snapshots import SnapshotSearchGenerator, restore_snapshot
-from deepicd.sweeps.results.trials import keep_earlier_reports, read_trials, seconds_spent
+from deepicd.sweeps.results.trials import (
+    read_trials,
+    seconds_spent,
+    set_reports_aside,
+    trial_experiment,
+)
 from deepicd.sweeps.schedulers import build_scheduler
 from deepicd.sweeps.search.budget import within_budget
 from deepicd.sweeps.search.repeats import repeat
 from deepicd.sweeps.search.searcher import Searcher
-from deepicd.sweeps.search.space import trial_experiment
 from deepicd.sweeps.search.validation import check_capacity, check_settings, count_at_once
 from deepicd.training.grpo.metric_names import validation
 from deepicd.training.grpo.trial import ON_HEAD, fit_trial
@@ -127,7 +131,7 @@ def check_sweep(experiment: Experiment, given: TrialInput) -> None:
 def restore_tuner(experiment: Experiment, given: TrialInput, *, storage: Path) -> tune.Tuner:
     """Tune's side of a sweep that was interrupted. Trials that failed stay failed."""
     pace_snapshots(experiment.sweep.total_trials)
-    keep_earlier_reports(storage / TUNE)
+    set_reports_aside(storage / TUNE)
     restore_snapshot(storage / SNAPSHOTS, storage / TUNE)
     return tune.Tuner.restore(
         str(storage.resolve() / TUNE),

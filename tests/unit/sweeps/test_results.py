@@ -22,10 +22,10 @@ from deepicd.sweeps.results.status import budget, read_ranking, read_status, sta
 from deepicd.sweeps.results.trials import (
     best_validation,
     cause_of,
-    keep_earlier_reports,
     read_histories,
     read_history,
     seconds_spent,
+    set_reports_aside,
     status_of,
     validation_of,
 )
@@ -99,7 +99,7 @@ def test_reports_from_before_an_interruption_stay_part_of_a_trial(tmp_path):
         {"step": 2, "x": 2, "time_total_s": 3.0},
         {"step": 3, "x": 3, "time_total_s": 4.0},
     ):
-        keep_earlier_reports(tune)
+        set_reports_aside(tune)
         (tune / "a" / "result.json").write_text(json.dumps(again) + "\n")
     assert [(row["step"], row["x"]) for row in read_history(tune / "a")] == [(1, 1), (2, 2), (3, 3)]
     assert seconds_spent(tune / "a") == 16.0 and list(read_histories(tune)) == ["a"]
@@ -109,7 +109,7 @@ def test_a_trial_that_was_over_before_an_interruption_is_not_counted_again(tmp_p
     rows = [{"step": 1, "time_total_s": 5.0}, {"step": 2, "time_total_s": 9.0}]
     tune = RunPaths(write_run(tmp_path / "run", {"a": rows})).sweep / "tune"
     said = (tune / "a" / "result.json").read_text()
-    keep_earlier_reports(tune)
+    set_reports_aside(tune)
     (tune / "a" / "result.json").write_text(said)  # Tune brings it back
     assert seconds_spent(tune / "a") == 9.0
 

@@ -269,7 +269,7 @@ def test_a_rule_that_goes_on_knows_what_earlier_trials_reported(tmp_path, schedu
             ]
             folder = Path(trial.path)
             folder.mkdir(parents=True)
-            (folder / "earlier-000.json").write_text("\n".join(map(json.dumps, rows)))
+            (folder / "result-000.json").write_text("\n".join(map(json.dumps, rows)))
         rule.on_trial_add(None, trial)
     worst = {"step": 10, "objective": 0.1, "validation/hierarchical_f1": 0.1}
     assert rule.on_trial_result(None, trial, worst) == "STOP"

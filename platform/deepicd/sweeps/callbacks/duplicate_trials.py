@@ -20,7 +20,7 @@ from deepicd.config import Scalar
 from deepicd.errors import SweepError
 from deepicd.training.grpo import metric_names
 
-Row = Mapping[str, Any]
+_Row = Mapping[str, Any]
 _SAME = 1e-6
 """Relative difference below which float32 need not tell two values apart."""
 
@@ -41,7 +41,7 @@ class StopDuplicateTrials(tune.Callback):
     """Compare each trial with those before it, once, at its third update."""
 
     def __init__(self) -> None:
-        self._rows: dict[str, list[Row]] = {}
+        self._rows: dict[str, list[_Row]] = {}
         self._starts: dict[tuple[float, ...], list[TrialStart]] = {}
         self._fault = ""
 
@@ -71,7 +71,7 @@ class StopDuplicateTrials(tune.Callback):
         others = self._starts.setdefault(start.course, [])
         for other in others:
             if silent := without_effect(other, start):
-                self._fault = self._fault or explain(other, start, silent)
+                self._fault = self._fault or _explain(other, start, silent)
         if all(other.trial != start.trial for other in others):
             others.append(start)
 
@@ -89,12 +89,12 @@ class StopDuplicateTrials(tune.Callback):
         self._rows.pop(trial.trial_id, None)
 
 
-def describe_start(trial: str, params: Mapping[str, Scalar], rows: Sequence[Row]) -> TrialStart:
+def describe_start(trial: str, params: Mapping[str, Scalar], rows: Sequence[_Row]) -> TrialStart:
     """A trial's first updates, from the reports of its first steps. The last of these must hold
     every fingerprint.
     """
     scores = tuple(float(row.get(metric_names.REWARD, 0.0)) for row in rows)
-    shown = frozenset(address for address in params if has_shown(address, rows))
+    shown = frozenset(address for address in params if _has_shown(address, rows))
     prints = tuple(rows[-1][key] for key in metric_names.FINGERPRINTS)
     return TrialStart(trial, params, prints + scores, shown)
 
@@ -104,17 +104,17 @@ def without_effect(first: TrialStart, second: TrialStart) -> list[str]:
     if first.course != second.course:
         return []
     both = first.params.keys() & second.params.keys() & (first.shown | second.shown)
-    return sorted(name for name in both if not is_same(first.params[name], second.params[name]))
+    return sorted(name for name in both if not _is_same(first.params[name], second.params[name]))
 
 
-def is_same(first: Scalar, second: Scalar) -> bool:
+def _is_same(first: Scalar, second: Scalar) -> bool:
     """Whether two values are equal to a trainer that counts in float32."""
     if isinstance(first, float) and isinstance(second, float):
         return math.isclose(first, second, rel_tol=_SAME)
     return first == second
 
 
-def has_shown(address: str, rows: Sequence[Row]) -> bool:
+def _has_shown(address: str, rows: Sequence[_Row]) -> bool:
     """Whether a parameter must have had an effect in these steps."""
     for pattern, acts_on in _ACTS_ON.items():
         if fnmatchcase(address, pattern):
@@ -122,7 +122,7 @@ def has_shown(address: str, rows: Sequence[Row]) -> bool:
     return not any(fnmatchcase(address, pattern) for pattern in _QUIET)
 
 
-def explain(first: TrialStart, second: TrialStart, silent: Sequence[str]) -> str:
+def _explain(first: TrialStart, second: TrialStart, silent: Sequence[str]) -> str:
     """What is wrong, where, and the way out."""
     values = ", ".join(
         f"{name} ({first.params[name]} and {second.params[name]})" for name in silent
@@ -135,17 +135,17 @@ def explain(first: TrialStart, second: TrialStart, silent: Sequence[str]) -> str
     )
 
 
-def _are_set(*names: str) -> Callable[[str, Row], bool]:
+def _are_set(*names: str) -> Callable[[str, _Row], bool]:
     return lambda _, row: all(row.get(name, 0.0) != 0 for name in names)
 
 
-def _has_varied(address: str, row: Row) -> bool:
+def _has_varied(address: str, row: _Row) -> bool:
     """Whether the answers of a step differ in the part that a reward weight is for."""
     part = address.removeprefix("rewards.weights.")
     return bool(row.get(metric_names.reward_part(part, "std"), 0.0) > 0)
 
 
-def _has_partial_credit(_: str, row: Row) -> bool:
+def _has_partial_credit(_: str, row: _Row) -> bool:
     """Whether some weighed credit is neither 0 nor 1, which alone an exponent changes: the variance
     of zeros and ones is mean (1 - mean), and of anything between them less.
     """
@@ -156,7 +156,7 @@ def _has_partial_credit(_: str, row: Row) -> bool:
     return bool(has_weight and mean * (1 - mean) - std**2 > _SAME)
 
 
-_ACTS_ON: Mapping[str, Callable[[str, Row], bool]] = {
+_ACTS_ON: Mapping[str, Callable[[str, _Row], bool]] = {
     "rewards.weights.*": _has_varied,
     "rewards.hierarchy_curve": _has_partial_credit,
     "training.use_kl_in_reward": _are_set(

@@ -46,7 +46,9 @@ class TrialProgress(tune.Callback):
         self._heard: dict[str, int] = {}
 
     def _log_table(self) -> None:
-        _log.debug("the table of trials has changed", extra={"live_table": self._live_table.table()})
+        _log.debug(
+            "the table of trials has changed", extra={"live_table": self._live_table.table()}
+        )
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         """Log which values a trial runs with. Its events of an earlier start were shown."""

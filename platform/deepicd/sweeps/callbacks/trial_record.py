@@ -19,7 +19,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from deepicd import provenance
 from deepicd.config import Experiment
 from deepicd.paths import trial_folder
-from deepicd.sweeps.search.space import trial_experiment
+from deepicd.sweeps.results.trials import trial_experiment
 from deepicd.training.process.protocol import TrialInput
 
 _MACHINES_TIMEOUT_S = 60.0
@@ -62,12 +62,12 @@ class WriteTrialRecord(tune.Callback):
             "lock": provenance.read_lock(self._experiment.profile),
             "versions": provenance.versions(),
             "image": os.environ.get(provenance.IMAGE_VARIABLE) or None,
-            **read_cluster(),
+            **_read_cluster(),
         }
         return found, diff
 
 
-def read_cluster() -> dict[str, Any]:
+def _read_cluster() -> dict[str, Any]:
     """Number of Ray nodes that are alive, and each one's machine, None for one that did not say."""
     nodes = [node["NodeID"] for node in ray.nodes() if node["Alive"]]
     ask = ray.remote(num_cpus=0, max_retries=0)(provenance.read_machine)

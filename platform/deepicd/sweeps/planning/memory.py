@@ -41,7 +41,7 @@ _MODEL = "actor_rollout_ref.model"
 
 
 @dataclass(frozen=True)
-class Model:
+class _Model:
     """Sizes of a Qwen2 or Llama model; 0 where `config.json` does not say."""
 
     parameters: int
@@ -50,10 +50,10 @@ class Model:
     layers: int
 
 
-def model_sizes(experiment: Experiment) -> Model:
+def _model_sizes(experiment: Experiment) -> _Model:
     """Sizes of the model that an experiment names, or of the one that it builds."""
     config = _read_config(experiment.model.path) or _built_config(experiment)
-    return Model(
+    return _Model(
         parameters=count_parameters(config),
         vocabulary=int(config.get("vocab_size", 0)),
         width=int(config.get("hidden_size", 0)),
@@ -115,7 +115,7 @@ def estimate_memory(experiment: Experiment, gpu_memory_gib: float = 0.0) -> dict
 
 
 def _trained(experiment: Experiment) -> dict[str, float]:
-    model, training = model_sizes(experiment), experiment.training
+    model, training = _model_sizes(experiment), experiment.training
     shard = model.parameters / training.world_size
     if _is_set(experiment, f"{_ACTOR}.fsdp_config.offload_policy"):
         shard = 0.0
@@ -202,7 +202,7 @@ def _engine(experiment: Experiment, gpu_memory_gib: float) -> float:
 
 def _engine_weights(experiment: Experiment) -> float:
     parallel = _greatest(experiment, f"{_ROLLOUT}.tensor_model_parallel_size", 1)
-    return 2 * model_sizes(experiment).parameters / parallel
+    return 2 * _model_sizes(experiment).parameters / parallel
 
 
 def _values(experiment: Experiment, key: str, default: float) -> list[float]:

@@ -71,7 +71,7 @@ def plan_sweep(
     at_once = max(1, sweep.max_concurrent)
     hours = hours_at_most(experiment, step_s) if step_s else {}
     gpu_hours = hours.get("gpu", 0.0)
-    check_budget(experiment, gpu_hours)
+    _check_budget(experiment, gpu_hours)
     stop = training.total_steps if sweep.scheduler == "none" else sweep.grace_steps
     return Plan(
         trials={
@@ -96,10 +96,10 @@ def plan_sweep(
             experiment, max((machine.gpu_memory_gib for machine in machines), default=0.0)
         ),
         hours={name: round(value, 2) for name, value in hours.items()},
-        cap=cap_of(experiment),
-        cost=tuple(cost_of(machine, gpu_hours) for machine in machines),
+        cap=_cap_of(experiment),
+        cost=tuple(_cost_of(machine, gpu_hours) for machine in machines),
         prices={"as_of": prices.as_of, "source": prices.source} if prices and machines else {},
-        samples=draw_samples(experiment, num_samples),
+        samples=_draw_samples(experiment, num_samples),
     )
 
 
@@ -113,7 +113,7 @@ def hours_at_most(experiment: Experiment, step_s: float) -> dict[str, float]:
     }
 
 
-def check_budget(experiment: Experiment, gpu_hours: float) -> None:
+def _check_budget(experiment: Experiment, gpu_hours: float) -> None:
     """Raise ConfigError when trials that nobody stops would take more than the cap."""
     sweep = experiment.sweep
     if sweep.scheduler != "none" or gpu_hours <= sweep.gpu_hours_cap:
@@ -127,7 +127,7 @@ def check_budget(experiment: Experiment, gpu_hours: float) -> None:
     )
 
 
-def cap_of(experiment: Experiment) -> dict[str, float]:
+def _cap_of(experiment: Experiment) -> dict[str, float]:
     """What the trials may take together, where the experiment caps it."""
     sweep = experiment.sweep
     if math.isinf(sweep.gpu_hours_cap):
@@ -136,7 +136,7 @@ def cap_of(experiment: Experiment) -> dict[str, float]:
     return {**cap, "usd": sweep.max_cost} if sweep.max_cost else cap
 
 
-def cost_of(machine: Machine, gpu_hours: float) -> Row:
+def _cost_of(machine: Machine, gpu_hours: float) -> Row:
     """What GPU-hours cost on a machine all of whose GPUs are used."""
     row: dict[str, Scalar] = {
         "provider": machine.provider,
@@ -147,7 +147,7 @@ def cost_of(machine: Machine, gpu_hours: float) -> Row:
     return {**row, "usd": round(gpu_hours * machine.usd_per_gpu_hour, 2)} if gpu_hours else row
 
 
-def draw_samples(experiment: Experiment, number: int) -> tuple[dict[str, Scalar], ...]:
+def _draw_samples(experiment: Experiment, number: int) -> tuple[dict[str, Scalar], ...]:
     """Parameters of some trials, by the experiment's seed."""
     rng = Random(experiment.seed)
     return tuple(

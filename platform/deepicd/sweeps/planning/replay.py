@@ -26,7 +26,7 @@ from deepicd.training.grpo.metric_names import validation
 
 _SECONDS = "time_this_iter_s"
 _STOP = "STOP"
-Row = Mapping[str, Any]
+_Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Curve:
 
     id: str
     params: Mapping[str, Scalar]
-    rows: Sequence[Row]
+    rows: Sequence[_Row]
     has_failed: bool = False
 
     @property
@@ -121,7 +121,7 @@ def replay(
     values = {f"sweep.{name}": value for name, value in settings.items()}
     experiment = with_values(experiment, values, place="replay")
     check_early_stopping(experiment)
-    stopped = run_rule(curves, experiment)
+    stopped = _run_scheduler(curves, experiment)
     cut = [curve if (step := stopped[curve.id]) is None else curve.until(step) for curve in curves]
     (chosen, score), (best, best_score) = (_winner(some, experiment) for some in (cut, curves))
     sweep, total = experiment.sweep, experiment.training.total_steps
@@ -170,7 +170,7 @@ def describe(found: Replay) -> list[str]:
     return lines
 
 
-def run_rule(curves: Sequence[Curve], experiment: Experiment) -> dict[str, int | None]:
+def _run_scheduler(curves: Sequence[Curve], experiment: Experiment) -> dict[str, int | None]:
     """Trial → the step at which the experiment's rule stops it, None where it does not.
 
     At the last step of a trial nothing is left to stop.
@@ -209,7 +209,7 @@ def run_rule(curves: Sequence[Curve], experiment: Experiment) -> dict[str, int |
     return stopped
 
 
-def _with_objective(rows: Sequence[Row], metric: str) -> list[dict[str, Any]]:
+def _with_objective(rows: Sequence[_Row], metric: str) -> list[dict[str, Any]]:
     """With the last validation score, as a trial reports it."""
     last, completed = math.nan, []
     for row in rows:

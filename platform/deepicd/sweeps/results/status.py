@@ -54,8 +54,8 @@ def read_status(paths: RunPaths, experiment: Experiment, *, is_alive: bool) -> l
         )
     is_over = _read_tune_states(paths.tune)
     found = [unfinished_trial(folder, experiment) for folder in folders]
-    settled = [settle(trial, is_over.get(trial.id), is_alive=is_alive) for trial in found]
-    return [replace(trial, stage=read_stage(paths, trial)) for trial in settled]
+    settled = [_settle(trial, is_over.get(trial.id), is_alive=is_alive) for trial in found]
+    return [replace(trial, stage=_read_stage(paths, trial)) for trial in settled]
 
 
 def started_trials(tune: Path) -> list[Path]:
@@ -89,7 +89,7 @@ def unfinished_trial(folder: Path, experiment: Experiment) -> Trial:
     return Trial(
         id=folder.name,
         params=json.loads((folder / "params.json").read_text(encoding="utf-8")),
-        status=state_on_disk(steps, experiment.training.total_steps, has_failed=has_failed),
+        status=_state_on_disk(steps, experiment.training.total_steps, has_failed=has_failed),
         steps=steps,
         validation=validation_of(best) if best else {},
         checkpoint=checkpoint_of(best) if best else None,
@@ -97,14 +97,14 @@ def unfinished_trial(folder: Path, experiment: Experiment) -> Trial:
     )
 
 
-def state_on_disk(steps: int, total_steps: int, *, has_failed: bool) -> str:
+def _state_on_disk(steps: int, total_steps: int, *, has_failed: bool) -> str:
     """failed, finished or running, as far as a trial's own files tell."""
     if has_failed:
         return "failed"
     return "finished" if steps >= total_steps else "running"
 
 
-def settle(trial: Trial, is_over: bool | None, *, is_alive: bool) -> Trial:
+def _settle(trial: Trial, is_over: bool | None, *, is_alive: bool) -> Trial:
     """The trial's state when it is known whether Tune and the sweep's process are done with it."""
     if trial.status != "running":
         return trial
@@ -113,7 +113,7 @@ def settle(trial: Trial, is_over: bool | None, *, is_alive: bool) -> Trial:
     return trial if is_alive else replace(trial, status="pending")
 
 
-def read_stage(paths: RunPaths, trial: Trial) -> str:
+def _read_stage(paths: RunPaths, trial: Trial) -> str:
     """What a trial does, or waits for; empty for one that is over or does nothing yet."""
     file = paths.sweep / TRIALS / trial.id / STAGE
     if trial.status not in {"running", "pending"} or not file.is_file():

@@ -1,4 +1,9 @@
-"""Tune's results → `records.Trial`, best validation and its checkpoint first."""
+"""Trials by what Ray Tune wrote of them: reports → `records.Trial`.
+
+In: Tune's results, or the folder of a trial. Out: a trial with its best validation, the checkpoint
+of that validation, and its state. Decided here: the best validation is the highest score among the
+reports that saved a checkpoint; a step that was reported twice counts as reported last.
+"""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -7,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deepicd.checkpoints import MANIFEST
-from deepicd.config import Experiment
+from deepicd.config import Experiment, Scalar, with_values
 from deepicd.records import Checkpoint, Trial
 from deepicd.sweeps.results.pareto import objectives_of
 from deepicd.training.grpo.metric_names import VALIDATION, validation
@@ -16,15 +21,23 @@ if TYPE_CHECKING:
     from ray import tune
 
 _CHECKPOINT_KEY = "checkpoint_path"
-_REPORTS, _EARLIER = "result.json", "earlier"
+_REPORTS = "result.json"
+"""Tune's own name."""
+_REPORTS_BEFORE = "result-*.json"
+"""Reports before each resume, the first start first."""
+
+
+def trial_experiment(experiment: Experiment, params: Mapping[str, Scalar]) -> Experiment:
+    """The experiment that one trial runs: the sweep's, with the sampled values in their places."""
+    return with_values(experiment, params, place="sampled parameters")
 
 
 def read_trials(results: "tune.ResultGrid", experiment: Experiment) -> list[Trial]:
     """One record per trial, in the order Tune started them."""
-    return [read_trial(result, experiment) for result in results]
+    return [_read_trial(result, experiment) for result in results]
 
 
-def read_trial(result: Any, experiment: Experiment) -> Trial:
+def _read_trial(result: Any, experiment: Experiment) -> Trial:
     """Record of one trial: its parameters, how far it came, its best validation."""
     history = read_history(Path(result.path))
     steps = max((int(row["step"]) for row in history), default=0)
@@ -53,17 +66,17 @@ def read_history(folder: Path) -> list[dict[str, Any]]:
 
 def read_parts(folder: Path) -> list[list[dict[str, Any]]]:
     """Reports of a trial as they came, a list for each time that the sweep was started."""
-    files = [*sorted(folder.glob(f"{_EARLIER}-*.json")), folder / _REPORTS]
+    files = [*sorted(folder.glob(_REPORTS_BEFORE)), folder / _REPORTS]
     return [_read_lines(file) for file in files if file.is_file()]
 
 
-def keep_earlier_reports(tune: Path) -> None:
-    """Put every trial's reports aside before a sweep goes on: Tune begins the file of a trial that
-    it starts again anew.
+def set_reports_aside(tune: Path) -> None:
+    """Rename every trial's reports before a sweep resumes: Tune overwrites the file of a trial that
+    it starts again.
     """
     for file in tune.glob(f"*/{_REPORTS}"):
-        number = len(list(file.parent.glob(f"{_EARLIER}-*.json")))
-        file.rename(file.with_name(f"{_EARLIER}-{number:03}.json"))
+        number = len(list(file.parent.glob(_REPORTS_BEFORE)))
+        file.rename(file.with_stem(f"{file.stem}-{number:03}"))
 
 
 def seconds_spent(folder: Path) -> float:
@@ -100,17 +113,15 @@ def best_validation(
         for row in history
         if validation(metric) in row
         and row.get(_CHECKPOINT_KEY)
-        and (not is_needed or is_kept(row[_CHECKPOINT_KEY]))
+        and (not is_needed or _is_on_disk(row[_CHECKPOINT_KEY]))
     ]
     return max(rows, key=lambda row: row[validation(metric)], default=None)
 
 
-def is_kept(checkpoint: str | None) -> bool:
-    """Whether a checkpoint is still there, manifest included (`training.saves`). Only a local path
-    can be looked up.
+def _is_on_disk(checkpoint: str) -> bool:
+    """Whether a checkpoint is still there, manifest included. Only a local path can be looked up;
+    another one is taken to be there.
     """
-    if not checkpoint:
-        return False
     return not Path(checkpoint).is_absolute() or (Path(checkpoint) / MANIFEST).is_file()
 
 

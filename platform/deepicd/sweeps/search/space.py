@@ -1,11 +1,10 @@
-"""Search space of an experiment → what Optuna is asked for, and a trial's parameters → its
-experiment.
+"""The search space of an experiment in Optuna's terms: what a trial is asked for, and by which
+sampler.
 
 Keys are dotted experiment addresses (`rewards.weights.hierarchy`), so that a parameter that maps to
 nothing is refused when the file is read, and a trial's values travel to verl as values.
 """
 
-from collections.abc import Mapping
 from functools import partial
 from random import Random
 from typing import Any
@@ -21,7 +20,6 @@ from deepicd.config import (
     Search,
     distinct_trials,
     draw_trial,
-    with_values,
 )
 from deepicd.errors import ConfigError
 
@@ -62,16 +60,11 @@ def _ask(trial: Any, address: str, domain: Domain) -> Scalar:
     return value
 
 
-def trial_experiment(experiment: Experiment, params: Mapping[str, Scalar]) -> Experiment:
-    """The experiment that one trial runs: the sweep's, with the sampled values in their places."""
-    return with_values(experiment, params, place="sampled parameters")
-
-
 def grid_trials(experiment: Experiment) -> list[dict[str, Scalar]]:
     """Every trial of a grid once, but those of an earlier sweep; the seed decides the order."""
-    known = [trial.params for trial in experiment.sweep.earlier]
+    told = [trial.params for trial in experiment.sweep.earlier]
     trials = [
-        trial for trial in distinct_trials(experiment.sweep.search, points) if trial not in known
+        trial for trial in distinct_trials(experiment.sweep.search, points) if trial not in told
     ]
     Random(experiment.seed).shuffle(trials)
     return trials
@@ -127,7 +120,7 @@ def build_sampler(experiment: Experiment) -> samplers.BaseSampler:
     """The sampler that `sweep.sampler` names; a grid's trials are queued (`grid_points`), so that
     none is left to propose.
     """
-    sweep, seed = experiment.sweep, seed_of(experiment)
+    sweep, seed = experiment.sweep, _sampler_seed(experiment)
     if sweep.sampler == "sobol":
         return SobolSampler(sweep.search, seed=seed)
     if sweep.sampler == "tpe":
@@ -135,7 +128,7 @@ def build_sampler(experiment: Experiment) -> samplers.BaseSampler:
     return samplers.RandomSampler(seed=seed)
 
 
-def seed_of(experiment: Experiment) -> int:
+def _sampler_seed(experiment: Experiment) -> int:
     """Seed of the sampler. After an earlier sweep it is another one than the experiment's, or the
     first proposals would be that sweep's own.
     """

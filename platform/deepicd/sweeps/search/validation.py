@@ -43,7 +43,7 @@ def check_settings(experiment: Experiment) -> None:
             no traces for notes of one's own.
         MissingError: a model, traces or tables that the experiment names are not there.
     """
-    check_paths(experiment)
+    _check_paths(experiment)
     sweep = experiment.sweep
     if not sweep.search:
         raise ConfigError(
@@ -57,7 +57,7 @@ def check_settings(experiment: Experiment) -> None:
     ]
     check_rewards(experiment.rewards, searched=searched)
     check_search(experiment)
-    check_combinations(experiment)
+    _check_combinations(experiment)
     check_grid(experiment)
     check_early_stopping(experiment)
 
@@ -87,7 +87,7 @@ def check_early_stopping(experiment: Experiment) -> None:
         )
 
 
-def check_paths(experiment: Experiment) -> None:
+def _check_paths(experiment: Experiment) -> None:
     """Raise MissingError for a path that the experiment names and that is not there, ConfigError
     where it has to name one.
     """
@@ -115,7 +115,7 @@ def check_capacity(experiment: Experiment) -> None:
     must be initialised.
     """
     training, wanted = experiment.training, max(1, experiment.sweep.max_concurrent)
-    fitting = count_fitting(experiment)
+    fitting = _count_fitting(experiment)
     if fitting >= wanted:
         return
     raise CapacityError(
@@ -129,25 +129,25 @@ def check_capacity(experiment: Experiment) -> None:
 def count_at_once(experiment: Experiment) -> int:
     """Trials that run at once: as many as the experiment says, or as the cluster holds."""
     sweep = experiment.sweep
-    return min(sweep.total_trials, sweep.max_concurrent or max(1, count_fitting(experiment)))
+    return min(sweep.total_trials, sweep.max_concurrent or max(1, _count_fitting(experiment)))
 
 
-def count_fitting(experiment: Experiment) -> int:
+def _count_fitting(experiment: Experiment) -> int:
     """Trials that the whole cluster could hold at once, were nothing else there."""
     training = experiment.training
     places = sum(gpus // training.num_gpus for gpus in gpus_by_node())
     return places // training.num_nodes
 
 
-def check_combinations(experiment: Experiment) -> None:
+def _check_combinations(experiment: Experiment) -> None:
     """Raise ConfigError for searched values that cannot go together in one trial."""
-    for values in combinations(experiment):
+    for values in _combinations(experiment):
         place = ", ".join(f"{address} = {value}" for address, value in values.items())
         with_values(experiment, values, place=f"[sweep.search] {place}")
     _check_weights(experiment)
 
 
-def combinations(experiment: Experiment) -> list[dict[str, Scalar]]:
+def _combinations(experiment: Experiment) -> list[dict[str, Scalar]]:
     """Every combination of batch sizes that a trial can have, with what they depend on."""
     search = experiment.sweep.search
     searched = with_parents(search, [address for address in _BATCHES if address in search])

@@ -33,8 +33,7 @@ from deepicd.notes.build_report import read_build_report
 from deepicd.paths import RunPaths
 from deepicd.sweeps.results.pareto import objectives_of
 from deepicd.sweeps.results.status import read_status
-from deepicd.sweeps.results.trials import best_validation, read_history
-from deepicd.sweeps.search.space import trial_experiment
+from deepicd.sweeps.results.trials import best_validation, read_history, trial_experiment
 
 _log = logging.getLogger(__name__)
 _SAME = ("data.", "model.", "sft.", "seed")

@@ -12,15 +12,15 @@ from ray.tune.search import Searcher as TuneSearcher
 
 from deepicd.config import Experiment
 
-Inner = TypeVar("Inner", bound=TuneSearcher)
+_Inner = TypeVar("_Inner", bound=TuneSearcher)
 
 
-class SearcherWrapper(TuneSearcher, Generic[Inner]):
+class SearcherWrapper(TuneSearcher, Generic[_Inner]):
     """Hands everything on to the searcher inside; a subclass changes `suggest` and
     `on_trial_complete`.
     """
 
-    def __init__(self, searcher: Inner, experiment: Experiment) -> None:
+    def __init__(self, searcher: _Inner, experiment: Experiment) -> None:
         super().__init__(metric=searcher.metric, mode=searcher.mode)
         self.searcher = searcher
         self._experiment = experiment
