@@ -53,10 +53,10 @@ def plan(
     from deepicd.sweeps.planning.memory import check_memory
     from deepicd.sweeps.planning.plan import plan_sweep
     from deepicd.sweeps.planning.prices import find_machines, read_prices
-    from deepicd.sweeps.search.warm_start import begin_from_earlier
+    from deepicd.sweeps.search.warm_start import apply_warm_start
 
     experiment = load_experiment(file, overrides or [])
-    experiment = begin_from_earlier(experiment)
+    experiment = apply_warm_start(experiment)
     check_plan(experiment)
     table = read_prices(prices)
     machines = find_machines(table, gpu) if gpu else ()

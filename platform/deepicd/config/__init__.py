@@ -44,7 +44,7 @@ from deepicd.config.search_space import (
     with_parents,
 )
 from deepicd.config.strict_model import Part, Scalar
-from deepicd.config.sweep import MINIMISED, EarlierTrial, SweepConfig
+from deepicd.config.sweep import MINIMISED, SweepConfig, WarmStartTrial
 
 __all__ = [
     "HEAD_WIDTHS",
@@ -53,7 +53,6 @@ __all__ = [
     "Choice",
     "DataConfig",
     "Domain",
-    "EarlierTrial",
     "Experiment",
     "FloatRange",
     "IntRange",
@@ -68,6 +67,7 @@ __all__ = [
     "ServingConfig",
     "SweepConfig",
     "TrainingConfig",
+    "WarmStartTrial",
     "all_values",
     "check_batches",
     "differing",

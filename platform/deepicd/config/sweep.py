@@ -15,7 +15,7 @@ MINIMISED: tuple[str, ...] = get_args(Minimised)
 """Objectives of which less is better; of all others more is."""
 
 
-class EarlierTrial(Part):
+class WarmStartTrial(Part):
     """What a trial of an earlier sweep found."""
 
     source: str
@@ -80,10 +80,10 @@ class SweepConfig(Part):
     """Folder of an earlier run, whose trials the sampler is to know from the start."""
     freeze: tuple[str, ...] = ()
     """Addresses that take the value of the best trial in `start_from` and are not searched."""
-    earlier: tuple[EarlierTrial, ...] = ()
+    warm_start_trials: tuple[WarmStartTrial, ...] = ()
     """Trials taken from `start_from`; filled when a sweep starts, so that a resume, or a reader,
     does not need that folder."""
-    earlier_notes: str = ""
+    warm_start_notes: str = ""
     """Hash of the validation notes on which those were scored; filled with them."""
 
     @field_validator("search")

@@ -42,9 +42,9 @@ def run_pipeline(
         serve_on: called with the running endpoint after the summary is written; None stops the
             endpoint right away.
     """
-    from deepicd.sweeps.search.warm_start import begin_from_earlier
+    from deepicd.sweeps.search.warm_start import apply_warm_start
 
-    experiment = begin_from_earlier(experiment)
+    experiment = apply_warm_start(experiment)
     check_before_start(experiment)
     with _running(experiment, root) as run:
         stages.build_data(run)
@@ -68,9 +68,9 @@ def run_pipeline(
 def run_until_sweep(experiment: Experiment, root: Path) -> list[Trial]:
     """Notes, model, SFT and sweep only: what `deepicd sweep run` runs. Writes `RUN/trials.json`."""
     from deepicd.sweeps.search.validation import check_settings
-    from deepicd.sweeps.search.warm_start import begin_from_earlier
+    from deepicd.sweeps.search.warm_start import apply_warm_start
 
-    experiment = begin_from_earlier(experiment)
+    experiment = apply_warm_start(experiment)
     check_settings(experiment)
     check_composed(experiment)
     check_folder(root, experiment)

@@ -1,4 +1,4 @@
-"""A sweep that begins with what an earlier one found: which trials count, and what is refused."""
+"""Warm start: which trials of an earlier sweep count, and what is refused."""
 
 import json
 from pathlib import Path
@@ -15,7 +15,7 @@ from deepicd.config import (
 from deepicd.errors import ConfigError, DataError, MissingError
 from deepicd.paths import RunPaths
 from deepicd.sweeps.search.validation import check_settings
-from deepicd.sweeps.search.warm_start import begin_from_earlier, check_notes
+from deepicd.sweeps.search.warm_start import apply_warm_start, check_notes
 
 RATE, FLAG, COEF = "training.learning_rate", "training.use_kl_in_reward", "training.kl_coef"
 SEARCH = {
@@ -64,6 +64,10 @@ def build(start=None, *, search=SEARCH, sweep=None, **more):
     return parse_experiment({"sweep": given, **more}, "here")
 
 
+def sources_of(experiment):
+    return [trial.source for trial in experiment.sweep.warm_start_trials]
+
+
 @pytest.fixture
 def first(tmp_path):
     return write_run(tmp_path / "first", build())
@@ -73,7 +77,7 @@ def first(tmp_path):
 def begin(collect_log_lines):
     def begin_and_listen(experiment):
         with collect_log_lines() as lines:
-            begun = begin_from_earlier(experiment)
+            begun = apply_warm_start(experiment)
         check_settings(begun)
         return begun, "\n".join(lines)
 
@@ -82,28 +86,31 @@ def begin(collect_log_lines):
 
 def test_trials_that_this_search_would_have_drawn_are_known_from_the_start(first, begin):
     begun, said = begin(build(first))
-    assert {trial.source: trial.params for trial in begun.sweep.earlier} == {
+    assert {trial.source: trial.params for trial in begun.sweep.warm_start_trials} == {
         f"first/{name}": params for name, (params, _) in TRIALS.items()
     }
-    assert begun.sweep.earlier[1].objectives == {"hierarchical_f1": 0.8}
+    assert begun.sweep.warm_start_trials[1].objectives == {"hierarchical_f1": 0.8}
     assert f"3 of 3 trials of {first} lie in this search space" in said
 
 
 def test_a_narrower_search_takes_the_trials_that_lie_in_it(first, begin):
     narrow = {**SEARCH, RATE: {"type": "uniform", "low": 0.1, "high": 0.6}}
     begun, said = begin(build(first, search=narrow))
-    assert [trial.source for trial in begun.sweep.earlier] == ["first/best", "first/middle"]
+    assert sources_of(begun) == [
+        "first/best",
+        "first/middle",
+    ]
     assert "2 of 3" in said
 
 
 def test_a_setting_that_was_fixed_there_may_be_searched_here_and_the_other_way_round(first, begin):
     wider = {**SEARCH, "training.temperature": {"type": "uniform", "low": 0.5, "high": 1.0}}
     begun, _ = begin(build(first, search=wider))
-    assert begun.sweep.earlier[0].params["training.temperature"] == 0.9
+    assert begun.sweep.warm_start_trials[0].params["training.temperature"] == 0.9
     fixed = {RATE: SEARCH[RATE]}
     training = {"use_kl_in_reward": True, "kl_coef": 0.5}
     begun, _ = begin(build(first, search=fixed, training=training))
-    assert [trial.source for trial in begun.sweep.earlier] == ["first/best"]
+    assert sources_of(begun) == ["first/best"]
 
 
 @pytest.mark.parametrize(
@@ -141,7 +148,7 @@ def test_another_metric_is_said_and_read_from_the_same_reports(first, begin):
     sweep = {"metric": "macro_f1_full", "objectives": ["macro_f1_full", "gpu_hours"]}
     begun, said = begin(build(first, sweep=sweep))
     assert "stopped its trials by hierarchical_f1; here macro_f1_full" in said
-    assert begun.sweep.earlier[1].objectives == {"macro_f1_full": 0.8, "gpu_hours": 0.4}
+    assert begun.sweep.warm_start_trials[1].objectives == {"macro_f1_full": 0.8, "gpu_hours": 0.4}
     with pytest.raises(ConfigError, match=r"no trial in .* has hierarchical_f1, response_length"):
         begin(build(first, sweep={"objectives": ["hierarchical_f1", "response_length"]}))
 
@@ -150,7 +157,10 @@ def test_frozen_addresses_take_the_best_trials_values_and_decide_conditions(firs
     begun, said = begin(build(first, sweep={"freeze": [FLAG]}))
     assert begun.training.use_kl_in_reward is True and list(begun.sweep.search) == [RATE, COEF]
     assert begun.sweep.search[COEF].when == {}
-    assert [trial.source for trial in begun.sweep.earlier] == ["first/best", "first/middle"]
+    assert sources_of(begun) == [
+        "first/best",
+        "first/middle",
+    ]
     assert f"{FLAG} stays at True (first/best)" in said
     without = {**TRIALS, "best": ({RATE: 0.2, FLAG: False}, 0.8)}
     other = write_run(first.parent / "other", build(), without)
@@ -206,7 +216,7 @@ def test_the_study_knows_earlier_trials_which_are_none_of_the_sweeps(first, tmp_
     assert searcher.suggest("t0") != fresh.suggest("t0"), "the earlier sweep had that already"
     trials = searcher._ot_study.trials
     assert [trial.user_attrs for trial in trials] == [
-        *({"earlier": f"first/{name}"} for name in TRIALS),
+        *({"warm_start": f"first/{name}"} for name in TRIALS),
         {"trial": "t0"},
     ]
     assert [trial.value for trial in trials[:3]] == [0.1, 0.8, 0.4]

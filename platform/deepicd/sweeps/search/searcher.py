@@ -52,18 +52,18 @@ class Searcher(OptunaSearch):
             storage=JournalStorage(JournalFileBackend(str(journal))),
         )
 
-        self._add_earlier()
+        self._add_warm_start_trials()
 
-    def _add_earlier(self) -> None:
-        """Tell the study of an earlier sweep's trials; their attribute `earlier` says which."""
+    def _add_warm_start_trials(self) -> None:
+        """Tell the study of an earlier sweep's trials; their attribute `warm_start` says which."""
         domains = distributions(self._sweep.search)
-        for trial in self._sweep.earlier:
+        for trial in self._sweep.warm_start_trials:
             self._ot_study.add_trial(
                 create_trial(
                     params=trial.params,
                     distributions={address: domains[address] for address in trial.params},
                     values=[trial.objectives[name] for name in self._sweep.pursued],
-                    user_attrs={"earlier": trial.source},
+                    user_attrs={"warm_start": trial.source},
                 )
             )
 

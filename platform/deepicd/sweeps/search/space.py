@@ -62,7 +62,7 @@ def _ask(trial: Any, address: str, domain: Domain) -> Scalar:
 
 def grid_trials(experiment: Experiment) -> list[dict[str, Scalar]]:
     """Every trial of a grid once, but those of an earlier sweep; the seed decides the order."""
-    told = [trial.params for trial in experiment.sweep.earlier]
+    told = [trial.params for trial in experiment.sweep.warm_start_trials]
     trials = [
         trial for trial in distinct_trials(experiment.sweep.search, points) if trial not in told
     ]
@@ -97,8 +97,8 @@ def check_grid(experiment: Experiment) -> None:
     if sweep.num_trials > size:
         raise ConfigError(
             f"sweep.num_trials is {sweep.num_trials}, but the grid of [sweep.search] has {size} "
-            f"points{' left' if sweep.earlier else ''}; set sweep.num_trials = {size}, or more "
-            "num_points or values"
+            f"points{' left' if sweep.warm_start_trials else ''}; set sweep.num_trials = {size}, "
+            "or more num_points or values"
         )
 
 
@@ -132,5 +132,5 @@ def _sampler_seed(experiment: Experiment) -> int:
     """Seed of the sampler. After an earlier sweep it is another one than the experiment's, or the
     first proposals would be that sweep's own.
     """
-    sources = [trial.source for trial in experiment.sweep.earlier]
+    sources = [trial.source for trial in experiment.sweep.warm_start_trials]
     return Random(repr(sources)).getrandbits(31) ^ experiment.seed if sources else experiment.seed

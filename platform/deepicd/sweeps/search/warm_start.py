@@ -1,12 +1,15 @@
-"""A sweep that begins with what an earlier one found.
+"""Warm start: a sweep whose sampler knows the trials of an earlier sweep.
 
 In: an experiment whose `sweep.start_from` names the folder of an earlier run. Out: the experiment
-as it will run: what was learned there stands in `sweep.earlier`, and the addresses of
-`sweep.freeze` have the values of its best trial and are no longer searched. Nothing needs the
-earlier folder afterwards. Decided here: an earlier trial counts when this experiment, with values
-of its own search space, would run the very same trial. Other notes, another start model or another
-seed make scores that do not compare, and are refused. Another metric is logged only, since reports
-hold every score.
+as it will run. `sweep.warm_start_trials` holds the trials that count, and the addresses of
+`sweep.freeze` have the values of the best of them and are no longer searched. Nothing reads the
+earlier folder afterwards. Decided here:
+
+- A trial of the earlier sweep counts when this experiment, with values of its own search space,
+  would run the very same trial.
+- Other notes, another start model or another seed make scores that do not compare. They are
+  refused.
+- Another metric is only logged, since reports hold every score.
 """
 
 import logging
@@ -16,10 +19,10 @@ from typing import Any
 
 from deepicd.config import (
     Domain,
-    EarlierTrial,
     Experiment,
     Scalar,
     Search,
+    WarmStartTrial,
     draw_trial,
     flatten,
     in_order,
@@ -42,7 +45,7 @@ _NOT_OF_A_TRIAL = ("name", "question", "sweep.", "promotion.", "serving.")
 
 
 @dataclass(frozen=True)
-class _Done:
+class _EndedTrial:
     """A trial of the earlier sweep that is over and was validated."""
 
     source: str
@@ -54,15 +57,15 @@ class _UnfitError(Exception):
     """Why an earlier trial lies outside this search space."""
 
 
-def begin_from_earlier(experiment: Experiment) -> Experiment:
-    """The experiment with `sweep.start_from` carried out; as it is where nothing is to be done.
+def apply_warm_start(experiment: Experiment) -> Experiment:
+    """The experiment with `sweep.start_from` carried out; as it is where there is none.
 
     Raises:
         MissingError: there is no such run, or it has not reached its sweep or lacks its notes.
         ConfigError: its scores do not compare, or none of its trials lies in this search space.
     """
     folder = experiment.sweep.start_from
-    if folder is None or experiment.sweep.earlier:
+    if folder is None or experiment.sweep.warm_start_trials:
         return experiment
     paths = RunPaths(folder.resolve())
     if not paths.experiment.is_file():
@@ -72,30 +75,32 @@ def begin_from_earlier(experiment: Experiment) -> Experiment:
         )
     old = read_experiment(paths.experiment)
     _check_comparable(experiment, old)
-    done = _read_done(paths, old, experiment)
+    ended = _read_ended_trials(paths, old, experiment)
     if old.sweep.metric != experiment.sweep.metric:
         _log.warning(
             f"{folder} stopped its trials by {old.sweep.metric}; here {experiment.sweep.metric}"
         )
-    best = max(done, key=lambda trial: trial.objectives[experiment.sweep.metric])
+    best = max(ended, key=lambda trial: trial.objectives[experiment.sweep.metric])
     frozen = _freeze(experiment, best)
     for address in experiment.sweep.freeze:
         _log.info("%s stays at %s (%s)", address, _values_of(frozen)[address], best.source)
-    fitting = _fit_all(done, frozen)
-    _log.info(f"{len(fitting)} of {len(done)} trials of {folder} lie in this search space")
-    return _with_sweep(frozen, earlier=tuple(fitting), earlier_notes=_hash_of_notes(paths))
+    fitting = _fit_all(ended, frozen)
+    _log.info(f"{len(fitting)} of {len(ended)} trials of {folder} lie in this search space")
+    return _with_sweep(
+        frozen, warm_start_trials=tuple(fitting), warm_start_notes=_hash_of_notes(paths)
+    )
 
 
 def check_notes(paths: RunPaths, experiment: Experiment) -> None:
     """Raise DataError where the validation notes of a run are not those on which the trials in
-    `sweep.earlier` were scored: equal settings do not make equal notes everywhere.
+    `sweep.warm_start_trials` were scored: equal settings do not make equal notes everywhere.
     """
-    wanted = experiment.sweep.earlier_notes
-    if wanted and wanted != (found := _hash_of_notes(paths)):
+    expected = experiment.sweep.warm_start_notes
+    if expected and expected != (present := _hash_of_notes(paths)):
         raise DataError(
-            f"the validation notes in {paths.notes} (hash {found[:12]}) are not those of "
-            f"{experiment.sweep.start_from} (hash {wanted[:12]}), so scores do not compare; remove "
-            "sweep.start_from"
+            f"the validation notes in {paths.notes} (hash {present[:12]}) are not those of "
+            f"{experiment.sweep.start_from} (hash {expected[:12]}), so scores do not compare; "
+            "remove sweep.start_from"
         )
 
 
@@ -108,7 +113,7 @@ def _check_comparable(experiment: Experiment, old: Experiment) -> None:
     chosen = {*experiment.sweep.search, *old.sweep.search, *experiment.sweep.freeze}
     different = [
         line
-        for address, line in differences(old, experiment)
+        for address, line in _differences(old, experiment)
         if address.startswith(_SAME) and address not in chosen
     ]
     if different:
@@ -118,35 +123,37 @@ def _check_comparable(experiment: Experiment, old: Experiment) -> None:
         )
 
 
-def _read_done(paths: RunPaths, old: Experiment, experiment: Experiment) -> list[_Done]:
+def _read_ended_trials(
+    paths: RunPaths, old: Experiment, experiment: Experiment
+) -> list[_EndedTrial]:
     names, metric = experiment.sweep.pursued, experiment.sweep.metric
-    done = []
+    ended = []
     for trial in read_status(paths, old, is_alive=False):
         history = read_history(paths.tune / trial.id)
         best = best_validation(history, metric, is_needed=False)
         values = objectives_of(best, names) if best else {}
         if trial.status in {"finished", "stopped"} and len(values) == len(names):
             source = f"{paths.root.name}/{trial.id}"
-            done.append(_Done(source, trial_experiment(old, trial.params), values))
-    if not done:
+            ended.append(_EndedTrial(source, trial_experiment(old, trial.params), values))
+    if not ended:
         raise ConfigError(
             f"sweep.start_from: no trial in {experiment.sweep.start_from} is over and has "
             f"{', '.join(names)} at a validation; name another run, or remove it"
         )
-    return done
+    return ended
 
 
-def _freeze(experiment: Experiment, best: _Done) -> Experiment:
+def _freeze(experiment: Experiment, best: _EndedTrial) -> Experiment:
     """The experiment with the addresses of `sweep.freeze` as in the best trial, not searched."""
-    known = _values_of(best.experiment)
+    best_values = _values_of(best.experiment)
     values = {}
     for address in experiment.sweep.freeze:
-        if address not in known:
+        if address not in best_values:
             raise ConfigError(
                 f"sweep.freeze: trial {best.source} has no {address}"
-                f"{nearest(address, list(known))}; remove it"
+                f"{nearest(address, list(best_values))}; remove it"
             )
-        values[address] = known[address]
+        values[address] = best_values[address]
     left = _without(experiment.sweep.search, values)
     return _with_sweep(with_values(experiment, values, place="sweep.freeze"), search=left)
 
@@ -166,16 +173,16 @@ def _without(search: Search, values: Mapping[str, Scalar]) -> dict[str, Domain]:
     return left
 
 
-def _fit_all(done: list[_Done], experiment: Experiment) -> list[EarlierTrial]:
+def _fit_all(ended: list[_EndedTrial], experiment: Experiment) -> list[WarmStartTrial]:
     fitting, reasons = [], []
-    for trial in done:
+    for trial in ended:
         try:
             params = _fit(trial, experiment)
         except _UnfitError as error:
             reasons.append(str(error))
             continue
         fitting.append(
-            EarlierTrial(source=trial.source, params=params, objectives=dict(trial.objectives))
+            WarmStartTrial(source=trial.source, params=params, objectives=dict(trial.objectives))
         )
     if not fitting:
         raise ConfigError(
@@ -186,26 +193,26 @@ def _fit_all(done: list[_Done], experiment: Experiment) -> list[EarlierTrial]:
     return fitting
 
 
-def _fit(trial: _Done, experiment: Experiment) -> dict[str, Scalar]:
+def _fit(trial: _EndedTrial, experiment: Experiment) -> dict[str, Scalar]:
     """The values of this search space with which the experiment runs the earlier trial."""
-    known = _values_of(trial.experiment)
+    there = _values_of(trial.experiment)
 
     def take(address: str, domain: Domain) -> Scalar:
-        if address not in known:
+        if address not in there:
             raise _UnfitError(f"{address} was not set there")
-        value: Scalar = known[address]
+        value: Scalar = there[address]
         if not domain.contains(value):
             raise _UnfitError(f"{address} is {value} there, outside its domain")
         return value
 
     params = draw_trial(experiment.sweep.search, take)
-    for address, line in differences(trial.experiment, with_values(experiment, params)):
+    for address, line in _differences(trial.experiment, with_values(experiment, params)):
         if not address.startswith(_NOT_OF_A_TRIAL):
             raise _UnfitError(line)
     return params
 
 
-def differences(there: Experiment, here: Experiment) -> Iterator[tuple[str, str]]:
+def _differences(there: Experiment, here: Experiment) -> Iterator[tuple[str, str]]:
     """Addresses at which two experiments differ, each with a line that says how."""
     old, new = _values_of(there), _values_of(here)
     for address in sorted({*old, *new}):
