@@ -111,12 +111,12 @@ def run_sweep(
     watcher = threading.Thread(target=ends.watch, args=("*/verl.log", done), daemon=True)
     watcher.start()
     with library_output_to(paths.console), run_session(experiment, paths.root):
-        found = sweep(experiment, inputs, storage=paths.sweep)
+        trials_run = sweep(experiment, inputs, storage=paths.sweep).trials
     seconds = time.monotonic() - began
     done.set()
     watcher.join()
-    assert {trial.status for trial in found} == {"finished"}, found
-    return seconds, list(ends.steps.values()), [trials / trial.id for trial in found]
+    assert {trial.status for trial in trials_run} == {"finished"}, trials_run
+    return seconds, list(ends.steps.values()), [trials / trial.id for trial in trials_run]
 
 
 def run_verl(experiment: Experiment, composed: Path, out: Path) -> tuple[float, dict[int, float]]:

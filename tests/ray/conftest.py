@@ -10,7 +10,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
@@ -19,9 +19,11 @@ from safetensors.torch import load_file, save_file
 from deepicd.checkpoints import write_manifest
 from deepicd.config import Experiment, ModelConfig, parse_experiment
 from deepicd.paths import RunPaths
-from deepicd.records import Trial
 from deepicd.serving import ServedModel
 from deepicd.training.start_model import build_model
+
+if TYPE_CHECKING:
+    from deepicd.sweeps.results.decision import SweepResult
 
 ORDER = (
     *("verl_config", "upstream", "cpu_patch", "reshard", "weight_reload", "judge"),  # no cluster
@@ -108,7 +110,7 @@ class SharedRunner:
         table = {**SMALL, "name": name, "training": SMALL["training"] | training, **tables}
         return parse_experiment(table, "here")
 
-    def run_sweep(self, experiment: Experiment, *, storage: Path, **options: Any) -> list[Trial]:
+    def run_sweep(self, experiment: Experiment, *, storage: Path, **options: Any) -> "SweepResult":
         """A sweep in the processes of the one before."""
         from deepicd.sweeps import run as sweeps
 
@@ -160,7 +162,7 @@ def twins(shared_runner: SharedRunner) -> list[dict[str, Any]]:
         },
     )
     storage = shared_runner.paths.root / "twins"
-    trials = shared_runner.run_sweep(experiment, storage=storage)
+    trials = shared_runner.run_sweep(experiment, storage=storage).trials
     histories = read_histories(storage / "tune")
     return [
         {

@@ -66,7 +66,7 @@ def main(root: Path) -> None:
     with ThreadPoolExecutor(1) as pool:  # Ray starts nodes from the main thread only
         running = pool.submit(sweep)
         lose_node(cluster, node, paths, seen, running=running)
-        (trial,) = running.result()
+        (trial,) = running.result().trials
     history = read_history(paths.tune / trial.id)
     composed = OmegaConf.load(paths.sweep / "trials" / trial.id / "verl.yaml")
     last = history[-1]

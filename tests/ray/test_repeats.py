@@ -77,12 +77,12 @@ def main(verb: str, root: Path) -> None:
 
     run.configure_tune()
     run.build_trainable = lambda *_, **__: tune.with_resources(learn, {"CPU": 1})
-    given = TrialInput(root, root, root)
+    trial_input = TrialInput(root, root, root)
     with ray_session(
         token_file=root / "token", num_cpus=2, object_store_memory=10**8, include_dashboard=False
     ):
         build = run.restore_tuner if verb == "resume" else run.build_tuner
-        build(EXPERIMENT, given, storage=root / "sweep").fit()
+        build(EXPERIMENT, trial_input, storage=root / "sweep").fit()
 
 
 def start(verb: str, root: Path) -> subprocess.Popen[bytes]:

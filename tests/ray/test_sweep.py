@@ -10,9 +10,10 @@ import os
 import shutil
 import threading
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
@@ -20,6 +21,9 @@ import pytest
 from deepicd.config import Experiment
 from deepicd.errors import CapacityError, MissingError, SweepError
 from deepicd.records import Trial
+
+if TYPE_CHECKING:
+    from deepicd.sweeps.results.decision import SweepResult
 
 STEPS = 3
 pytestmark = pytest.mark.timeout(1200)  # three starts of verl before the first test
@@ -38,13 +42,18 @@ class Swept:
     """What the sweep left."""
 
     experiment: Experiment
-    trials: list[Trial]
+    result: "SweepResult"
     histories: dict[str, list[dict[str, Any]]]
     lines: list[str]
     root: Path
     broken: SweepError
     """How a sweep without a start model ended."""
     left: dict[str, Any]
+
+    @property
+    def trials(self) -> Sequence[Trial]:
+        """In the order they were started."""
+        return self.result.trials
 
 
 def drivers() -> list[psutil.Process]:
@@ -104,7 +113,7 @@ def swept(
     killer.start()
     with pytest.MonkeyPatch.context() as patch, collect_log_lines() as lines:
         patch.setattr(sweeps, "build_scheduler", stop_first)
-        trials = shared_runner.run_sweep(experiment, storage=storage)
+        result = shared_runner.run_sweep(experiment, storage=storage)
     done.set()
     killer.join()
     broken = sweep_without_a_model(shared_runner, experiment)
@@ -112,7 +121,7 @@ def swept(
     left = what_is_left(shared_memory, timeout_s=60)
     histories = read_histories(storage / "tune")
     return Swept(
-        experiment, trials, histories, lines, shared_runner.paths.root, broken=broken, left=left
+        experiment, result, histories, lines, shared_runner.paths.root, broken=broken, left=left
     )
 
 
@@ -247,6 +256,7 @@ def test_the_decision_names_the_best_with_its_interval(swept: Swept) -> None:
     from deepicd.sweeps.results.decision import read_decision
 
     decision = read_decision(swept.root / "sweep" / "decision.json")
+    assert decision == swept.result.decision
     first = decision.configurations[0]
     scores = {
         trial.id: trial.validation["hierarchical_f1"] for trial in swept.trials if trial.checkpoint
@@ -302,10 +312,10 @@ def test_a_sweep_whose_parameter_does_nothing_is_stopped_and_leaves_nothing(
 
     monkeypatch.setattr(sweeps, "build_trainable", lambda *_, **__: deaf_trial())
     paths = RunPaths(swept.root)
-    given = TrialInput(paths.model, paths.split("train"), paths.split("validation"))
+    trial_input = TrialInput(paths.model, paths.split("train"), paths.split("validation"))
     experiment = with_values(swept.experiment, {"sweep.scheduler": "none"})
     with pytest.raises(SweepError, match=r"differ in training.learning_rate \(.*\), and") as found:
-        sweeps.run_sweep(experiment, given, storage=swept.root / "deaf")
+        sweeps.run_sweep(experiment, trial_input, storage=swept.root / "deaf")
     names = [folder.name for folder in (swept.root / "deaf" / "trials").iterdir()]
     assert len(names) == 2 and all(name in str(found.value) for name in names)
     assert what_is_left(shared_memory, timeout_s=60) == NOTHING
@@ -392,14 +402,15 @@ def test_a_sweep_that_cannot_run_is_refused_before_anything_starts(swept: Swept)
     from deepicd.training.process.protocol import TrialInput
 
     root = swept.root
-    given = TrialInput(root / "model", root / "notes/train.parquet", root / "notes/test.parquet")
+    notes = root / "notes"
+    trial_input = TrialInput(root / "model", notes / "train.parquet", notes / "test.parquet")
     two_gpus = {"training.num_gpus": 2, "training.ppo_micro_batch_size_per_gpu": 8}
     with pytest.raises(CapacityError, match=r"1 trial\(s\) at once need 1 x 2 GPUs .* have \[1\]"):
-        check_sweep(with_values(swept.experiment, two_gpus), given)
+        check_sweep(with_values(swept.experiment, two_gpus), trial_input)
     with pytest.raises(CapacityError, match=r"2 trial\(s\) at once need 2 x 1 GPUs"):
-        check_sweep(with_values(swept.experiment, {"sweep.max_concurrent": 2}), given)
+        check_sweep(with_values(swept.experiment, {"sweep.max_concurrent": 2}), trial_input)
     with pytest.raises(MissingError, match="no/model"):
-        check_sweep(swept.experiment, TrialInput(Path("no/model"), given.train, given.validation))
+        check_sweep(swept.experiment, replace(trial_input, model=Path("no/model")))
 
 
 def test_a_sweep_in_which_every_trial_fails_is_an_error(swept: Swept) -> None:

@@ -91,7 +91,7 @@ def looped(tmp_path_factory: pytest.TempPathFactory) -> Looped:
     from deepicd.training.process.protocol import TrialInput
 
     storage, experiment = tmp_path_factory.mktemp("loop"), parse_experiment(TABLE, "here")
-    given = TrialInput(storage, storage, storage)
+    trial_input = TrialInput(storage, storage, storage)
     logger = logging.getLogger("deepicd")
     logger.setLevel(logging.INFO)
     cluster = {"num_cpus": 2, "num_gpus": 1, "include_dashboard": False, "log_to_driver": False}
@@ -103,11 +103,11 @@ def looped(tmp_path_factory: pytest.TempPathFactory) -> Looped:
         with ray_session(token_file=storage / "token", **cluster):
             patch.setattr(logger, "handlers", [InterruptAtStart(NUM_BEFORE + 1)])
             with pytest.raises(KeyboardInterrupt):
-                run.build_tuner(experiment, given, storage=storage).fit()
+                run.build_tuner(experiment, trial_input, storage=storage).fit()
         (storage / "goes_on").touch()
         logger.handlers.clear()
         with ray_session(token_file=storage / "token", **cluster):
-            results = run.restore_tuner(experiment, given, storage=storage).fit()
+            results = run.restore_tuner(experiment, trial_input, storage=storage).fit()
     found = {trial.id: trial for trial in read_trials(results, experiment)}
     return Looped(experiment, [found.pop(name) for name in told_in(storage)], found, storage)
 

@@ -1,14 +1,16 @@
 """`deepicd sweep`: run a sweep, stop it, go on with it, look at its trials."""
 
 import json
-import os
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from deepicd.cli.sweep_plan import plan
+
+if TYPE_CHECKING:
+    from deepicd.sweeps.results.status import SweepStatus
 
 STOP_TIMEOUT_S = 120.0
 
@@ -39,8 +41,8 @@ def run(
     experiment = load_experiment(file, overrides or [])
     root = runs / (name or experiment.name)
     with configure_logging(has_clock=True).live_table(is_shown=not as_json):
-        run_until_sweep(experiment, root)
-    _show(root, as_json=as_json)
+        swept = run_until_sweep(experiment, root)
+    _show(swept, as_json=as_json)
 
 
 @app.command()
@@ -60,8 +62,8 @@ def resume(
     from deepicd.pipeline.loop import resume_sweep
 
     with configure_logging(has_clock=True).live_table(is_shown=not as_json):
-        resume_sweep(runs / name, overrides=overrides or [])
-    _show(runs / name, as_json=as_json)
+        swept = resume_sweep(runs / name, overrides=overrides or [])
+    _show(swept, as_json=as_json)
 
 
 @app.command()
@@ -90,7 +92,14 @@ def status(
 
     Example: deepicd sweep status demo --json
     """
-    _show(runs / name, as_json=as_json)
+    from deepicd.paths import RunPaths
+    from deepicd.pipeline.loop import experiment_of_run
+    from deepicd.pipeline.run import holder
+    from deepicd.sweeps.results.status import read_sweep_status
+
+    paths = RunPaths((runs / name).resolve())
+    is_alive = holder(paths.lock) is not None
+    _show(read_sweep_status(paths, experiment_of_run(paths), is_alive=is_alive), as_json=as_json)
 
 
 @app.command()
@@ -170,18 +179,12 @@ def report(
     typer.echo(f"report: {Path(written['report']).as_uri()}")
 
 
-def _show(root: Path, *, as_json: bool) -> None:
+def _show(status: "SweepStatus", *, as_json: bool) -> None:
     from deepicd.cli.console import Outcome
-    from deepicd.paths import RunPaths
-    from deepicd.pipeline.loop import experiment_of_run
-    from deepicd.pipeline.run import holder
-    from deepicd.sweeps.results.status import budget, read_ranking, read_status
 
-    paths = RunPaths(root.resolve())
-    experiment = experiment_of_run(paths)
-    is_alive = holder(paths.lock) not in (None, os.getpid())
-    trials = read_status(paths, experiment, is_alive=is_alive)
-    spent = budget(trials, paths, experiment)
-    decision = read_ranking(paths, experiment)
-    outcome = Outcome(as_json=as_json)
-    outcome.show_trials(trials, experiment.sweep, budget=spent, decision=decision)
+    Outcome(as_json=as_json).show_trials(
+        status.trials,
+        status.experiment.sweep,
+        budget=status.budget,
+        decision=status.decision,
+    )

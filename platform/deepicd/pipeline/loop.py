@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from deepicd.clusters.ray_session import library_output_to
 from deepicd.config import Experiment, dump_experiment, override, read_experiment
@@ -18,7 +18,10 @@ from deepicd.paths import RunPaths
 from deepicd.pipeline import promotion, stages, summary
 from deepicd.pipeline.run import Run, locked, on_sigterm, prepare_root
 from deepicd.pipeline.validation import check_before_start, check_composed, check_folder, check_same
-from deepicd.records import Trial
+
+if TYPE_CHECKING:
+    from deepicd.sweeps.results.decision import SweepResult
+    from deepicd.sweeps.results.status import SweepStatus
 
 RESUMED_WITH = (
     *("training.num_gpus", "training.num_nodes", "training.ppo_micro_batch_size_per_gpu"),
@@ -50,9 +53,9 @@ def run_pipeline(
         stages.build_data(run)
         stages.build_start_model(run)
         sft = stages.score_model(run, "sft", run.paths.sft, stage="baselines")
-        trials = _sweep_and_write(run, is_resumed=False)
-        best, candidate = stages.evaluate_best(run, trials)
-        found = summary.Found(trials=trials, best=best, sft=sft, candidate=candidate)
+        swept = _sweep_and_write(run, is_resumed=False)
+        best, candidate = stages.evaluate_best(run, swept)
+        found = summary.Found(trials=swept.trials, best=best, sft=sft, candidate=candidate)
         found.decision, found.version = promotion.promote(run, best, sft=sft, candidate=candidate)
         endpoint = promotion.start_endpoint(run, found.version)
         try:
@@ -65,7 +68,7 @@ def run_pipeline(
     return result
 
 
-def run_until_sweep(experiment: Experiment, root: Path) -> list[Trial]:
+def run_until_sweep(experiment: Experiment, root: Path) -> "SweepStatus":
     """Notes, model, SFT and sweep only: what `deepicd sweep run` runs. Writes `RUN/trials.json`."""
     from deepicd.sweeps.search.validation import check_settings
     from deepicd.sweeps.search.warm_start import apply_warm_start
@@ -77,10 +80,10 @@ def run_until_sweep(experiment: Experiment, root: Path) -> list[Trial]:
     with _running(experiment, root) as run:
         stages.build_data(run)
         stages.build_start_model(run)
-        return _sweep_and_write(run, is_resumed=False)
+        return _status_of(run, _sweep_and_write(run, is_resumed=False))
 
 
-def resume_sweep(root: Path, *, overrides: Sequence[str] = ()) -> list[Trial]:
+def resume_sweep(root: Path, *, overrides: Sequence[str] = ()) -> "SweepStatus":
     """Go on with a run that ended before its sweep did: trials that are over stay as they are, one
     that was going on continues from its last checkpoint, the others follow.
 
@@ -115,7 +118,8 @@ def resume_sweep(root: Path, *, overrides: Sequence[str] = ()) -> list[Trial]:
             stages.build_data(run)
         if not (paths.sft / "config.json").is_file():
             stages.build_start_model(run)
-        return _sweep_and_write(run, is_resumed=(paths.tune / "tuner.pkl").is_file())
+        swept = _sweep_and_write(run, is_resumed=(paths.tune / "tuner.pkl").is_file())
+        return _status_of(run, swept)
 
 
 def experiment_of_run(paths: RunPaths) -> Experiment:
@@ -131,15 +135,22 @@ def experiment_of_run(paths: RunPaths) -> Experiment:
     return read_experiment(paths.experiment)
 
 
-def _sweep_and_write(run: Run, *, is_resumed: bool) -> list[Trial]:
+def _sweep_and_write(run: Run, *, is_resumed: bool) -> "SweepResult":
     from deepicd.sweeps.search.warm_start import check_notes
 
     check_notes(run.paths, run.experiment)
     dump_experiment(run.experiment, run.paths.swept)
-    trials = stages.sweep(run, is_resumed=is_resumed)
-    rows = [summary.trial_row(trial) for trial in trials]
+    swept = stages.sweep(run, is_resumed=is_resumed)
+    rows = [summary.trial_row(trial) for trial in swept.trials]
     write_atomically(run.paths.trials, json.dumps(rows, indent=2) + "\n")
-    return trials
+    return swept
+
+
+def _status_of(run: Run, swept: "SweepResult") -> "SweepStatus":
+    from deepicd.sweeps.results.status import SweepStatus, budget
+
+    spent = budget(swept.trials, run.paths, run.experiment)
+    return SweepStatus(run.experiment, swept.trials, budget=spent, decision=swept.decision)
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from deepicd.records import Calibration, Examination, Prediction, Trial
 
 if TYPE_CHECKING:
     from deepicd.inference.offline import Sampling
+    from deepicd.sweeps.results.decision import SweepResult
 
 NUM_COMPARED = 4
 """Validation notes whose logits are compared between a winner's export and its actor."""
@@ -171,40 +172,35 @@ def headline(scores: Mapping[str, float]) -> str:
     )
 
 
-def sweep(run: Run, *, is_resumed: bool = False) -> list[Trial]:
+def sweep(run: Run, *, is_resumed: bool = False) -> "SweepResult":
     """Ray Tune over verl trainers on Ray Train."""
     from deepicd.sweeps.run import run_sweep
     from deepicd.training.process.protocol import TrialInput
 
     paths, settings = run.paths, run.experiment.sweep
     steps = run.experiment.training.total_steps
-    given = TrialInput(
+    trial_input = TrialInput(
         model=paths.sft, train=paths.grpo_notes, validation=paths.split("validation")
     )
     with run.stage("sweep", f"{settings.total_trials} trials of up to {steps} GRPO steps"):
-        return run_sweep(
-            run.experiment,
-            given,
-            storage=paths.sweep,
-            is_resumed=is_resumed,
-        )
+        return run_sweep(run.experiment, trial_input, storage=paths.sweep, is_resumed=is_resumed)
 
 
-def evaluate_best(run: Run, trials: Sequence[Trial]) -> tuple[Trial, Scored]:
+def evaluate_best(run: Run, swept: "SweepResult") -> tuple[Trial, Scored]:
     """The sweep's winner, its export checked by loading, scored like the baselines."""
-    best = find_sound(run, trials)
+    best = find_sound(run, swept)
     return best, score_model(run, f"trial-{best.id}", model_folder(best), stage="evaluation")
 
 
-def find_sound(run: Run, trials: Sequence[Trial]) -> Trial:
+def find_sound(run: Run, swept: "SweepResult") -> Trial:
     """The winner, or the next in the ranking where its checkpoint is damaged, which is said.
 
     Raises:
         CheckpointError: all of them are.
     """
-    from deepicd.sweeps.results.decision import rank_trials, read_decision
+    from deepicd.sweeps.results.decision import rank_trials
 
-    ranked = rank_trials(trials, read_decision(run.paths.decision))
+    ranked = rank_trials(swept.trials, swept.decision)
     for trial in ranked:
         try:
             check_winner(run, trial)

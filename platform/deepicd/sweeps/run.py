@@ -1,14 +1,15 @@
-"""Experiment + search space → ranked trials. Ray Tune samples with Optuna and stops early with
-ASHA or the median rule.
+"""Runs a sweep: Ray Tune samples with Optuna, stops early with ASHA or the median stopping rule.
 
-Each trial is a Tune function that fits one Ray Train run (`training.grpo.trial`). A sweep has a
-runner for each trial that it runs at once; verl's processes stay in it between trials
-(`training.process.runner`).
+In: an experiment with its search space, and what trials start from. Out: a `SweepResult`, the
+trials and the decision between them. Decided here: how Ray Tune is put together and configured.
+Each trial is a Tune function that fits one Ray Train run (`training.grpo.trial`). The sweep holds
+as many sets of verl processes as trials run at once, and trials reuse them
+(`training.process.pool`).
 """
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from deepicd.sweeps.callbacks.cleanup import CleanUpTrial
 from deepicd.sweeps.callbacks.duplicate_trials import StopDuplicateTrials
 from deepicd.sweeps.callbacks.progress import TrialProgress
 from deepicd.sweeps.callbacks.trial_record import WriteTrialRecord
-from deepicd.sweeps.results.decision import decide, write_decision
+from deepicd.sweeps.results.decision import SweepResult, decide, write_decision
 from deepicd.sweeps.results.snapshots import SnapshotSearchGenerator, restore_snapshot
 from deepicd.sweeps.results.trials import (
     read_trials,
@@ -56,45 +57,51 @@ _SNAPSHOT_S, _FEW_TRIALS = "2", 20
 
 def run_sweep(
     experiment: Experiment,
-    given: TrialInput,
+    trial_input: TrialInput,
     *,
     storage: Path,
     is_resumed: bool = False,
-) -> list[Trial]:
+) -> SweepResult:
     """Run every trial and name the winner (`RUN/sweep/decision.json`); Ray must be initialised.
-    Returns the trials in the order they were started.
 
-    With `is_resumed` the sweep in `storage` goes on: sampler, scheduler and trials as it left them.
+    Args:
+        experiment: the sweep's, with what is searched.
+        trial_input: start model and notes of every trial.
+        storage: folder of the sweep.
+        is_resumed: whether the sweep in `storage` resumes: sampler, scheduler and trials as they
+            were.
 
     Raises:
         ConfigError, MissingError, CapacityError: it cannot run; nothing was started.
-        SweepError: every trial failed, or a parameter has no effect (`fingerprints`).
+        SweepError: every trial failed, or a parameter has no effect (`duplicate_trials`).
     """
-    check_sweep(experiment, given)
+    check_sweep(experiment, trial_input)
     configure_tune()
     before = live_groups()
     build = restore_tuner if is_resumed else build_tuner
     runners = open_runners(count_at_once(experiment))
     try:
-        results = build(experiment, given, storage=storage).fit()
+        results = build(experiment, trial_input, storage=storage).fit()
     finally:
         close_runners(runners)
     left = wait_until_free(before, timeout_s=_FREE_TIMEOUT_S)
     if left:
         raise SweepError(
             f"{len(left)} placement groups are still alive {_FREE_TIMEOUT_S:.0f} s after the "
-            "sweep; "
-            "`ray list placement-groups` shows them"
+            "sweep; `ray list placement-groups` shows them"
         )
     end_cleaners(patience_s=_CLEANER_PATIENCE_S)
-    trials = read_trials(results, experiment)
+    return _decide(read_trials(results, experiment), experiment, storage=storage)
+
+
+def _decide(trials: Sequence[Trial], experiment: Experiment, *, storage: Path) -> SweepResult:
     if all(trial.status == "failed" for trial in trials):
         causes = "; ".join(sorted({str(trial.error) for trial in trials}))
         raise SweepError(f"all {len(trials)} trials of {experiment.name} failed: {causes}")
     decision = decide(trials, experiment, sweep=storage)
     write_decision(decision, storage / DECISION)
     _log.info(f"trial {decision.winner} wins: {decision.why}" if decision.winner else decision.why)
-    return trials
+    return SweepResult(trials, decision)
 
 
 def configure_tune() -> None:
@@ -110,17 +117,17 @@ def configure_tune() -> None:
     )
 
 
-def pace_snapshots(num_trials: int) -> None:
+def _set_snapshot_period(num_trials: int) -> None:
     """How often Tune writes the state from which a sweep can go on. It grows with every trial: in a
     large sweep Tune spaces snapshots so that they take a twentieth of its time, 10 s at least.
     """
     os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = _SNAPSHOT_S if num_trials <= _FEW_TRIALS else "auto"
 
 
-def check_sweep(experiment: Experiment, given: TrialInput) -> None:
+def check_sweep(experiment: Experiment, trial_input: TrialInput) -> None:
     """Refuse what cannot run, before anything starts; Ray must be initialised."""
     check_settings(experiment)
-    for path in vars(given).values():
+    for path in vars(trial_input).values():
         if not Path(path).exists():
             raise MissingError(
                 f"the sweep needs {path}, which does not exist; run the stage that writes it first"
@@ -128,28 +135,28 @@ def check_sweep(experiment: Experiment, given: TrialInput) -> None:
     check_capacity(experiment)
 
 
-def restore_tuner(experiment: Experiment, given: TrialInput, *, storage: Path) -> tune.Tuner:
+def restore_tuner(experiment: Experiment, trial_input: TrialInput, *, storage: Path) -> tune.Tuner:
     """Tune's side of a sweep that was interrupted. Trials that failed stay failed."""
-    pace_snapshots(experiment.sweep.total_trials)
+    _set_snapshot_period(experiment.sweep.total_trials)
     set_reports_aside(storage / TUNE)
     restore_snapshot(storage / SNAPSHOTS, storage / TUNE)
     return tune.Tuner.restore(
         str(storage.resolve() / TUNE),
-        trainable=build_trainable(experiment, given, storage=storage),
+        trainable=build_trainable(experiment, trial_input, storage=storage),
         resume_unfinished=True,
     )
 
 
-def build_trainable(experiment: Experiment, given: TrialInput, *, storage: Path) -> Any:
+def build_trainable(experiment: Experiment, trial_input: TrialInput, *, storage: Path) -> Any:
     """What Tune calls for a trial."""
-    trainable = partial(run_trial, experiment=experiment, given=given, storage=storage)
+    trainable = partial(_run_trial, experiment=experiment, trial_input=trial_input, storage=storage)
     return tune.with_resources(trainable, tune.PlacementGroupFactory([dict(ON_HEAD)]))
 
 
-def build_tuner(experiment: Experiment, given: TrialInput, *, storage: Path) -> tune.Tuner:
+def build_tuner(experiment: Experiment, trial_input: TrialInput, *, storage: Path) -> tune.Tuner:
     """Tune's side of the sweep."""
     sweep, at_once = experiment.sweep, count_at_once(experiment)
-    pace_snapshots(sweep.total_trials)
+    _set_snapshot_period(sweep.total_trials)
     progress = TrialProgress(
         num_trials=sweep.total_trials,
         total_steps=experiment.training.total_steps,
@@ -158,11 +165,11 @@ def build_tuner(experiment: Experiment, given: TrialInput, *, storage: Path) -> 
         at_once=at_once,
     )
     return tune.Tuner(
-        build_trainable(experiment, given, storage=storage),
+        build_trainable(experiment, trial_input, storage=storage),
         tune_config=tune.TuneConfig(
             num_samples=sweep.total_trials,
             search_alg=SnapshotSearchGenerator(
-                build_searcher(experiment, storage=storage),
+                _build_searcher(experiment, storage=storage),
                 max_concurrent=at_once,
                 snapshots=storage.resolve() / SNAPSHOTS,
             ),
@@ -176,7 +183,7 @@ def build_tuner(experiment: Experiment, given: TrialInput, *, storage: Path) -> 
                 JsonLoggerCallback(),
                 CleanUpTrial(),
                 progress,
-                WriteTrialRecord(experiment, given, storage=storage),
+                WriteTrialRecord(experiment, trial_input, storage=storage),
                 *([StopDuplicateTrials()] if sweep.compare_fingerprints else []),
             ],
             verbose=0,
@@ -184,19 +191,19 @@ def build_tuner(experiment: Experiment, given: TrialInput, *, storage: Path) -> 
     )
 
 
-def build_searcher(experiment: Experiment, *, storage: Path) -> TuneSearcher:
+def _build_searcher(experiment: Experiment, *, storage: Path) -> TuneSearcher:
     """Who proposes trials: Optuna, each configuration with its seeds, within the budget."""
     repeated = repeat(Searcher(experiment, storage=storage), experiment)
     return within_budget(repeated, experiment, storage=storage)
 
 
-def run_trial(
-    params: Mapping[str, Scalar], *, experiment: Experiment, given: TrialInput, storage: Path
+def _run_trial(
+    params: Mapping[str, Scalar], *, experiment: Experiment, trial_input: TrialInput, storage: Path
 ) -> None:
     """Body of a Tune trial: fit one Ray Train run that reports to Tune."""
     fit_trial(
         trial_experiment(experiment, params),
-        given,
+        trial_input,
         name=tune.get_context().get_trial_id(),
         storage=storage / TRIALS,
         spent_s=seconds_spent(storage / TUNE / tune.get_context().get_trial_id()),

@@ -20,7 +20,7 @@ from deepicd.pipeline.stages import Scored, build_start_model, headline, lineage
 from deepicd.pipeline.validation import check_before_start, check_folder
 from deepicd.records import Checkpoint, Decision, Examination, Note, Prediction, Trial
 from deepicd.scoring import score_predictions
-from deepicd.sweeps.results.decision import Configuration, SweepDecision, write_decision
+from deepicd.sweeps.results.decision import Configuration, SweepDecision, SweepResult
 from deepicd.traces import read_traces
 
 GOLD = ["I2510", "J189", "N390", "I10"]
@@ -256,9 +256,7 @@ def test_a_damaged_winner_is_logged_and_the_next_is_taken(tmp_path, monkeypatch,
         Configuration({"rate": n}, [name], [1], [0.9 - n / 10], 0.9 - n / 10)
         for n, name in enumerate(("a1", "b2"))
     ]
-    run.paths.decision.parent.mkdir(parents=True)
     decision = SweepDecision("hierarchical_f1", "a1", False, ranks, "why")
-    write_decision(decision, run.paths.decision)
     damaged = {"a1"}
 
     def check(_: Run, one: Trial) -> None:
@@ -266,9 +264,9 @@ def test_a_damaged_winner_is_logged_and_the_next_is_taken(tmp_path, monkeypatch,
             raise CheckpointError(f"{one.id} has no seal")
 
     monkeypatch.setattr(stages, "check_winner", check)
-    trials = [trial(), trial(id="b2")]
-    assert stages.find_sound(run, trials).id == "b2"
+    swept = SweepResult([trial(), trial(id="b2")], decision)
+    assert stages.find_sound(run, swept).id == "b2"
     assert "trial a1 is passed over" in log_lines[-1] and "a1 has no seal" in log_lines[-1]
     damaged.add("b2")
     with pytest.raises(CheckpointError, match="b2 has no seal"):
-        stages.find_sound(run, trials)
+        stages.find_sound(run, swept)

@@ -26,15 +26,15 @@ _MACHINES_TIMEOUT_S = 60.0
 
 
 class WriteTrialRecord(tune.Callback):
-    """Write the record of each trial that starts."""
+    """Writes the record of each trial that starts."""
 
-    def __init__(self, experiment: Experiment, given: TrialInput, *, storage: Path) -> None:
+    def __init__(self, experiment: Experiment, trial_input: TrialInput, *, storage: Path) -> None:
         self._experiment = experiment
-        self._given = given
+        self._trial_input = trial_input
         self._storage = storage.resolve()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without what was found: a sweep that goes on may do so with other code."""
+        """Without the shared values: a sweep may resume with other code."""
         return {name: value for name, value in vars(self).items() if name != "_shared"}
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
@@ -54,35 +54,37 @@ class WriteTrialRecord(tune.Callback):
     @cached_property
     def _shared(self) -> tuple[dict[str, Any], str]:
         code, diff = provenance.read_code()
-        found = {
+        values = {
             "sweep_seed": self._experiment.seed,
-            "start_model": provenance.describe_model(self._given.model),
-            "data": provenance.describe_data(self._given.train, self._given.validation),
+            "start_model": provenance.describe_model(self._trial_input.model),
+            "data": provenance.describe_data(self._trial_input.train, self._trial_input.validation),
             "code": code,
             "lock": provenance.read_lock(self._experiment.profile),
             "versions": provenance.versions(),
             "image": os.environ.get(provenance.IMAGE_VARIABLE) or None,
             **_read_cluster(),
         }
-        return found, diff
+        return values, diff
 
 
 def _read_cluster() -> dict[str, Any]:
     """Number of Ray nodes that are alive, and each one's machine, None for one that did not say."""
     nodes = [node["NodeID"] for node in ray.nodes() if node["Alive"]]
-    ask = ray.remote(num_cpus=0, max_retries=0)(provenance.read_machine)
-    asked = [
-        ask.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote()
+    read_machine = ray.remote(num_cpus=0, max_retries=0)(provenance.read_machine)
+    replies = [
+        read_machine.options(
+            scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)
+        ).remote()
         for node in nodes
     ]
-    ready, _ = ray.wait(asked, num_returns=len(asked), timeout=_MACHINES_TIMEOUT_S)
-    machines = [_answer(one) if one in ready else None for one in asked]
+    ready, _ = ray.wait(replies, num_returns=len(replies), timeout=_MACHINES_TIMEOUT_S)
+    machines = [_machine_of(reply) if reply in ready else None for reply in replies]
     return {"num_nodes": len(nodes), "machines": machines}
 
 
-def _answer(asked: Any) -> dict[str, Any] | None:
+def _machine_of(reply: Any) -> dict[str, Any] | None:
     try:
-        machine: dict[str, Any] = ray.get(asked)
+        machine: dict[str, Any] = ray.get(reply)
     except ray.exceptions.RayError:
         return None
     return machine

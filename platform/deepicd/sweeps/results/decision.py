@@ -74,6 +74,15 @@ class SweepDecision:
     why: str
 
 
+@dataclass(frozen=True)
+class SweepResult:
+    """What a sweep ended with."""
+
+    trials: Sequence[Trial]
+    """In the order they were started."""
+    decision: SweepDecision
+
+
 def decide(trials: Sequence[Trial], experiment: Experiment, *, sweep: Path) -> SweepDecision:
     """Rank the configurations of a sweep.
 

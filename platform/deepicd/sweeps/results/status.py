@@ -4,8 +4,8 @@ without Ray.
 
 import json
 import math
-from collections.abc import Collection, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,30 @@ from deepicd.upstream import require_version
 
 _OVER = ("TERMINATED", "ERROR")
 """Tune's own states of a trial that runs no more."""
+
+
+@dataclass(frozen=True)
+class SweepStatus:
+    """What a sweep has done so far."""
+
+    experiment: Experiment
+    trials: Sequence[Trial]
+    """In the order they were started."""
+    budget: Mapping[str, float]
+    """See `budget`."""
+    decision: SweepDecision | None
+    """None while the sweep goes on."""
+
+
+def read_sweep_status(paths: RunPaths, experiment: Experiment, *, is_alive: bool) -> SweepStatus:
+    """Trials, budget and decision of a run from its files.
+
+    Raises:
+        MissingError: it has not reached its sweep.
+    """
+    trials = read_status(paths, experiment, is_alive=is_alive)
+    spent, decision = budget(trials, paths, experiment), read_ranking(paths, experiment)
+    return SweepStatus(experiment, trials, budget=spent, decision=decision)
 
 
 def read_status(paths: RunPaths, experiment: Experiment, *, is_alive: bool) -> list[Trial]:
