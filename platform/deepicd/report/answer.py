@@ -48,7 +48,8 @@ def answer_section(sweep: Sweep) -> Section:
     params = {trial: sweep.params[trial] for trial in scores}
     num_varied = len(searched(params, sweep.experiment.sweep.search))
     texts += [*_credit_note(sweep, scores), _how(len(scores), step, num_varied)]
-    points = [sentence(one, metric=label(sweep.metric), step=step) for one in compared]
+    metric = label(sweep.metric)
+    points = [sentence(comparison, metric=metric, step=step) for comparison in compared]
     return Section("Answer", texts, points, [*tables, _comparison_table(compared)])
 
 
@@ -117,22 +118,23 @@ def _how(num_trials: int, step: int, num_varied: int) -> str:
     )
 
 
-def sentence(one: Comparison, *, metric: str, step: int) -> str:
+def sentence(comparison: Comparison, *, metric: str, step: int) -> str:
     """One comparison in words."""
-    groups = one.split
-    sizes = f"{one.sizes[0]} against {one.sizes[1]} {_UNITS.get(one.unit, one.unit)}"
+    groups = comparison.split
+    unit = _UNITS.get(comparison.unit, comparison.unit)
+    sizes = f"{comparison.sizes[0]} against {comparison.sizes[1]} {unit}"
     what = f"{groups.factor}: {groups.first} against {groups.second}"
     if groups.alike:
         what += f" (these trials cannot tell it from {', '.join(groups.alike)})"
-    if one.low is None or one.high is None:
+    if comparison.low is None or comparison.high is None:
         return (
             f"{what}: not decided by these {sizes}, too few to know their spread; the means at "
-            f"step {step} differ by {one.difference:+.3f}."
+            f"step {step} differ by {comparison.difference:+.3f}."
         )
-    interval = f"{one.difference:+.3f} [{one.low:+.3f}, {one.high:+.3f}]"
-    if not one.is_decided:
+    interval = f"{comparison.difference:+.3f} [{comparison.low:+.3f}, {comparison.high:+.3f}]"
+    if not comparison.is_decided:
         return f"{what}: not decided by these {sizes}: {interval} in {metric} at step {step}."
-    word = "higher" if one.difference > 0 else "lower"
+    word = "higher" if comparison.difference > 0 else "lower"
     return f"{what}: {metric} at step {step} is {word}, {interval} ({sizes})."
 
 
@@ -140,15 +142,15 @@ def _comparison_table(compared: Sequence[Comparison]) -> Table:
     """The numbers of the sentences."""
     rows = [
         {
-            "factor": one.split.factor,
-            "first group": f"{one.split.first} ({one.sizes[0]} {one.unit})",
-            "second group": f"{one.split.second} ({one.sizes[1]} {one.unit})",
-            "difference": one.difference,
-            "low": one.low,
-            "high": one.high,
-            "decided": one.is_decided,
+            "factor": comparison.split.factor,
+            "first group": f"{comparison.split.first} ({comparison.sizes[0]} {comparison.unit})",
+            "second group": f"{comparison.split.second} ({comparison.sizes[1]} {comparison.unit})",
+            "difference": comparison.difference,
+            "low": comparison.low,
+            "high": comparison.high,
+            "decided": comparison.is_decided,
         }
-        for one in compared
+        for comparison in compared
     ]
     return Table("Difference of mean scores, first group minus second", rows)
 
@@ -158,14 +160,14 @@ def _ranking_tables(sweep: Sweep) -> list[Table]:
     rows = [
         {
             "rank": number,
-            "values": ", ".join(f"{key} = {show(value)}" for key, value in one["params"].items()),
-            "trials": len(one["trials"]),
-            "mean": with_interval(one["mean"], one["low"], one["high"]),
+            "values": ", ".join(f"{key} = {show(value)}" for key, value in row["params"].items()),
+            "trials": len(row["trials"]),
+            "mean": with_interval(row["mean"], row["low"], row["high"]),
             "to the leader (the leader: to the next)": with_interval(
-                one["difference"], one["difference_low"], one["difference_high"]
+                row["difference"], row["difference_low"], row["difference_high"]
             ),
-            "run again": one["is_confirmed"],
+            "run again": row["is_confirmed"],
         }
-        for number, one in enumerate(sweep.decision.get("configurations", ()), start=1)
+        for number, row in enumerate(sweep.decision.get("configurations", ()), start=1)
     ]
     return [Table("The sweep's own ranking, with 95% intervals by patient", rows)]

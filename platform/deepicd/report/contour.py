@@ -40,7 +40,8 @@ def draw_pair(
     pair = pair_of(ranked, search)
     trials = [name for name in scores if all(address in params[name] for address in pair)]
     columns: list[list[Any]] = [[params[trial][address] for trial in trials] for address in pair]
-    values, axes = [scores[trial] for trial in trials], [_axis_of(search[one]) for one in pair]
+    values = [scores[trial] for trial in trials]
+    axes = [_axis_of(search[address]) for address in pair]
     if len(pair) == 1:
         columns, axes = [columns[0], values], [axes[0], {}]
     plot = new_plot(x=short(pair[0]), y=short(pair[-1]) if len(pair) > 1 else label(metric))
@@ -70,7 +71,7 @@ def draw_pair(
             if surface
             else f"A surface needs {_MIN_SURFACE} trials and two ranges."
         )
-    return Figure(f"Score over {' and '.join(short(one) for one in pair)}", caption, plot)
+    return Figure(f"Score over {' and '.join(short(address) for address in pair)}", caption, plot)
 
 
 def _interpolate(

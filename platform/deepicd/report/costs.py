@@ -35,29 +35,29 @@ _MAX_BARS = 40
 
 def seconds_by_phase(starts: Starts) -> dict[str, float]:
     """Phase → seconds; `other` is what is left of the time that the trial ran."""
-    found = dict.fromkeys((_START, *_PHASES), 0.0)
+    seconds = dict.fromkeys((_START, *_PHASES), 0.0)
     total = 0.0
     for rows in starts:
         total += max((float(row.get("time_total_s", 0.0)) for row in rows), default=0.0)
-        found[_START] += max((float(row.get(START_SECONDS, 0.0)) for row in rows), default=0.0)
+        seconds[_START] += max((float(row.get(START_SECONDS, 0.0)) for row in rows), default=0.0)
         for phase, timers in _PHASES.items():
             keys = [timing(timer) for timer in timers]
-            found[phase] += sum(float(row.get(key, 0.0)) for row in rows for key in keys)
-    return {**found, _OTHER: max(0.0, total - sum(found.values()))}
+            seconds[phase] += sum(float(row.get(key, 0.0)) for row in rows for key in keys)
+    return {**seconds, _OTHER: max(0.0, total - sum(seconds.values()))}
 
 
 def _spent_on(seconds: Mapping[str, Mapping[str, float]]) -> list[str]:
     """Phases that took time."""
     phases = (_START, *_PHASES, _OTHER)
-    return [phase for phase in phases if any(one[phase] for one in seconds.values())]
+    return [phase for phase in phases if any(by_phase[phase] for by_phase in seconds.values())]
 
 
 def phase_table(seconds: Mapping[str, Mapping[str, float]], num_gpus: int) -> Table:
     """All trials together, by phase."""
-    total = sum(sum(one.values()) for one in seconds.values())
+    total = sum(sum(by_phase.values()) for by_phase in seconds.values())
     rows = []
     for phase in _spent_on(seconds):
-        spent = sum(one[phase] for one in seconds.values())
+        spent = sum(by_phase[phase] for by_phase in seconds.values())
         rows.append(
             {
                 "phase": phase,

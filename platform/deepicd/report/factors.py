@@ -72,30 +72,30 @@ def splits_of(
     params: Mapping[str, Mapping[str, Scalar]], search: Mapping[str, Domain]
 ) -> list[Split]:
     """The comparisons that a search space asks for; a value that no trial varied asks for none."""
-    found = []
+    splits = []
     for address, domain in search.items():
         values = {trial: own[address] for trial, own in params.items() if address in own}
         if len(set(values.values())) < 2:
             continue
         if isinstance(domain, Choice):
-            found += _by_choice(address, values, domain.values)
+            splits += _by_choice(address, values, domain.values)
         else:
-            found.append(_by_size(address, values))
-    return found
+            splits.append(_by_size(address, values))
+    return splits
 
 
 def merge_alike(splits: Sequence[Split]) -> list[Split]:
     """Splits that part the trials alike as one; the first one gives it its name."""
-    found: dict[frozenset[tuple[str, ...]], Split] = {}
-    for one in splits:
-        groups = frozenset((one.first_trials, one.second_trials))
-        kept = found.setdefault(groups, one)
-        if kept is not one:
-            words = (one.first, one.second)
-            first, second = words if one.first_trials == kept.first_trials else words[::-1]
-            phrase = f"{one.factor}: {first} against {second}"
-            found[groups] = replace(kept, alike=(*kept.alike, phrase))
-    return list(found.values())
+    merged: dict[frozenset[tuple[str, ...]], Split] = {}
+    for split in splits:
+        groups = frozenset((split.first_trials, split.second_trials))
+        first_alike = merged.setdefault(groups, split)
+        if first_alike is not split:
+            words = (split.first, split.second)
+            first, second = words if split.first_trials == first_alike.first_trials else words[::-1]
+            phrase = f"{split.factor}: {first} against {second}"
+            merged[groups] = replace(first_alike, alike=(*first_alike.alike, phrase))
+    return list(merged.values())
 
 
 def group_seeds(
@@ -113,11 +113,13 @@ def group_seeds(
     return runs
 
 
-def _by_choice(address: str, values: Mapping[str, Scalar], known: Sequence[Scalar]) -> list[Split]:
+def _by_choice(
+    address: str, values: Mapping[str, Scalar], choices: Sequence[Scalar]
+) -> list[Split]:
     used = set(values.values())
-    reference, *others = [value for value in dict.fromkeys((*known, *used)) if value in used]
+    reference, *others = [value for value in dict.fromkeys((*choices, *used)) if value in used]
     return [
-        split(
+        _split(
             address,
             (show(other), show(reference)),
             {trial: own == other for trial, own in values.items() if own in (other, reference)},
@@ -131,7 +133,7 @@ def _by_size(address: str, values: Mapping[str, Scalar]) -> Split:
     is_weight = address.startswith(_WEIGHTS) and numbers[0] == 0
     bound = 0.0 if is_weight else statistics.median_low(numbers)
     words = ("above 0", "0") if is_weight else (f"above {show(bound)}", f"at most {show(bound)}")
-    return split(address, words, {trial: float(value) > bound for trial, value in values.items()})
+    return _split(address, words, {trial: float(value) > bound for trial, value in values.items()})
 
 
 def credit_split(weights: Mapping[str, float]) -> Split | None:
@@ -141,10 +143,10 @@ def credit_split(weights: Mapping[str, float]) -> Split | None:
     has_credit = {trial: weight > 0 for trial, weight in weights.items()}
     if len(set(has_credit.values())) < 2:
         return None
-    return split("hierarchical credit", ("given", "not given (strict)"), has_credit)
+    return _split("hierarchical credit", ("given", "not given (strict)"), has_credit)
 
 
-def split(factor: str, words: tuple[str, str], is_first: Mapping[str, bool]) -> Split:
+def _split(factor: str, words: tuple[str, str], is_first: Mapping[str, bool]) -> Split:
     """Trials in two groups, from trial id → whether it is in the first."""
     first = tuple(trial for trial, is_in in is_first.items() if is_in)
     second = tuple(trial for trial, is_in in is_first.items() if not is_in)
@@ -159,12 +161,12 @@ def compare(splits: Sequence[Split], runs: Mapping[str, Sequence[float]]) -> lis
         runs: each of them → scores of its configuration's trials.
     """
     confidence = 1 - (1 - FAMILY_CONFIDENCE) / max(1, len(splits))
-    return [_compare(one, runs, confidence) for one in splits]
+    return [_compare(split, runs, confidence) for split in splits]
 
 
-def _compare(one: Split, runs: Mapping[str, Sequence[float]], confidence: float) -> Comparison:
-    groups = (one.first_trials, one.second_trials)
-    if len(one.first_trials) == len(one.second_trials) == 1:
+def _compare(split: Split, runs: Mapping[str, Sequence[float]], confidence: float) -> Comparison:
+    groups = (split.first_trials, split.second_trials)
+    if len(split.first_trials) == len(split.second_trials) == 1:
         first, second = (list(runs[trials[0]]) for trials in groups)
         unit = "seeds" if len(first) > 1 or len(second) > 1 else "trials"
     else:
@@ -173,7 +175,7 @@ def _compare(one: Split, runs: Mapping[str, Sequence[float]], confidence: float)
         unit = "configurations" if has_seeds else "trials"
     difference = statistics.fmean(first) - statistics.fmean(second)
     low, high = _welch(first, second, confidence)
-    return Comparison(one, (len(first), len(second)), unit, difference, low=low, high=high)
+    return Comparison(split, (len(first), len(second)), unit, difference, low=low, high=high)
 
 
 def _welch(

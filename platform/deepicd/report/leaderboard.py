@@ -13,12 +13,12 @@ def leaderboard_section(sweep: Sweep) -> Section:
     """Every trial; those without a score last."""
     unscored = [trial.id for trial in sweep.trials if trial.id not in sweep.scores]
     trials = {trial.id: trial for trial in sweep.trials}
-    names = {name for one in sweep.trials for name in one.objectives}
+    names = {name for trial in sweep.trials for name in trial.objectives}
     others = sorted(names - {sweep.metric, "gpu_hours"})
     ranked = [trials[name] for name in [*sweep.scores, *unscored]]
     rows = [_leaderboard_row(sweep, trial, others) for trial in ranked]
     if any(trial.error for trial in ranked):
-        rows = [{**row, "error": one.error} for row, one in zip(rows, ranked, strict=True)]
+        rows = [{**row, "error": trial.error} for row, trial in zip(rows, ranked, strict=True)]
     has_intervals = any(f"{sweep.metric}_low" in trial.validation for trial in sweep.trials)
     return Section(
         "Leaderboard",
@@ -30,13 +30,13 @@ def leaderboard_section(sweep: Sweep) -> Section:
 
 def _leaderboard_row(sweep: Sweep, trial: Trial, others: Sequence[str]) -> dict[str, object]:
     """One line, with further objectives; the same headers for every trial."""
-    found = trial.validation
-    ends = (found.get(f"{sweep.metric}_{end}") for end in ("low", "high"))
+    validation = trial.validation
+    ends = (validation.get(f"{sweep.metric}_{end}") for end in ("low", "high"))
     return {
         "trial": trial.id,
         "state": trial.status,
         "steps": trial.steps,
-        label(sweep.metric): with_interval(found.get(sweep.metric), *ends),
+        label(sweep.metric): with_interval(validation.get(sweep.metric), *ends),
         **{label(name): trial.objectives.get(name) for name in others},
         "GPU-hours in all": sweep.gpu_hours.get(trial.id),
         **{short(key): trial.params.get(key) for key in sweep.experiment.sweep.search},

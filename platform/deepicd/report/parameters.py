@@ -69,22 +69,22 @@ def draw_parallel(
 
 def axis(address: str, values: Sequence[Scalar | None], domain: Domain) -> dict[str, Any]:
     """One axis of the parallel coordinates: a choice by its values, a logarithmic range by its
-    exponents; who lacks the parameter stands below the others.
+    exponents; a trial without the parameter is drawn below the others.
     """
     if isinstance(domain, Choice):
-        known: list[Any] = list(domain.values)
-        ticks: dict[float, str] = {number: show(value) for number, value in enumerate(known)}
-        places = [-1 if value is None else known.index(value) for value in values]
+        choices: list[Any] = list(domain.values)
+        ticks: dict[float, str] = {number: show(value) for number, value in enumerate(choices)}
+        positions = [-1 if value is None else choices.index(value) for value in values]
         if None in values:
             ticks[-1] = "–"
-        return _ticked(short(address), places, ticks)
-    place = math.log10 if is_log(domain) else float
-    ticks = {place(tick): f"{tick:.3g}" for tick in tick_values(domain)}
+        return _ticked(short(address), positions, ticks)
+    position = math.log10 if is_log(domain) else float
+    ticks = {position(tick): f"{tick:.3g}" for tick in tick_values(domain)}
     below = min(ticks) - (max(ticks) - min(ticks)) / 10
-    known = [below if value is None else place(float(value)) for value in values]
+    numbers = [below if value is None else position(float(value)) for value in values]
     if None in values:
         ticks[below] = "–"
-    return _ticked(short(address), known, ticks)
+    return _ticked(short(address), numbers, ticks)
 
 
 def is_log(domain: Domain) -> bool:
@@ -124,11 +124,11 @@ def importance(
         shares = _ped_anova(study, values)
         rng = np.random.default_rng(seed)
         shuffled = [_ped_anova(study, rng.permutation(values)) for _ in range(_NUM_SHUFFLES)]
-    found = [
+    importances = [
         Importance(name, share, float(np.quantile([row[name] for row in shuffled], 0.95)))
         for name, share in shares.items()
     ]
-    return sorted(found, key=lambda one: -one.share)
+    return sorted(importances, key=lambda entry: -entry.share)
 
 
 @contextmanager
@@ -166,14 +166,14 @@ def _ped_anova(study: optuna.Study, scores: np.ndarray[Any, Any]) -> dict[str, f
     """Address → share, all shares 1 together, by one score a trial. At least 5 trials count as the
     best. Optuna takes what is low as good.
     """
-    found = optuna.importance.get_param_importances(
+    shares = optuna.importance.get_param_importances(
         study,
         evaluator=optuna.importance.PedAnovaImportanceEvaluator(
             target_quantile=max(0.1, 5 / len(scores))
         ),
         target=lambda trial: -float(scores[trial.number]),
     )
-    return {name: float(share) for name, share in found.items()}
+    return {name: float(share) for name, share in shares.items()}
 
 
 def _distribution(domain: Domain) -> optuna.distributions.BaseDistribution:
@@ -185,14 +185,15 @@ def _distribution(domain: Domain) -> optuna.distributions.BaseDistribution:
     return optuna.distributions.IntDistribution(domain.low, domain.high)
 
 
-def draw_importance(found: Sequence[Importance]) -> Figure:
+def draw_importance(importances: Sequence[Importance]) -> Figure:
     """Bars, with a mark at what chance gives."""
-    plot = new_plot(x="share of importance", height=120 + 40 * len(found))
-    names = [short(one.address) for one in found]
-    plot.add_bar(name="importance", x=[one.share for one in found], y=names, orientation="h")
+    plot = new_plot(x="share of importance", height=120 + 40 * len(importances))
+    names = [short(entry.address) for entry in importances]
+    shares = [entry.share for entry in importances]
+    plot.add_bar(name="importance", x=shares, y=names, orientation="h")
     plot.add_scatter(
         name="95% of shuffled scores stay below",
-        x=[one.chance for one in found],
+        x=[entry.chance for entry in importances],
         y=names,
         mode="markers",
         marker={"symbol": "line-ns-open", "size": 24, "color": PALETTE[1], "line": {"width": 3}},

@@ -57,12 +57,12 @@ def _draw_pareto(trials: Sequence[Trial], pareto_fronts: ParetoFronts) -> Figure
     look = new_plot(height=330 * num_rows, legend=legend)
     plot.update_layout(look.layout)
     for number, pair in enumerate(pairs):
-        place = {"row": number // 2 + 1, "col": number % 2 + 1}
+        cell = {"row": number // 2 + 1, "col": number % 2 + 1}
         for trace in _draw_panel(trials, pair, pareto_fronts=pareto_fronts):
-            plot.add_trace(trace.update(showlegend=bool(trace.name) and number == 0), **place)
+            plot.add_trace(trace.update(showlegend=bool(trace.name) and number == 0), **cell)
         unit = f"{_UNITS[pair[1]]}; " if pair[1] in _UNITS else ""
-        plot.update_xaxes(title=f"{label(pair[1])} ({unit}{_aim(pair[1])})", **place)
-        plot.update_yaxes(title=label(pair[0]), **place)
+        plot.update_xaxes(title=f"{label(pair[1])} ({unit}{_aim(pair[1])})", **cell)
+        plot.update_yaxes(title=label(pair[0]), **cell)
     return Figure(
         "Pareto front",
         f"{label(names[0])} over every other objective. Diamonds are on the front of all "

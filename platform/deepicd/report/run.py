@@ -129,5 +129,5 @@ def _draw_stages(stages: Mapping[str, float]) -> Figure:
 
 def _versions(summary: Mapping[str, Any]) -> str:
     """One line of versions and the seed."""
-    found = " · ".join(f"{name} {version}" for name, version in summary["versions"].items())
-    return f"{found} · seed {summary['seed']}"
+    packages = " · ".join(f"{name} {version}" for name, version in summary["versions"].items())
+    return f"{packages} · seed {summary['seed']}"

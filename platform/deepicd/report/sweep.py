@@ -70,20 +70,20 @@ def _parameter_section(sweep: Sweep) -> Section:
     varied = searched(params, search)
     if not varied:
         return Section("Parameters", text=["No parameter varied among trials with a score."])
-    found = importance(params, scores, search=search, seed=sweep.experiment.seed)
-    text = [] if found else [_no_importance(len(scores), len(varied))]
-    ranked = [one.address for one in found] or varied
+    importances = importance(params, scores, search=search, seed=sweep.experiment.seed)
+    text = [] if importances else [_no_importance(len(scores), len(varied))]
+    ranked = [entry.address for entry in importances] or varied
     figures = [draw_parallel(params, scores, search=search, metric=sweep.metric)]
-    figures += [draw_importance(found)] if found else []
+    figures += [draw_importance(importances)] if importances else []
     figures.append(draw_pair(params, scores, ranked, search=search, metric=sweep.metric))
     rows = [
         {
-            "parameter": one.address,
-            "share": one.share,
-            "95% of shuffled scores below": one.chance,
-            "more than chance": one.share > one.chance,
+            "parameter": entry.address,
+            "share": entry.share,
+            "95% of shuffled scores below": entry.chance,
+            "more than chance": entry.share > entry.chance,
         }
-        for one in found
+        for entry in importances
     ]
     tables = [Table("Importance (PED-ANOVA)", rows)]
     return Section("Parameters", text=text, tables=tables, figures=figures)
@@ -150,16 +150,16 @@ def _clock_sentence(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def _start_sentence(starts: Mapping[str, Starts]) -> str:
     """Starts with a new engine, and in the engine of the trial before."""
-    found: dict[bool, list[float]] = {False: [], True: []}
+    seconds_by_kind: dict[bool, list[float]] = {False: [], True: []}
     for reports in starts.values():
         for rows in reports:
             row = next((row for row in rows if START_SECONDS in row), None)
             if row is not None:
-                found[bool(row.get(REUSED_ENGINE))].append(row[START_SECONDS])
+                seconds_by_kind[bool(row.get(REUSED_ENGINE))].append(row[START_SECONDS])
     words = [
         f"{len(values)} with a {'reused' if is_reused else 'new'} engine "
         f"(mean {sum(values) / len(values):.1f} s)"
-        for is_reused, values in found.items()
+        for is_reused, values in seconds_by_kind.items()
         if values
     ]
     return f"Starts: {', '.join(words)}." if words else ""
@@ -184,11 +184,11 @@ def recorded_rows(records: Sequence[Mapping[str, Any]]) -> list[dict[str, object
     """One row a recorded value; every value that occurs, with how many trials have it, where
     trials differ.
     """
-    found: dict[str, dict[str, int]] = {}
+    counts_by_name: dict[str, dict[str, int]] = {}
     for record in records:
         shared = {key: value for key, value in record.items() if key not in _OWN}
         for name, value in flatten(shared, into_lists=True).items():
-            counts = found.setdefault(name, {})
+            counts = counts_by_name.setdefault(name, {})
             counts[show(value)] = counts.get(show(value), 0) + 1
     return [
         {
@@ -198,7 +198,7 @@ def recorded_rows(records: Sequence[Mapping[str, Any]]) -> list[dict[str, object
                 for value, count in counts.items()
             ),
         }
-        for name, counts in found.items()
+        for name, counts in counts_by_name.items()
     ]
 
 

@@ -52,12 +52,12 @@ class Sweep:
     @cached_property
     def scores(self) -> dict[str, float]:
         """Trial id → best validation score, best first; earlier trials first on a tie."""
-        found = {
+        scores = {
             trial.id: trial.validation[self.metric]
             for trial in self.trials
             if self.metric in trial.validation
         }
-        return dict(sorted(found.items(), key=lambda item: -item[1]))
+        return dict(sorted(scores.items(), key=lambda item: -item[1]))
 
     @cached_property
     def seconds(self) -> dict[str, dict[str, float]]:
@@ -68,5 +68,6 @@ class Sweep:
     def gpu_hours(self) -> dict[str, float]:
         """Trial id → hours of GPUs that it held."""
         return {
-            trial: sum(one.values()) * self.num_gpus / 3600 for trial, one in self.seconds.items()
+            trial: sum(by_phase.values()) * self.num_gpus / 3600
+            for trial, by_phase in self.seconds.items()
         }

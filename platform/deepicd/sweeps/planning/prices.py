@@ -69,15 +69,15 @@ def find_machines(table: PriceTable, name: str) -> Sequence[Machine]:
         ConfigError: the table has neither.
     """
     wanted = name.casefold()
-    found = [
+    matching = [
         machine
         for machine in table.machines
         if wanted in (machine.name.casefold(), machine.gpu.casefold())
     ]
-    if found:
-        return sorted(found, key=lambda machine: machine.usd_per_gpu_hour)
-    known = sorted({word for machine in table.machines for word in (machine.gpu, machine.name)})
+    if matching:
+        return sorted(matching, key=lambda machine: machine.usd_per_gpu_hour)
+    names = sorted({word for machine in table.machines for word in (machine.gpu, machine.name)})
     raise ConfigError(
-        f"no machine or GPU {name!r} in the price table of {table.as_of}{nearest(name, known)}; "
-        f"known: {', '.join(known)}; --prices FILE takes a table of your own"
+        f"no machine or GPU {name!r} in the price table of {table.as_of}{nearest(name, names)}; "
+        f"known: {', '.join(names)}; --prices FILE takes a table of your own"
     )

@@ -1,11 +1,14 @@
-"""What early stopping costs and saves: recorded curves through Ray Tune's own rules, without Ray.
+"""What early stopping would have cost and saved: recorded curves through Ray Tune's schedulers.
 
 In: the trials of a sweep and their reports, best recorded with `sweep.scheduler = "none"`. Out: a
-`Replay` of plain values. The rule sees what it would have seen: the same reports, in the order of
-the recorded seconds, from as many trials at once as the sweep ran. Decided here: who would have won
-is decided as in a sweep (`results.ranking`), with what each trial had reached when it was stopped;
-trials that confirm are left out, since they would have been others. What a sampler would have
-proposed after other results is not known: the proposals are those that were recorded.
+`Replay` of plain values; Ray is not started. Decided here:
+
+- The scheduler gets the reports that it would have got: in the order of the recorded seconds, from
+  as many trials at once as the sweep ran.
+- The winner is found as in a sweep (`results.ranking`), by what each trial had reached when it was
+  stopped. Trials that confirm are left out, since others would have been confirmed.
+- The proposals are those that were recorded. What a sampler would have proposed after other results
+  is not known.
 """
 
 import heapq
@@ -50,7 +53,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Replay:
-    """What a rule would have done."""
+    """What a scheduler would have done."""
 
     settings: Mapping[str, Scalar]
     """Scheduler, grace_steps and reduction_factor."""
@@ -75,8 +78,8 @@ class Replay:
     regret can be larger."""
 
 
-class _Runner:
-    """What a rule asks of a trial."""
+class _RecordedTrial:
+    """The attributes of Ray Tune's `Trial` that a scheduler reads."""
 
     def __init__(self, curve: Curve) -> None:
         self.trial_id = curve.id
@@ -112,8 +115,12 @@ def read_curves(paths: RunPaths, experiment: Experiment) -> list[Curve]:
 def replay(
     curves: Sequence[Curve], experiment: Experiment, settings: Mapping[str, Scalar]
 ) -> Replay:
-    """Drive the rule that `settings` (`scheduler`, `grace_steps`, `reduction_factor`; the sweep's
-    own where absent) describe over recorded curves.
+    """Drive a scheduler over recorded curves.
+
+    Args:
+        curves: of the proposed trials, in the order they were started.
+        experiment: the sweep's.
+        settings: `scheduler`, `grace_steps`, `reduction_factor`; the sweep's own where absent.
 
     Raises:
         ConfigError: settings that a sweep would refuse.
@@ -143,68 +150,68 @@ def replay(
     )
 
 
-def describe(found: Replay) -> list[str]:
+def describe(replayed: Replay) -> list[str]:
     """Lines for people."""
-    rule = ", ".join(f"{name} {value}" for name, value in found.settings.items())
-    steps, seconds = found.steps, found.gpu_seconds
-    num_stopped = sum(step is not None for step in found.stopped_at.values())
+    settings = ", ".join(f"{name} {value}" for name, value in replayed.settings.items())
+    steps, seconds = replayed.steps, replayed.gpu_seconds
+    num_stopped = sum(step is not None for step in replayed.stopped_at.values())
     lines = [
-        f"{rule}: {num_stopped} of {len(found.stopped_at)} trials stopped",
+        f"{settings}: {num_stopped} of {len(replayed.stopped_at)} trials stopped",
         f"{steps['spent']:.0f} of {steps['recorded']:.0f} steps "
         f"({steps['saved'] / steps['recorded']:.0%} saved), "
         f"{seconds['spent']:.0f} of {seconds['recorded']:.0f} GPU-seconds",
-        f"chosen: trial {found.chosen}, {found.score:.3f}; by the full curves trial {found.best}, "
-        f"{found.best_score:.3f}; regret {found.regret:.3f}",
+        f"chosen: trial {replayed.chosen}, {replayed.score:.3f}; by the full curves trial "
+        f"{replayed.best}, {replayed.best_score:.3f}; regret {replayed.regret:.3f}",
     ]
-    if found.is_best_stopped:
-        step = found.stopped_at[found.best]
+    if replayed.is_best_stopped:
+        step = replayed.stopped_at[replayed.best]
         lines.append(
-            f"trial {found.best}, the best of the full curves, would have been stopped at "
+            f"trial {replayed.best}, the best of the full curves, would have been stopped at "
             f"step {step}"
         )
-    if found.unknown:
+    if replayed.unknown:
         lines.append(
-            f"the record of {', '.join(found.unknown)} ends early: what they would have reached is "
-            "unknown, and the regret may be larger"
+            f"the record of {', '.join(replayed.unknown)} ends early: what they would have reached "
+            "is unknown, and the regret may be larger"
         )
     return lines
 
 
 def _run_scheduler(curves: Sequence[Curve], experiment: Experiment) -> dict[str, int | None]:
-    """Trial → the step at which the experiment's rule stops it, None where it does not.
+    """Trial → the step at which the experiment's scheduler stops it, None where it does not.
 
     At the last step of a trial nothing is left to stop.
     """
     from deepicd.sweeps.schedulers import build_scheduler
 
-    rule, metric = build_scheduler(experiment), validation(experiment.sweep.metric)
+    scheduler, metric = build_scheduler(experiment), validation(experiment.sweep.metric)
     total = experiment.training.total_steps
     seen = [_with_objective(curve.rows, metric) for curve in curves]
-    runners = [_Runner(curve) for curve in curves]
+    trials = [_RecordedTrial(curve) for curve in curves]
     waiting = iter(range(len(curves)))
     events: list[tuple[float, int, int]] = []
     stopped: dict[str, int | None] = {curve.id: None for curve in curves}
 
     def start_next(now: float) -> None:
         if (number := next(waiting, None)) is not None:
-            rule.on_trial_add(None, runners[number])
+            scheduler.on_trial_add(None, trials[number])
             heapq.heappush(events, (now + seen[number][0].get(_SECONDS, 0.0), number, 0))
 
     for _ in range(max(1, experiment.sweep.max_concurrent)):
         start_next(0.0)
     while events:
         now, number, at = heapq.heappop(events)
-        rows, runner = seen[number], runners[number]
+        rows, trial = seen[number], trials[number]
         step, is_over = int(rows[at]["step"]), at + 1 == len(rows)
-        if rule.on_trial_result(None, runner, rows[at]) == _STOP and step < total:
-            stopped[runner.trial_id], is_over = step, True
+        if scheduler.on_trial_result(None, trial, rows[at]) == _STOP and step < total:
+            stopped[trial.trial_id], is_over = step, True
         if not is_over:
             seconds = float(rows[at + 1].get(_SECONDS, 0.0))
             heapq.heappush(events, (now + seconds, number, at + 1))
             continue
-        has_failed = curves[number].has_failed and stopped[runner.trial_id] is None
-        end = rule.on_trial_error if has_failed else rule.on_trial_complete
-        end(*((None, runner) if has_failed else (None, runner, rows[at])))
+        has_failed = curves[number].has_failed and stopped[trial.trial_id] is None
+        end = scheduler.on_trial_error if has_failed else scheduler.on_trial_complete
+        end(*((None, trial) if has_failed else (None, trial, rows[at])))
         start_next(now)
     return stopped
 

@@ -77,8 +77,8 @@ def read_status(paths: RunPaths, experiment: Experiment, *, is_alive: bool) -> l
             else f"the run in {paths.root} ended before its sweep; `deepicd sweep resume` goes on"
         )
     is_over = _read_tune_states(paths.tune)
-    found = [unfinished_trial(folder, experiment) for folder in folders]
-    settled = [_settle(trial, is_over.get(trial.id), is_alive=is_alive) for trial in found]
+    trials = [unfinished_trial(folder, experiment) for folder in folders]
+    settled = [_settle(trial, is_over.get(trial.id), is_alive=is_alive) for trial in trials]
     return [replace(trial, stage=_read_stage(paths, trial)) for trial in settled]
 
 
@@ -168,8 +168,8 @@ def trial_facts(paths: RunPaths, trial: str) -> dict[str, Any]:
     """
     records = {file.parent.name: file for file in paths.sweep.glob(f"{TRIALS}/*/{RECORD}")}
     if trial not in records:
-        known = ", ".join(sorted(records)) or "none"
-        raise MissingError(f"no record of trial {trial!r} in {paths.sweep}; known: {known}")
+        names = ", ".join(sorted(records)) or "none"
+        raise MissingError(f"no record of trial {trial!r} in {paths.sweep}; known: {names}")
     record = json.loads(records[trial].read_text(encoding="utf-8"))
     rows = read_history(paths.tune / trial)
     last = {name: value for name, value in rows[-1].items() if value == value} if rows else None

@@ -114,14 +114,14 @@ def check_capacity(experiment: Experiment) -> None:
     """Raise CapacityError when the Ray cluster cannot hold the trials that are to run at once; Ray
     must be initialised.
     """
-    training, wanted = experiment.training, max(1, experiment.sweep.max_concurrent)
+    training, at_once = experiment.training, max(1, experiment.sweep.max_concurrent)
     fitting = _count_fitting(experiment)
-    if fitting >= wanted:
+    if fitting >= at_once:
         return
     raise CapacityError(
-        f"{wanted} trial(s) at once need {wanted * training.num_nodes} x {training.num_gpus} GPUs "
-        f"(sweep.max_concurrent x training.num_nodes, training.num_gpus on one node each), the Ray "
-        f"cluster's nodes have {gpus_by_node() or 'none'}; lower one of them, or start Ray with "
+        f"{at_once} trial(s) at once need {at_once * training.num_nodes} x {training.num_gpus} "
+        "GPUs (sweep.max_concurrent x training.num_nodes, training.num_gpus on one node each), the "
+        f"Ray cluster's nodes have {gpus_by_node() or 'none'}; lower one of them, or start Ray with "
         "more (on the CPU profile: ray.init(num_gpus=N) logical slots)"
     )
 
@@ -142,8 +142,8 @@ def _count_fitting(experiment: Experiment) -> int:
 def _check_combinations(experiment: Experiment) -> None:
     """Raise ConfigError for searched values that cannot go together in one trial."""
     for values in _combinations(experiment):
-        place = ", ".join(f"{address} = {value}" for address, value in values.items())
-        with_values(experiment, values, place=f"[sweep.search] {place}")
+        pairs = ", ".join(f"{address} = {value}" for address, value in values.items())
+        with_values(experiment, values, place=f"[sweep.search] {pairs}")
     _check_weights(experiment)
 
 
