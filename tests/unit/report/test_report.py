@@ -28,7 +28,6 @@ from deepicd.report.html import PALETTE
 from deepicd.report.parameters import axis, importance
 from deepicd.report.pareto import pareto_section
 from deepicd.report.sweep import recorded_rows
-from deepicd.sweeps.schedulers import stopping_steps
 
 SEARCH = {
     "rewards.preset": {"type": "choice", "values": ["strict", "default"]},
@@ -219,18 +218,6 @@ def test_seconds_go_to_phases_and_a_repeated_step_is_paid_twice():
     phases = [row["phase"] for row in table.rows]
     assert phases == ["start", "rollout", "update", "validation", "other"]
     assert sum(row["GPU-hours"] for row in table.rows) == pytest.approx(110 * 2 / 3600, abs=1e-3)
-
-
-@pytest.mark.parametrize(
-    ("scheduler", "expected"), [("asha", [2, 4, 8]), ("median", [4, 6, 8]), ("none", [])]
-)
-def test_a_trial_may_be_stopped_where_its_scheduler_compares(scheduler, expected):
-    grace = 2 if scheduler == "asha" else 3
-    table = {
-        "training": {"total_steps": 10, "validate_every": 2},
-        "sweep": {"scheduler": scheduler, "grace_steps": grace},
-    }
-    assert stopping_steps(parse_experiment(table, "here")) == expected
 
 
 def test_each_stopping_step_counts_who_came_and_who_was_stopped():

@@ -1,10 +1,9 @@
-"""Samplers and schedulers by name: what they propose, and what is refused."""
+"""Samplers by name: what they propose, and what is refused."""
 
 import json
 import math
 import pickle
 from collections import Counter
-from pathlib import Path
 
 import optuna
 import pytest
@@ -197,79 +196,3 @@ def test_more_trials_than_the_grid_has_points_are_refused():
     check_settings(experiment(sampler="grid", num_trials=18))
     with pytest.raises(ConfigError, match=r"the grid of .* has 18 points"):
         check_settings(experiment(sampler="grid", num_trials=19))
-
-
-@pytest.mark.parametrize("name", ["pbt", "PBT", "pb2"])
-def test_pbt_is_refused_with_the_reason_and_the_way_out(name):
-    with pytest.raises(ConfigError, match=r"another one's weights.*Use asha or median"):
-        experiment(scheduler=name)
-
-
-@pytest.mark.parametrize("name", ["asha", "median"])
-def test_a_scheduler_that_could_stop_nothing_is_refused(name):
-    with pytest.raises(ConfigError, match=f"leaves {name} nothing to stop"):
-        check_settings(experiment(scheduler=name, grace_steps=40))
-    check_settings(experiment(scheduler="none", grace_steps=40))
-
-
-def test_a_median_of_too_few_trials_is_refused():
-    with pytest.raises(ConfigError, match="would stop nobody"):
-        check_settings(experiment(scheduler="median", num_trials=2))
-    check_settings(experiment(scheduler="median", num_trials=3))
-
-
-class Trial:
-    def __init__(self, name):
-        self.trial_id = name
-        self.status = "RUNNING"
-        self.config = {}
-
-
-def test_the_median_rule_spares_the_best_and_stops_the_worst():
-    from deepicd.sweeps.schedulers import ResumableMedian
-
-    rule = ResumableMedian(
-        "validation/x",
-        time_attr="step",
-        metric="objective",
-        mode="max",
-        grace_period=2,
-        min_samples_required=2,
-    )
-    verdicts = {}
-    for name, score in (("a", 0.5), ("b", 0.6), ("best", 0.7), ("worst", 0.1)):
-        trial = Trial(name)
-        for step in range(5):
-            result = {"step": step, "objective": float("nan") if step < 2 else score}
-            if step in (2, 4):
-                result["validation/x"] = score
-            verdicts[name, step] = rule.on_trial_result(None, trial, result)
-            if verdicts[name, step] == "STOP":
-                break
-    assert [key for key, verdict in verdicts.items() if verdict == "STOP"] == [("worst", 2)]
-    assert set(verdicts.values()) == {"CONTINUE", "STOP"}
-
-
-@pytest.mark.parametrize("scheduler", ["asha", "median"])
-def test_a_rule_that_goes_on_knows_what_earlier_trials_reported(tmp_path, scheduler):
-    from ray.train._internal.storage import StorageContext
-    from ray.tune.experiment.trial import Trial as TuneTrial
-
-    from deepicd.sweeps.schedulers import build_scheduler
-
-    storage = StorageContext(str(tmp_path), experiment_dir_name="tune")
-    rule = build_scheduler(experiment(scheduler=scheduler, grace_steps=10))
-    for name, score in (("a", 0.5), ("b", 0.6), ("c", 0.7), ("new", 0.1)):
-        trial = TuneTrial("nothing", stub=True, trial_id=name, storage=storage)
-        if name != "new":
-            trial.storage.trial_dir_name = name
-            rows = [
-                {"step": 0, "objective": float("nan")},
-                {"step": 10, "objective": score, "validation/hierarchical_f1": score},
-            ]
-            folder = Path(trial.path)
-            folder.mkdir(parents=True)
-            (folder / "result-000.json").write_text("\n".join(map(json.dumps, rows)))
-        rule.on_trial_add(None, trial)
-    worst = {"step": 10, "objective": 0.1, "validation/hierarchical_f1": 0.1}
-    assert rule.on_trial_result(None, trial, worst) == "STOP"

@@ -121,8 +121,8 @@ def check_capacity(experiment: Experiment) -> None:
     raise CapacityError(
         f"{at_once} trial(s) at once need {at_once * training.num_nodes} x {training.num_gpus} "
         "GPUs (sweep.max_concurrent x training.num_nodes, training.num_gpus on one node each), the "
-        f"Ray cluster's nodes have {gpus_by_node() or 'none'}; lower one of them, or start Ray with "
-        "more (on the CPU profile: ray.init(num_gpus=N) logical slots)"
+        f"Ray cluster's nodes have {gpus_by_node() or 'none'}; lower one of them, or start Ray "
+        "with more (on the CPU profile: ray.init(num_gpus=N) logical slots)"
     )
 
 
