@@ -1,4 +1,4 @@
-"""Tune's files → trials: which validation counts, and what a trial's state is."""
+"""The status of a sweep from its files: trials and their states, budget, decision."""
 
 import json
 import os
@@ -18,16 +18,13 @@ from deepicd.paths import RunPaths
 from deepicd.pipeline.loop import experiment_of_run, resume_sweep
 from deepicd.pipeline.run import holder, locked, stop_holder
 from deepicd.sweeps.results.decision import write_decision
-from deepicd.sweeps.results.status import budget, read_ranking, read_status, status_row
-from deepicd.sweeps.results.trials import (
-    best_validation,
-    cause_of,
-    read_histories,
-    read_history,
-    seconds_spent,
-    set_reports_aside,
-    status_of,
-    validation_of,
+from deepicd.sweeps.results.status import (
+    budget,
+    read_ranking,
+    read_status,
+    read_sweep_status,
+    status_row,
+    trial_facts,
 )
 
 KEY = "validation/hierarchical_f1"
@@ -52,66 +49,6 @@ def write_run(root: Path, trials: dict[str, list[dict]]) -> Path:
         (folder / "params.json").write_text(json.dumps({"training.learning_rate": 0.1}))
         (folder / "result.json").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return root
-
-
-def test_the_best_validation_is_the_earliest_of_the_best_that_saved_a_checkpoint():
-    best = best_validation(ROWS, "hierarchical_f1")
-    assert best is not None and best["step"] == 20
-
-
-def test_a_trial_without_a_checkpoint_has_no_best_validation():
-    assert best_validation(ROWS[:2], "hierarchical_f1") is None
-
-
-def test_a_score_set_holds_every_validation_score_without_its_prefix():
-    assert validation_of(ROWS[3]) == {"hierarchical_f1": 0.6, "macro_f1_full": 0.5}
-
-
-@pytest.mark.parametrize(
-    ("steps", "error", "status"),
-    [(30, None, "finished"), (29, None, "stopped"), (30, RuntimeError("x"), "failed")],
-)
-def test_state_of_a_trial(steps, error, status):
-    assert status_of(steps, 30, error) == status
-
-
-def test_the_cause_is_the_last_line_of_the_error():
-    assert cause_of(RuntimeError("Traceback\n  File x\nTrainingError: too few\n")).endswith("few")
-
-
-def test_histories_are_read_by_trial(tmp_path):
-    root = write_run(tmp_path / "run", {"a": ROWS, "b": ROWS[:1]})
-    histories = read_histories(RunPaths(root).sweep / "tune")
-    assert {trial: len(rows) for trial, rows in histories.items()} == {"a": 5, "b": 1}
-
-
-def test_a_step_that_was_reported_twice_counts_once_and_a_broken_last_line_is_passed_over(tmp_path):
-    rows = [{"step": 1, "x": 1}, {"step": 2, "x": 1}, {"step": 2, "x": 2}]
-    file = RunPaths(write_run(tmp_path / "run", {"a": rows})).sweep / "tune" / "a" / "result.json"
-    file.write_text(file.read_text() + '{"step": 3, "x')
-    assert [(row["step"], row["x"]) for row in read_history(file.parent)] == [(1, 1), (2, 2)]
-
-
-def test_reports_from_before_an_interruption_stay_part_of_a_trial(tmp_path):
-    rows = [{"step": 1, "x": 1, "time_total_s": 5.0}, {"step": 2, "x": 1, "time_total_s": 9.0}]
-    tune = RunPaths(write_run(tmp_path / "run", {"a": rows})).sweep / "tune"
-    for again in (
-        {"step": 2, "x": 2, "time_total_s": 3.0},
-        {"step": 3, "x": 3, "time_total_s": 4.0},
-    ):
-        set_reports_aside(tune)
-        (tune / "a" / "result.json").write_text(json.dumps(again) + "\n")
-    assert [(row["step"], row["x"]) for row in read_history(tune / "a")] == [(1, 1), (2, 2), (3, 3)]
-    assert seconds_spent(tune / "a") == 16.0 and list(read_histories(tune)) == ["a"]
-
-
-def test_a_trial_that_was_over_before_an_interruption_is_not_counted_again(tmp_path):
-    rows = [{"step": 1, "time_total_s": 5.0}, {"step": 2, "time_total_s": 9.0}]
-    tune = RunPaths(write_run(tmp_path / "run", {"a": rows})).sweep / "tune"
-    said = (tune / "a" / "result.json").read_text()
-    set_reports_aside(tune)
-    (tune / "a" / "result.json").write_text(said)  # Tune brings it back
-    assert seconds_spent(tune / "a") == 9.0
 
 
 def status_rows(root: Path, *, is_alive: bool = True) -> dict[str, dict]:
@@ -222,6 +159,38 @@ def test_who_won_is_asked_of_a_sweep_that_has_ended_also_of_one_without_a_decisi
     )
     write_decision(replace(found, winner="b"), paths.decision)
     assert read_ranking(paths, experiment).winner == "b"
+
+
+def test_the_status_of_a_sweep_is_its_trials_its_budget_and_its_decision(tmp_path):
+    root = write_run(tmp_path / "run", {"a": ROWS, "b": ROWS[:3]})
+    paths = RunPaths(root)
+    experiment = experiment_of_run(paths)
+    status = read_sweep_status(paths, experiment, is_alive=True)
+    assert status.experiment == experiment and status.decision is None
+    assert [trial.id for trial in status.trials] == ["a", "b"]
+    assert status.budget == budget(status.trials, paths, experiment)
+
+
+def test_the_state_of_a_trial_survives_a_snapshot_that_is_being_written(tmp_path):
+    root = write_run(tmp_path / "run", {"a": ROWS[:2]})
+    file = RunPaths(root).tune / "experiment_state-2026.json"
+    for text in ('{"trial_da', "{}", '{"trial_data": []}'):
+        file.write_text(text)
+        assert status_rows(root)["a"]["state"] == "running"
+
+
+def test_a_trial_is_shown_with_its_last_report_without_what_is_not_a_number(tmp_path):
+    rows = [{"step": 0}, {"step": 1, "objective": float("nan"), "reward": 0.5}]
+    root = write_run(tmp_path / "run", {"a": rows, "b": []})
+    for name in ("a", "b"):
+        folder = RunPaths(root).sweep / "trials" / name
+        folder.mkdir(parents=True)
+        (folder / "record.json").write_text(json.dumps({"trial": name}))
+    facts = trial_facts(RunPaths(root), "a")
+    assert facts == {"record": {"trial": "a"}, "last": {"step": 1, "reward": 0.5}}
+    assert trial_facts(RunPaths(root), "b")["last"] is None
+    with pytest.raises(MissingError, match=r"no record of trial 'c' in .*; known: a, b"):
+        trial_facts(RunPaths(root), "c")
 
 
 # Stop and resume
