@@ -110,14 +110,14 @@ class Outcome:
         from deepicd.sweeps.results.pareto import pareto_front
         from deepicd.sweeps.results.status import status_row
 
-        front = pareto_front(trials, sweep.pursued)
+        pareto = pareto_front(trials, sweep.pursued)
         if self._as_json:
-            rows = [status_row(trial, front) for trial in trials]
+            rows = [status_row(trial, pareto) for trial in trials]
             ranking = asdict(decision) if decision else None
             shown = {"trials": rows, "budget": dict(budget), "decision": ranking}
             print(json.dumps(shown, indent=2))
         else:
-            marked = front if sweep.objectives else ()
+            marked = pareto if sweep.objectives else ()
             self._output.print(trial_table(trials, sweep.metric, marked))
             if marked:
                 self._output.print(f"* no other trial beats it at {', '.join(sweep.objectives)}")

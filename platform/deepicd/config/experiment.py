@@ -146,7 +146,7 @@ class TrainingConfig(Part):
     total_epochs: int = Field(default=1000, ge=1)
     """Upper limit of passes over the training split; the limit reached first ends training."""
     validate_every: int = Field(default=10, ge=1)
-    """Steps between validations; each one is a rung that the scheduler sees, and saves a
+    """Steps between validations; the scheduler compares trials at each one, and each one saves a
     checkpoint."""
     num_gpus: int = Field(default=1, ge=1)
     """GPUs (logical slots on the CPU profile) per node of one trial."""

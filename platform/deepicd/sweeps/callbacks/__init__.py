@@ -1,1 +1,1 @@
-"""Ray Tune's callbacks of a sweep: records, progress, budget, clean-up."""
+"""What Ray Tune calls while a sweep runs: records, progress, duplicate trials, clean-up."""

@@ -1,9 +1,10 @@
-"""A trial that ends frees what it held.
+"""Frees what a trial held when it ends: its placement group, its worker, and verl's processes.
 
-Ray Train makes a placement group for its worker from inside the sweep's Ray job. When Tune stops a
-trial early, the Train controller dies and the group stays, with the worker's CPU in it (ray issue
-54305). Each trial therefore reports its group; this callback removes it, which kills the worker,
-and tells the runner of the trial to stop it, so that verl's processes are ready for the next one.
+In: Ray Tune's reports, in which each trial names its placement group. Out: the group is removed,
+which kills the worker, and verl's processes are told to stop the trial, so that the next one can
+reuse them. Decided here: this is needed because Ray Train makes the group from inside the sweep's
+Ray job. When Tune stops a trial early, the Train controller dies and the group stays, with the
+worker's CPU in it (ray issue 54305).
 """
 
 from typing import Any
@@ -16,19 +17,19 @@ from deepicd.training.process.pool import stop_trial
 
 
 class CleanUpTrial(tune.Callback):
-    """Remove a trial's placement group when the trial is over."""
+    """Removes a trial's placement group when the trial is over."""
 
     def __init__(self) -> None:
         self._groups: dict[str, set[str]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without the groups: a sweep that goes on does so in another cluster."""
+        """Without the groups: a sweep resumes in another cluster."""
         return {"_groups": {}}
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any
     ) -> None:
-        """Remember the group; a restarted worker reports a new one."""
+        """Note the group; a restarted worker reports a new one."""
         if group := result.get(PLACEMENT_GROUP):
             self._groups.setdefault(trial.trial_id, set()).add(group)
 

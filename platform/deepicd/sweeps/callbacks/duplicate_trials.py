@@ -1,11 +1,15 @@
-"""Stops a sweep in which a parameter does nothing: two trials, unequal values, equal weights.
+"""Stops a sweep in which a parameter does nothing: unequal values, equal weights.
 
-In: the fingerprints of every trial's first updates (`training.fingerprint`), and what its metrics
-say about those steps. Out: a `SweepError` that names both trials and the parameters. Decided here:
-which parameter must have shown by the third update. Most must; some act only on what a metric
-counts (`_ACTS_ON`), some need not have by then (`_QUIET`). What acts on no trial is refused before
-it starts (`training.effects`); this finds what should act and does not. A trial that went on from a
-checkpoint has no fingerprints and is not compared; equal values may well be equal trials.
+In: the fingerprints of every trial's first updates (`training.grpo.fingerprint`), and what its
+metrics say about those steps. Out: a `SweepError` that names both trials and the parameters.
+Decided here: which parameters must have acted by the third update.
+
+- Most parameters must. Some act only on what a metric counts (`_ACTS_ON`), and some need not have
+  acted by then (`_MAY_NOT_ACT`).
+- A parameter that acts on no trial is refused before the sweep starts (`training.grpo.effects`).
+  Here those are found that should act and do not.
+- A trial that continues from a checkpoint has no fingerprints and is not compared.
+- Two trials with equal parameters may be equal.
 """
 
 import math
@@ -22,7 +26,7 @@ from deepicd.training.grpo import metric_names
 
 _Row = Mapping[str, Any]
 _SAME = 1e-6
-"""Relative difference below which float32 need not tell two values apart."""
+"""Relative difference below which two values may be equal in float32."""
 
 
 @dataclass(frozen=True)
@@ -33,12 +37,12 @@ class TrialStart:
     params: Mapping[str, Scalar]
     course: tuple[float, ...]
     """Fingerprints, and the mean reward of every step until then."""
-    shown: frozenset[str]
+    acted_on: frozenset[str]
     """Parameters that had something to act on."""
 
 
 class StopDuplicateTrials(tune.Callback):
-    """Compare each trial with those before it, once, at its third update."""
+    """Compares each trial with those before it, once, at its third update."""
 
     def __init__(self) -> None:
         self._rows: dict[str, list[_Row]] = {}
@@ -46,17 +50,17 @@ class StopDuplicateTrials(tune.Callback):
         self._fault = ""
 
     def get_state(self) -> dict[str, Any]:
-        """What a sweep that goes on has to know."""
+        """What a resumed sweep has to know."""
         return {"starts": self._starts}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Go on from there."""
+        """Resume from there."""
         self._starts = state["starts"]
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any
     ) -> None:
-        """Note the step, and whether the trial is another one over again."""
+        """Note the step; at the third update compare the trial."""
         if result["step"] <= 1:
             self._rows[trial.trial_id] = []
         rows = self._rows.get(trial.trial_id)
@@ -94,16 +98,18 @@ def describe_start(trial: str, params: Mapping[str, Scalar], rows: Sequence[_Row
     every fingerprint.
     """
     scores = tuple(float(row.get(metric_names.REWARD, 0.0)) for row in rows)
-    shown = frozenset(address for address in params if _has_shown(address, rows))
+    acted_on = frozenset(address for address in params if _must_have_acted(address, rows))
     prints = tuple(rows[-1][key] for key in metric_names.FINGERPRINTS)
-    return TrialStart(trial, params, prints + scores, shown)
+    return TrialStart(trial, params, prints + scores, acted_on)
 
 
 def without_effect(first: TrialStart, second: TrialStart) -> list[str]:
-    """Parameters whose values differ and had to show, in two trials that took the same course."""
+    """Parameters whose values differ and that must have acted, in two trials that took the same
+    course.
+    """
     if first.course != second.course:
         return []
-    both = first.params.keys() & second.params.keys() & (first.shown | second.shown)
+    both = first.params.keys() & second.params.keys() & (first.acted_on | second.acted_on)
     return sorted(name for name in both if not _is_same(first.params[name], second.params[name]))
 
 
@@ -114,12 +120,12 @@ def _is_same(first: Scalar, second: Scalar) -> bool:
     return first == second
 
 
-def _has_shown(address: str, rows: Sequence[_Row]) -> bool:
+def _must_have_acted(address: str, rows: Sequence[_Row]) -> bool:
     """Whether a parameter must have had an effect in these steps."""
     for pattern, acts_on in _ACTS_ON.items():
         if fnmatchcase(address, pattern):
             return any(acts_on(address, row) for row in rows)
-    return not any(fnmatchcase(address, pattern) for pattern in _QUIET)
+    return not any(fnmatchcase(address, pattern) for pattern in _MAY_NOT_ACT)
 
 
 def _explain(first: TrialStart, second: TrialStart, silent: Sequence[str]) -> str:
@@ -170,7 +176,7 @@ _ACTS_ON: Mapping[str, Callable[[str, _Row], bool]] = {
 }
 """Parameter → whether a step had something for it to act on."""
 
-_QUIET = (
+_MAY_NOT_ACT = (
     *("training.ppo_micro_batch_size_per_gpu", "data.max_prompt_tokens", "rewards.preset"),
     "verl.*",
 )

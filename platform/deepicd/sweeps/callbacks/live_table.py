@@ -1,7 +1,8 @@
-"""The trials of a sweep while it goes on, as one table that a terminal draws anew in place.
+"""The trials of a running sweep as one table, which a terminal draws in place.
 
-In: what Tune reports of each trial. Out: a table for people. Running trials come first, then the
-best of those that are over. Plain values only: Tune pickles it with the state of a sweep.
+In: what Ray Tune reports of each trial. Out: a `rich` table. Decided here: running trials come
+first, then the best of those that are over. Only plain values are held, because Tune pickles its
+callbacks with the state of a sweep.
 """
 
 from collections.abc import Mapping

@@ -1,9 +1,9 @@
-"""Every trial's record: what it ran with, written before its first step.
+"""The record of what each trial ran with, written before its first step.
 
 In: a trial that Tune starts. Out: `RUN/sweep/trials/ID/record.json`, and `code.diff` beside it when
-the code was changed. What is the same for all trials is found once for each start of the sweep, in
-its own process; machines are asked node by node. The process that drives verl adds verl's
-configuration (`training.grpo.driver`).
+the code was changed. Decided here: what is the same for all trials is read once for each start of
+the sweep, in its own process; machines are read by a task on each node. The process that drives
+verl adds verl's configuration (`training.grpo.driver`).
 """
 
 import os

@@ -1,1 +1,1 @@
-"""What a sweep will need and cost, before it starts; early stopping replayed."""
+"""What a sweep will need and cost before it starts, and what early stopping would have saved."""

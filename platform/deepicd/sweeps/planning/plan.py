@@ -1,8 +1,8 @@
-"""What a sweep would do, before it does anything: trials, sizes, resources, memory, hours, money.
+"""What a sweep would do and cost, before it starts: trials, sizes, resources, memory, hours, money.
 
-In: an experiment, and what is known of the machines. Out: a `Plan` of plain values. Everything
-follows from the experiment, the sizes of its model (`sweeps.memory`) and a dated table of prices
-(`sweeps.prices`); hours need a measured `step_s`. All of it is "at most": a trial that is stopped
+In: an experiment, and the machines that it could run on. Out: a `Plan` of plain values. Everything
+follows from the experiment, the sizes of its model (`planning.memory`) and a dated table of prices
+(`planning.prices`); hours need a measured `step_s`. All of it is "at most": a trial that is stopped
 early takes less. Notes, SFT and evaluation come on top.
 """
 
@@ -31,7 +31,7 @@ class Plan:
     """GPUs (logical slots on the CPU profile) of a trial by node and in all, and of all trials that
     run at once."""
     memory_gb: Mapping[str, float]
-    """Estimates per GPU from below, see `sweeps.memory`."""
+    """Estimates per GPU from below, see `planning.memory`."""
     hours: Mapping[str, float]
     """GPU-hours and hours by the clock at most; empty without a measured `step_s`."""
     cap: Mapping[str, float]

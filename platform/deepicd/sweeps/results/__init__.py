@@ -1,1 +1,1 @@
-"""What a sweep has found: trials, status, decision, Pareto front, snapshots."""
+"""What a sweep has reached: trials, ranking, decision, Pareto front, status, snapshots."""

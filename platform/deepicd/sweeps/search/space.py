@@ -117,8 +117,8 @@ class SobolSampler(samplers.QMCSampler):
 
 
 def build_sampler(experiment: Experiment) -> samplers.BaseSampler:
-    """The sampler that `sweep.sampler` names; a grid's trials are queued (`grid_points`), so that
-    none is left to propose.
+    """The sampler that `sweep.sampler` names; a grid's trials are queued (`grid_trials`), so that
+    it has none to propose.
     """
     sweep, seed = experiment.sweep, _sampler_seed(experiment)
     if sweep.sampler == "sobol":

@@ -1,4 +1,8 @@
-"""What is wrong with a sweep before it starts: settings that cannot work, said without Ray."""
+"""Refuses a sweep that cannot work before it starts.
+
+In: an experiment. Out: nothing, or an error with the place and the way out. Decided here: all that
+follows from settings and paths is checked without Ray; only capacity asks the cluster.
+"""
 
 from functools import partial
 from pathlib import Path
@@ -27,8 +31,6 @@ _BATCHES = (
     "training.ppo_micro_batch_size_per_gpu",
     "training.rollout_n",
 )
-
-_WEIGHT = "rewards.weights."
 
 _REWARD_WEIGHTS = "rewards.weights."
 _MEDIAN_TRIALS = 3
@@ -159,9 +161,9 @@ def _check_weights(experiment: Experiment) -> None:
     least = partial(_least, is_grid=experiment.sweep.sampler == "grid")
     trial = draw_trial(experiment.sweep.search, lambda _, domain: least(domain))
     lowest = {
-        address.removeprefix(_WEIGHT): float(value)
+        address.removeprefix(_REWARD_WEIGHTS): float(value)
         for address, value in trial.items()
-        if address.startswith(_WEIGHT)
+        if address.startswith(_REWARD_WEIGHTS)
     }
     preset = trial.get("rewards.preset", experiment.rewards.preset)
     try:
