@@ -79,14 +79,14 @@ def render_page(title: str, sections: Sequence[Section], *, lead: Sequence[str] 
     """The page as text; `lead` stands under the title."""
     source = files("deepicd").joinpath("data/page.html.jinja").read_text(encoding="utf-8")
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.filters.update(show=show, draw=draw)
+    environment.filters.update(show=show, draw=_draw)
     text: str = environment.from_string(source).render(
         title=title, lead=lead, sections=sections, script=get_plotlyjs()
     )
     return text
 
 
-def draw(figure: Figure) -> str:
+def _draw(figure: Figure) -> str:
     """A figure's `div`; the page carries plotly's script once."""
     text: str = figure.plot.to_html(full_html=False, include_plotlyjs=False, config=_CONFIG)
     return text

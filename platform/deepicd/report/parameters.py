@@ -169,6 +169,7 @@ def _ped_anova(study: optuna.Study, scores: np.ndarray[Any, Any]) -> dict[str, f
     shares = optuna.importance.get_param_importances(
         study,
         evaluator=optuna.importance.PedAnovaImportanceEvaluator(
+            # Optuna's documentation asks for at least 5 best trials.
             target_quantile=max(0.1, 5 / len(scores))
         ),
         target=lambda trial: -float(scores[trial.number]),

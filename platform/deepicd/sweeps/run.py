@@ -77,7 +77,7 @@ def run_sweep(
     """
     check_sweep(experiment, trial_input)
     configure_tune()
-    before = live_groups()
+    before = live_groups()  # of other sweeps on this cluster
     build = restore_tuner if is_resumed else build_tuner
     runners = open_runners(count_at_once(experiment))
     try:
@@ -105,15 +105,17 @@ def _decide(trials: Sequence[Trial], experiment: Experiment, *, storage: Path) -
 
 
 def configure_tune() -> None:
-    """Tune and Optuna print nothing, `callbacks.progress` does; Ctrl-C ends the command, not only
-    Tune's part of it; no copies of the reports that nobody asked for.
-    """
+    """Settings of Ray Tune and Optuna for this process: no output and no files of their own."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # TensorBoard, CSV
+    # TensorBoard and CSV copies of every report; a user may set 0 to have them.
+    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
     os.environ.update(
+        # Tune's own progress output; `callbacks.progress` logs instead.
         RAY_AIR_NEW_OUTPUT="0",
+        # Tune would take Ctrl-C for itself and leave the command running.
         TUNE_DISABLE_SIGINT_HANDLER="1",
-        TUNE_DISABLE_STRICT_METRIC_CHECKING="1",  # objectives are read at a trial's end
+        # Several objectives are read at a trial's end, so no report holds them under their names.
+        TUNE_DISABLE_STRICT_METRIC_CHECKING="1",
     )
 
 
@@ -138,6 +140,7 @@ def check_sweep(experiment: Experiment, trial_input: TrialInput) -> None:
 def restore_tuner(experiment: Experiment, trial_input: TrialInput, *, storage: Path) -> tune.Tuner:
     """Tune's side of a sweep that was interrupted. Trials that failed stay failed."""
     _set_snapshot_period(experiment.sweep.total_trials)
+    # Both before Tune looks at its folder: it overwrites reports, and reads the snapshot.
     set_reports_aside(storage / TUNE)
     restore_snapshot(storage / SNAPSHOTS, storage / TUNE)
     return tune.Tuner.restore(
@@ -174,11 +177,13 @@ def build_tuner(experiment: Experiment, trial_input: TrialInput, *, storage: Pat
                 snapshots=storage.resolve() / SNAPSHOTS,
             ),
             scheduler=build_scheduler(experiment),
+            # A folder is found by the trial's id, without Tune's index of trials.
             trial_dirname_creator=lambda trial: trial.trial_id,
         ),
         run_config=tune.RunConfig(
             name=TUNE,
             storage_path=str(storage.resolve()),
+            # Tune calls them in this order: a report is on disk before another callback sees it.
             callbacks=[
                 JsonLoggerCallback(),
                 CleanUpTrial(),

@@ -61,6 +61,7 @@ class StopDuplicateTrials(tune.Callback):
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any
     ) -> None:
         """Note the step; at the third update compare the trial."""
+        # A trial that continues from a checkpoint starts at a later step, and gets no rows.
         if result["step"] <= 1:
             self._rows[trial.trial_id] = []
         rows = self._rows.get(trial.trial_id)

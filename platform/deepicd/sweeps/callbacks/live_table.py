@@ -75,7 +75,7 @@ class LiveTable:
     def table(self) -> Table:
         """The trials as they stand."""
         rows = sorted(self._rows.values(), key=_rank)
-        score = self._metric.replace("/", "\n")
+        score = self._metric.replace("/", "\n")  # a narrower column
         table = Table(
             *(Column(head, no_wrap=head != score) for head in ("trial", "step", score)),
             *(Column(head, no_wrap=True) for head in ("tokens/s\nper GPU", "state", "left")),

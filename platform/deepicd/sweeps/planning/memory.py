@@ -70,6 +70,7 @@ def count_parameters(model: Mapping[str, Any]) -> int:
         heads, vocabulary = int(model["num_attention_heads"]), int(model["vocab_size"])
     except KeyError:
         return 0
+    # Grouped-query attention: keys and values have fewer heads than queries.
     groups = int(model.get("num_key_value_heads") or heads)
     attention = 2 * hidden * hidden + 2 * hidden * (hidden // heads) * groups
     tables = 1 if model.get("tie_word_embeddings") else 2

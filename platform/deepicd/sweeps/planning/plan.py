@@ -64,34 +64,13 @@ def plan_sweep(
     Raises:
         ConfigError: the hours exceed the experiment's cap, and nobody is stopped early.
     """
-    training, sweep = experiment.training, experiment.sweep
-    length = experiment.data.max_prompt_tokens + training.max_response_tokens
-    answers = training.train_batch_size * training.rollout_n
-    num_gpus = training.world_size
-    at_once = max(1, sweep.max_concurrent)
     hours = hours_at_most(experiment, step_s) if step_s else {}
     gpu_hours = hours.get("gpu", 0.0)
     _check_budget(experiment, gpu_hours)
-    stop = training.total_steps if sweep.scheduler == "none" else sweep.grace_steps
     return Plan(
-        trials={
-            "number": sweep.total_trials,
-            "at_once": at_once,
-            "steps": training.total_steps,
-            "first_stop_at_step": stop,
-        },
-        step={
-            "prompts": training.train_batch_size,
-            "answers": answers,
-            "updates": training.train_batch_size // training.ppo_mini_batch_size,
-            "max_tokens": answers * length,
-        },
-        resources={
-            "gpus_per_node": training.num_gpus,
-            "nodes": training.num_nodes,
-            "gpus": num_gpus,
-            "gpus_at_once": num_gpus * at_once,
-        },
+        trials=_trial_counts(experiment),
+        step=_step_sizes(experiment),
+        resources=_resources(experiment),
         memory_gb=estimate_memory(
             experiment, max((machine.gpu_memory_gib for machine in machines), default=0.0)
         ),
@@ -101,6 +80,40 @@ def plan_sweep(
         prices={"as_of": prices.as_of, "source": prices.source} if prices and machines else {},
         samples=_draw_samples(experiment, num_samples),
     )
+
+
+def _trial_counts(experiment: Experiment) -> dict[str, int]:
+    training, sweep = experiment.training, experiment.sweep
+    return {
+        "number": sweep.total_trials,
+        "at_once": max(1, sweep.max_concurrent),
+        "steps": training.total_steps,
+        "first_stop_at_step": (
+            training.total_steps if sweep.scheduler == "none" else sweep.grace_steps
+        ),
+    }
+
+
+def _step_sizes(experiment: Experiment) -> dict[str, int]:
+    training = experiment.training
+    answers = training.train_batch_size * training.rollout_n
+    length = experiment.data.max_prompt_tokens + training.max_response_tokens
+    return {
+        "prompts": training.train_batch_size,
+        "answers": answers,
+        "updates": training.train_batch_size // training.ppo_mini_batch_size,
+        "max_tokens": answers * length,
+    }
+
+
+def _resources(experiment: Experiment) -> dict[str, int]:
+    training = experiment.training
+    return {
+        "gpus_per_node": training.num_gpus,
+        "nodes": training.num_nodes,
+        "gpus": training.world_size,
+        "gpus_at_once": training.world_size * max(1, experiment.sweep.max_concurrent),
+    }
 
 
 def hours_at_most(experiment: Experiment, step_s: float) -> dict[str, float]:

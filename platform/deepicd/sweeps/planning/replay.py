@@ -85,7 +85,8 @@ class _RecordedTrial:
         self.trial_id = curve.id
         self.config = dict(curve.params)
         self.status = "RUNNING"
-        self.path = os.devnull  # no reports of an earlier start
+        # Our schedulers read earlier reports below this path: here there are none.
+        self.path = os.devnull
 
 
 def read_curves(paths: RunPaths, experiment: Experiment) -> list[Curve]:

@@ -215,6 +215,7 @@ def _shares(means: Sequence[_Floats | None]) -> list[float] | None:
     if len(complete) < len(means):
         return None
     columns = np.array(complete)
+    # Where several are best in a replicate, each gets an equal part of it.
     is_best = columns == columns.max(axis=0)
     return [float(share) for share in (is_best / is_best.sum(axis=0)).mean(axis=1)]
 

@@ -86,6 +86,7 @@ def started_trials(tune: Path) -> list[Path]:
     """Folders of trials in the order they were started; one whose parameters are being written is
     not there yet.
     """
+    # Tune writes a trial's parameters once, when it starts: their age is the order of starts.
     files = [file for file in tune.glob("*/params.json") if file.read_bytes().endswith(b"}")]
     return [file.parent for file in sorted(files, key=lambda file: file.stat().st_mtime)]
 
@@ -100,6 +101,7 @@ def _read_tune_states(tune: Path) -> dict[str, bool]:
         data = json.loads(snapshots[-1].read_text(encoding="utf-8"))["trial_data"]
     except (ValueError, KeyError):  # read while it is written
         return {}
+    # Pairs of a trial's own state and its run-time metadata; the first is JSON within JSON.
     trials = [json.loads(trial) if isinstance(trial, str) else trial for trial, _ in data]
     return {trial["trial_id"]: trial["status"] in _OVER for trial in trials}
 

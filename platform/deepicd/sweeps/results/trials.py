@@ -84,6 +84,7 @@ def seconds_spent(folder: Path) -> float:
 
     A start that did not touch the trial leaves the reports of the one before, which count once.
     """
+    # By content: two starts that end with the same report are one start.
     last = {json.dumps(rows[-1], sort_keys=True): rows[-1] for rows in read_parts(folder) if rows}
     return sum(float(row.get("time_total_s", 0.0)) for row in last.values())
 

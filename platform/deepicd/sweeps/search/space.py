@@ -43,6 +43,7 @@ def distributions(search: Search) -> dict[str, Any]:
         address: domain.values[0] if isinstance(domain, Choice) else domain.low
         for address, domain in search.items()
     }
+    # Optuna makes a distribution when a trial is asked; a fixed trial is asked without a study.
     trial = FixedTrial(firsts)
     for address, domain in search.items():
         _ask(trial, address, domain)
@@ -103,8 +104,10 @@ def check_grid(experiment: Experiment) -> None:
 
 
 class SobolSampler(samplers.QMCSampler):
-    """Optuna's, over the whole space from the first trial on: by itself it takes the parameters of
-    the first trial for all there are, and draws that trial by chance.
+    """Optuna's Sobol sampler, over the whole space from the first trial on.
+
+    Optuna's own takes the parameters of the first trial for the whole space, and draws that trial
+    by chance.
     """
 
     def __init__(self, search: Search, *, seed: int) -> None:
@@ -132,5 +135,6 @@ def _sampler_seed(experiment: Experiment) -> int:
     """Seed of the sampler. After an earlier sweep it is another one than the experiment's, or the
     first proposals would be that sweep's own.
     """
+    # Not `hash`: it differs from process to process, and a resume needs the same seed.
     sources = [trial.source for trial in experiment.sweep.warm_start_trials]
     return Random(repr(sources)).getrandbits(31) ^ experiment.seed if sources else experiment.seed
