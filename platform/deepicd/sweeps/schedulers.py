@@ -2,8 +2,8 @@
 
 In: an experiment. Out: a Ray Tune scheduler. Decided here:
 
-- Ray Tune's snapshot of a sweep leaves the scheduler out (Ray 2.60), so after a resume it would
-  compare a trial with none. Each scheduler reads what a trial has reported, from the trial's
+- Ray Tune's snapshot of a sweep leaves the scheduler out (ray issue 30838), so after a resume it
+  would compare a trial with none. Each scheduler reads what a trial has reported, from the trial's
   folder, when Tune adds the trial.
 - A trial that confirms a configuration is exempt: it is never stopped.
 - A trial that reaches its last step ends by itself, not by the scheduler.
