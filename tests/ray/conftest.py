@@ -34,11 +34,14 @@ ORDER = (
 )
 NUM_CPUS = 3
 SMALL: dict[str, Any] = {
+    "name": "small",
     "data": {"num_notes": 400, "max_prompt_tokens": 300, "num_validation": 16, "num_codes": 12},
     "model": {"vocab_size": 600, "hidden_size": 64, "num_layers": 2, "num_heads": 2},
     "training": {
         "train_batch_size": 8,
+        "ppo_mini_batch_size": 8,
         "ppo_micro_batch_size_per_gpu": 8,
+        "rollout_n": 2,
         "max_response_tokens": 24,
         "entropy_coeff": 0.01,  # random weights earn no reward, and learn all the same
         "total_steps": 3,
@@ -96,7 +99,7 @@ class SharedRunner:
         from deepicd.training.start_model import build_model
 
         self.paths = RunPaths(root)
-        experiment = self.experiment("start", {})
+        experiment = self.experiment({})
         build_notes(experiment.data, tables=self.paths.tables, out=self.paths.notes, seed=1)
         texts = [note.text for note in read_split(self.paths.split("train"))]
         build_model(experiment.model, texts, self.paths.model, seed=1)
@@ -105,9 +108,9 @@ class SharedRunner:
         self._runners = open_runners(1)
 
     @staticmethod
-    def experiment(name: str, training: dict[str, Any], **tables: Any) -> Experiment:
+    def experiment(training: dict[str, Any], **tables: Any) -> Experiment:
         """What is common, with values of its own."""
-        table = {**SMALL, "name": name, "training": SMALL["training"] | training, **tables}
+        table = {**SMALL, "training": SMALL["training"] | training, **tables}
         return parse_experiment(table, "here")
 
     def run_sweep(self, experiment: Experiment, *, storage: Path, **options: Any) -> "SweepResult":
@@ -136,7 +139,7 @@ def shared_runner(
     from deepicd.clusters.ray_session import run_session
 
     root = tmp_path_factory.mktemp("sweeps")
-    with run_session(SharedRunner.experiment("start", {}), root):
+    with run_session(SharedRunner.experiment({}), root):
         runner = SharedRunner(root)
         yield runner
         runner.close()
@@ -150,7 +153,6 @@ def twins(shared_runner: SharedRunner) -> list[dict[str, Any]]:
     from deepicd.sweeps.results.trials import read_histories
 
     experiment = shared_runner.experiment(
-        "twins",
         {"ppo_mini_batch_size": 4, "rollout_n": 4, "temperature": 1.0, "validate_every": 3},
         seed=7,
         rewards={"preset": "default"},

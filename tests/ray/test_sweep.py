@@ -97,8 +97,7 @@ def swept(
     from deepicd.sweeps.results.trials import read_histories
 
     experiment = shared_runner.experiment(
-        "small",
-        {"ppo_mini_batch_size": 8, "rollout_n": 2, "learning_rate": 1e-4, "validate_every": 1},
+        {"learning_rate": 1e-4, "validate_every": 1},
         sweep={
             "num_trials": 3,
             "grace_steps": 1,
