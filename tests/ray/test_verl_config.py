@@ -18,7 +18,7 @@ from deepicd.config import (
     with_values,
 )
 from deepicd.errors import ConfigError, DataError
-from deepicd.pipeline.validation import check_before_start
+from deepicd.pipeline.validation import check
 from deepicd.training import verl_settings
 from deepicd.training.grpo import config as grpo_config
 from deepicd.training.grpo.differences import check_mapped, differences
@@ -252,7 +252,7 @@ def test_a_searched_verl_key_reaches_verl():
     address = "verl.actor_rollout_ref.actor.optim.weight_decay"
     search = {address: {"type": "loguniform", "low": 1e-4, "high": 1e-1}}
     experiment = parse_experiment({"sweep": {"search": search}}, "here")
-    check_before_start(experiment)
+    check(experiment)
     trial = compose(with_values(experiment, {address: 0.03}))
     assert trial.actor_rollout_ref.actor.optim.weight_decay == 0.03
 
@@ -260,4 +260,4 @@ def test_a_searched_verl_key_reaches_verl():
 def test_a_searched_verl_key_that_the_installed_verl_lacks_is_refused():
     search = {"verl.actor_rollout_ref.actor.grad_clipp": {"type": "uniform", "low": 0, "high": 1}}
     with pytest.raises(ConfigError, match=r"unknown key .*grad_clipp \(nearest: .*grad_clip\)"):
-        check_before_start(parse_experiment({"sweep": {"search": search}}, "here"))
+        check(parse_experiment({"sweep": {"search": search}}, "here"))

@@ -4,17 +4,13 @@ In: a registry and a version. Out: the registry's event; an endpoint that follow
 changes by itself.
 """
 
-import getpass
-import json
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from getpass import getuser
+from typing import Annotated
 
 import typer
 
 from deepicd.cli.registry import JsonOption, RegistryOption
-
-if TYPE_CHECKING:
-    from deepicd.promotion.event_log import Event
 
 app = typer.Typer(no_args_is_help=True, help="Try a version beside the champion.")
 
@@ -33,10 +29,13 @@ def shadow(
 
     Example: deepicd challenge shadow v0003 --registry runs/demo/registry
     """
+    from deepicd.cli.console import print_outcome
     from deepicd.promotion.remote_registry import open_registry
 
-    event = open_registry(registry).challenge(name, reason=_reason(reason), is_shadow=True)
-    _print(event, f"{event.version} shadows the champion", as_json=as_json)
+    reason = reason or f"by {getuser()}"
+    event = open_registry(registry).challenge(name, reason=reason, is_shadow=True)
+    line = f"{event.version} shadows the champion"
+    print_outcome(asdict(event), [line], as_json=as_json, indent=None)
 
 
 @app.command()
@@ -54,12 +53,14 @@ def canary(
 
     Example: deepicd challenge canary v0003 --percent 10 --registry runs/demo/registry
     """
+    from deepicd.cli.console import print_outcome
     from deepicd.promotion.remote_registry import open_registry
 
     event = open_registry(registry).challenge(
-        name, reason=_reason(reason), percent=percent, is_shadow=is_shadow
+        name, reason=reason or f"by {getuser()}", percent=percent, is_shadow=is_shadow
     )
-    _print(event, f"{event.version} answers {percent:g}% of the requests", as_json=as_json)
+    line = f"{event.version} answers {percent:g}% of the requests"
+    print_outcome(asdict(event), [line], as_json=as_json, indent=None)
 
 
 @app.command()
@@ -68,15 +69,9 @@ def end(registry: RegistryOption, reason: ReasonOption = "", as_json: JsonOption
 
     Example: deepicd challenge end --registry runs/demo/registry --reason "slow"
     """
+    from deepicd.cli.console import print_outcome
     from deepicd.promotion.remote_registry import open_registry
 
-    event = open_registry(registry).withdraw(reason=_reason(reason))
-    _print(event, f"{event.version} was withdrawn", as_json=as_json)
-
-
-def _reason(given: str) -> str:
-    return given or f"by {getpass.getuser()}"
-
-
-def _print(event: "Event", text: str, *, as_json: bool) -> None:
-    typer.echo(json.dumps(asdict(event)) if as_json else text)
+    event = open_registry(registry).withdraw(reason=reason or f"by {getuser()}")
+    line = f"{event.version} was withdrawn"
+    print_outcome(asdict(event), [line], as_json=as_json, indent=None)

@@ -19,12 +19,11 @@ def check(
     is_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Check a description against Ray's schema and this platform's rules."""
-    import json
-
+    from deepicd.cli.console import print_outcome
     from deepicd.clusters.description import check_description, read_description
 
     table = read_description(path)
     check_description(table, place=str(path))
-    found = {"cluster": table["cluster_name"], "provider": table["provider"]["type"]}
-    line = f"{path}: {found['cluster']} ({found['provider']}) can be launched"
-    typer.echo(json.dumps(found) if is_json else line)
+    cluster = {"cluster": table["cluster_name"], "provider": table["provider"]["type"]}
+    line = f"{path}: {cluster['cluster']} ({cluster['provider']}) can be launched"
+    print_outcome(cluster, [line], as_json=is_json, indent=None)

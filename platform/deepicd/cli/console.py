@@ -10,7 +10,7 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -18,16 +18,19 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.live import Live
+from rich.markup import escape
+from rich.progress import track
 from rich.table import Table
 
-from deepicd.config import SweepConfig
-from deepicd.records import Trial
-from deepicd.scoring import HEADLINE
+from deepicd.cli.text import reply_cells
 
 if TYPE_CHECKING:
+    from deepicd.config import SweepConfig
+    from deepicd.records import Trial
     from deepicd.sweeps.results.decision import SweepDecision
+    from deepicd.sweeps.results.status import SweepStatus
 
-_log = logging.getLogger(__name__)
+_REPLY_COLUMNS = ("source", "code", "title", "chapter", "confidence", "version", "prediction id")
 
 
 class ConsoleHandler(logging.Handler):
@@ -90,6 +93,48 @@ def configure_logging(*, has_clock: bool = False) -> ConsoleHandler:
     return handler
 
 
+def print_outcome(
+    value: Any, lines: Iterable[str], *, as_json: bool, indent: int | None = 2
+) -> None:
+    """Print an outcome on standard output: as JSON, or as lines for people."""
+    print(json.dumps(value, indent=indent, default=str) if as_json else "\n".join(lines))
+
+
+def print_table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
+    """Print a table on standard output."""
+    table = Table(*columns)
+    for row in rows:
+        table.add_row(*map(escape, row))
+    Console().print(table)
+
+
+def print_replies(rows: Iterable[Mapping[str, Any]], total: int, *, as_json: bool) -> int:
+    """Print the endpoint's replies: JSON lines at once, or a table at the end. A single reply also
+    shows its reasoning. Returns how many notes were refused.
+    """
+    replies, num_refused = [], 0
+    shown = total > 1 and sys.stderr.isatty()
+    progress = Console(stderr=True)
+    for row in track(rows, "notes", total=total, console=progress, disable=not shown):
+        num_refused += "error" in row
+        if as_json:
+            print(json.dumps(row, ensure_ascii=False), flush=True)
+        else:
+            replies.append(row)
+    if not as_json:
+        print_table(_REPLY_COLUMNS, map(reply_cells, replies))
+        if len(replies) == 1 and replies[0].get("reasoning"):
+            Console().print(replies[0]["reasoning"], markup=False, highlight=False)
+    return num_refused
+
+
+def print_sweep(status: "SweepStatus", *, as_json: bool) -> None:
+    """Print the trials of a sweep, what they cost, and which one won."""
+    Outcome(as_json=as_json).show_trials(
+        status.trials, status.experiment.sweep, budget=status.budget, decision=status.decision
+    )
+
+
 class Outcome:
     """The closing tables, or JSON, on standard output."""
 
@@ -99,8 +144,8 @@ class Outcome:
 
     def show_trials(
         self,
-        trials: Sequence[Trial],
-        sweep: SweepConfig,
+        trials: "Sequence[Trial]",
+        sweep: "SweepConfig",
         *,
         budget: Mapping[str, float],
         decision: "SweepDecision | None" = None,
@@ -134,7 +179,7 @@ class Outcome:
         if self._as_json:
             print(json.dumps(summary, indent=2, sort_keys=True))
             return
-        self._output.print(score_table(summary))
+        self._output.print(_score_table(summary))
         champion = summary["champion"]["trial"]
         who = f"trial {champion}" if champion else "the SFT start (no trial won the gate)"
         self._output.print(f"champion: {summary['version']}, {who}")
@@ -151,8 +196,10 @@ def _capped(budget: Mapping[str, float]) -> str:
     return f", {budget['gpu_hours']:.2f} of {budget['max_gpu_hours']:.2f} GPU-hours"
 
 
-def score_table(summary: Mapping[str, Any]) -> Table:
+def _score_table(summary: Mapping[str, Any]) -> Table:
     """Baselines and best trial on the test split."""
+    from deepicd.scoring import HEADLINE
+
     headers = (name.replace("_f1", " F1").replace("F1_", "F1\n") for name in HEADLINE)
     table = Table("test split", *headers, "unparsable", title=summary["experiment"])
     rows = {**summary["baselines"], "best trial": summary["best"]["test"]}
@@ -160,13 +207,3 @@ def score_table(summary: Mapping[str, Any]) -> Table:
         cells = (f"{scores[level]:.3f}" for level in HEADLINE)
         table.add_row(name, *cells, f"{scores['share_unparsable']:.1%}")
     return table
-
-
-def wait_for_interrupt(endpoint: Any) -> None:
-    """Keep an endpoint up until Ctrl-C."""
-    _log.info("%s stays up; Ctrl-C ends it", endpoint.url)
-    try:
-        while True:
-            time.sleep(1)
-    except KeyboardInterrupt:
-        _log.info("stopping the endpoint")

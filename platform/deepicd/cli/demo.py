@@ -5,8 +5,6 @@ from typing import Annotated
 
 import typer
 
-EXAMPLE = "Example: deepicd demo experiments/demo.toml --set sweep.num_trials=4 --keep"
-
 
 def command(
     file: Annotated[Path, typer.Argument(help="Experiment file.")] = Path("experiments/demo.toml"),
@@ -24,9 +22,10 @@ def command(
 
     Example: deepicd demo experiments/demo.toml --set sweep.num_trials=4 --keep
     """
-    from deepicd.cli.console import Outcome, configure_logging, wait_for_interrupt
+    from deepicd.cli.console import Outcome, configure_logging
     from deepicd.config import load_experiment
     from deepicd.pipeline.loop import run_pipeline
+    from deepicd.pipeline.operations import wait_for_interrupt
 
     experiment = load_experiment(file, overrides or [])
     configure_logging(has_clock=True)

@@ -4,18 +4,14 @@ In: a Hugging Face folder (or the word `majority`) and a Parquet split. Out: OUT
 OUT/scores.json, and a table.
 """
 
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from deepicd.cli.registry import JsonOption, print_table
+from deepicd.cli.registry import JsonOption
 
-if TYPE_CHECKING:
-    from deepicd.records import Prediction
-
-SHOWN = (
+_SHOWN = (
     "macro_f1_chapter", "macro_f1_category", "macro_f1_full",
     "hierarchical_precision", "hierarchical_recall", "hierarchical_f1", "share_unparsable",
 )  # fmt: skip
@@ -36,43 +32,16 @@ def command(
 
     Example: deepicd evaluate runs/demo/sft runs/demo/notes/test.parquet --out runs/demo/again
     """
-    from deepicd.evaluation import evaluate
+    from deepicd.cli.console import print_outcome, print_table
+    from deepicd.pipeline.evaluation import evaluate_model
 
-    predictions = answer_split(model, split, experiment, limit=limit)
-    train = split.with_name("train.parquet")
-    scores = evaluate(predictions, out, train=train if train.is_file() else None)
+    scores, num_notes = evaluate_model(model, split, out, experiment=experiment, limit=limit)
     if as_json:
-        typer.echo(json.dumps(scores, indent=2))
+        print_outcome(scores, [], as_json=True)
         return
+    intervals = {name: (scores[f"{name}_low"], scores[f"{name}_high"]) for name in _SHOWN}
     rows = [
-        [
-            name,
-            f"{scores[name]:.4f}",
-            f"{scores[f'{name}_low']:.4f} to {scores[f'{name}_high']:.4f}",
-        ]
-        for name in SHOWN
+        [name, f"{scores[name]:.4f}", f"{low:.4f} to {high:.4f}"]
+        for name, (low, high) in intervals.items()
     ]
-    print_table(("", f"{len(predictions)} notes", "95% interval"), rows)
-
-
-def answer_split(
-    model: str, split: Path, experiment: Path | None, *, limit: int
-) -> "list[Prediction]":
-    """Predictions of the model, or of the baseline of that name."""
-    from deepicd.cli.promote import experiment_of
-    from deepicd.config import load_experiment
-    from deepicd.evaluation import majority_predictions, predict
-    from deepicd.inference.offline import OfflineEngine
-    from deepicd.paths import RunPaths
-
-    if model == "majority":
-        return majority_predictions(split.with_name("train.parquet"), split)[: limit or None]
-    own = RunPaths(split.resolve().parent.parent).experiment
-    known = load_experiment(experiment) if experiment else experiment_of(own)
-    return predict(
-        Path(model),
-        split,
-        limits=known.limits,
-        limit=limit,
-        engine=OfflineEngine.for_profile(known.profile, seed=known.seed),
-    )
+    print_table(("", f"{num_notes} notes", "95% interval"), rows)

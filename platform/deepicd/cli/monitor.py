@@ -4,13 +4,12 @@ In: the folder of an endpoint's prediction log, or the address of a running endp
 or JSON with `--json`.
 """
 
-import json
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from deepicd.cli.registry import JsonOption, print_table
+from deepicd.cli.registry import JsonOption
 
 app = typer.Typer(no_args_is_help=True, help="Take in late labels; show windowed hierarchical F1.")
 
@@ -30,25 +29,19 @@ def status(
 
     Example: deepicd monitor status --log runs/demo/monitor --window 100
     """
+    from deepicd.cli.console import print_outcome, print_table
+    from deepicd.monitoring import monitor
     from deepicd.monitoring.alerts import find_alerts
-    from deepicd.monitoring.monitor import (
-        COLUMNS,
-        Monitor,
-        describe_alert,
-        describe_counts,
-        table_rows,
-    )
     from deepicd.monitoring.prediction_log import PredictionLog
 
     store = PredictionLog.existing(log, window=window)
     if as_json:
-        typer.echo(json.dumps(Monitor(store).status(), indent=2))
+        print_outcome(monitor.Monitor(store).status(), [], as_json=True)
         return
-    period_s = None if hours is None else 3600 * hours
-    print_table(COLUMNS, table_rows(store.windows(period_s=period_s)))
-    typer.echo(describe_counts(store.counts()))
-    for alert in find_alerts(store.windows()):
-        typer.echo(describe_alert(alert))
+    windows = store.windows(period_s=None if hours is None else 3600 * hours)
+    print_table(monitor.COLUMNS, monitor.table_rows(windows))
+    alerts = map(monitor.describe_alert, find_alerts(store.windows()))
+    print_outcome(None, [monitor.describe_counts(store.counts()), *alerts], as_json=False)
 
 
 @app.command()
@@ -63,12 +56,13 @@ def export(
 
     Example: deepicd monitor export --to exported --log runs/demo/monitor
     """
+    from deepicd.cli.console import print_outcome
     from deepicd.monitoring.parquet_export import export as write
     from deepicd.monitoring.prediction_log import PredictionLog
 
     counts = write(PredictionLog.existing(log), to)
     text = ", ".join(f"{number} {name}" for name, number in counts.items())
-    typer.echo(json.dumps(counts) if as_json else f"{text} in {to}")
+    print_outcome(counts, [f"{text} in {to}"], as_json=as_json, indent=None)
 
 
 @app.command()
@@ -95,14 +89,15 @@ def rules(as_json: JsonOption = False) -> None:
 
     Example: deepicd monitor rules
     """
+    from deepicd.cli.console import print_outcome, print_table
     from deepicd.monitoring.alerts import RULES
 
     columns = ("name", "severity", "meaning", "min_labelled", "num_windows", "runbook")
     rows = [[str(getattr(rule, column)) for column in columns] for rule in RULES]
     if as_json:
-        typer.echo(json.dumps([dict(zip(columns, row, strict=True)) for row in rows], indent=2))
-        return
-    print_table(columns, rows)
+        print_outcome([dict(zip(columns, row, strict=True)) for row in rows], [], as_json=True)
+    else:
+        print_table(columns, rows)
 
 
 @app.command()
@@ -121,6 +116,7 @@ def label(
 
     Example: deepicd monitor label p-0123 I25.10 --url http://127.0.0.1:8000
     """
+    from deepicd.cli.console import print_outcome
     from deepicd.monitoring.prediction_log import PredictionLog
     from deepicd.serving.client import send_label
 
@@ -130,4 +126,4 @@ def label(
         if url
         else PredictionLog.existing(log).label(key, code, by=by)
     )
-    typer.echo(json.dumps({"outcome": outcome}) if as_json else outcome)
+    print_outcome({"outcome": outcome}, [outcome], as_json=as_json, indent=None)

@@ -1,8 +1,7 @@
 """`deepicd notes`: build the split admission notes, look at what was built, audit it for leaks."""
 
-import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -36,26 +35,20 @@ def build(
 
     Example: deepicd notes build --source mimic --root /data/mimic-iv --out runs/mimic/notes
     """
+    from deepicd.cli.console import print_outcome
+    from deepicd.cli.text import notes_lines
     from deepicd.config import parse_experiment
     from deepicd.notes import build_notes
 
-    values = {
-        "source": source,
-        "num_notes": num_notes,
-        "num_codes": num_codes,
-        "difficulty": difficulty,
-    }
-    values |= {"root": str(root)} if root else {}
-    config = parse_experiment({"data": values}, "command line").data
+    data: dict[str, object] = {"source": source, **({"root": str(root)} if root else {})}
+    data |= {"num_notes": num_notes, "num_codes": num_codes, "difficulty": difficulty}
+    config = parse_experiment({"data": data}, "command line").data
+    has_baselines = source == "embedded" if baselines is None else baselines
+    folders = {"tables": tables or out.with_name("tables"), "out": out}
     report = build_notes(
-        config,
-        tables=tables or out.with_name("tables"),
-        out=out,
-        seed=seed,
-        is_card_written=card,
-        has_baselines=source == "embedded" if baselines is None else baselines,
+        config, **folders, seed=seed, is_card_written=card, has_baselines=has_baselines
     )
-    typer.echo(json.dumps(report, indent=2) if as_json else "\n".join(_as_lines(report)))
+    print_outcome(report, notes_lines(report), as_json=as_json)
 
 
 @app.command()
@@ -72,14 +65,16 @@ def show(
 
     Example: deepicd notes show runs/demo/notes --split test --row 0
     """
+    from deepicd.cli.console import print_outcome
+    from deepicd.cli.text import notes_lines
     from deepicd.notes import read_build_report, read_note
 
     if row is None:
         report = read_build_report(out)
-        typer.echo(json.dumps(report, indent=2) if as_json else "\n".join(_as_lines(report)))
+        print_outcome(report, notes_lines(report), as_json=as_json)
         return
     note = read_note(out, split, row=row, is_text_shown=show_text)
-    typer.echo(json.dumps(note, indent=2) if as_json else f"{note['code']}\n{note['text']}")
+    print_outcome(note, [note["code"], note["text"]], as_json=as_json)
 
 
 @app.command()
@@ -97,40 +92,14 @@ def audit(
 
     Example: deepicd notes audit runs/demo/notes --traces runs/demo/traces.parquet
     """
+    from deepicd.cli.console import print_outcome
+    from deepicd.cli.text import audit_lines
     from deepicd.notes.audit import audit_notes, has_leak
     from deepicd.traces import read_traces
 
-    rows = read_traces(traces) if traces else ()
-    checks = audit_notes(out, traces=rows, limits={"gold_title": max_title_share})
-    listed = [check.as_dict() for check in checks]
-    typer.echo(json.dumps(listed, indent=2) if as_json else "\n".join(_audit_lines(listed)))
+    checks = audit_notes(
+        out, traces=read_traces(traces) if traces else (), limits={"gold_title": max_title_share}
+    )
+    rows = [check.as_dict() for check in checks]
+    print_outcome(rows, audit_lines(rows), as_json=as_json)
     raise typer.Exit(1 if has_leak(checks) else 0)
-
-
-def _audit_lines(checks: list[dict[str, Any]]) -> list[str]:
-    """The checks as a table; examples are note ids."""
-    lines = [f"{'check':18}{'verdict':>9}{'count':>8}{'share':>9}{'limit':>8}  examples"]
-    for check in checks:
-        counts = f"{check['count']:8}{check['share']:9.2%}{check['limit']:8.0%}"
-        examples = " ".join(check["examples"])
-        lines.append(f"{check['name']:18}{check['verdict']:>9}{counts}  {examples}".rstrip())
-    return lines
-
-
-def _as_lines(report: dict[str, Any]) -> list[str]:
-    """The report as a table."""
-    from deepicd.notes.card import named_scores
-
-    lines = [f"source {report['source']}, seed {report['seed']}, {report['num_labels']} labels"]
-    lines += [f"{'split':12}{'notes':>8}{'patients':>10}{'labels':>8}{'chapters':>10}"]
-    for name, counts in report["splits"].items():
-        numbers = f"{counts['num_notes']:8}{counts['num_patients']:10}{counts['num_labels']:8}"
-        lines.append(f"{name:12}{numbers}{counts['num_chapters']:10}")
-    lines += [f"left out: {reason} {count}" for reason, count in report["dropped"].items()]
-    common = list(report["labels"].items())
-    for code, counts in (*common[:3], *common[-3:]):
-        lines.append(f"{code:8} {counts['train']:6} in train, {counts['test']:6} in test")
-    for name, scores in named_scores(report).items():
-        full, path = scores["accuracy_full"], scores["hierarchical_f1"]
-        lines.append(f"{name} on test: accuracy {full:.3f}, hierarchical F1 {path:.3f}")
-    return lines

@@ -1,6 +1,5 @@
 """`deepicd reward`: what a reward makes of one answer."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -20,21 +19,9 @@ def command(
 
     Example: deepicd reward --gold I25.10 --answer "chest pain</think><diagnosis>I25.9</diagnosis>"
     """
-    from deepicd.rewards.explanation import score_text
+    from deepicd.cli.console import print_outcome
+    from deepicd.pipeline.evaluation import explain_reward
 
-    result = score_text(answer, gold, preset=preset, hierarchy_curve=curve, note=_read_note(note))
-    if as_json:
-        typer.echo(json.dumps(result.as_dict(), indent=2))
-        return
-    for line in result.lines if explain else result.summary:
-        typer.echo(line)
-
-
-def _read_note(path: Path | None) -> str | None:
-    from deepicd.errors import MissingError
-
-    if path is None:
-        return None
-    if not path.is_file():
-        raise MissingError(f"no note at {path}; --note takes a text file")
-    return path.read_text(encoding="utf-8", errors="replace")
+    result = explain_reward(answer, gold, preset=preset, hierarchy_curve=curve, note=note)
+    lines = result.lines if explain else result.summary
+    print_outcome(result.as_dict(), lines, as_json=as_json)

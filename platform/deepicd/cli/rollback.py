@@ -3,9 +3,8 @@
 In: a registry. Out: the new champion; an endpoint that follows the registry changes by itself.
 """
 
-import getpass
-import json
 from dataclasses import asdict
+from getpass import getuser
 from typing import Annotated
 
 import typer
@@ -22,8 +21,9 @@ def command(
 
     Example: deepicd rollback --registry runs/demo/registry --reason "slow"
     """
+    from deepicd.cli.console import print_outcome
     from deepicd.promotion.remote_registry import open_registry
 
-    event = open_registry(registry).rollback(reason=reason or f"rolled back by {getpass.getuser()}")
+    event = open_registry(registry).rollback(reason=reason or f"rolled back by {getuser()}")
     text = f"{event.version} is champion again, in place of {event.details['champion']}"
-    typer.echo(json.dumps(asdict(event)) if as_json else text)
+    print_outcome(asdict(event), [text], as_json=as_json, indent=None)

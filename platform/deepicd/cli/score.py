@@ -1,8 +1,7 @@
 """`deepicd score`: score a file of predictions, alone or against another model's."""
 
-import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -19,36 +18,11 @@ def command(
 
     Example: deepicd score predictions.jsonl --against champion.jsonl --json
     """
+    from deepicd.cli.console import print_outcome
+    from deepicd.cli.text import score_lines
     from deepicd.scoring import score_files
 
     result = score_files(
         file, against, num_bootstrap=num_bootstrap, seed=seed, confidence=confidence
     )
-    if as_json:
-        typer.echo(json.dumps(result, indent=2))
-        return
-    for line in _as_lines(result):
-        typer.echo(line)
-
-
-def _as_lines(result: dict[str, Any]) -> list[str]:
-    lines = []
-    other = result.get("against", {})
-    for name, value in result.items():
-        if isinstance(value, dict) or name.endswith(("_low", "_high")):
-            continue
-        beside = f"   against {_number(name, other)}" if other else ""
-        lines.append(f"{name:24} {_number(name, result)}{beside}")
-    if "paired" in result:
-        values = ", ".join(f"{name} {value:.4f}" for name, value in result["paired"].items())
-        lines.append(f"hierarchical F1, paired: {values}")
-    return lines
-
-
-def _number(name: str, scores: dict[str, Any]) -> str:
-    if name.startswith("num_"):
-        return f"{scores[name]}"
-    interval = ""
-    if f"{name}_low" in scores:
-        interval = f" [{scores[f'{name}_low']:.4f}, {scores[f'{name}_high']:.4f}]"
-    return f"{scores[name]:.4f}{interval}"
+    print_outcome(result, score_lines(result), as_json=as_json)

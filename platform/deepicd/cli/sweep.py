@@ -1,16 +1,12 @@
 """`deepicd sweep`: run a sweep, stop it, go on with it, look at its trials."""
 
-import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from deepicd.cli.sweep_plan import plan
-
-if TYPE_CHECKING:
-    from deepicd.sweeps.results.status import SweepStatus
 
 STOP_TIMEOUT_S = 120.0
 
@@ -34,15 +30,15 @@ def run(
 
     Example: deepicd sweep run experiments/demo.toml --name first --set sweep.num_trials=8
     """
-    from deepicd.cli.console import configure_logging
+    from deepicd.cli.console import configure_logging, print_sweep
     from deepicd.config import load_experiment
     from deepicd.pipeline.loop import run_until_sweep
 
     experiment = load_experiment(file, overrides or [])
     root = runs / (name or experiment.name)
     with configure_logging(has_clock=True).live_table(is_shown=not as_json):
-        swept = run_until_sweep(experiment, root)
-    _show(swept, as_json=as_json)
+        status = run_until_sweep(experiment, root)
+    print_sweep(status, as_json=as_json)
 
 
 @app.command()
@@ -58,12 +54,12 @@ def resume(
 
     Example: deepicd sweep resume first --set training.num_gpus=2
     """
-    from deepicd.cli.console import configure_logging
+    from deepicd.cli.console import configure_logging, print_sweep
     from deepicd.pipeline.loop import resume_sweep
 
     with configure_logging(has_clock=True).live_table(is_shown=not as_json):
-        swept = resume_sweep(runs / name, overrides=overrides or [])
-    _show(swept, as_json=as_json)
+        status = resume_sweep(runs / name, overrides=overrides or [])
+    print_sweep(status, as_json=as_json)
 
 
 @app.command()
@@ -92,14 +88,10 @@ def status(
 
     Example: deepicd sweep status demo --json
     """
-    from deepicd.paths import RunPaths
-    from deepicd.pipeline.loop import experiment_of_run
-    from deepicd.pipeline.run import holder
-    from deepicd.sweeps.results.status import read_sweep_status
+    from deepicd.cli.console import print_sweep
+    from deepicd.pipeline.loop import sweep_status
 
-    paths = RunPaths((runs / name).resolve())
-    is_alive = holder(paths.lock) is not None
-    _show(read_sweep_status(paths, experiment_of_run(paths), is_alive=is_alive), as_json=as_json)
+    print_sweep(sweep_status(runs / name), as_json=as_json)
 
 
 @app.command()
@@ -115,21 +107,12 @@ def replay(
 
     Example: deepicd sweep replay full --scheduler asha --grace 4
     """
-    from deepicd.paths import RunPaths
-    from deepicd.pipeline.loop import experiment_of_run
-    from deepicd.sweeps.planning import replay as replays
+    from deepicd.cli.console import print_outcome
+    from deepicd.pipeline.planning import replay_run
+    from deepicd.sweeps.planning.replay import describe
 
-    paths = RunPaths((runs / name).resolve())
-    experiment = experiment_of_run(paths)
-    given: dict[str, str | int] = {
-        "scheduler": scheduler,
-        "grace_steps": grace,
-        "reduction_factor": factor,
-    }
-    settings = {key: value for key, value in given.items() if value}
-    found = replays.replay(replays.read_curves(paths, experiment), experiment, settings)
-    lines = [json.dumps(asdict(found), indent=2)] if as_json else replays.describe(found)
-    typer.echo("\n".join(lines))
+    replayed = replay_run(runs / name, scheduler=scheduler, grace_steps=grace, factor=factor)
+    print_outcome(asdict(replayed), describe(replayed), as_json=as_json)
 
 
 @app.command()
@@ -143,16 +126,14 @@ def show(
 
     Example: deepicd sweep show demo 3f2a_00001
     """
+    from deepicd.cli.console import print_outcome
     from deepicd.config import flatten
     from deepicd.paths import RunPaths
     from deepicd.sweeps.results.status import trial_facts
 
-    found = trial_facts(RunPaths((runs / name).resolve()), trial)
-    if as_json:
-        typer.echo(json.dumps(found, indent=2))
-    else:
-        for key, value in flatten(found, into_lists=True).items():
-            typer.echo(f"{key} = {value}")
+    facts = trial_facts(RunPaths((runs / name).resolve()), trial)
+    lines = (f"{key} = {value}" for key, value in flatten(facts, into_lists=True).items())
+    print_outcome(facts, lines, as_json=as_json)
 
 
 @app.command()
@@ -168,23 +149,9 @@ def report(
 
     Example: deepicd sweep report first --out first.html
     """
+    from deepicd.cli.console import print_outcome
     from deepicd.pipeline.sweep_report import write_sweep_report
 
     written = write_sweep_report(runs / name, out)
-    if as_json:
-        typer.echo(json.dumps(written, indent=2))
-        return
-    answer = written["sections"][0]
-    typer.echo("\n".join(answer["text"]))
-    typer.echo(f"report: {Path(written['report']).as_uri()}")
-
-
-def _show(status: "SweepStatus", *, as_json: bool) -> None:
-    from deepicd.cli.console import Outcome
-
-    Outcome(as_json=as_json).show_trials(
-        status.trials,
-        status.experiment.sweep,
-        budget=status.budget,
-        decision=status.decision,
-    )
+    answer, address = written["sections"][0]["text"], Path(written["report"]).as_uri()
+    print_outcome(written, [*answer, f"report: {address}"], as_json=as_json)

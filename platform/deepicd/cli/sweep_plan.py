@@ -1,16 +1,10 @@
 """`deepicd sweep plan`: what a sweep would do and cost; nothing is started."""
 
-import json
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-
-if TYPE_CHECKING:
-    from deepicd.config import Experiment
-    from deepicd.sweeps.planning.plan import Plan
 
 
 def plan(
@@ -48,60 +42,18 @@ def plan(
 
     deepicd sweep plan experiments/demo.toml --diff
     """
+    from deepicd.cli import console, text
     from deepicd.config import load_experiment
-    from deepicd.pipeline.validation import check_plan
-    from deepicd.sweeps.planning.memory import check_memory
-    from deepicd.sweeps.planning.plan import plan_sweep
-    from deepicd.sweeps.planning.prices import find_machines, read_prices
-    from deepicd.sweeps.search.warm_start import apply_warm_start
+    from deepicd.pipeline import planning
+    from deepicd.pipeline.validation import prepare
 
-    experiment = load_experiment(file, overrides or [])
-    experiment = apply_warm_start(experiment)
-    check_plan(experiment)
-    table = read_prices(prices)
-    machines = find_machines(table, gpu) if gpu else ()
-    for machine in machines[-1:]:
-        check_memory(experiment, machine.gpu_memory_gib, place=machine.gpu)
-    planned = plan_sweep(experiment, step_s=step_s, machines=machines, prices=table)
-    if is_composed or is_compared:
-        _print_composed(experiment, planned, is_compared=is_compared, as_json=as_json)
-    elif as_json:
-        typer.echo(json.dumps(asdict(planned), indent=2))
+    experiment = prepare(load_experiment(file, overrides or []))
+    planned = planning.plan_experiment(experiment, step_s=step_s, gpu=gpu, prices=prices)
+    if is_compared:
+        rows = planning.compare_trials(experiment, planned)
+        lines = text.difference_lines(rows, len(planned.samples))
+        console.print_outcome(rows, lines, as_json=as_json)
+    elif is_composed:
+        typer.echo(planning.compose_first_trial(experiment, planned))
     else:
-        typer.echo("\n".join(_lines(planned)))
-
-
-def _print_composed(
-    experiment: "Experiment", planned: "Plan", *, is_compared: bool, as_json: bool
-) -> None:
-    from omegaconf import OmegaConf
-
-    from deepicd.config import with_values
-    from deepicd.training.grpo.differences import check_mapped, compose_planned, differences
-
-    check_mapped(experiment)
-    trials = [with_values(experiment, row, place="drawn trial") for row in planned.samples]
-    if not is_compared:
-        typer.echo(OmegaConf.to_yaml(compose_planned(trials[0])))
-        return
-    rows = differences(trials)
-    if as_json:
-        typer.echo(json.dumps(rows, indent=2, default=str))
-    else:
-        head = [f"trial {number}" for number in range(1, len(trials) + 1)]
-        for key, row in {"verl's key": head, **rows}.items():
-            typer.echo(f"{key}: {' | '.join(map(_shown, row))}")
-
-
-def _lines(planned: "Plan") -> Iterator[str]:
-    for name, values in asdict(planned).items():
-        for row in values if isinstance(values, tuple) else [values]:
-            if row:
-                cells = (f"{key} {_shown(value)}" for key, value in row.items())
-                yield f"{name:10} {', '.join(cells)}"
-    if planned.cost:
-        yield f"The cost is an estimate, by on-demand prices of {planned.prices['as_of']}."
-
-
-def _shown(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+        console.print_outcome(asdict(planned), text.plan_lines(planned), as_json=as_json)

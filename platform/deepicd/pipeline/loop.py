@@ -11,13 +11,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deepicd.clusters.ray_session import library_output_to
-from deepicd.config import Experiment, dump_experiment, override, read_experiment
-from deepicd.errors import MissingError, SweepError
-from deepicd.files import write_atomically
+from deepicd.config import Experiment, dump_experiment, override
+from deepicd.errors import SweepError
+from deepicd.files import lock_holder, write_atomically
 from deepicd.paths import RunPaths
 from deepicd.pipeline import promotion, stages, summary
-from deepicd.pipeline.run import Run, locked, on_sigterm, prepare_root
-from deepicd.pipeline.validation import check_before_start, check_composed, check_folder, check_same
+from deepicd.pipeline.run import Run, experiment_of_run, locked, on_sigterm, prepare_root
+from deepicd.pipeline.validation import (
+    check,
+    check_endpoint,
+    check_folder,
+    check_same,
+    prepare,
+)
 
 if TYPE_CHECKING:
     from deepicd.sweeps.results.decision import SweepResult
@@ -45,11 +51,11 @@ def run_pipeline(
         serve_on: called with the running endpoint after the summary is written; None stops the
             endpoint right away.
     """
-    from deepicd.sweeps.search.warm_start import apply_warm_start
-
-    experiment = apply_warm_start(experiment)
-    check_before_start(experiment)
+    experiment = prepare(experiment)
+    check_endpoint(experiment)
     with _running(experiment, root) as run:
+        # The recorded seconds are those of the CPU profile.
+        run.is_rest_estimated = experiment.profile == "cpu"
         stages.build_data(run)
         stages.build_start_model(run)
         sft = stages.score_model(run, "sft", run.paths.sft, stage="baselines")
@@ -70,12 +76,7 @@ def run_pipeline(
 
 def run_until_sweep(experiment: Experiment, root: Path) -> "SweepStatus":
     """Notes, model, SFT and sweep only: what `deepicd sweep run` runs. Writes `RUN/trials.json`."""
-    from deepicd.sweeps.search.validation import check_settings
-    from deepicd.sweeps.search.warm_start import apply_warm_start
-
-    experiment = apply_warm_start(experiment)
-    check_settings(experiment)
-    check_composed(experiment)
+    experiment = prepare(experiment)
     check_folder(root, experiment)
     with _running(experiment, root) as run:
         stages.build_data(run)
@@ -98,14 +99,13 @@ def resume_sweep(root: Path, *, overrides: Sequence[str] = ()) -> "SweepStatus":
         DataError: its notes are not those it was started with.
     """
     from deepicd.notes.identity import check_identity
-    from deepicd.sweeps.search.validation import check_settings
 
     paths = RunPaths(root.resolve())
     experiment = experiment_of_run(paths)
     if paths.swept.is_file():
         check_same(paths.swept, experiment, f"put {paths.experiment} back, or start a new run")
     experiment = override(experiment, overrides, allowed=RESUMED_WITH)
-    check_settings(experiment)
+    check(experiment)
     if paths.trials.is_file():
         raise SweepError(
             f"the sweep in {root} has ended, there is nothing to resume; `deepicd sweep status` "
@@ -122,17 +122,17 @@ def resume_sweep(root: Path, *, overrides: Sequence[str] = ()) -> "SweepStatus":
         return _status_of(run, swept)
 
 
-def experiment_of_run(paths: RunPaths) -> Experiment:
-    """The experiment that a run was started with.
+def sweep_status(root: Path) -> "SweepStatus":
+    """The sweep of the run in that folder, while it goes on or afterwards.
 
     Raises:
-        MissingError: no run lies there.
+        MissingError: no run lies there, or it has not reached its sweep.
     """
-    if not paths.experiment.is_file():
-        raise MissingError(
-            f"no run in {paths.root}; `deepicd sweep run FILE --name NAME` makes one"
-        )
-    return read_experiment(paths.experiment)
+    from deepicd.sweeps.results.status import read_sweep_status
+
+    paths = RunPaths(root.resolve())
+    is_alive = lock_holder(paths.lock) is not None
+    return read_sweep_status(paths, experiment_of_run(paths), is_alive=is_alive)
 
 
 def _sweep_and_write(run: Run, *, is_resumed: bool) -> "SweepResult":

@@ -1,37 +1,135 @@
-"""The registry's desired state for the reconciler, and what alerts change in the registry.
+"""The endpoint while it runs: settings, the registry that it follows, and what alerts change.
 
-In: a registry, and the alerts of the prediction log. Out: who should answer; a roll-back or a
-withdrawn challenger, in the registry's history with the alert as reason. Decided here: an alert of
-severity `rollback` takes a challenger out, and takes the alias from the champion where there is a
-former one that has no such alert itself, so that two bad versions do not swap for ever.
+In: a registry, and the alerts of the prediction log. Out: an endpoint until it is told to stop; a
+roll-back or a withdrawn challenger in the registry's event log, with the alert as reason. Decided
+here: the run that the registry lies in gives the limits (`experiment.json`) and the prediction log
+(`monitor/`), unless they are named. An alert of severity `rollback` withdraws a challenger. It
+takes the alias from the champion only where the former champion has no such alert itself: otherwise
+two bad versions would swap for ever.
 """
 
 import logging
+import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from deepicd.config import load_experiment
 from deepicd.errors import DeepICDError
 from deepicd.monitoring.alerts import Alert, find_alerts
+from deepicd.monitoring.parquet_export import FOLDER, keep_exported
 from deepicd.monitoring.prediction_log import FILE, PredictionLog
+from deepicd.monitoring.prometheus import SERVICE_DISCOVERY_FILE
+from deepicd.pipeline.run import experiment_or_defaults, run_of_registry
 from deepicd.promotion.registry import Registry
-from deepicd.serving import ServedModel
+from deepicd.promotion.remote_registry import is_url, open_registry
+from deepicd.serving import Endpoint, ServedModel, ServingSettings
 from deepicd.serving.reconciler import DesiredState
 
 _log = logging.getLogger(__name__)
 
-WATCH_S = 10.0
+_WATCH_S = 10.0
 """Seconds between two looks at the alerts."""
 _REST = 9
 """Pause after a look, at least, in times of what it took."""
 
 
-class Live:
-    """A registry, as `serving.reconciler` follows it; files are verified when a version is new."""
+def serving_settings(
+    registry: str, experiment: Path | None, *, log: Path | None, host: str | None, port: int | None
+) -> ServingSettings:
+    """Settings of the endpoint that follows a registry.
+
+    Args:
+        registry: folder or fsspec URL.
+        experiment: experiment file with the limits; None takes those of the registry's run, or the
+            defaults where it lies in none.
+        log: folder of the prediction log; None takes the run's own.
+        host: interface instead of the experiment's.
+        port: TCP port instead of the experiment's.
+    """
+    run = run_of_registry(registry)
+    values = load_experiment(experiment) if experiment else experiment_or_defaults(run.experiment)
+    settings = ServingSettings.of_experiment(values, log=log or run.monitor, host=host, port=port)
+    address = registry if is_url(registry) else str(Path(registry).resolve())
+    return settings.model_copy(update={"registry": address})
+
+
+def endpoint_config(settings: ServingSettings) -> str:
+    """The endpoint with the registry's champion as YAML of Ray Serve (`serve deploy`)."""
+    import yaml
+
+    from deepicd.serving.applications import declare
+
+    champion = _open_served(settings).desired_state().champion
+    return str(yaml.safe_dump(declare(champion, settings), sort_keys=False))
+
+
+def serve(settings: ServingSettings, *, archive: str | None, has_auto_rollback: bool) -> None:
+    """Serve what the registry names until SIGTERM or Ctrl-C.
+
+    Args:
+        settings: as `serving_settings` makes them.
+        archive: folder or fsspec URL of the prediction log as Parquet; None puts it beside the log.
+        has_auto_rollback: whether alerts roll the champion back and withdraw a challenger.
+    """
+    from deepicd.serving import endpoint
+    from deepicd.serving.reconciler import reconcile
+
+    assert settings.log is not None, "serving_settings names one"
+    registry = _open_served(settings)
+    model = registry.desired_state().champion
+    _log.info("loading %s ...", model.version)
+    with endpoint.start(model, settings) as running:
+        stopped = _stop_on_signals()
+        _start_log_keepers(settings.log, archive, stopped)
+        _log.info("%s answers at %s (Ctrl-C ends it)", running.version, running.url)
+        if has_auto_rollback:
+            read_alerts = alert_reader(settings.log, settings.config.window)
+            _start(watch_alerts, registry.store, read_alerts, stopped=stopped)
+        reconcile(running, registry, stopped=stopped)
+
+
+def wait_for_interrupt(endpoint: Endpoint) -> None:
+    """Keep an endpoint up until Ctrl-C."""
+    _log.info("%s stays up; Ctrl-C ends it", endpoint.url)
+    try:
+        while True:
+            time.sleep(1)
+    except KeyboardInterrupt:
+        _log.info("stopping the endpoint")
+
+
+def _open_served(settings: ServingSettings) -> "ServedRegistry":
+    assert settings.registry is not None, "serving_settings names one"
+    return ServedRegistry(open_registry(settings.registry))
+
+
+def _start_log_keepers(log: Path, archive: str | None, stopped: threading.Event) -> None:
+    """Keep beside the prediction log where its metrics are, and the log itself as Parquet."""
+    from deepicd.serving.service_discovery import keep_service_discovery
+
+    _start(keep_service_discovery, log / SERVICE_DISCOVERY_FILE, stopped=stopped)
+    _start(keep_exported, PredictionLog(log), archive or str(log / FOLDER), stopped=stopped)
+
+
+def _start(work: Callable[..., None], *arguments: object, stopped: threading.Event) -> None:
+    threading.Thread(target=work, args=arguments, kwargs={"stopped": stopped}).start()
+
+
+def _stop_on_signals() -> threading.Event:
+    """An event that SIGTERM and SIGINT set; they do nothing else from now on."""
+    stopped = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopped.set())
+    return stopped
+
+
+class ServedRegistry:
+    """A registry as `serving.reconciler` reads it. A version is verified when it is first named."""
 
     def __init__(self, registry: Registry) -> None:
-        self._registry = registry
+        self.store = registry
         self._verified: dict[str, ServedModel] = {}
 
     def desired_state(self) -> DesiredState:
@@ -41,8 +139,8 @@ class Live:
             MissingError: nobody is champion.
             CheckpointError: a version is damaged.
         """
-        aliases = self._registry.read_aliases()
-        champion = self._model(aliases.champion or self._registry.get("champion").name)
+        aliases = self.store.read_aliases()
+        champion = self._model(aliases.champion or self.store.get("champion").name)
         challenge = aliases.challenge
         if challenge is None or not challenge.is_served:
             return DesiredState(champion)
@@ -50,16 +148,16 @@ class Live:
 
     def withdraw(self, reason: str) -> None:
         """End the challenge."""
-        self._registry.withdraw(reason=reason)
+        self.store.withdraw(reason=reason)
 
     def _model(self, name: str) -> ServedModel:
         if name not in self._verified:
-            version = self._registry.verify(name)
+            version = self.store.verify(name)
             self._verified[name] = ServedModel(path=version.path, version=version.name)
         return self._verified[name]
 
 
-def watch(
+def watch_alerts(
     registry: Registry,
     read_alerts: Callable[[], Sequence[Alert]],
     *,
@@ -68,7 +166,7 @@ def watch(
     """Act on alerts until `stopped` is set; a look that fails is logged, and the next one comes.
     Logs one line per action.
     """
-    last, pause_s = "", WATCH_S
+    last, pause_s = "", _WATCH_S
     while not stopped.wait(pause_s):
         begun = time.monotonic()
         try:
@@ -78,7 +176,7 @@ def watch(
         if line and line != last:
             _log.warning(line)
         last = line or last
-        pause_s = max(WATCH_S, _REST * (time.monotonic() - begun))
+        pause_s = max(_WATCH_S, _REST * (time.monotonic() - begun))
 
 
 def handle_alerts(registry: Registry, alerts: Sequence[Alert]) -> str | None:
@@ -87,7 +185,7 @@ def handle_alerts(registry: Registry, alerts: Sequence[Alert]) -> str | None:
     """
     aliases = registry.read_aliases()
     versions_with_rollback_alert = {
-        alert.version: describe(alert) for alert in alerts if _asks_for_rollback(alert)
+        alert.version: _describe(alert) for alert in alerts if _asks_for_rollback(alert)
     }
     challenge = aliases.challenge
     if challenge is not None and challenge.version in versions_with_rollback_alert:
@@ -107,13 +205,13 @@ def _asks_for_rollback(alert: Alert) -> bool:
     return alert.severity == "rollback" and alert.state == "firing"
 
 
-def describe(alert: Alert) -> str:
+def _describe(alert: Alert) -> str:
     """An alert as a reason."""
     shown = "" if alert.value is None else f" ({alert.value:.4g})"
     return f"alert {alert.rule} of {alert.version}{shown}; see {alert.runbook}"
 
 
-def read_alerts_of(log: Path, window: int) -> Callable[[], Sequence[Alert]]:
+def alert_reader(log: Path, window: int) -> Callable[[], Sequence[Alert]]:
     """A function that reads the alerts of a prediction log; none before its first prediction."""
     store = PredictionLog(log, window=window)  # one for all looks: it remembers what it computed
 

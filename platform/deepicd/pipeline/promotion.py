@@ -1,13 +1,23 @@
 """From a sweep's winner to a watched endpoint: gate, registry, serving, late labels."""
 
-from typing import Any
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from deepicd.pipeline.run import Run
-from deepicd.pipeline.stages import Scored, lineage_of, model_folder
+from deepicd.config import Experiment
+from deepicd.errors import MissingError
+from deepicd.pipeline.run import Run, experiment_or_defaults
+from deepicd.pipeline.stages import Scored, lineage_of, model_folder, sampling_of
 from deepicd.provenance import code_commit
-from deepicd.records import Decision, Trial
+from deepicd.records import Decision, Examination, Trial
 
-NUM_QUERIES = 24
+if TYPE_CHECKING:
+    from deepicd.paths import RunPaths
+    from deepicd.promotion.registry import Registry
+
+_log = logging.getLogger(__name__)
+
+_NUM_QUERIES = 24
 """Test notes sent to the endpoint."""
 
 
@@ -43,16 +53,77 @@ def promote(run: Run, best: Trial, *, sft: Scored, candidate: Scored) -> tuple[D
             seed=experiment.seed,
         )
         champion = registry.aliases()[CHAMPION]
-        log_decision(run, decision, champion)
+        _log_decision(run, decision, champion)
     return decision, champion
 
 
-def log_decision(run: Run, decision: Decision, champion: str) -> None:
+def _log_decision(run: Run, decision: Decision, champion: str) -> None:
     """What the gate decided, and why."""
     verdict = "is champion now" if decision.accepted else "stays champion; nothing changed"
     run.detail(f"{champion} {verdict}:")
     for reason in decision.reasons:
         run.detail(f"  {reason}")
+
+
+def judge_version(store: "Registry", name: str, *, split: Path | None, run: "RunPaths") -> Decision:
+    """Decide about a registered version, and move the alias if it is accepted.
+
+    A decision that the registry holds against the present champion is used, unless a split is
+    named. Otherwise the version and the champion answer the promotion split.
+
+    Args:
+        store: the registry.
+        name: version or alias.
+        split: notes to judge on; None takes the promotion split of the run.
+        run: the run that the registry lies in.
+
+    Raises:
+        MissingError: nothing is called that, or there is no such split.
+        PromotionError: the version is champion already, or the champion changed meanwhile.
+    """
+    from deepicd.promotion.promote import promote_candidate
+    from deepicd.promotion.registry import CHAMPION
+
+    champion = store.aliases().get(CHAMPION)
+    recorded = store.decision(name)
+    if recorded is not None and split is None:
+        if recorded.accepted:
+            store.promote(name, reason="won at the gate before", expected=champion)
+        return recorded
+    experiment = experiment_or_defaults(run.experiment)
+    names = {store.get(name).name, *([champion] if champion else [])}
+    notes = split or run.split("promotion")
+    return promote_candidate(
+        store,
+        name,
+        examinations={
+            each: _examine_version(store, each, split=notes, experiment=experiment)
+            for each in names
+        },
+        config=experiment.promotion,
+        seed=experiment.seed,
+    )
+
+
+def _examine_version(
+    store: "Registry", name: str, *, split: Path, experiment: Experiment
+) -> Examination:
+    """What the gate is shown of a version, by the run's own limits."""
+    from deepicd.inference.offline import OfflineEngine, load_model
+    from deepicd.notes.split_files import read_split
+    from deepicd.promotion.examine import examine
+
+    if not split.is_file():
+        raise MissingError(
+            f"no promotion split at {split}, and no decision about this version on record. Name "
+            "the split with --split, or move the alias without a gate with --force."
+        )
+    _log.info("asking %s on %s ...", name, split)
+    engine = OfflineEngine.for_profile(experiment.profile, seed=experiment.seed)
+    with load_model(store.verify(name).path, limits=experiment.limits, engine=engine) as model:
+        predictions = model.answer_split(split)
+        sampling = sampling_of(experiment)
+        return examine(model, read_split(split), predictions, sampling=sampling)
 
 
 def start_endpoint(run: Run, version: str) -> Any:
@@ -81,11 +152,11 @@ def query_and_label(run: Run, url: str) -> tuple[dict[str, Any], dict[str, Any]]
 
     token = read_token()
     headers = {"authorization": f"Bearer {token}"} if token else {}
-    with run.stage("monitoring", f"{NUM_QUERIES} test notes asked, their labels sent late"):
-        notes = read_split(run.paths.split("test"))[:NUM_QUERIES]
+    with run.stage("monitoring", f"{_NUM_QUERIES} test notes asked, their labels sent late"):
+        notes = read_split(run.paths.split("test"))[:_NUM_QUERIES]
         client = Client(url, token=token)
         replies = [client.diagnose(note.text) for note in notes]
-        pieces = stream_with_openai(url, notes[0].text, token=token)
+        pieces = _stream_with_openai(url, notes[0].text, token=token)
         run.detail(f"the openai client streamed {pieces} pieces")
         with httpx.Client(base_url=url, headers=headers, trust_env=False, timeout=60) as http:
             for note, reply in zip(notes, replies, strict=True):
@@ -98,7 +169,7 @@ def query_and_label(run: Run, url: str) -> tuple[dict[str, Any], dict[str, Any]]
     return replies[0], {**window, "labelled": window["num_labelled"]}
 
 
-def stream_with_openai(url: str, note: str, *, token: str | None) -> int:
+def _stream_with_openai(url: str, note: str, *, token: str | None) -> int:
     """Number of pieces that the official client receives for one note."""
     import openai
 

@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from deepicd.config import MINIMISED, Experiment
-from deepicd.files import write_atomically
+from deepicd.files import lock_holder, write_atomically
 from deepicd.paths import RECORD, RunPaths, trial_folder
-from deepicd.pipeline.loop import experiment_of_run
-from deepicd.pipeline.run import holder
+from deepicd.pipeline.run import experiment_of_run
 from deepicd.provenance import versions
 from deepicd.records import Trial
 from deepicd.report.html import page_values
@@ -54,7 +53,7 @@ def read_sweep(paths: RunPaths) -> Sweep:
         MissingError: as above.
     """
     experiment = experiment_of_run(paths)
-    trials = read_status(paths, experiment, is_alive=holder(paths.lock) is not None)
+    trials = read_status(paths, experiment, is_alive=lock_holder(paths.lock) is not None)
     ranking = read_ranking(paths, experiment)
     recorded = [_read(trial_folder(paths.sweep, trial.id) / RECORD) for trial in trials]
     folders = {trial.id: paths.tune / trial.id for trial in trials}

@@ -1,4 +1,9 @@
-"""What is refused before a run starts: settings, missing paths, a folder of another experiment."""
+"""What is refused before a run starts: one list of checks for every command that runs a sweep.
+
+In: an experiment. Out: nothing, or the error of the first room that refuses it. Decided here: each
+room judges its own settings; here stands only which rooms are asked, from the top of the house to
+the bottom. `sweep plan`, `sweep run`, `sweep resume` and `demo` all come this way.
+"""
 
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -11,27 +16,49 @@ from deepicd.errors import ConfigError
 from deepicd.paths import RunPaths
 
 
-def check_before_start(experiment: Experiment) -> None:
-    """Refuse at once what a later stage would refuse: the port, the token, the search space."""
-    from deepicd.serving.endpoint import check_port
-    from deepicd.serving.settings import ServingSettings
+def prepare(experiment: Experiment) -> Experiment:
+    """The experiment with what an earlier sweep found (`sweep.start_from`), after `check`.
 
-    check_plan(experiment)
-    check_port(ServingSettings.of_experiment(experiment))
+    Raises:
+        As `check`, and `sweeps.search.warm_start.apply_warm_start`.
+    """
+    from deepicd.sweeps.search.warm_start import apply_warm_start
+
+    experiment = apply_warm_start(experiment)
+    check(experiment)
+    return experiment
 
 
-def check_plan(experiment: Experiment) -> None:
-    """Refuse what cannot run on any machine: settings, missing paths, an endpoint without token."""
+def check(experiment: Experiment) -> None:
+    """Refuse what cannot run on any machine.
+
+    Raises:
+        ConfigError: settings that cannot work, keys that verl lacks or refuses, or an endpoint that
+            others can reach and that has no token.
+        MissingError: a model, traces or tables that the experiment names are not there.
+    """
     from deepicd.serving.applications import read_tokens
     from deepicd.serving.settings import ServingSettings
     from deepicd.sweeps.search.validation import check_settings
 
-    check_settings(experiment)
+    check_settings(experiment)  # and below the sweep: training's search effects, rewards, paths
     read_tokens(ServingSettings.of_experiment(experiment))
-    check_composed(experiment)
+    _check_composed(experiment)  # last, because it takes seconds
 
 
-def check_composed(experiment: Experiment) -> None:
+def check_endpoint(experiment: Experiment) -> None:
+    """Refuse a port that is taken now, before hours of training end at it.
+
+    Raises:
+        ConfigError: something listens there.
+    """
+    from deepicd.serving.endpoint import check_port
+    from deepicd.serving.settings import ServingSettings
+
+    check_port(ServingSettings.of_experiment(experiment))
+
+
+def _check_composed(experiment: Experiment) -> None:
     """Let the installed verl judge keys of its own that an experiment sets or searches.
 
     In a process that ends again: verl takes seconds and half a gigabyte to import.
@@ -60,10 +87,10 @@ def check_folder(root: Path, experiment: Experiment) -> None:
     if paths.experiment.is_file():
         check_same(paths.experiment, experiment, "choose another --name, or remove the folder")
         return
-    strange = sorted({path.name for path in root.glob("*")} - {paths.console.name})
-    if strange:
+    others = sorted({path.name for path in root.glob("*")} - {paths.console.name})
+    if others:
         raise ConfigError(
-            f"{root} holds {', '.join(strange[:3])} and no run; choose another --name or --runs"
+            f"{root} holds {', '.join(others[:3])} and no run; choose another --name or --runs"
         )
 
 
@@ -75,10 +102,10 @@ def check_same(file: Path, experiment: Experiment, way_out: str) -> None:
         raise ConfigError(
             f"{file} is no experiment of this version ({error.error_count()} faults); {way_out}"
         ) from None
-    found = differing(there, experiment)
-    if not found:
+    changes = differing(there, experiment)
+    if not changes:
         return
-    shown = [f"{name} is {old!r} there and {new!r} here" for name, (old, new) in found.items()]
+    shown = [f"{name} is {old!r} there and {new!r} here" for name, (old, new) in changes.items()]
     more = f" and {len(shown) - 3} more" if len(shown) > 3 else ""
     raise ConfigError(
         f"{file.parent} holds another experiment: {'; '.join(shown[:3])}{more}; {way_out}"

@@ -48,6 +48,11 @@ class Event:
     previous: str
     """SHA-256 of the line before; empty in the first."""
 
+    @property
+    def why(self) -> str:
+        """Why it happened, in words."""
+        return str(self.details.get("reason") or "; ".join(self.details.get("reasons", ())))
+
 
 @dataclass
 class State:

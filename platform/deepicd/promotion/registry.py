@@ -12,22 +12,20 @@ whether the writer lives). Nothing moves to a version whose hashes have not just
 history is one small object and a version is written once: both fit an object store.
 """
 
-import fcntl
 import hashlib
 import json
-import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from deepicd import checkpoints
 from deepicd.config import nearest
 from deepicd.errors import CheckpointError, MissingError, PromotionError
-from deepicd.files import is_held, sync
+from deepicd.files import exclusive_lock, is_held, sync
 from deepicd.promotion import event_log
 from deepicd.promotion.calibration_file import CALIBRATION, write_calibration
 from deepicd.promotion.event_log import Event, State
@@ -58,6 +56,10 @@ class Version:
     lineage: Mapping[str, Any]
     """Sweep, trial, step, data identity, code commit: whatever the registrant knew."""
     scores: Mapping[str, float]
+
+    def as_dict(self) -> dict[str, Any]:
+        """The version as values of JSON."""
+        return {**asdict(self), "path": str(self.path)}
 
 
 @dataclass(frozen=True)
@@ -300,28 +302,26 @@ class Registry:
     @contextmanager
     def _lock(self) -> Iterator[None]:
         self.root.mkdir(parents=True, exist_ok=True)
-        with (self.root / ".lock").open("a") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+        with exclusive_lock(self.root / ".lock"):
             yield
 
     @contextmanager
     def _reserve(self) -> Iterator[tuple[str, Path]]:
         """The next name and an empty folder for it, held by a lock while this process lives."""
-        with self._lock():
-            self._versions.mkdir(exist_ok=True)
-            self._tidy()
-            names = {path.name.removeprefix(_RESERVED) for path in self._versions.iterdir()}
-            taken = [int(name[1:]) for name in names | {*self._state().manifests}]
-            name = f"v{max(taken, default=0) + 1:04d}"
-            folder = self._versions / f"{_RESERVED}{name}"
-            folder.mkdir()
-            descriptor = os.open(folder, os.O_RDONLY)
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        try:
+        with ExitStack() as stack:
+            with self._lock():
+                self._versions.mkdir(exist_ok=True)
+                self._tidy()
+                names = {path.name.removeprefix(_RESERVED) for path in self._versions.iterdir()}
+                taken = [int(name[1:]) for name in names | {*self._state().manifests}]
+                name = f"v{max(taken, default=0) + 1:04d}"
+                folder = self._versions / f"{_RESERVED}{name}"
+                folder.mkdir()
+                # Locked before the registry's own lock is released: else another writer could take
+                # the folder for one that a killed writer left.
+                stack.enter_context(exclusive_lock(folder))
+            stack.callback(shutil.rmtree, folder, ignore_errors=True)
             yield name, folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-            os.close(descriptor)
 
     def _tidy(self) -> None:
         """Remove what killed writers left: folders that the history does not know and that nobody

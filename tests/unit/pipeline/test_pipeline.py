@@ -17,7 +17,7 @@ from deepicd.pipeline import stages, summary
 from deepicd.pipeline.loop import resume_sweep
 from deepicd.pipeline.run import Run, prepare_root
 from deepicd.pipeline.stages import Scored, build_start_model, headline, lineage_of, model_folder
-from deepicd.pipeline.validation import check_before_start, check_folder
+from deepicd.pipeline.validation import check, check_folder
 from deepicd.records import Checkpoint, Decision, Examination, Note, Prediction, Trial
 from deepicd.scoring import score_predictions
 from deepicd.sweeps.results.decision import Configuration, SweepDecision, SweepResult
@@ -206,7 +206,7 @@ SEARCH = {"training.learning_rate": {"type": "loguniform", "low": 1e-5, "high": 
 def test_what_a_later_stage_would_refuse_is_refused_at_once(monkeypatch, table, words):
     monkeypatch.delenv("DEEPICD_TOKEN", raising=False)
     with pytest.raises(ConfigError, match=words):
-        check_before_start(parse_experiment(table, "here"))
+        check(parse_experiment(table, "here"))
 
 
 @pytest.mark.parametrize(
@@ -219,14 +219,14 @@ def test_what_a_later_stage_would_refuse_is_refused_at_once(monkeypatch, table, 
 )
 def test_a_path_that_is_not_there_is_refused_at_once(table, words):
     with pytest.raises(MissingError, match=words):
-        check_before_start(parse_experiment({**table, "sweep": {"search": SEARCH}}, "here"))
+        check(parse_experiment({**table, "sweep": {"search": SEARCH}}, "here"))
 
 
 def test_notes_of_ones_own_need_traces_of_ones_own(tmp_path):
     table = {"data": {"source": "mimic", "root": str(tmp_path)}, "sweep": {"search": SEARCH}}
     with pytest.raises(ConfigError, match=r"name a Parquet file of traces"):
-        check_before_start(parse_experiment(table, "here"))
-    check_before_start(parse_experiment({**table, "sft": {"is_enabled": False}}, "here"))
+        check(parse_experiment(table, "here"))
+    check(parse_experiment({**table, "sft": {"is_enabled": False}}, "here"))
 
 
 def test_without_sft_grpo_starts_from_the_model_as_it_is(tmp_path):
@@ -243,9 +243,9 @@ def test_without_sft_grpo_starts_from_the_model_as_it_is(tmp_path):
 
 
 def test_the_checks_need_neither_ray_nor_torch():
-    code = "import sys; from deepicd.pipeline.validation import check_before_start; "
+    code = "import sys; from deepicd.pipeline.validation import check; "
     code += "from deepicd.config import parse_experiment; "
-    code += f"check_before_start(parse_experiment({{'sweep': {{'search': {SEARCH}}}}}, 'here')); "
+    code += f"check(parse_experiment({{'sweep': {{'search': {SEARCH}}}}}, 'here')); "
     code += "assert not {'ray', 'torch', 'verl', 'vllm'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 

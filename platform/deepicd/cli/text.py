@@ -1,0 +1,132 @@
+"""Outcomes as lines of text for people.
+
+In: what a command found. Out: lines. Decided here: widths and numbers of digits. No line holds text
+of a note, except the reply that a user asked for.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from deepicd.records import Decision
+    from deepicd.sweeps.planning.plan import Plan
+
+_MAX_LISTED = 12
+"""Siblings and children printed for a person; JSON has all."""
+_NUM_SHOWN_CODES = 3
+"""Most and least common codes in the lines about a build of notes."""
+
+
+def audit_lines(checks: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Checks for leaks, one a line; examples are note ids."""
+    yield f"{'check':18}{'verdict':>9}{'count':>8}{'share':>9}{'limit':>8}  examples"
+    for check in checks:
+        counts = f"{check['count']:8}{check['share']:9.2%}{check['limit']:8.0%}"
+        examples = " ".join(check["examples"])
+        yield f"{check['name']:18}{check['verdict']:>9}{counts}  {examples}".rstrip()
+
+
+def notes_lines(report: Mapping[str, Any]) -> Iterator[str]:
+    """Counts of a build of notes, by split, reason and label."""
+    from deepicd.notes.card import named_scores
+
+    yield f"source {report['source']}, seed {report['seed']}, {report['num_labels']} labels"
+    yield f"{'split':12}{'notes':>8}{'patients':>10}{'labels':>8}{'chapters':>10}"
+    for name, counts in report["splits"].items():
+        numbers = f"{counts['num_notes']:8}{counts['num_patients']:10}{counts['num_labels']:8}"
+        yield f"{name:12}{numbers}{counts['num_chapters']:10}"
+    yield from (f"left out: {reason} {count}" for reason, count in report["dropped"].items())
+    by_count = list(report["labels"].items())
+    for code, counts in (*by_count[:_NUM_SHOWN_CODES], *by_count[-_NUM_SHOWN_CODES:]):
+        yield f"{code:8} {counts['train']:6} in train, {counts['test']:6} in test"
+    for name, scores in named_scores(report).items():
+        full, path = scores["accuracy_full"], scores["hierarchical_f1"]
+        yield f"{name} on test: accuracy {full:.3f}, hierarchical F1 {path:.3f}"
+
+
+def code_lines(node: Mapping[str, Any]) -> Iterator[str]:
+    """One node of the ICD-10-CM tree."""
+    return (f"{name:13} {_code_value(value)}" for name, value in node.items())
+
+
+def _code_value(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, dict):
+        return "".join(f"\n  {node:10} {title}" for node, title in value.items())
+    if isinstance(value, list):
+        more = f" ... ({len(value)} in all)" if len(value) > _MAX_LISTED else ""
+        return ", ".join(map(str, value[:_MAX_LISTED])) + more or "none"
+    return str(value)
+
+
+def score_lines(result: Mapping[str, Any]) -> Iterator[str]:
+    """Scores of a file of predictions, beside another model's where there is one."""
+    other = result.get("against", {})
+    for name, value in result.items():
+        if isinstance(value, dict) or name.endswith(("_low", "_high")):
+            continue
+        beside = f"   against {_score(name, other)}" if other else ""
+        yield f"{name:24} {_score(name, result)}{beside}"
+    if "paired" in result:
+        values = ", ".join(f"{name} {value:.4f}" for name, value in result["paired"].items())
+        yield f"hierarchical F1, paired: {values}"
+
+
+def _score(name: str, scores: Mapping[str, Any]) -> str:
+    if name.startswith("num_"):
+        return f"{scores[name]}"
+    interval = ""
+    if f"{name}_low" in scores:
+        interval = f" [{scores[f'{name}_low']:.4f}, {scores[f'{name}_high']:.4f}]"
+    return f"{scores[name]:.4f}{interval}"
+
+
+def plan_lines(plan: "Plan") -> Iterator[str]:
+    """What a sweep would do and cost."""
+    for name, values in asdict(plan).items():
+        for row in values if isinstance(values, tuple) else [values]:
+            if row:
+                cells = (f"{key} {_plan_value(value)}" for key, value in row.items())
+                yield f"{name:10} {', '.join(cells)}"
+    if plan.cost:
+        yield f"The cost is an estimate, by on-demand prices of {plan.prices['as_of']}."
+
+
+def difference_lines(rows: Mapping[str, Sequence[Any]], num_trials: int) -> Iterator[str]:
+    """verl's keys that differ between drawn trials, a column a trial."""
+    head = [f"trial {number}" for number in range(1, num_trials + 1)]
+    for key, row in {"verl's key": head, **rows}.items():
+        yield f"{key}: {' | '.join(map(_plan_value, row))}"
+
+
+def _plan_value(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def decision_lines(version: str, decision: "Decision") -> Iterator[str]:
+    """What the gate decided about a version, and why."""
+    verdict = "is champion now" if decision.accepted else "was not promoted; nothing changed"
+    yield f"{version} {verdict}"
+    yield from (f"  {reason}" for reason in decision.reasons)
+
+
+def cell(value: Any) -> str:
+    """A value as a cell of a table; a table in it takes a line a value."""
+    if isinstance(value, dict):
+        return "\n".join(f"{name} {cell(entry)}" for name, entry in sorted(value.items()))
+    if isinstance(value, float):
+        return f"{value:.4f}"
+    return "" if value is None else str(value)
+
+
+def reply_cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """Cells of one reply of the endpoint: source, code, title, chapter, confidence, version, id."""
+    if "error" in row:
+        return row["source"], "–", row["error"], "–", "–", "–", "–"
+    confidence = "–" if row["confidence"] is None else f"{row['confidence']:.2f}"
+    title = row["title"] or f"unusable answer: {row['reason']}"
+    code, chapter = row["code_dotted"] or "–", row["chapter"] or "–"
+    version, key = row["model_version"], row["prediction_id"]
+    return row["source"], code, title, chapter, confidence, version, key
