@@ -43,7 +43,7 @@ from deepicd.config.search_space import (
     in_order,
     with_parents,
 )
-from deepicd.config.strict_model import Part, Scalar
+from deepicd.config.strict_model import Scalar, StrictModel
 from deepicd.config.sweep import MINIMISED, SweepConfig, WarmStartTrial
 
 __all__ = [
@@ -58,13 +58,13 @@ __all__ = [
     "IntRange",
     "JudgeConfig",
     "ModelConfig",
-    "Part",
     "PromotionConfig",
     "RewardConfig",
     "SFTConfig",
     "Scalar",
     "Search",
     "ServingConfig",
+    "StrictModel",
     "SweepConfig",
     "TrainingConfig",
     "WarmStartTrial",

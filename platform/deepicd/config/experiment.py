@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 
-from deepicd.config.strict_model import Part, Scalar
+from deepicd.config.strict_model import Scalar, StrictModel
 from deepicd.config.sweep import SweepConfig
 from deepicd.records import Limits
 
@@ -21,7 +21,7 @@ MLP_RATIO = 4
 """Width of the built model's feed-forward layers, in times its `hidden_size`."""
 
 
-class DataConfig(Part):
+class DataConfig(StrictModel):
     """Where the notes come from and how they are split."""
 
     source: Literal["embedded", "mimic"] = "embedded"
@@ -61,7 +61,7 @@ class DataConfig(Part):
         return self
 
 
-class ModelConfig(Part):
+class ModelConfig(StrictModel):
     """The model that SFT starts from."""
 
     path: Path | None = None
@@ -86,7 +86,7 @@ class ModelConfig(Part):
         return self
 
 
-class SFTConfig(Part):
+class SFTConfig(StrictModel):
     """Supervised fine-tuning on reasoning traces, before reinforcement learning."""
 
     is_enabled: bool = True
@@ -110,7 +110,7 @@ class SFTConfig(Part):
     """Longest answer (reasoning and code) in tokens."""
 
 
-class TrainingConfig(Part):
+class TrainingConfig(StrictModel):
     """GRPO settings that we sweep or that decide resources; verl's other keys go in `[verl]`."""
 
     train_batch_size: int = Field(default=64, ge=1)
@@ -168,7 +168,7 @@ class TrainingConfig(Part):
         return self.num_gpus * self.num_nodes
 
 
-class JudgeConfig(Part):
+class JudgeConfig(StrictModel):
     """An LLM that rates answers, behind any OpenAI-compatible endpoint (`rewards.judge`)."""
 
     url: str = ""
@@ -220,7 +220,7 @@ class JudgeConfig(Part):
         return self
 
 
-class RewardConfig(Part):
+class RewardConfig(StrictModel):
     """Reward weights. They travel to verl as values, never through the environment."""
 
     preset: str = "default"
@@ -242,7 +242,7 @@ class RewardConfig(Part):
         return self
 
 
-class PromotionConfig(Part):
+class PromotionConfig(StrictModel):
     """The gate between a sweep's winner and the champion."""
 
     min_difference: float = 0.0
@@ -281,7 +281,7 @@ class PromotionConfig(Part):
     copies of the model."""
 
 
-class ServingConfig(Part):
+class ServingConfig(StrictModel):
     """The endpoint."""
 
     host: str = "127.0.0.1"
@@ -298,7 +298,7 @@ class ServingConfig(Part):
     """Predictions of one model version in one monitoring window."""
 
 
-class Experiment(Part):
+class Experiment(StrictModel):
     """Everything one run needs."""
 
     name: str = Field(default="experiment", pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")

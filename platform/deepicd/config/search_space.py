@@ -11,10 +11,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from deepicd.config.strict_model import Part, Scalar
+from deepicd.config.strict_model import Scalar, StrictModel
 
 
-class _Conditional(Part):
+class _Conditional(StrictModel):
     """What every domain has."""
 
     when: dict[str, tuple[Scalar, ...]] = {}

@@ -1,11 +1,11 @@
-"""What every part of an experiment has in common."""
+"""The base of every settings class: pydantic models that are frozen and refuse unknown keys."""
 
 from pydantic import BaseModel, ConfigDict
 
 Scalar = float | int | str | bool
 
 
-class Part(BaseModel):
-    """Base of every part: frozen, no unknown keys, docstrings are the descriptions."""
+class StrictModel(BaseModel):
+    """Frozen, without unknown keys; the docstrings of fields are their descriptions."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 from pydantic import Field, field_validator, model_validator
 
 from deepicd.config.search_space import Domain, check_conditions
-from deepicd.config.strict_model import Part, Scalar
+from deepicd.config.strict_model import Scalar, StrictModel
 
 Metric = Literal["hierarchical_f1", "macro_f1_full", "macro_f1_category", "macro_f1_chapter"]
 Minimised = Literal["response_length", "share_unparsable", "gpu_hours"]
@@ -15,7 +15,7 @@ MINIMISED: tuple[str, ...] = get_args(Minimised)
 """Objectives of which less is better; of all others more is."""
 
 
-class WarmStartTrial(Part):
+class WarmStartTrial(StrictModel):
     """What a trial of an earlier sweep found."""
 
     source: str
@@ -26,7 +26,7 @@ class WarmStartTrial(Part):
     """Objective → value."""
 
 
-class SweepConfig(Part):
+class SweepConfig(StrictModel):
     """How many trials, and how they are stopped early."""
 
     num_trials: int = Field(default=4, ge=1)

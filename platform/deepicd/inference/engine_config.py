@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from deepicd.config import Part
+from deepicd.config import StrictModel
 
 _WORKER_EXTENSION = "deepicd.inference.weight_reload.SwapExtension"
 """Gives vLLM's worker the method `swap_weights`."""
@@ -22,7 +22,7 @@ _MIN_BATCHED_TOKENS = 2048
 """Prompt tokens that the CPU engine takes in one step, at least."""
 
 
-class EngineConfig(Part):
+class EngineConfig(StrictModel):
     """One vLLM engine, and the resources of the process that holds it."""
 
     device: Literal["cpu", "cuda"] = "cpu"

@@ -14,7 +14,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from deepicd.config import Part
+from deepicd.config import StrictModel
 from deepicd.serving.protocol import ServedVersion
 
 GATEWAY_APP = "deepicd"
@@ -31,14 +31,14 @@ _IDENTIFIER = re.compile(r"[A-Za-z0-9._:@-]{1,128}")
 _PARTS = 10_000
 
 
-class Backend(Part):
+class Backend(StrictModel):
     """A version, and the Serve application that holds its engine."""
 
     app: str
     version: str
 
 
-class TrafficSplit(Part):
+class TrafficSplit(StrictModel):
     """Which backends answer now, and which share of the requests. Travels as `user_config`."""
 
     champion: Backend

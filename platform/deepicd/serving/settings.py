@@ -11,12 +11,12 @@ from pathlib import Path
 
 from pydantic import Field, model_validator
 
-from deepicd.config import Experiment, Part, ServingConfig
+from deepicd.config import Experiment, ServingConfig, StrictModel
 from deepicd.inference.engine_config import GPU_VALUES, EngineConfig
 from deepicd.records import Limits
 
 
-class ServedModel(Part):
+class ServedModel(StrictModel):
     """A model folder and the name under which it answers."""
 
     path: Path
@@ -43,7 +43,7 @@ class EngineSettings(EngineConfig):
         return cls() if profile == "cpu" else cls(**GPU_VALUES, max_num_seqs=256)
 
 
-class ServingSettings(Part):
+class ServingSettings(StrictModel):
     """The endpoint."""
 
     config: ServingConfig = ServingConfig()

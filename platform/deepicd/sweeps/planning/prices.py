@@ -11,11 +11,11 @@ from pathlib import Path
 
 from pydantic import Field, ValidationError
 
-from deepicd.config import Part, nearest
+from deepicd.config import StrictModel, nearest
 from deepicd.errors import ConfigError, MissingError
 
 
-class Machine(Part):
+class Machine(StrictModel):
     """One kind of machine that can be rented."""
 
     provider: str
@@ -34,7 +34,7 @@ class Machine(Part):
         return self.usd_per_hour / self.num_gpus
 
 
-class PriceTable(Part):
+class PriceTable(StrictModel):
     """Prices of one day."""
 
     as_of: str
