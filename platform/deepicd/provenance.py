@@ -41,8 +41,8 @@ _TIMEOUT_S = 20.0
 
 def versions() -> dict[str, str]:
     """Versions of what runs."""
-    found = {"deepicd": __version__, "code": code_commit(), "python": platform.python_version()}
-    return found | {package: metadata.version(package) for package in _PACKAGES}
+    own = {"deepicd": __version__, "code": code_commit(), "python": platform.python_version()}
+    return own | {package: metadata.version(package) for package in _PACKAGES}
 
 
 def code_commit() -> str:
@@ -69,7 +69,9 @@ def read_lock(profile: str) -> dict[str, str]:
     lock = _ROOT / "requirements" / f"{profile}.lock"
     if lock.is_file():
         return {"name": f"requirements/{lock.name}", "sha256": sha256(lock.read_bytes())}
-    installed = {f"{one.name.lower()}=={one.version}" for one in metadata.distributions()}
+    installed = {
+        f"{package.name.lower()}=={package.version}" for package in metadata.distributions()
+    }
     return {"name": "installed packages", "sha256": sha256("\n".join(sorted(installed)).encode())}
 
 
@@ -117,13 +119,13 @@ def write_record(folder: Path, record: Mapping[str, Any], *, diff: str) -> None:
     the trial is kept under a number.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    path, place = folder / RECORD, folder / DIFF
+    path, diff_file = folder / RECORD, folder / DIFF
     if path.exists():
         number = len(list(folder.glob(f"{path.stem}-*{path.suffix}")))
         path.rename(path.with_stem(f"{path.stem}-{number:03}"))
-    place.unlink(missing_ok=True)
+    diff_file.unlink(missing_ok=True)
     if diff:
-        place.write_text(diff, encoding="utf-8")
+        diff_file.write_text(diff, encoding="utf-8")
     _write(path, {**record, "diff_sha256": sha256(diff.encode()) if diff else None})
 
 

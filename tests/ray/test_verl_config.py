@@ -215,7 +215,7 @@ def test_trials_share_an_engine_unless_it_would_be_built_otherwise():
 
 def test_a_trials_seed_changes_seeds_and_nothing_else():
     one = Experiment()
-    other = with_values(one, {"seed": one.seed + 1}, place="trial")
+    other = with_values(one, {"seed": one.seed + 1}, source="trial")
     first, second = (flat(OmegaConf.to_container(compose(trial))) for trial in (one, other))
     changed = {key for key in first if first[key] != second[key]}
     assert changed and changed == {key for key, at in grpo_config.MAPPED.items() if at == "seed"}

@@ -23,7 +23,7 @@ def check(
     from deepicd.clusters.description import check_description, read_description
 
     table = read_description(path)
-    check_description(table, place=str(path))
+    check_description(table, source=str(path))
     cluster = {"cluster": table["cluster_name"], "provider": table["provider"]["type"]}
     line = f"{path}: {cluster['cluster']} ({cluster['provider']}) can be launched"
     print_outcome(cluster, [line], as_json=is_json, indent=None)

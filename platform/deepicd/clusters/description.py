@@ -37,19 +37,19 @@ def read_description(path: Path) -> dict[str, Any]:
     return table
 
 
-def check_description(table: Mapping[str, Any], *, place: str) -> None:
-    """Raise ConfigError that lists every fault of a description read from `place`."""
-    faults = [*_schema_faults(table)] or [*_house_faults(table)]
+def check_description(table: Mapping[str, Any], *, source: str) -> None:
+    """Raise ConfigError that lists every fault of a description read from `source`."""
+    faults = [*_schema_faults(table)] or [*_rule_faults(table)]
     if faults:
-        raise ConfigError("\n  ".join([f"{place} cannot be launched:", *faults]))
+        raise ConfigError("\n  ".join([f"{source} cannot be launched:", *faults]))
 
 
 def schema_path() -> Path:
     """Ray's JSON schema of cluster descriptions, in the installed package."""
-    found = importlib.util.find_spec("ray")
-    if found is None or not found.submodule_search_locations:
+    spec = importlib.util.find_spec("ray")
+    if spec is None or not spec.submodule_search_locations:
         raise MissingError("Ray is not installed; run `make setup` and call .venv/bin/deepicd")
-    return Path(found.submodule_search_locations[0]) / "autoscaler" / "ray-schema.json"
+    return Path(spec.submodule_search_locations[0]) / "autoscaler" / "ray-schema.json"
 
 
 def _schema_faults(table: Mapping[str, Any]) -> Iterator[str]:
@@ -60,7 +60,7 @@ def _schema_faults(table: Mapping[str, Any]) -> Iterator[str]:
         yield f"{error.json_path.removeprefix('$.')}: {error.message}"
 
 
-def _house_faults(table: Mapping[str, Any]) -> Iterator[str]:
+def _rule_faults(table: Mapping[str, Any]) -> Iterator[str]:
     for key in _COMMANDS:
         starts = [line for line in table.get(key) or [] if "ray start" in line]
         if not starts:

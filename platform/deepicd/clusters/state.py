@@ -93,9 +93,9 @@ def live_groups() -> list[str]:
 def wait_until_free(before: Iterable[str], *, timeout_s: float) -> list[str]:
     """Wait until only the groups in `before` are alive; returns those that were still alive at the
     end."""
-    known, deadline = set(before), time.monotonic() + timeout_s
+    others, deadline = set(before), time.monotonic() + timeout_s
     while True:
-        left = [group for group in live_groups() if group not in known]
+        left = [group for group in live_groups() if group not in others]
         if not left or time.monotonic() > deadline:
             return left
         time.sleep(_POLL_S)

@@ -1,4 +1,4 @@
-"""A value's one address, `training.rollout_n`: which exist, the nearest to a wrong one, setting."""
+"""Dotted addresses of an experiment's values, such as `training.rollout_n`: list, nearest, set."""
 
 import difflib
 import tomllib
@@ -17,10 +17,10 @@ def nearest(name: str, known: Sequence[str]) -> str:
     return f" (nearest: {close[0]})" if close else ""
 
 
-def known_addresses(part: type[BaseModel] = Experiment, prefix: str = "") -> list[str]:
+def known_addresses(model: type[BaseModel] = Experiment, prefix: str = "") -> list[str]:
     """Every dotted address of an experiment, in order."""
     addresses: list[str] = []
-    for name, info in part.model_fields.items():
+    for name, info in model.model_fields.items():
         kind = info.annotation
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             addresses += known_addresses(kind, f"{prefix}{name}.")

@@ -204,14 +204,14 @@ class JudgeConfig(StrictModel):
     def _check(self) -> "JudgeConfig":
         if not self.url:
             return self
-        parts = urlsplit(self.url)
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
+        url = urlsplit(self.url)
+        if url.scheme not in {"http", "https"} or not url.hostname:
             raise ValueError(
                 f"rewards.judge.url must be like http://127.0.0.1:8001/v1; got {self.url!r}"
             )
-        if parts.hostname not in self.allowed_hosts:
+        if url.hostname not in self.allowed_hosts:
             raise ValueError(
-                f"rewards.judge.url sends notes to {parts.hostname}, which is not in "
+                f"rewards.judge.url sends notes to {url.hostname}, which is not in "
                 f"rewards.judge.allowed_hosts {list(self.allowed_hosts)}; add it only if your data "
                 "use agreement lets notes go there"
             )

@@ -39,9 +39,9 @@ def _read_table(path: Path, above: Sequence[Path] = ()) -> dict[str, Any]:
     if path.resolve() in above:
         raise ConfigError(f"{path} begins from itself, by way of its base; remove one of them")
     if not path.is_file():
-        known = sorted(str(p) for p in Path("experiments").glob("*.toml"))
+        names = sorted(str(p) for p in Path("experiments").glob("*.toml"))
         raise MissingError(
-            f"no experiment file at {path}; known here: {', '.join(known) or 'none'}"
+            f"no experiment file at {path}; known here: {', '.join(names) or 'none'}"
         )
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -62,21 +62,21 @@ def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]
     return merged
 
 
-def parse_experiment(table: Mapping[str, Any], place: str) -> Experiment:
-    """Validate a nested table; `place` names its origin in errors. Also checks every search
+def parse_experiment(table: Mapping[str, Any], source: str) -> Experiment:
+    """Validate a nested table; `source` names where it is from in errors. Also checks every search
     address."""
     try:
         experiment = Experiment.model_validate(table)
     except ValidationError as error:
-        raise ConfigError(_explain(error, place)) from None
+        raise ConfigError(_explain(error, source)) from None
     for address in experiment.sweep.search:
         for values in extreme_trials(experiment.sweep.search, address):
-            with_values(experiment, values, place=f"{place} [sweep.search]")
+            with_values(experiment, values, source=f"{source} [sweep.search]")
     return experiment
 
 
 def with_values(
-    experiment: Experiment, values: Mapping[str, Scalar], *, place: str = "trial"
+    experiment: Experiment, values: Mapping[str, Scalar], *, source: str = "trial"
 ) -> Experiment:
     """Experiment with some dotted addresses replaced, validated anew."""
     table = experiment.model_dump(mode="json")
@@ -85,7 +85,7 @@ def with_values(
     try:
         return Experiment.model_validate(table)
     except ValidationError as error:
-        raise ConfigError(_explain(error, place)) from None
+        raise ConfigError(_explain(error, source)) from None
 
 
 def override(
@@ -119,9 +119,9 @@ def read_experiment(path: Path) -> Experiment:
     return Experiment.model_validate_json(path.read_text(encoding="utf-8"))
 
 
-def differing(one: Experiment, other: Experiment) -> dict[str, tuple[Any, Any]]:
+def differing(first: Experiment, second: Experiment) -> dict[str, tuple[Any, Any]]:
     """Address → both values, where two experiments differ."""
-    left, right = (flatten(each.model_dump(mode="json")) for each in (one, other))
+    left, right = (flatten(each.model_dump(mode="json")) for each in (first, second))
     return {
         address: (left.get(address), right.get(address))
         for address in dict.fromkeys((*left, *right))
@@ -129,23 +129,23 @@ def differing(one: Experiment, other: Experiment) -> dict[str, tuple[Any, Any]]:
     }
 
 
-def fingerprint(part: BaseModel) -> str:
-    """First 16 hex digits of the SHA-256 of a part's resolved values; equal values give equal
+def fingerprint(model: BaseModel) -> str:
+    """First 16 hex digits of the SHA-256 of a model's resolved values; equal values give equal
     fingerprints."""
-    text = json.dumps(part.model_dump(mode="json"), sort_keys=True)
+    text = json.dumps(model.model_dump(mode="json"), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _explain(error: ValidationError, place: str) -> str:
-    return "; ".join(_explain_one(item, place) for item in error.errors())
+def _explain(error: ValidationError, source: str) -> str:
+    return "; ".join(_explain_one(item, source) for item in error.errors())
 
 
-def _explain_one(item: Mapping[str, Any], place: str) -> str:
+def _explain_one(item: Mapping[str, Any], source: str) -> str:
     location = [
         str(part) for part in item["loc"] if part not in ("uniform", "loguniform", "int", "choice")
     ]
     address = ".".join(location) or "experiment"
     if item["type"] != "extra_forbidden":
-        given = "" if isinstance(item["input"], dict | BaseModel) else f"; got {item['input']!r}"
-        return f"{place}: {address}: {item['msg'].removeprefix('Value error, ')}{given}"
-    return f"{place}: unknown key {address}{nearest(address, known_addresses())}"
+        value = "" if isinstance(item["input"], dict | BaseModel) else f"; got {item['input']!r}"
+        return f"{source}: {address}: {item['msg'].removeprefix('Value error, ')}{value}"
+    return f"{source}: unknown key {address}{nearest(address, known_addresses())}"

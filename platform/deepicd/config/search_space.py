@@ -26,7 +26,10 @@ class _Conditional(StrictModel):
     def _take_one_value(cls, when: object) -> object:
         if not isinstance(when, Mapping):
             return when
-        return {key: one if isinstance(one, list | tuple) else (one,) for key, one in when.items()}
+        return {
+            key: value if isinstance(value, list | tuple) else (value,)
+            for key, value in when.items()
+        }
 
 
 class FloatRange(_Conditional):
@@ -92,7 +95,9 @@ def in_order(search: Search) -> list[str]:
     Raises:
         graphlib.CycleError: conditions go round in a circle.
     """
-    return list(TopologicalSorter({key: one.when for key, one in search.items()}).static_order())
+    return list(
+        TopologicalSorter({key: domain.when for key, domain in search.items()}).static_order()
+    )
 
 
 def draw_trial(search: Search, draw: Callable[[str, Domain], Scalar]) -> dict[str, Scalar]:
@@ -135,9 +140,9 @@ def all_values(domain: Domain) -> Sequence[Scalar]:
 def with_parents(search: Search, addresses: Iterable[str]) -> dict[str, Domain]:
     """The part of a search that decides these addresses: they, and those they depend on."""
     needed = list(addresses)
-    for one in needed:
-        needed += [parent for parent in search[one].when if parent not in needed]
-    return {one: search[one] for one in needed}
+    for address in needed:
+        needed += [parent for parent in search[address].when if parent not in needed]
+    return {address: search[address] for address in needed}
 
 
 def extreme_trials(search: Search, address: str) -> list[dict[str, Scalar]]:
@@ -178,20 +183,21 @@ def check_conditions(search: Search) -> None:
 def _check_condition(
     address: str, parent: str, *, values: Sequence[Scalar], search: Search
 ) -> None:
-    place, domain = f"{address}: its `when` names {parent}", search.get(parent)
+    condition, domain = f"{address}: its `when` names {parent}", search.get(parent)
     if domain is None:
         raise ValueError(
-            f"{place}, which is not searched; add {parent} to [sweep.search], or remove the "
+            f"{condition}, which is not searched; add {parent} to [sweep.search], or remove the "
             "condition"
         )
     if isinstance(domain, FloatRange):
         raise ValueError(
-            f"{place}, which is {domain.type}; a condition needs a parameter of type choice or int"
+            f"{condition}, which is {domain.type}; a condition needs a parameter of type choice "
+            "or int"
         )
     strange = [value for value in values if not domain.contains(value)]
     if strange or not values:
-        known = domain.values if isinstance(domain, Choice) else f"{domain.low} to {domain.high}"
-        raise ValueError(f"{place} with {strange or 'no value'}; its own values are {known}")
+        own = domain.values if isinstance(domain, Choice) else f"{domain.low} to {domain.high}"
+        raise ValueError(f"{condition} with {strange or 'no value'}; its own values are {own}")
 
 
 def _is_drawn(domain: Domain, values: Mapping[str, Scalar]) -> bool:

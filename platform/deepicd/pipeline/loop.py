@@ -61,12 +61,14 @@ def run_pipeline(
         sft = stages.score_model(run, "sft", run.paths.sft, stage="baselines")
         swept = _sweep_and_write(run, is_resumed=False)
         best, candidate = stages.evaluate_best(run, swept)
-        found = summary.Found(trials=swept.trials, best=best, sft=sft, candidate=candidate)
-        found.decision, found.version = promotion.promote(run, best, sft=sft, candidate=candidate)
-        endpoint = promotion.start_endpoint(run, found.version)
+        outcome = summary.RunOutcome(trials=swept.trials, best=best, sft=sft, candidate=candidate)
+        outcome.decision, outcome.version = promotion.promote(
+            run, best, sft=sft, candidate=candidate
+        )
+        endpoint = promotion.start_endpoint(run, outcome.version)
         try:
-            found.reply, found.monitor = promotion.query_and_label(run, endpoint.url)
-            result = summary.write(run, found)
+            outcome.reply, outcome.monitor = promotion.query_and_label(run, endpoint.url)
+            result = summary.write(run, outcome)
             if serve_on is not None:
                 serve_on(endpoint)
         finally:

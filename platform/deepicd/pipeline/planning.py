@@ -68,7 +68,7 @@ def compare_trials(experiment: Experiment, plan: "Plan") -> Mapping[str, Sequenc
 
 
 def _drawn(experiment: Experiment, plan: "Plan") -> list[Experiment]:
-    return [with_values(experiment, row, place="drawn trial") for row in plan.samples]
+    return [with_values(experiment, row, source="drawn trial") for row in plan.samples]
 
 
 def replay_run(root: Path, *, scheduler: str, grace_steps: int, factor: int) -> "Replay":

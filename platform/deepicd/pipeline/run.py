@@ -97,10 +97,10 @@ def prepare_root(root: Path) -> Path:
     """An empty folder for the run; what an earlier run left there is kept beside it."""
     root = root.resolve()
     if root.exists():
-        kept = root.with_name(f"{root.name}.previous")
-        shutil.rmtree(kept, ignore_errors=True)
-        root.rename(kept)
-        _log.info(f"started anew; the earlier run is kept in {kept}")
+        previous = root.with_name(f"{root.name}.previous")
+        shutil.rmtree(previous, ignore_errors=True)
+        root.rename(previous)
+        _log.info(f"started anew; the earlier run is kept in {previous}")
     root.mkdir(parents=True)
     return root
 

@@ -59,8 +59,8 @@ def build_or_take_model(run: Run) -> Path:
 
     experiment, paths = run.experiment, run.paths
     notes = read_split(paths.split("train"))
-    given = experiment.model.path
-    with run.stage("model", f"{given or 'built here'}, and traces for SFT"):
+    own_model = experiment.model.path
+    with run.stage("model", f"{own_model or 'built here'}, and traces for SFT"):
         sft = experiment.sft
         traces = collect_traces(notes, sft, seed=experiment.seed) if sft.is_enabled else []
         write_traces(traces, paths.traces)
@@ -69,8 +69,8 @@ def build_or_take_model(run: Run) -> Path:
         run.detail(
             f"{len(traces)} traces; {num_left} notes of patients without one are left for GRPO"
         )
-        if given is not None:
-            return given
+        if own_model is not None:
+            return own_model
         texts = [note.text for note in notes] + [trace["response"] for trace in traces]
         built = build_model(experiment.model, texts, paths.model, seed=experiment.seed)
         run.detail(f"{built.num_parameters:,} parameters, {built.vocab_size} tokens")
@@ -134,10 +134,10 @@ def score_model(run: Run, name: str, model: Path, *, stage: str) -> Scored:
         run.detail(f"majority: {headline(majority)}")
         run.detail(f"{name}: {headline(test)}")
         if calibration is not None:
-            found = calibration.errors
+            errors = calibration.errors
             run.detail(
-                f"confidence in a code: calibration error {found['code_raw']:.3f} as counted, "
-                f"{found['code']:.3f} calibrated on {calibration.num_notes} answers"
+                f"confidence in a code: calibration error {errors['code_raw']:.3f} as counted, "
+                f"{errors['code']:.3f} calibrated on {calibration.num_notes} answers"
             )
     return Scored(test=test, majority=majority, promotion=promotion, calibration=calibration)
 
@@ -232,11 +232,11 @@ def check_winner(run: Run, best: Trial) -> None:
         return
     notes = read_split(run.paths.split("validation"))[:NUM_COMPARED]
     encoder = PromptEncoder.of_model(model, run.experiment.limits)
-    prompts = [one.token_ids for one in encoder.encode([note.text for note in notes])]
-    found = check_export(save, run.paths.sft, [ids for ids in prompts if ids])
+    prompts = [prompt.token_ids for prompt in encoder.encode([note.text for note in notes])]
+    difference = check_export(save, run.paths.sft, [ids for ids in prompts if ids])
     run.detail(
         f"trial {best.id} step {best.checkpoint.step}: its export is its actor (logits "
-        f"{found['logits']:.1e} off)"
+        f"{difference['logits']:.1e} off)"
     )
 
 

@@ -1,4 +1,4 @@
-"""What a run found: `summary.json`, `report.html`, plain values."""
+"""What a run outcome: `summary.json`, `report.html`, plain values."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from deepicd.records import Decision, Trial
 
 
 @dataclass
-class Found:
+class RunOutcome:
     """What the stages handed on; filled in the order of the run."""
 
     trials: Sequence[Trial]
@@ -26,10 +26,10 @@ class Found:
     monitor: Mapping[str, Any] = field(default_factory=dict)
 
 
-def write(run: Run, found: Found) -> dict[str, Any]:
+def write(run: Run, outcome: RunOutcome) -> dict[str, Any]:
     """Write report and, last, summary; returns the summary."""
     with run.stage("report", str(run.paths.report)):
-        summary = summarise(run, found)
+        summary = summarise(run, outcome)
         run.paths.report.write_text(render(run, summary), encoding="utf-8")
     summary["stages"] = run.seconds
     text = json.dumps(summary, indent=2, sort_keys=True, default=list)
@@ -37,22 +37,22 @@ def write(run: Run, found: Found) -> dict[str, Any]:
     return summary
 
 
-def summarise(run: Run, found: Found) -> dict[str, Any]:
+def summarise(run: Run, outcome: RunOutcome) -> dict[str, Any]:
     """The run as plain values."""
-    has_won = found.decision.accepted
-    champion = found.candidate if has_won else found.sft
+    has_won = outcome.decision.accepted
+    champion = outcome.candidate if has_won else outcome.sft
     return {
         "experiment": run.experiment.name,
         "question": run.experiment.question,
         "seed": run.experiment.seed,
-        "trials": [trial_row(trial) for trial in found.trials],
-        "baselines": {"majority": found.sft.majority, "sft": found.sft.test},
-        "best": {"trial": found.best.id, "test": found.candidate.test},
-        "champion": {"trial": found.best.id if has_won else None, "test": champion.test},
-        "decision": asdict(found.decision),
-        "version": found.version,
-        "reply": dict(found.reply),
-        "monitor": dict(found.monitor),
+        "trials": [trial_row(trial) for trial in outcome.trials],
+        "baselines": {"majority": outcome.sft.majority, "sft": outcome.sft.test},
+        "best": {"trial": outcome.best.id, "test": outcome.candidate.test},
+        "champion": {"trial": outcome.best.id if has_won else None, "test": champion.test},
+        "decision": asdict(outcome.decision),
+        "version": outcome.version,
+        "reply": dict(outcome.reply),
+        "monitor": dict(outcome.monitor),
         "versions": versions(),
     }
 

@@ -37,13 +37,17 @@ def add_date(text: str) -> str:
 
 def add_blanks(text: str) -> str:
     """Two blanks for one, and an empty line between sections."""
-    return "\n\n".join(part.strip().replace(" ", "  ") for part in _HEADER.split(text) if part)
+    return "\n\n".join(
+        section.strip().replace(" ", "  ") for section in _HEADER.split(text) if section
+    )
 
 
 def reorder_sections(text: str) -> str:
     """The last section comes second."""
-    parts = [part.strip() for part in _HEADER.split(text.strip()) if part.strip()]
-    return "\n".join([parts[0], parts[-1], *parts[1:-1]]) if len(parts) > 2 else text
+    sections = [section.strip() for section in _HEADER.split(text.strip()) if section.strip()]
+    if len(sections) < 3:
+        return text
+    return "\n".join([sections[0], sections[-1], *sections[1:-1]])
 
 
 INVARIANCES: Mapping[str, Callable[[str], str]] = {
@@ -96,11 +100,11 @@ def judge(
     cases: Sequence[Case], answers: Mapping[str, Prediction | None]
 ) -> dict[str, tuple[bool, ...]]:
     """Test → passed or not. `answers` is by the text of the note; None where it did not fit."""
-    found: dict[str, tuple[bool, ...]] = {}
+    results: dict[str, tuple[bool, ...]] = {}
     for case in cases:
         passed = _passes(case, answers[case.note.text], answers[case.changed.text])
-        found[case.test] = (*found.get(case.test, ()), passed)
-    return found
+        results[case.test] = (*results.get(case.test, ()), passed)
+    return results
 
 
 def _passes(case: Case, answer: Prediction | None, changed: Prediction | None) -> bool:

@@ -31,12 +31,12 @@ def read_calibration(folder: Path) -> Calibration | None:
     if not file.is_file():
         return None
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
+        values = json.loads(file.read_text(encoding="utf-8"))
         curves = {
             level: Curve(tuple(points["shares"]), tuple(points["accuracies"]))
-            for level, points in found.pop("curves").items()
+            for level, points in values.pop("curves").items()
         }
-        return Calibration(curves=curves, **found)
+        return Calibration(curves=curves, **values)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(
             f"{file} is broken ({type(error).__name__}). Verify the version (deepicd registry "

@@ -22,7 +22,7 @@ NUM_TIMED = 12
 
 
 def examine(
-    answering: LoadedModel,
+    model: LoadedModel,
     notes: Sequence[Note],
     predictions: Sequence[Prediction],
     *,
@@ -45,17 +45,17 @@ def examine(
     answers: dict[str, Prediction | None] = {}
     for texts, drawn in ((sure, sampling), (asked.keys() - sure, None)):
         chosen = [asked[text] for text in asked if text in texts]
-        found = answering.answer_notes(chosen, sampling=drawn)
-        answers |= dict(zip((note.text for note in chosen), found, strict=True))
+        answered = model.answer_notes(chosen, sampling=drawn)
+        answers |= dict(zip((note.text for note in chosen), answered, strict=True))
     return Examination(
         predictions=predictions,
-        seconds=answering.time_answers(notes[:NUM_TIMED]),
+        seconds=model.time_answers(notes[:NUM_TIMED]),
         behaviour=behaviour_tests.judge(cases, answers),
     )
 
 
 def measure_calibration(
-    answering: LoadedModel, split: Path, *, num_notes: int, sampling: Sampling
+    model: LoadedModel, split: Path, *, num_notes: int, sampling: Sampling
 ) -> Calibration | None:
     """How often the model's answers are right, by how many of its samples agree; None where too few
     of them can be used, or none are drawn.
@@ -65,9 +65,9 @@ def measure_calibration(
     """
     if not (sampling.num_samples and num_notes):
         return None
-    predictions = answering.answer_split(split, limit=num_notes, sampling=sampling)
+    predictions = model.answer_split(split, limit=num_notes, sampling=sampling)
     try:
-        found = scoring.fit_calibration(predictions)
+        calibration = scoring.fit_calibration(predictions)
     except DataError:
         return None
-    return replace(found, num_samples=sampling.num_samples, temperature=sampling.temperature)
+    return replace(calibration, num_samples=sampling.num_samples, temperature=sampling.temperature)

@@ -115,16 +115,16 @@ class _Pair:
         self, names: Callable[[Prediction], Iterable[str]], least: int
     ) -> dict[str, list[int]]:
         """Name → places of its notes, where it has enough."""
-        found: dict[str, list[int]] = defaultdict(list)
+        places: dict[str, list[int]] = defaultdict(list)
         for index, prediction in enumerate(self.candidate):
             for name in names(prediction):
-                found[name].append(index)
-        return {name: found[name] for name in sorted(found) if len(found[name]) >= least}
+                places[name].append(index)
+        return {name: places[name] for name in sorted(places) if len(places[name]) >= least}
 
-    def describe(self, found: Mapping[str, float]) -> str:
+    def describe(self, comparison: Mapping[str, float]) -> str:
         """The difference and its interval in words."""
-        interval = f"{found['low']:+.4f} to {found['high']:+.4f}"
-        return f"{found['difference']:+.4f}, {self.confidence:.2%} interval {interval}"
+        interval = f"{comparison['low']:+.4f} to {comparison['high']:+.4f}"
+        return f"{comparison['difference']:+.4f}, {self.confidence:.2%} interval {interval}"
 
 
 def _check_answers(
@@ -150,19 +150,20 @@ def _check_gain(report: _Report, pair: _Pair) -> None:
     config = pair.config
     scores = scoring.score_predictions(pair.champion)
     report.numbers |= {f"champion_{name}": value for name, value in scores.items()}
-    found = pair.compare()
-    report.numbers |= {name: found[name] for name in ("difference", "low", "high", "p")}
-    gain = found["difference"]
+    comparison = pair.compare()
+    report.numbers |= {name: comparison[name] for name in ("difference", "low", "high", "p")}
+    gain = comparison["difference"]
     report.rule(
         gain >= config.min_difference and (gain > 0 or config.min_difference < 0),
         f"hierarchical F1 {report.numbers['candidate_hierarchical_f1']:.4f} against the champion's "
-        f"{scores['hierarchical_f1']:.4f}: {pair.describe(found)} "
+        f"{scores['hierarchical_f1']:.4f}: {pair.describe(comparison)} "
         f"(wanted: a gain of at least {config.min_difference:.4f}; a tie changes nothing)",
     )
     if config.require_significance:
         report.rule(
-            found["low"] > config.min_difference,
-            f"the interval's lower end {found['low']:+.4f} lies above {config.min_difference:.4f}",
+            comparison["low"] > config.min_difference,
+            f"the interval's lower end {comparison['low']:+.4f} lies above "
+            f"{config.min_difference:.4f}",
         )
 
 
@@ -178,11 +179,11 @@ def _check_parts(report: _Report, pair: _Pair) -> None:
         lost = []
         for name, at in parts.items():
             part = pair.part(at, num_parts)
-            found = part.compare()
+            comparison = part.compare()
             for key in ("difference", "low", "high"):
-                report.numbers[f"{name}_{key}"] = found[key]
-            if found["high"] < -most:
-                lost.append(f"{name} ({part.describe(found)})")
+                report.numbers[f"{name}_{key}"] = comparison[key]
+            if comparison["high"] < -most:
+                lost.append(f"{name} ({part.describe(comparison)})")
         report.rule(
             not lost,
             f"of {len(parts)} {what} with at least {least} notes, "

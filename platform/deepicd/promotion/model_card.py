@@ -30,7 +30,7 @@ def model_card(version: str, facts: Mapping[str, Any]) -> str:
     """Markdown card of one version. `facts` holds `created`, `lineage` and `scores`, with a
     calibration also `calibration`: its errors.
     """
-    parts = [
+    sections = [
         f"{_FRONT}\n# {version}\n",
         _USE,
         "## Scores\n\n" + _table(facts["scores"], "none recorded"),
@@ -39,7 +39,7 @@ def model_card(version: str, facts: Mapping[str, Any]) -> str:
         f"## Identity\n\nRegistered {facts['created']}. The SHA-256 of every file is in "
         "`manifest.json` and is checked before the version is promoted or served.\n",
     ]
-    return "\n".join(parts)
+    return "\n".join(sections)
 
 
 def _confidence(errors: Mapping[str, float]) -> str:

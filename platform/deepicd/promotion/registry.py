@@ -1,15 +1,15 @@
 """The registry: immutable model versions in a folder, and the aliases champion and challenger.
 
-    registry/history.jsonl       what happened, and the only truth about what exists (`history`)
-    registry/versions/v0001/     model files, README.md, manifest.json registry/.lock
-    held while the history grows; freed by the system when its holder dies
+    registry/history.jsonl     what happened, and the only truth about what exists (`event_log`)
+    registry/versions/v0001/   model files, README.md, manifest.json
+    registry/.lock             held while the event log grows; released when its holder dies
 
 In: a verified Hugging Face folder with lineage and scores, or a wish to move an alias. Out:
 `Version`s. Decided here: a version is copied into a reserved folder, hashed, renamed, and exists
-once the history says so. A process killed at any instruction leaves the state before or after; what
-it left half-written is unseen and removed by the next writer (it can tell by the folder's lock
-whether the writer lives). Nothing moves to a version whose hashes have not just been checked. The
-history is one small object and a version is written once: both fit an object store.
+once the event log says so. A process killed at any instruction leaves the state before or after.
+What it left half-written is unseen, and the next writer removes it: the folder's lock tells whether
+its writer lives. No alias moves to a version whose hashes have not just been checked. The event log
+is one small object and a version is written once: both fit an object store.
 """
 
 import hashlib
@@ -79,7 +79,7 @@ class Registry:
         self.root = Path(root)
 
     @property
-    def _history(self) -> Path:
+    def _event_log(self) -> Path:
         return self.root / "history.jsonl"
 
     @property
@@ -88,7 +88,7 @@ class Registry:
 
     def events(self) -> tuple[Event, ...]:
         """The audit log, oldest first."""
-        return event_log.read_events(self._history)
+        return event_log.read_events(self._event_log)
 
     def aliases(self) -> dict[str, str]:
         """`champion` and `challenger` → version name, read in one go; without an alias
@@ -154,9 +154,9 @@ class Registry:
             (folder / CARD).write_text(model_card(name, facts), encoding="utf-8")
             content = _content(checkpoints.write_manifest(folder, facts))
             with self._lock():
-                for known in self.versions():
-                    if (known.content, known.lineage) == (content, facts["lineage"]):
-                        return known
+                for version in self.versions():
+                    if (version.content, version.lineage) == (content, facts["lineage"]):
+                        return version
                 self._claim(folder, name)
                 sync(self._versions)
                 manifest = digest(self._versions / name / checkpoints.MANIFEST)
@@ -285,7 +285,7 @@ class Registry:
         return event_log.fold(self.events())
 
     def _append(self, kind: str, version: str, details: Mapping[str, Any]) -> Event:
-        return event_log.append_event(self._history, kind, version=version, details=details)
+        return event_log.append_event(self._event_log, kind, version=version, details=details)
 
     def _claim(self, folder: Path, name: str) -> None:
         """Give a reserved folder its name."""
@@ -324,22 +324,22 @@ class Registry:
             yield name, folder
 
     def _tidy(self) -> None:
-        """Remove what killed writers left: folders that the history does not know and that nobody
+        """Remove what killed writers left: folders that the event log does not know and that nobody
         holds.
         """
-        known = self._state().manifests
+        registered = self._state().manifests
         for folder in self._versions.iterdir():
-            if folder.name not in known and not is_held(folder):
+            if folder.name not in registered and not is_held(folder):
                 shutil.rmtree(folder)
 
 
 def compare(first: Version, second: Version) -> list[tuple[str, Any, Any]]:
     """Rows (field, first's value, second's value) of what differs: contents, lineage, scores."""
     pairs: list[tuple[str, Any, Any]] = [("content", first.content[:12], second.content[:12])]
-    for part in ("lineage", "scores"):
-        one, other = getattr(first, part), getattr(second, part)
-        names = sorted({*one, *other})
-        pairs += [(f"{part}.{name}", one.get(name), other.get(name)) for name in names]
+    for field in ("lineage", "scores"):
+        left, right = getattr(first, field), getattr(second, field)
+        names = sorted({*left, *right})
+        pairs += [(f"{field}.{name}", left.get(name), right.get(name)) for name in names]
     return [pair for pair in pairs if pair[1] != pair[2]]
 
 
@@ -349,10 +349,10 @@ def _resolve(state: State, name: str, root: Path) -> str:
             raise MissingError(f"no version is {name} in {root}. Register one and promote it.")
         return state.aliases[name]
     if name not in state.manifests:
-        known = [*state.manifests, *state.aliases]
+        names = [*state.manifests, *state.aliases]
         raise MissingError(
-            f"no version {name!r} in {root}{nearest(name, known)}; known: "
-            f"{', '.join(known) or 'none'}."
+            f"no version {name!r} in {root}{nearest(name, names)}; known: "
+            f"{', '.join(names) or 'none'}."
         )
     return name
 

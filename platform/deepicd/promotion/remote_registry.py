@@ -49,7 +49,7 @@ class RemoteRegistry(Registry):
             ConfigError: no such file system, its package is missing, or it is a local one.
         """
         self.url = url.rstrip("/")
-        self._store, self._place = _open_store(self.url)
+        self._store, self._folder = _open_store(self.url)
         folder = cache or Path(os.environ.get(CACHE_VARIABLE) or Path.home() / ".cache" / "deepicd")
         super().__init__(folder / f"registry-{hashlib.sha256(self.url.encode()).hexdigest()[:16]}")
 
@@ -66,12 +66,12 @@ class RemoteRegistry(Registry):
 
     def verify(self, name: str) -> Version:
         """See `Registry.verify`; what is missing in the mirror is fetched first."""
-        found = super().get(name)
+        version = super().get(name)
         try:
-            return self._fetch_and_verify(found)
+            return self._fetch_and_verify(version)
         except CheckpointError:
-            shutil.rmtree(found.path, ignore_errors=True)
-            return self._fetch_and_verify(super().get(found.name))
+            shutil.rmtree(version.path, ignore_errors=True)
+            return self._fetch_and_verify(super().get(version.name))
 
     def _fetch_and_verify(self, version: Version) -> Version:
         self._fetch(version.name, checkpoints.read_manifest(version.path)["files"])
@@ -86,15 +86,15 @@ class RemoteRegistry(Registry):
         calibration: Calibration | None = None,
     ) -> Version:
         """See `Registry.register`."""
-        given: dict[str, Any] = {"lineage": lineage, "scores": scores, "calibration": calibration}
-        return self._until_first(lambda: super(RemoteRegistry, self).register(model, **given))
+        options: dict[str, Any] = {"lineage": lineage, "scores": scores, "calibration": calibration}
+        return self._until_first(lambda: super(RemoteRegistry, self).register(model, **options))
 
     def challenge(
         self, name: str, *, reason: str, percent: float = 0.0, is_shadow: bool = False
     ) -> Event:
         """See `Registry.challenge`."""
-        given: dict[str, Any] = {"reason": reason, "percent": percent, "is_shadow": is_shadow}
-        return self._until_first(lambda: super(RemoteRegistry, self).challenge(name, **given))
+        options: dict[str, Any] = {"reason": reason, "percent": percent, "is_shadow": is_shadow}
+        return self._until_first(lambda: super(RemoteRegistry, self).challenge(name, **options))
 
     def withdraw(self, *, reason: str) -> Event:
         """See `Registry.withdraw`."""
@@ -129,10 +129,10 @@ class RemoteRegistry(Registry):
         if kind == event_log.REGISTERED:
             self._upload(version, details["manifest"])
         event, line = event_log.next_event(
-            event_log.read_lines(self._history), kind, version=version, details=details
+            event_log.read_lines(self._event_log), kind, version=version, details=details
         )
         try:
-            self._create(f"{self._place}/history/{event.number:08d}.json", line.encode())
+            self._create(f"{self._folder}/history/{event.number:08d}.json", line.encode())
         except OvertakenError:
             if kind == event_log.REGISTERED:  # the name may be somebody else's now
                 shutil.rmtree(self._versions / version, ignore_errors=True)
@@ -140,27 +140,27 @@ class RemoteRegistry(Registry):
         self._pull()
         return event
 
-    def _create(self, place: str, content: bytes) -> None:
+    def _create(self, key: str, content: bytes) -> None:
         try:
-            self._ask("pipe_file", place, content, mode="create")
+            self._ask("pipe_file", key, content, mode="create")
         except FileExistsError:
-            raise OvertakenError(f"{place} exists already.") from None
-        if self._ask("cat_file", place) != content:
-            raise OvertakenError(f"{place} is somebody else's.")
+            raise OvertakenError(f"{key} exists already.") from None
+        if self._ask("cat_file", key) != content:
+            raise OvertakenError(f"{key} is somebody else's.")
 
     def _pull(self) -> None:
         """Take in the events that the mirror has not seen. Only whole lines are ever written."""
         self.root.mkdir(parents=True, exist_ok=True)
-        lines = event_log.read_lines(self._history)
+        lines = event_log.read_lines(self._event_log)
         before = len(lines)
         while True:
-            place = f"{self._place}/history/{len(lines) + 1:08d}.json"
+            key = f"{self._folder}/history/{len(lines) + 1:08d}.json"
             try:
-                lines.append(self._ask("cat_file", place).decode())
+                lines.append(self._ask("cat_file", key).decode())
             except FileNotFoundError:
                 break
         if len(lines) > before:
-            write_atomically(self._history, "".join(f"{line}\n" for line in lines))
+            write_atomically(self._event_log, "".join(f"{line}\n" for line in lines))
 
     def _claim(self, folder: Path, name: str) -> None:
         if name in self._manifests():
@@ -168,9 +168,9 @@ class RemoteRegistry(Registry):
         super()._claim(folder, name)
 
     def _describe(self, name: str) -> Version:
-        known = self._versions / name / checkpoints.MANIFEST
-        if known.is_file() and digest(known) != self._manifests()[name]:
-            shutil.rmtree(known.parent)  # left by a registration that was killed
+        manifest = self._versions / name / checkpoints.MANIFEST
+        if manifest.is_file() and digest(manifest) != self._manifests()[name]:
+            shutil.rmtree(manifest.parent)  # left by a registration that was killed
         self._fetch(name, [checkpoints.MANIFEST])
         return super()._describe(name)
 
@@ -182,34 +182,34 @@ class RemoteRegistry(Registry):
     def _fetch(self, name: str, files: Any) -> None:
         """Bring files of a version into the mirror, each whole or not at all."""
         folder = self._versions / name
-        place = self._stored(name, self._manifests()[name])
+        stored = self._stored(name, self._manifests()[name])
         for file in files:
             target = folder / file
             if ".." in Path(file).parts or Path(file).is_absolute():
-                raise CheckpointError(f"{place} names a file outside of itself. It is not taken.")
+                raise CheckpointError(f"{stored} names a file outside of itself. It is not taken.")
             if target.is_file():
                 continue
             target.parent.mkdir(parents=True, exist_ok=True)
             aside = target.with_name(f"{target.name}.{uuid4().hex[:8]}")
             try:
-                self._ask("get_file", f"{place}/{file}", str(aside))
+                self._ask("get_file", f"{stored}/{file}", str(aside))
             except FileNotFoundError:
                 raise CheckpointError(
-                    f"{place}/{file} is gone from {self.url}. Restore it, or promote another "
+                    f"{stored}/{file} is gone from {self.url}. Restore it, or promote another "
                     "version."
                 ) from None
             aside.replace(target)
 
-    def _ask(self, work: str, *given: Any, **options: Any) -> Any:
+    def _ask(self, method: str, *arguments: Any, **options: Any) -> Any:
         """Call the store; what is wrong with the way to it is said in our terms."""
         try:
-            return getattr(self._store, work)(*given, **options)
+            return getattr(self._store, method)(*arguments, **options)
         except (FileNotFoundError, FileExistsError):
             raise
         except Exception as error:  # each file system has classes of its own
             raise PromotionError(
-                f"{self.url} cannot be used: {type(error).__name__} while asking for {work}. Check "
-                "the network and the credentials of this machine."
+                f"{self.url} cannot be used: {type(error).__name__} while asking for {method}. "
+                "Check the network and the credentials of this machine."
             ) from error
 
     def _manifests(self) -> Mapping[str, str]:
@@ -217,28 +217,28 @@ class RemoteRegistry(Registry):
         return event_log.fold(super().events()).manifests
 
     def _stored(self, name: str, manifest: str) -> str:
-        return f"{self._place}/versions/{name}-{manifest[:12]}"
+        return f"{self._folder}/versions/{name}-{manifest[:12]}"
 
 
-def open_registry(place: Path | str) -> Registry:
+def open_registry(address: Path | str) -> Registry:
     """The registry in a folder, or at an fsspec URL.
 
     Raises:
         ConfigError: see `RemoteRegistry`.
     """
-    return RemoteRegistry(str(place)) if is_url(place) else Registry(place)
+    return RemoteRegistry(str(address)) if is_url(address) else Registry(address)
 
 
-def is_url(place: Path | str) -> bool:
+def is_url(address: Path | str) -> bool:
     """Whether this names a place by fsspec, and not a folder."""
-    return "://" in str(place)
+    return "://" in str(address)
 
 
 def _open_store(url: str) -> tuple[Any, str]:
     import fsspec
 
     try:
-        store, place = fsspec.core.url_to_fs(url)
+        store, folder = fsspec.core.url_to_fs(url)
     except (ValueError, ImportError) as error:
         raise ConfigError(
             f"no registry can be at {url}: {error}. Name a folder, or an object store whose fsspec "
@@ -246,7 +246,7 @@ def _open_store(url: str) -> tuple[Any, str]:
         ) from error
     if "file" in _protocols(store):
         raise ConfigError(f"{url} is a folder of this machine; name it without {url[:7]}.")
-    return store, place.rstrip("/")
+    return store, folder.rstrip("/")
 
 
 def _protocols(store: Any) -> tuple[str, ...]:

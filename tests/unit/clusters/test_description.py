@@ -42,7 +42,7 @@ def test_there_is_a_description_of_this_machine():
 
 @pytest.mark.parametrize("path", DESCRIPTIONS, ids=lambda path: path.name)
 def test_every_description_in_the_repository_can_be_launched(path):
-    check_description(read_description(path), place=str(path))
+    check_description(read_description(path), source=str(path))
 
 
 def test_the_schema_is_read_without_importing_ray():
@@ -82,7 +82,7 @@ def test_the_schema_is_read_without_importing_ray():
 )
 def test_a_description_that_cannot_work_is_refused_with_the_place(local, address, value, words):
     with pytest.raises(ConfigError, match=rf"(?s)^here cannot be launched:.*{words}"):
-        check_description(changed(local, address, value), place="here")
+        check_description(changed(local, address, value), source="here")
 
 
 def test_a_file_that_is_missing_or_not_a_mapping_is_refused(tmp_path):

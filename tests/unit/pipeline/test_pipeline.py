@@ -55,11 +55,11 @@ def trial(**changes: object) -> Trial:
     return Trial(**{**values, **changes})
 
 
-def found(*, accepted: bool) -> summary.Found:
+def found(*, accepted: bool) -> summary.RunOutcome:
     failed = trial(
         id="b2", status="failed", steps=0, validation={}, checkpoint=None, error="TrainingError: x"
     )
-    return summary.Found(
+    return summary.RunOutcome(
         trials=[trial(), failed],
         best=trial(),
         sft=scored("I2510", None, None, None),

@@ -127,7 +127,7 @@ def replay(
         ConfigError: settings that a sweep would refuse.
     """
     values = {f"sweep.{name}": value for name, value in settings.items()}
-    experiment = with_values(experiment, values, place="replay")
+    experiment = with_values(experiment, values, source="replay")
     check_early_stopping(experiment)
     stopped = _run_scheduler(curves, experiment)
     cut = [curve if (step := stopped[curve.id]) is None else curve.until(step) for curve in curves]

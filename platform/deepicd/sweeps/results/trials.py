@@ -29,7 +29,7 @@ _REPORTS_BEFORE = "result-*.json"
 
 def trial_experiment(experiment: Experiment, params: Mapping[str, Scalar]) -> Experiment:
     """The experiment that one trial runs: the sweep's, with the sampled values in their places."""
-    return with_values(experiment, params, place="sampled parameters")
+    return with_values(experiment, params, source="sampled parameters")
 
 
 def read_trials(results: "tune.ResultGrid", experiment: Experiment) -> list[Trial]:

@@ -145,7 +145,7 @@ def _check_combinations(experiment: Experiment) -> None:
     """Raise ConfigError for searched values that cannot go together in one trial."""
     for values in _combinations(experiment):
         pairs = ", ".join(f"{address} = {value}" for address, value in values.items())
-        with_values(experiment, values, place=f"[sweep.search] {pairs}")
+        with_values(experiment, values, source=f"[sweep.search] {pairs}")
     _check_weights(experiment)
 
 

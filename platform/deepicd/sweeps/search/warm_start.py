@@ -155,7 +155,7 @@ def _freeze(experiment: Experiment, best: _EndedTrial) -> Experiment:
             )
         values[address] = best_values[address]
     left = _without(experiment.sweep.search, values)
-    return _with_sweep(with_values(experiment, values, place="sweep.freeze"), search=left)
+    return _with_sweep(with_values(experiment, values, source="sweep.freeze"), search=left)
 
 
 def _without(search: Search, values: Mapping[str, Scalar]) -> dict[str, Domain]:
