@@ -1,11 +1,12 @@
 """The prediction log's SQLite schema and its SQL statements.
 
-In: a connection. Out: tables of the present layout; statements. Decided here: tables of an earlier
-layout are moved in one transaction when the file is opened; what a label says holds from its
-arrival (`:as_of`), and of several the one that arrived last.
+In: a connection. Out: the tables; statements. Decided here: tables of another layout are refused.
+What a label says holds from its arrival (`:as_of`), and of several the one that arrived last.
 """
 
 import sqlite3
+
+from deepicd.errors import MonitoringError
 
 FOREVER = 1e18
 """`:as_of` for everything that is known."""
@@ -25,23 +26,7 @@ CREATE INDEX IF NOT EXISTS predictions_by_admission ON predictions (admission_id
     WHERE admission_id IS NOT NULL;
 """
 _LAYOUT = 2
-"""Of the tables above, kept as SQLite's `user_version`; 0 knew neither roles nor admissions, 1 no
-calibration."""
-_WIDEN = """
-ALTER TABLE predictions ADD COLUMN chapter_confidence REAL;
-ALTER TABLE predictions ADD COLUMN num_calibration INTEGER;
-"""
-_MOVE = """
-ALTER TABLE predictions RENAME TO old_predictions;
-DROP INDEX IF EXISTS predictions_by_version;
-ALTER TABLE labels ADD COLUMN kind TEXT NOT NULL DEFAULT 'prediction';
-"""
-_COPY = """
-INSERT INTO predictions (number, id, version, code, reason, time)
-    SELECT number, id, version, code, reason, time FROM old_predictions;
-DROP TABLE old_predictions;
-"""
-
+"""Number of the tables above, kept as SQLite's `user_version`; to be raised when they change."""
 _GOLD = """
 gold AS (
     SELECT prediction, max(label) AS label FROM (
@@ -115,15 +100,21 @@ SELECT (SELECT count(*) FROM predictions) AS num_predictions,
 
 
 def prepare(session: sqlite3.Connection) -> None:
-    """Make the tables; those of an earlier layout are moved in one transaction."""
+    """Make the tables where there are none, in one transaction.
+
+    Raises:
+        MonitoringError: the file holds tables of another layout.
+    """
     session.execute("BEGIN IMMEDIATE")
     try:
         (layout,) = session.execute("PRAGMA user_version").fetchone()
-        found = session.execute("SELECT 1 FROM sqlite_master WHERE name = 'predictions'")
-        steps = [_SCHEMA]
-        if found.fetchone() is not None:
-            steps = {0: [_MOVE, _SCHEMA, _COPY], 1: [_WIDEN, _SCHEMA]}.get(layout, steps)
-        for statement in "".join(steps).split(";"):
+        tables = session.execute("SELECT 1 FROM sqlite_master WHERE name = 'predictions'")
+        if tables.fetchone() is not None and layout != _LAYOUT:
+            raise MonitoringError(
+                f"the prediction log has layout {layout} and this version reads layout {_LAYOUT}. "
+                "Move the file aside; a new log begins."
+            )
+        for statement in _SCHEMA.split(";"):
             session.execute(statement)
         session.execute(f"PRAGMA user_version = {_LAYOUT}")
         session.execute("COMMIT")

@@ -1,4 +1,4 @@
-"""The registry's history: one append-only JSONL file that is at once audit log and only truth.
+"""The registry's event log: one append-only JSONL file, at once audit log and only truth.
 
 In: events (a version registered, a gate's decision, an alias moved). Out: the state that they add
 up to. Decided here: aliases are never stored beside the log; they are folded from it, so log and
@@ -27,8 +27,6 @@ REGISTERED, GATED, CHALLENGER, WITHDRAWN, PROMOTED, ROLLED_BACK = (
     "promoted",
     "rolled_back",
 )
-
-_TRIED = ("percent", "is_shadow")
 
 
 @dataclass(frozen=True)
@@ -137,8 +135,11 @@ def _apply(state: State, event: Event) -> None:
     if event.kind == REGISTERED:
         state.manifests[event.version] = event.details["manifest"]
     elif event.kind == CHALLENGER:
-        tried = {key: event.details[key] for key in _TRIED if key in event.details}
-        state.challenge = Challenge(event.version, **tried)
+        state.challenge = Challenge(
+            event.version,
+            percent=event.details["percent"],
+            is_shadow=event.details["is_shadow"],
+        )
         state.aliases["challenger"] = event.version
     elif event.kind == WITHDRAWN:
         _end_challenge(state)

@@ -1,7 +1,6 @@
 """Alerts by hand-worked sequences of windows, pairs of versions, roles, and labels by admission."""
 
 import json
-import sqlite3
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -191,26 +190,3 @@ def test_the_log_is_written_as_parquet(log: PredictionLog, tmp_path: Path) -> No
     assert labels == [
         {"number": 1, "id": "hadm-1", "code": "I10", "time": 7.0, "kind": "admission"}
     ]
-
-
-def test_a_log_of_the_first_layout_is_moved_and_goes_on(tmp_path: Path) -> None:
-    (tmp_path / "monitor").mkdir()
-    file = sqlite3.connect(tmp_path / "monitor" / "predictions.sqlite")
-    file.executescript("""
-        CREATE TABLE predictions (
-            number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, version TEXT NOT NULL,
-            code TEXT, reason TEXT, time REAL NOT NULL);
-        CREATE TABLE labels (
-            number INTEGER PRIMARY KEY, id TEXT NOT NULL, code TEXT NOT NULL, time REAL NOT NULL);
-        CREATE INDEX labels_by_id ON labels (id, number);
-        CREATE INDEX predictions_by_version ON predictions (version, number);
-        INSERT INTO predictions VALUES (1, 'a', 'v1', 'I10', NULL, 5.0);
-        INSERT INTO labels VALUES (1, 'a', 'I10', 6.0);
-    """)
-    file.close()
-    for _ in range(2):
-        log = PredictionLog.existing(tmp_path / "monitor")
-        (found,) = log.windows()
-        assert (found.role, found.hierarchical_f1, found.num_labelled) == ("champion", 1.0, 1)
-    keep(log, "a", "J189", version="v2", role="shadow")
-    assert log.counts()["num_labelled"] == 2

@@ -1,4 +1,4 @@
-"""The estimate without labels: its band by simulation, its alerts, a log of the layout before."""
+"""The estimate without labels: its band by simulation, its alerts, a log of another layout."""
 
 import sqlite3
 from dataclasses import replace
@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from deepicd.errors import MonitoringError
 from deepicd.monitoring.alerts import RULES, find_alerts
 from deepicd.monitoring.performance_estimate import estimate
 from deepicd.monitoring.prediction_log import FILE, PredictionLog
@@ -70,18 +71,21 @@ def test_answers_without_a_calibration_promise_nothing(tmp_path: Path) -> None:
     assert window.estimated_accuracy is None and window.is_estimate_sound is None
 
 
-def test_a_log_of_the_layout_before_is_widened_and_keeps_its_rows(tmp_path: Path) -> None:
+@pytest.mark.parametrize("layout", [0, 1, 3])
+def test_a_log_of_another_layout_is_refused_and_left_alone(tmp_path: Path, layout: int) -> None:
     log = PredictionLog(tmp_path)
     keep(log, "a", "I2510", None)
     log.close()
     with sqlite3.connect(tmp_path / FILE) as file:
-        for column in ("chapter_confidence", "num_calibration"):
-            file.execute(f"ALTER TABLE predictions DROP COLUMN {column}")
-        file.execute("PRAGMA user_version = 1")
+        file.execute(f"PRAGMA user_version = {layout}")
     file.close()
-    keep(log, "b", "I2510", 0.5)
-    (window,) = log.windows()
-    assert window.num_predictions == 2 and window.estimated_accuracy == 0.5
+    words = f"has layout {layout} and this version reads layout 2. Move the file aside"
+    with pytest.raises(MonitoringError, match=words):
+        log.counts()
+    with sqlite3.connect(tmp_path / FILE) as file:
+        assert file.execute("SELECT count(*) FROM predictions").fetchone() == (1,)
+        assert file.execute("PRAGMA user_version").fetchone() == (layout,)
+    file.close()
 
 
 def base(end: float, promised: float, *, is_sound: bool | None = None) -> Window:
