@@ -1,10 +1,6 @@
 """The status of a sweep from its files: trials and their states, budget, decision."""
 
 import json
-import os
-import subprocess
-import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,10 +10,8 @@ from typer.testing import CliRunner
 from deepicd import cli
 from deepicd.config import parse_experiment, with_values
 from deepicd.errors import MissingError, SweepError
-from deepicd.files import lock_holder
 from deepicd.paths import RunPaths
 from deepicd.pipeline.loop import experiment_of_run, resume_sweep
-from deepicd.pipeline.run import locked, stop_holder
 from deepicd.sweeps.results.decision import write_decision
 from deepicd.sweeps.results.status import (
     budget,
@@ -195,36 +189,6 @@ def test_a_trial_is_shown_with_its_last_report_without_what_is_not_a_number(tmp_
 
 
 # Stop and resume
-
-
-def test_one_process_at_a_time_works_in_a_folder(tmp_path):
-    lock = tmp_path / "runs" / ".a.lock"
-    assert lock_holder(lock) is None
-    with locked(lock):
-        code = "import sys; from pathlib import Path; from deepicd.pipeline.run import *; "
-        code += "print(lock_holder(Path(sys.argv[1])))\nwith locked(Path(sys.argv[1])): pass"
-        command = [sys.executable, "-c", code, str(lock)]
-        other = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert other.stdout.strip() == str(os.getpid())
-        assert other.returncode and f"is going on (process {os.getpid()})" in other.stderr
-    assert lock_holder(lock) is None
-    with pytest.raises(MissingError, match="nothing is going on"):
-        stop_holder(lock, timeout_s=1)
-
-
-def test_stop_ends_the_process_by_sigterm_through_its_finallys(tmp_path):
-    lock = tmp_path / ".a.lock"
-    code = "import sys, time; from pathlib import Path; from deepicd.pipeline.run import locked; "
-    code += "from deepicd.pipeline.run import on_sigterm\n"
-    code += "with locked(Path(sys.argv[1])), on_sigterm():\n"
-    code += "    try: time.sleep(60)\n    finally: Path(sys.argv[2]).write_text('ended')"
-    command = [sys.executable, "-c", code, str(lock), str(tmp_path / "end")]
-    process = subprocess.Popen(command)
-    while lock_holder(lock) is None:
-        assert process.poll() is None, "it ended before it held the lock"
-        time.sleep(0.05)
-    assert stop_holder(lock, timeout_s=30) == process.pid
-    assert process.wait(timeout=30) == 143 and (tmp_path / "end").read_text() == "ended"
 
 
 def test_a_sweep_that_has_ended_is_not_resumed(tmp_path):

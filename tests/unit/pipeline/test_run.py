@@ -1,0 +1,142 @@
+"""One run: its folder, its lock, SIGTERM, and the run that something lies in."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from deepicd.config import dump_experiment, parse_experiment
+from deepicd.errors import MissingError, SweepError
+from deepicd.files import exclusive_lock, lock_holder
+from deepicd.paths import RunPaths
+from deepicd.pipeline.run import (
+    STAGES,
+    Run,
+    experiment_of_run,
+    experiment_or_defaults,
+    locked,
+    on_sigterm,
+    run_of_registry,
+    stop_holder,
+)
+
+
+def test_one_process_at_a_time_works_in_a_folder(tmp_path):
+    lock = tmp_path / "runs" / ".a.lock"
+    assert lock_holder(lock) is None
+    with locked(lock):
+        code = "import sys; from pathlib import Path; from deepicd.pipeline.run import *; "
+        code += "print(lock_holder(Path(sys.argv[1])))\nwith locked(Path(sys.argv[1])): pass"
+        command = [sys.executable, "-c", code, str(lock)]
+        other = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert other.stdout.strip() == str(os.getpid())
+        assert other.returncode and f"is going on (process {os.getpid()})" in other.stderr
+    assert lock_holder(lock) is None
+    with pytest.raises(MissingError, match="nothing is going on"):
+        stop_holder(lock, timeout_s=1)
+
+
+def test_stop_ends_the_process_by_sigterm_through_its_finallys(tmp_path):
+    lock = tmp_path / ".a.lock"
+    code = "import sys, time; from pathlib import Path; from deepicd.pipeline.run import locked; "
+    code += "from deepicd.pipeline.run import on_sigterm\n"
+    code += "with locked(Path(sys.argv[1])), on_sigterm():\n"
+    code += "    try: time.sleep(60)\n    finally: Path(sys.argv[2]).write_text('ended')"
+    command = [sys.executable, "-c", code, str(lock), str(tmp_path / "end")]
+    process = subprocess.Popen(command)
+    while not lock_holder(lock):
+        assert process.poll() is None, "it ended before it held the lock"
+        time.sleep(0.05)
+    assert stop_holder(lock, timeout_s=30) == process.pid
+    assert process.wait(timeout=30) == 143 and (tmp_path / "end").read_text() == "ended"
+
+
+def test_a_process_that_has_not_written_its_id_yet_is_not_stopped(tmp_path):
+    lock = tmp_path / ".a.lock"
+    with exclusive_lock(lock):
+        os.truncate(lock, 0)
+        with pytest.raises(SweepError, match="is just starting; try again"):
+            stop_holder(lock, timeout_s=1)
+
+
+def test_a_process_that_does_not_end_is_named(tmp_path):
+    lock = tmp_path / ".a.lock"
+    code = "import signal, sys, time; from pathlib import Path\n"
+    code += "from deepicd.files import exclusive_lock\n"
+    code += "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+    code += "with exclusive_lock(Path(sys.argv[1])): time.sleep(60)"
+    process = subprocess.Popen([sys.executable, "-c", code, str(lock)])
+    try:
+        while not lock_holder(lock):
+            assert process.poll() is None, "it ended before it held the lock"
+            time.sleep(0.05)
+        with pytest.raises(SweepError, match=f"process {process.pid} is still there after 0 s"):
+            stop_holder(lock, timeout_s=0.0)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_sigterm_ends_a_block_through_its_finallys_and_is_as_before_afterwards():
+    before, steps = signal.getsignal(signal.SIGTERM), []
+
+    def work():
+        with on_sigterm():
+            try:
+                os.kill(os.getpid(), signal.SIGTERM)
+                time.sleep(5)
+            finally:
+                steps.append("ended")
+
+    with pytest.raises(SystemExit, match="143"):
+        work()
+    assert steps == ["ended"] and signal.getsignal(signal.SIGTERM) is before
+
+
+def test_outside_of_the_main_thread_sigterm_is_left_alone():
+    steps = []
+
+    def work():
+        with on_sigterm():
+            steps.append(signal.getsignal(signal.SIGTERM))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert steps == [signal.getsignal(signal.SIGTERM)]
+
+
+def test_the_seconds_of_stages_are_kept_in_their_order(tmp_path, log_lines):
+    run = Run(parse_experiment({}, "here"), RunPaths(tmp_path))
+    for stage in STAGES[:2]:
+        with run.stage(stage, "nothing"):
+            pass
+    assert tuple(run.seconds) == STAGES[:2]
+    assert [line.split()[0] for line in log_lines] == ["[1/10]", "notes", "[2/10]", "model"]
+
+
+def test_a_stage_that_fails_has_no_seconds(tmp_path):
+    run = Run(parse_experiment({}, "here"), RunPaths(tmp_path))
+    with pytest.raises(MissingError, match="gone"), run.stage("notes", "nothing"):
+        raise MissingError("gone")
+    assert run.seconds == {}
+
+
+def test_the_experiment_of_a_run_is_read_back_or_missed(tmp_path):
+    paths = RunPaths(tmp_path)
+    with pytest.raises(MissingError, match="no run in"):
+        experiment_of_run(paths)
+    assert experiment_or_defaults(paths.experiment) == parse_experiment({}, "here")
+    experiment = parse_experiment({"seed": 7}, "here")
+    dump_experiment(experiment, paths.experiment)
+    assert experiment_of_run(paths) == experiment_or_defaults(paths.experiment) == experiment
+
+
+def test_a_registry_lies_in_its_run_and_one_in_a_store_in_the_working_directory(tmp_path):
+    assert run_of_registry(str(tmp_path / "demo" / "registry")).root == tmp_path / "demo"
+    assert run_of_registry("s3://bucket/registry").root == Path()
