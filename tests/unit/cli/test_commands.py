@@ -10,7 +10,7 @@ from deepicd.cli import NOUNS
 
 MAX_LINES = 15
 FOLDER = Path(deepicd.cli.__file__).parent
-FILES = [*(f"{noun}.py" for noun in NOUNS), "sweep_plan.py"]
+FILES = [f"{noun}.py" for noun in NOUNS]
 BESIDE = {"__init__.py", "console.py", "text.py"}
 """Start-up, and how outcomes are printed."""
 
@@ -23,7 +23,7 @@ def functions(file: str) -> list[ast.FunctionDef]:
 def is_command(function: ast.FunctionDef) -> bool:
     decorators = [ast.unparse(each) for each in function.decorator_list]
     is_registered = any(each.startswith(("app.command(", "app.callback(")) for each in decorators)
-    return is_registered or function.name in {"command", "plan"}
+    return is_registered or function.name == "command"
 
 
 def num_lines(function: ast.FunctionDef) -> int:
