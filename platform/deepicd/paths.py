@@ -113,7 +113,7 @@ class RunPaths:
         return self.sweep / DECISION
 
     @property
-    def swept(self) -> Path:
+    def sweep_experiment(self) -> Path:
         """The experiment that this sweep was started with (JSON); `resume` holds to it."""
         return self.sweep / "experiment.json"
 

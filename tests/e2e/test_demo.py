@@ -48,8 +48,8 @@ class Demo:
 
 
 def start(root: Path, runs: Path, noun: str, *options: str) -> subprocess.Popen[str]:
-    """The command in a process group of its own, as a shell starts it: heeding Ctrl-C, which what
-    a shell runs in the background does not.
+    """The command in a process group of its own, as a shell starts it. It reacts to Ctrl-C,
+    which what a shell runs in the background does not.
     """
     experiment = str(root / "experiments" / "tiny.toml")
     command = ["env", "--default-signal=INT", sys.executable, "-m", "deepicd", *noun.split()]

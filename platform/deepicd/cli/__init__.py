@@ -97,6 +97,7 @@ def _root(
         ),
     ] = False,
 ) -> None:
+    # Not at import: `--help` ends before this and needs no console.
     from deepicd.cli.console import configure_logging
 
     configure_logging()

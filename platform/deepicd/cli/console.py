@@ -87,6 +87,7 @@ def configure_logging(*, has_clock: bool = False) -> ConsoleHandler:
     """
     handler = ConsoleHandler(has_clock=has_clock)
     logger = logging.getLogger("deepicd")
+    # Replaced, not added: a command configures again what the start of `deepicd` configured.
     logger.handlers = [handler]
     logger.setLevel(logging.DEBUG)  # records below INFO may carry a table; they are no lines
     logger.propagate = False  # a library that configures the root logger would print lines twice

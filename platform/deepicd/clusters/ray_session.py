@@ -74,6 +74,7 @@ def connect(
 
     if ray.is_initialized():
         return False
+    # A cluster that ran before keeps its own environment; ours is set for one started here only.
     if os.environ.get("RAY_ADDRESS"):
         ray.init(log_to_driver=False, logging_level="warning")
         return True

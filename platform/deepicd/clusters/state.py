@@ -115,6 +115,7 @@ def end_cleaners(*, patience_s: float) -> int:
     deadline = time.monotonic() + patience_s
     while (left := _live_cleaners()) and time.monotonic() < deadline:
         time.sleep(_POLL_S)
+    # Only processes of this node: an id of another node is somebody else's process here.
     here = ray.get_runtime_context().get_node_id()
     ended = [actor["Pid"] for actor in left if actor["Pid"] and actor["Address"]["NodeID"] == here]
     for process in ended:

@@ -69,6 +69,8 @@ def parse_experiment(table: Mapping[str, Any], source: str) -> Experiment:
         experiment = Experiment.model_validate(table)
     except ValidationError as error:
         raise ConfigError(_explain(error, source)) from None
+    # Each end of each range once with everything else as it is: a trial must not be the first to
+    # learn that its values are refused.
     for address in experiment.sweep.search:
         for values in extreme_trials(experiment.sweep.search, address):
             with_values(experiment, values, source=f"{source} [sweep.search]")

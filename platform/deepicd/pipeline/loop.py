@@ -104,8 +104,10 @@ def resume_sweep(root: Path, *, overrides: Sequence[str] = ()) -> "SweepStatus":
 
     paths = RunPaths(root.resolve())
     experiment = experiment_of_run(paths)
-    if paths.swept.is_file():
-        check_same(paths.swept, experiment, f"put {paths.experiment} back, or start a new run")
+    if paths.sweep_experiment.is_file():
+        check_same(
+            paths.sweep_experiment, experiment, f"put {paths.experiment} back, or start a new run"
+        )
     experiment = override(experiment, overrides, allowed=RESUMED_WITH)
     check(experiment)
     if paths.trials.is_file():
@@ -141,7 +143,7 @@ def _sweep_and_write(run: Run, *, is_resumed: bool) -> "SweepResult":
     from deepicd.sweeps.search.warm_start import check_notes
 
     check_notes(run.paths, run.experiment)
-    dump_experiment(run.experiment, run.paths.swept)
+    dump_experiment(run.experiment, run.paths.sweep_experiment)
     swept = stages.sweep(run, is_resumed=is_resumed)
     rows = [summary.trial_row(trial) for trial in swept.trials]
     write_atomically(run.paths.trials, json.dumps(rows, indent=2) + "\n")
@@ -162,8 +164,10 @@ def _running(experiment: Experiment, root: Path, *, is_resumed: bool = False) ->
     SIGTERM ends it as Ctrl-C does: what was started is ended first.
     """
     root = root.resolve()
+    # The lock lies beside the folder, which the next line may move aside: it must not move along.
     with locked(RunPaths(root).lock), on_sigterm():
         run = Run(experiment, RunPaths(root if is_resumed else prepare_root(root)))
+        # Imported only here: Ray and what it loads print while they are imported.
         with library_output_to(run.paths.console):
             from deepicd.clusters.ray_session import run_session
             from deepicd.clusters.storage import check_storage

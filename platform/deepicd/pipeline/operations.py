@@ -176,6 +176,7 @@ def watch_alerts(
         if line and line != last:
             _log.warning(line)
         last = line or last
+        # A look takes longer with every prediction; it must not take more than a tenth of a core.
         pause_s = max(_WATCH_S, _REST * (time.monotonic() - begun))
 
 

@@ -38,6 +38,7 @@ def promote(run: Run, best: Trial, *, sft: Scored, candidate: Scored) -> tuple[D
             scores=sft.test,
             calibration=sft.calibration,
         )
+        # Without a gate: there is no champion to compare with, and the winner needs an opponent.
         registry.promote(start.name, reason="the SFT start: nothing else can serve yet")
         winner = registry.register(
             model_folder(best),

@@ -31,6 +31,8 @@ def write(run: Run, outcome: RunOutcome) -> dict[str, Any]:
     with run.stage("report", str(run.paths.report)):
         summary = summarise(run, outcome)
         run.paths.report.write_text(render(run, summary), encoding="utf-8")
+    # After the report, whose own seconds belong to it. The summary is written last: who finds one
+    # knows that the run came to its end.
     summary["stages"] = run.seconds
     text = json.dumps(summary, indent=2, sort_keys=True, default=list)
     run.paths.summary.write_text(text + "\n", encoding="utf-8")

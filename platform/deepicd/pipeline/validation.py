@@ -68,6 +68,7 @@ def _check_composed(experiment: Experiment) -> None:
     """
     if not experiment.verl and not any(key.startswith("verl.") for key in experiment.sweep.search):
         return
+    # spawn: a forked process would inherit the threads' locks of what is imported here.
     with ProcessPoolExecutor(max_workers=1, mp_context=get_context("spawn")) as process:
         process.submit(_check_mapped, experiment).result()
 

@@ -145,6 +145,7 @@ class RemoteRegistry(Registry):
             self._ask("pipe_file", key, content, mode="create")
         except FileExistsError:
             raise OvertakenError(f"{key} exists already.") from None
+        # Not every store refuses to overwrite: what is there now says whose event it is.
         if self._ask("cat_file", key) != content:
             raise OvertakenError(f"{key} is somebody else's.")
 
@@ -190,6 +191,7 @@ class RemoteRegistry(Registry):
             if target.is_file():
                 continue
             target.parent.mkdir(parents=True, exist_ok=True)
+            # A name of its own: another process may fetch the same file into this mirror.
             aside = target.with_name(f"{target.name}.{uuid4().hex[:8]}")
             try:
                 self._ask("get_file", f"{stored}/{file}", str(aside))

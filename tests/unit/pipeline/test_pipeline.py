@@ -145,7 +145,7 @@ def test_a_run_is_started_anew_in_its_own_folder_only(tmp_path):
 def test_a_sweep_goes_on_with_the_experiment_it_was_started_with_only(tmp_path):
     paths = RunPaths(tmp_path)
     experiment = parse_experiment({"sweep": {"search": SEARCH}}, "here")
-    dump_experiment(experiment, paths.swept)
+    dump_experiment(experiment, paths.sweep_experiment)
     dump_experiment(experiment.model_copy(update={"seed": 7}), paths.experiment)
     with pytest.raises(ConfigError, match="another experiment: seed is 1 there and 7 here; put"):
         resume_sweep(tmp_path)
