@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import deepicd
-from deepicd.clusters.state import describe_death
+from deepicd.clusters.state import _describe_death
 
 PACKAGE = Path(deepicd.__file__).parent
 PRIVATE = ("ray._private", "ray._raylet")
@@ -65,4 +65,4 @@ def test_every_way_into_private_modules_of_ray_is_seen(source: str, root: Path) 
     ],
 )
 def test_a_node_that_is_gone_was_pre_empted_or_lost(node: dict[str, object], words: str) -> None:
-    assert describe_death(node) == words
+    assert _describe_death(node) == words
