@@ -160,6 +160,7 @@ def _block_faults(text: str, scan: _Scan) -> set[str]:
         faults.add("several_diagnoses")
     if len(scan.thinks) > 1:
         faults.add("several_thinks")
+    # Tuples compare by their start: the first reasoning must begin before the first diagnosis.
     if not scan.thinks or (scan.diagnoses and scan.thinks[0] > scan.diagnoses[0]):
         faults.add("missing_think")
     elif not text[slice(*scan.thinks[0])].strip():

@@ -32,6 +32,7 @@ _PACKAGES = (
     *("ray", "verl", "vllm", "torch", "transformers", "optuna", "tensordict", "TransferQueue"),
     *("numpy", "pyarrow", "safetensors", "tokenizers"),
 )
+# `:/` is git's word for the top of the checkout.
 _CODE = (":/platform", ":/pyproject.toml", ":/requirements")
 _HERE = Path(__file__).parent
 _ROOT = _HERE.parents[1]

@@ -58,6 +58,7 @@ def ancestors(code: str) -> tuple[str, ...]:
     Raises:
         CodeError: the code does not exist.
     """
+    # Without the code itself, from the bottom up.
     return path(code)[-2::-1]
 
 

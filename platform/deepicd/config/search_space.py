@@ -70,6 +70,7 @@ class IntRange(_Conditional):
 
     def contains(self, value: Scalar) -> bool:
         """Whether a trial can have this value."""
+        # Not `isinstance`: True is an int in Python.
         return type(value) is int and self.low <= value <= self.high
 
 
@@ -140,6 +141,7 @@ def all_values(domain: Domain) -> Sequence[Scalar]:
 def with_parents(search: Search, addresses: Iterable[str]) -> dict[str, Domain]:
     """The part of a search that decides these addresses: they, and those they depend on."""
     needed = list(addresses)
+    # Grows while it is walked, so that parents of parents come too.
     for address in needed:
         needed += [parent for parent in search[address].when if parent not in needed]
     return {address: search[address] for address in needed}
@@ -168,6 +170,7 @@ def check_conditions(search: Search) -> None:
     try:
         in_order(search)
     except CycleError as error:
+        # graphlib names the circle from parent to child; a `when` points the other way.
         circle = " → ".join(reversed(error.args[1]))
         raise ValueError(
             f"the conditions {circle} go round in a circle; remove one `when`"

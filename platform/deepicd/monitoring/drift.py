@@ -72,6 +72,8 @@ def features(first: Sequence[Seen]) -> Mapping[str, Callable[[Seen], object]]:
     """Name of a feature → its class of an answer."""
     lengths = [one.num_prompt_tokens for one in first if one.num_prompt_tokens is not None]
     edges = (
+        # Inner edges only, so the outer tenths are open; equal ones (many prompts of one length)
+        # would make classes that nothing can fall into.
         np.unique(np.quantile(lengths, np.linspace(0, 1, _NUM_BINS + 1)[1:-1])) if lengths else ()
     )
 
@@ -93,6 +95,7 @@ def count(
 ) -> tuple[Counts, Counts]:
     """Counts of every class that occurs, then and now."""
     then, now = Counter(map(feature, first)), Counter(map(feature, latest))
+    # By their text: a class may be None, which nothing can be compared with.
     classes = sorted({*then, *now}, key=str)
     return (
         np.array([then[name] for name in classes], float),

@@ -224,6 +224,7 @@ class PredictionLog:
         found = []
         with self._session() as session:
             for row in session.execute(ANSWERERS).fetchall():
+                # With fewer the first and the latest window would share answers.
                 if row["num"] < 2 * self.window:
                     continue
                 given = {**dict(row), "num": self.window}
@@ -279,6 +280,7 @@ class PredictionLog:
         # The row holds the number of the newest label, so a window with a new one is a new key.
         key = (as_of, *row.values())
         if key not in self._computed:
+            # All at once: most keys are of windows before a later label, and not asked for again.
             if len(self._computed) >= _MAX_COMPUTED:
                 self._computed.clear()
             rows = session.execute(LABELLED, {**row, "as_of": as_of}).fetchall()
@@ -348,6 +350,7 @@ class PredictionLog:
         self._computed = {}
 
     def __getstate__(self) -> dict[str, Any]:
+        # Neither a lock nor a connection can be pickled; the copy opens its own.
         kept = ("path", "window", "num_bootstrap", "seed")
         return {name: getattr(self, name) for name in kept}
 

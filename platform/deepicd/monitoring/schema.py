@@ -38,10 +38,12 @@ gold AS (
     GROUP BY prediction)
 """
 
+# Integers, so SQLite's division rounds down: 0 for the first `:size` predictions, then 1.
 BY_COUNT = "(row_number() OVER (PARTITION BY version, role ORDER BY number) - 1) / :size"
 BY_TIME = "CAST(time / :period_s AS INTEGER)"
 """Place of a prediction: its window's number."""
 
+# `coalesce`: a usable answer has no reason, `NULL IN (...)` is NULL, and avg would leave it out.
 WINDOWS = f"""
 WITH placed AS (
     SELECT *, {{place}} AS place
@@ -58,6 +60,7 @@ SELECT version, role, min(number) AS first, max(number) AS last, min(time) AS st
 FROM placed LEFT JOIN gold ON prediction = number GROUP BY version, role, place ORDER BY first
 """
 
+# Bounds in number and in time: windows by time may overlap in numbers, those by count in times.
 LABELLED = """
 SELECT p.id AS id, p.code AS prediction, p.reason AS reason, labels.code AS gold,
        p.confidence AS confidence, p.subgroups AS subgroups,
@@ -88,6 +91,7 @@ SELECT code, reason, num_prompt_tokens FROM predictions
 WHERE version = :version AND role = :role ORDER BY number {order} LIMIT :num
 """
 
+# FOREVER stands in the text, because `counts` binds nothing.
 COUNTS = f"""
 WITH {_GOLD.replace(":as_of", str(FOREVER))}
 SELECT (SELECT count(*) FROM predictions) AS num_predictions,
@@ -105,6 +109,7 @@ def prepare(session: sqlite3.Connection) -> None:
     Raises:
         MonitoringError: the file holds tables of another layout.
     """
+    # At once for writing, so that of two processes that open a new file one makes the tables.
     session.execute("BEGIN IMMEDIATE")
     try:
         (layout,) = session.execute("PRAGMA user_version").fetchone()
@@ -114,6 +119,7 @@ def prepare(session: sqlite3.Connection) -> None:
                 f"the prediction log has layout {layout} and this version reads layout {_LAYOUT}. "
                 "Move the file aside; a new log begins."
             )
+        # One by one: `executescript` would end the transaction that was begun above.
         for statement in _SCHEMA.split(";"):
             session.execute(statement)
         session.execute(f"PRAGMA user_version = {_LAYOUT}")

@@ -28,6 +28,7 @@ _Hashes = NDArray[np.uint64]
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _RNG = np.random.default_rng(20260801)
+# Odd, so that multiplying modulo 2^64 maps no two numbers to one.
 _FACTORS: _Hashes = _RNG.integers(0, 2**63, BANDS * ROWS, dtype=np.uint64) * 2 + 1
 _OFFSETS: _Hashes = _RNG.integers(0, 2**63, BANDS * ROWS, dtype=np.uint64)
 _WEIGHTS: _Hashes = _RNG.integers(0, 2**63, _SHINGLE_WORDS, dtype=np.uint64) * 2 + 1
@@ -42,6 +43,7 @@ def minhash_signatures(texts: pa.Array) -> NDArray[np.uint32]:
     shingles, starts = _shingle(_hash_words(words.values), offsets)
     signatures = np.empty((len(texts), BANDS * ROWS), np.uint32)
     for component, (factor, offset) in enumerate(zip(_FACTORS, _OFFSETS, strict=True)):
+        # The upper half: a product's low bits depend on the low bits of its factors only.
         mixed = ((shingles * factor + offset) >> np.uint64(32)).astype(np.uint32)
         signatures[:, component] = np.minimum.reduceat(mixed, starts)
     return signatures

@@ -140,6 +140,7 @@ class ServedRegistry:
             CheckpointError: a version is damaged.
         """
         aliases = self.store.read_aliases()
+        # `get` raises the error that says what to do where nobody is champion.
         champion = self._model(aliases.champion or self.store.get("champion").name)
         challenge = aliases.challenge
         if challenge is None or not challenge.is_served:

@@ -112,6 +112,7 @@ def on_sigterm() -> Iterator[None]:
     def leave(*_: object) -> None:
         raise SystemExit(128 + signal.SIGTERM)
 
+    # Python lets no other thread set handlers.
     if threading.current_thread() is not threading.main_thread():
         yield
         return

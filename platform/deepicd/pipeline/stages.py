@@ -71,6 +71,8 @@ def build_or_take_model(run: Run) -> Path:
         )
         if own_model is not None:
             return own_model
+        # The traces too: the tokeniser is learnt from these texts, and has to write what SFT
+        # teaches.
         texts = [note.text for note in notes] + [trace["response"] for trace in traces]
         built = build_model(experiment.model, texts, paths.model, seed=experiment.seed)
         run.detail(f"{built.num_parameters:,} parameters, {built.vocab_size} tokens")

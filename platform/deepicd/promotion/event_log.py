@@ -94,6 +94,7 @@ def read_events(path: Path) -> tuple[Event, ...]:
 def read_lines(path: Path) -> list[str]:
     """The log's lines as they are; none where there is no log."""
     try:
+        # Safe although it also splits at U+2028 and the like: JSON is written in ASCII.
         return path.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
         return []
@@ -101,6 +102,7 @@ def read_lines(path: Path) -> list[str]:
 
 def append_event(path: Path, kind: str, *, version: str, details: Mapping[str, Any]) -> Event:
     """Add one event and return it. The caller holds the registry's lock."""
+    # Checks the chain: nothing is added to a damaged log.
     read_events(path)
     lines = read_lines(path)
     event, line = next_event(lines, kind, version=version, details=details)
@@ -145,6 +147,7 @@ def _apply(state: State, event: Event) -> None:
         _end_challenge(state)
     elif event.kind in {PROMOTED, ROLLED_BACK}:
         if event.kind == ROLLED_BACK:
+            # The champion that failed is not put on the list: the next roll-back goes further back.
             state.former.pop()
         elif "champion" in state.aliases:
             state.former.append(state.aliases["champion"])

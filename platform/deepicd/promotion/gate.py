@@ -154,6 +154,7 @@ def _check_gain(report: _Report, pair: _Pair) -> None:
     report.numbers |= {name: comparison[name] for name in ("difference", "low", "high", "p")}
     gain = comparison["difference"]
     report.rule(
+        # Only a negative `min_difference` asks for a tie or a loss to be taken.
         gain >= config.min_difference and (gain > 0 or config.min_difference < 0),
         f"hierarchical F1 {report.numbers['candidate_hierarchical_f1']:.4f} against the champion's "
         f"{scores['hierarchical_f1']:.4f}: {pair.describe(comparison)} "
@@ -247,6 +248,7 @@ def _check_behaviour(
         if config.min_behaviour:
             reason += f" (at least {config.min_behaviour:.0%})"
         theirs = champion.behaviour.get(test, ()) if champion is not None else ()
+        # A champion that was examined with another number of cases is not compared.
         if len(theirs) == len(passed):
             report.numbers[f"champion_{test}"] = fmean(theirs)
             p = _chance_of_loss(passed, theirs)

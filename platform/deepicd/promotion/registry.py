@@ -154,10 +154,13 @@ class Registry:
             (folder / CARD).write_text(model_card(name, facts), encoding="utf-8")
             content = _content(checkpoints.write_manifest(folder, facts))
             with self._lock():
+                # Copying and hashing, which take long, are over: only this short part keeps other
+                # writers out.
                 for version in self.versions():
                     if (version.content, version.lineage) == (content, facts["lineage"]):
                         return version
                 self._claim(folder, name)
+                # The new name must be on disk before the history says that the version exists.
                 sync(self._versions)
                 manifest = digest(self._versions / name / checkpoints.MANIFEST)
                 self._append(event_log.REGISTERED, name, {"manifest": manifest})
@@ -277,6 +280,7 @@ class Registry:
                     f"{self.root} has no earlier champion to go back to; promote a version instead "
                     f"({', '.join(state.manifests) or 'none is registered'})."
                 )
+            # Inside the lock, unlike in `promote`: only the state says which version it is.
             version = self.verify(state.former[-1]).name
             details = {"reason": reason, "champion": state.aliases[CHAMPION]}
             return self._append(event_log.ROLLED_BACK, version, details)
@@ -312,6 +316,8 @@ class Registry:
             with self._lock():
                 self._versions.mkdir(exist_ok=True)
                 self._tidy()
+                # Names that others have reserved count as taken, although the history does not know
+                # them.
                 names = {path.name.removeprefix(_RESERVED) for path in self._versions.iterdir()}
                 taken = [int(name[1:]) for name in names | {*self._state().manifests}]
                 name = f"v{max(taken, default=0) + 1:04d}"
@@ -320,6 +326,7 @@ class Registry:
                 # Locked before the registry's own lock is released: else another writer could take
                 # the folder for one that a killed writer left.
                 stack.enter_context(exclusive_lock(folder))
+            # A claimed folder has another name by then, and this finds nothing.
             stack.callback(shutil.rmtree, folder, ignore_errors=True)
             yield name, folder
 

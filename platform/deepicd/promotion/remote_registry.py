@@ -102,6 +102,7 @@ class RemoteRegistry(Registry):
 
     def record_decision(self, name: str, champion: str | None, decision: Decision) -> Event:
         """See `Registry.record_decision`."""
+        # Taken here, because `super()` without arguments knows no instance inside a lambda.
         base = super().record_decision
         return self._until_first(lambda: base(name, champion, decision))
 
@@ -155,6 +156,8 @@ class RemoteRegistry(Registry):
         lines = event_log.read_lines(self._event_log)
         before = len(lines)
         while True:
+            # Numbers have no gaps, so the first one that is missing is the end; no listing is
+            # needed.
             key = f"{self._folder}/history/{len(lines) + 1:08d}.json"
             try:
                 lines.append(self._ask("cat_file", key).decode())
@@ -186,6 +189,8 @@ class RemoteRegistry(Registry):
         stored = self._stored(name, self._manifests()[name])
         for file in files:
             target = folder / file
+            # The manifest comes from the store, where others write: it must not name places of
+            # ours.
             if ".." in Path(file).parts or Path(file).is_absolute():
                 raise CheckpointError(f"{stored} names a file outside of itself. It is not taken.")
             if target.is_file():
@@ -219,6 +224,8 @@ class RemoteRegistry(Registry):
         return event_log.fold(super().events()).manifests
 
     def _stored(self, name: str, manifest: str) -> str:
+        # Two that register at once take one name; with its hash neither writes into the other's
+        # folder.
         return f"{self._folder}/versions/{name}-{manifest[:12]}"
 
 

@@ -150,6 +150,8 @@ class _Frame:
 def _find_frame(backend: str) -> _Frame | None:
     """The frame, or None for a tokeniser that does not begin anew at a special token."""
     empty = render_prompt("")
+    # The head ends right behind the special token: `user` and the note after it are encoded
+    # together, since a tokeniser may join them.
     start = empty.rindex(f"{START_OF_TURN}user") + len(START_OF_TURN)
     frame = _Frame(backend, empty[:start], empty[empty.index(END_OF_TURN, start) :])
     probes = [render_prompt(text) for text in _PROBES]
@@ -157,6 +159,7 @@ def _find_frame(backend: str) -> _Frame | None:
 
 
 def _encode(backend: str, texts: Sequence[str]) -> list[list[int]]:
+    # "fast" leaves out the places in the text, which nobody asks for.
     encodings = _load(backend).encode_batch_fast(list(texts), add_special_tokens=False)
     return [encoding.ids for encoding in encodings]
 

@@ -119,6 +119,7 @@ def build_reward(
             values[JUDGE] = judged
             total += chosen[JUDGE] * judged
         else:
+            # 1 where the judge has no weight.
             total *= scale_without_judge
         return Score(total=total, components=values, weights=chosen)
 
@@ -164,6 +165,7 @@ def check_rewards(config: RewardConfig, *, searched: Sequence[str] = ()) -> None
         ConfigError: as in `build_reward`; the judge weighs something and has no endpoint, or
             nothing but the judge weighs something while its absence is allowed.
     """
+    # What the sweep will choose is not known yet; 1 stands for any weight above 0.
     weights = {**config.weights, **{name: config.weights.get(name, 1.0) for name in searched}}
     chosen = resolve_weights(config.preset, weights)
     build_reward(config.preset, weights, hierarchy_curve=config.hierarchy_curve)

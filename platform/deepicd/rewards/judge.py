@@ -91,6 +91,7 @@ class Judge:
         self._pause_ends = 0.0
         self._client = openai.AsyncOpenAI(
             base_url=settings.url,
+            # Never None: the client would take OPENAI_API_KEY, which is not meant for this host.
             api_key=os.environ.get(settings.api_key_variable) or "none",
             timeout=settings.timeout_s,
             max_retries=settings.max_retries,
@@ -115,6 +116,7 @@ class Judge:
             self.counts.num_cached += 1
             return Judgement(rating, is_cached=True)
         if key in self._pending:  # the same answer of the same group: one request for all
+            # Shielded: one waiter that is cancelled must not cancel the result of all.
             shared = await asyncio.shield(self._pending[key])
             self.counts.num_cached += 1
             return Judgement(shared.value, is_cached=True)
@@ -141,6 +143,7 @@ class Judge:
 
     async def _ask(self, messages: list[dict[str, str]]) -> Judgement:
         async with self._limit:
+            # Inside the limit: who waited for a turn must see a pause that began meanwhile.
             if time.monotonic() < self._pause_ends:
                 return self._absent("pause after failures", 0.0)
             started = time.monotonic()
@@ -152,6 +155,7 @@ class Judge:
             self._fail()
             return self._absent(failure, seconds)
         self._failures = 0
+        # Before the rating is read: a malformed reply is paid for too.
         cost = self._count_tokens(completion)
         value = read_rating(completion.choices[0].message.content if completion.choices else None)
         if value is None:
@@ -237,6 +241,7 @@ class _RatingCache:
         try:
             if path:
                 Path(path).parent.mkdir(parents=True, exist_ok=True)
+            # Every statement commits itself, so that other workers see a rating at once.
             self._connection = sqlite3.connect(path or ":memory:", timeout=30, isolation_level=None)
             with closing(self._connection.cursor()) as cursor:
                 cursor.execute(

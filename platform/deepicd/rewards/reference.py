@@ -67,6 +67,7 @@ def reward_reference_extra(answer: Answer, gold: str, note: str | None = None) -
 
 def reward_reference_empty(answer: Answer, gold: str, note: str | None = None) -> float:
     """-1 for an output without a single character."""
+    # `Answer.text` begins with the prefill, which the model did not write.
     return -1.0 if answer.text in {"", "<think>"} else 0.0
 
 

@@ -89,6 +89,7 @@ def _parse_line(line: str, number: int, place: str) -> Prediction:
             f"{place}: a row needs patient_id, gold and prediction; got {line.strip()[:60]!r}"
         )
     gold, prediction, reason = row["gold"], row["prediction"], row.get("reason")
+    # Cut, because a field may hold a megabyte.
     if not isinstance(gold, str) or not codes.is_billable(gold[:64]):
         raise DataError(
             f"{place}: gold must be one billable ICD-10-CM code as text; got {gold!r:.60}"

@@ -36,6 +36,7 @@ def read_tokens(settings: ServingSettings) -> dict[str, str]:
     """
     given = {scope: os.environ.get(name, "").strip() for name, scope in TOKEN_VARIABLES.items()}
     tokens = {hash_token(token): scope for scope, token in given.items() if token}
+    # Equal tokens have one hash, so one of them has fallen out of the mapping.
     if len(tokens) < sum(map(bool, given.values())):
         raise ConfigError(f"two of {', '.join(TOKEN_VARIABLES)} hold one token; give each its own.")
     if not given[ADMIN] and (tokens or not settings.is_loopback):
@@ -56,6 +57,7 @@ def _engine_app(
     from deepicd.serving.deployments import EngineDeployment
 
     engine = settings.engine
+    # A replica's working directory is not ours.
     model = model.model_copy(update={"path": model.path.resolve()})
     deployment = _with_options(
         EngineDeployment,
@@ -94,6 +96,7 @@ def engine_run_target(model: ServedModel, settings: ServingSettings, app_name: s
     from ray import serve
 
     app = _engine_app(model, settings, has_held_version=True)
+    # No route: an engine is reached by Serve's handle only, behind the gateway's checks.
     return serve.RunTarget(app, name=app_name, route_prefix=None)
 
 
@@ -136,6 +139,8 @@ def _failure_of(app_name: str) -> str | None:
     app = serve.status().applications.get(app_name)
     if app is None:
         return None
+    # Serve tells the failure of a replica as the text of a remote traceback; the last line that
+    # names one of our errors is the sentence for people.
     messages = [app.message, *(d.message for d in app.deployments.values())]
     lines = [line.strip() for message in messages for line in message.splitlines()]
     own = [line for line in lines if line.startswith("deepicd.errors.")]

@@ -58,6 +58,7 @@ class Client:
 
     def _open(self) -> httpx.Client:
         headers = {"authorization": f"Bearer {self.token}"} if self.token else {}
+        # No proxy of the environment: a note goes to the address that was named and to no other.
         return httpx.Client(
             base_url=self.url, headers=headers, timeout=self.timeout_s, trust_env=False
         )

@@ -73,6 +73,8 @@ class _RemoteEngine:
                 async for piece in pieces:
                     yield piece
             finally:
+                # A client that went away closes this generator; the engine must not generate for
+                # nobody.
                 pieces.cancel()
 
     async def card(self) -> str | None:
@@ -98,6 +100,7 @@ class _RemoteEngine:
         try:
             yield
         except (RayError, RayServeException) as error:
+            # Its name only: the message of an engine's exception may hold a note.
             logger.error("engine %s: %s", self._app_name, type(error).__name__)
             raise unavailable(self.version) from None
 
@@ -122,6 +125,8 @@ def asks_for_stream(body: bytes) -> bool:
 
 @serve.deployment(
     name="gateway",
+    # Serve would queue what is above its limit (5 by default); the gateway refuses it with 429
+    # instead (`max_concurrent`), so Serve's must never be reached.
     max_ongoing_requests=10_000,
     health_check_period_s=5,
     graceful_shutdown_wait_loop_s=0.5,
@@ -199,6 +204,7 @@ class GatewayDeployment:
 @serve.deployment(
     name="engine",
     max_ongoing_requests=10_000,
+    # Serve's default is 20: a version that cannot be loaded would be loaded 20 times.
     max_constructor_retry_count=1,
     health_check_period_s=5,
     graceful_shutdown_wait_loop_s=0.5,

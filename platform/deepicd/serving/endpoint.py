@@ -93,6 +93,7 @@ class Endpoint:
         from deepicd.serving.engine.version_checks import check_model, max_prompt_tokens
 
         models = [model for model in (champion, challenger) if model is not None]
+        # Both, before anything is started or ended: a refusal must leave the endpoint as it is.
         for model in models:
             check_model(model)
             max_prompt_tokens(model, self.settings)
@@ -127,6 +128,7 @@ class Endpoint:
         try:
             run_apps([engine_run_target(model, self.settings, app_name)], app_name)
         except ServingError:
+            # Serve goes on listing an application whose start failed.
             delete_app(app_name)
             raise
         self.engines[model.version] = app_name
@@ -145,6 +147,7 @@ class Endpoint:
 
         present, app = self.traffic.champion.version, self.traffic.champion.app
         before = self._models[present]
+        # `deploy` swaps only where no challenger is wanted any more; it loses its traffic first.
         if self.traffic.challenger is not None:
             self._point(TrafficSplit(champion=self.traffic.champion))
             self._end(self._idle())
@@ -248,6 +251,8 @@ def check_port(settings: ServingSettings) -> None:
     """Raise ServingError when another program listens on the port."""
     host, port = settings.config.host, settings.config.port
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        # As servers do: connections of an endpoint that has just ended must not make the port look
+        # taken.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
@@ -290,6 +295,7 @@ def _wait_until_answering(endpoint: Endpoint) -> None:
     last = "no connection"
     while time.monotonic() < deadline:
         try:
+            # A proxy that the environment names could not reach this machine's loopback.
             reply = httpx.get(f"{endpoint.url}/healthz", timeout=10, trust_env=False)
             if reply.status_code == httpx.codes.OK:
                 return

@@ -186,6 +186,7 @@ class VllmMetrics:
     """
 
     def __init__(self) -> None:
+        # Gauges for counters too: Ray's counter can only add, and vLLM's values are totals.
         self._gauges: dict[str, Any] = {}
 
     def publish(self) -> None:

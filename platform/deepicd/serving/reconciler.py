@@ -82,6 +82,8 @@ def apply(endpoint: Endpoint, registry: Registry, desired: DesiredState) -> None
         )
     except DeepICDError as error:
         _log.warning(f"{endpoint.version} goes on answering: {error}")
+        # A failure with a new champion says nothing about the challenger; it is tried at the next
+        # change.
         if desired.challenger is not None and not is_new:
             registry.withdraw(f"could not be served: {error}")
     else:

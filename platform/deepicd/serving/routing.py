@@ -28,6 +28,7 @@ REQUEST_ID = "x-request-id"
 """Header by which a client keeps to one version; made up where it is missing or odd."""
 
 _IDENTIFIER = re.compile(r"[A-Za-z0-9._:@-]{1,128}")
+# Hundredths of a percent.
 _PARTS = 10_000
 
 

@@ -56,6 +56,7 @@ class Answers:
         """Whether the log-probabilities of a short answer are finite: NaN weights answer too."""
         from vllm import SamplingParams
 
+        # 0 asks for the drawn token's own log-probability and for no alternatives.
         parameters = SamplingParams(temperature=0.0, max_tokens=_PROBE_TOKENS, logprobs=0)
         found: list[float] = []
         prompt = {"prompt_token_ids": list(ids)}
@@ -70,6 +71,7 @@ class Answers:
         """Answers whose reasoning is free and whose code exists."""
         if not num_samples:
             return []
+        # Room for the tag and for the code, which come after the reasoning.
         max_tokens = self._settings.limits.max_response_tokens - 2 * CODE_TOKENS
         reasoned = await self._ask(
             ids,
@@ -84,7 +86,10 @@ class Answers:
     async def _name_code(
         self, ids: Sequence[int], reasoned: Completed, temperature: float
     ) -> Completed:
+        # Reasoning that ran into its limit has no end tag; every other one has it already.
         text = reasoned.text.removesuffix(_THINK_END) + _THINK_END + _OPEN
+        # The prompt's own ids, and not its text again: it was encoded, and perhaps cut, by
+        # `prompts`.
         shown = [*ids, *self._tokeniser.encode(text, add_special_tokens=False).ids]
         grammar = _grammar(codes.billable_pattern() + _CLOSE)
         (code,) = await self._ask(

@@ -35,6 +35,7 @@ async def build_openai_app(client: Any, engine_args: Any) -> Any:
     from vllm.entrypoints.openai.api_server import build_app, init_app_state
 
     frontend_args = _frontend_args_class()(chat_template=CHAT_TEMPLATE)
+    # vLLM's server has one command line for both, so it looks for all options in one namespace.
     args = Namespace(**(vars(frontend_args) | vars(engine_args)))
     tasks = await client.get_supported_tasks()
     app = build_app(args, supported_tasks=tasks, model_config=client.model_config)

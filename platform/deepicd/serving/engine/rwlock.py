@@ -45,6 +45,7 @@ class RWLock:
             # A second change is refused, not queued: it would hold all requests back twice.
             if self._has_writer:
                 raise ServingError("the weights are being changed already. Try again later.")
+            # Before the readers are gone, so that those who come now wait behind this change.
             self._has_writer = True
         try:
             await self._wait_for_readers(timeout_s)

@@ -97,6 +97,7 @@ class VllmEngine:
         try:
             await engine.probe()
         except BaseException:
+            # Cancelling too: vLLM's engine is a process of its own and would go on without us.
             engine.stop()
             raise
         return engine
@@ -110,6 +111,7 @@ class VllmEngine:
         (prompt,) = self._encoder.encode([_PROBE])
         patience_s = self._settings.probe_timeout_s
         try:
+            # Where even this note does not fit, any token shows whether weights compute numbers.
             is_sound = await asyncio.wait_for(
                 self._answers.is_sound(prompt.token_ids or [0]), patience_s
             )
@@ -145,6 +147,7 @@ class VllmEngine:
         rename_model(self._app, former.version, model.version)
 
     async def _load(self, model: ServedModel) -> None:
+        # Every worker reads the same files, so the first one's hashes speak for all.
         (read, *_) = await self._client.collective_rpc("swap_weights", args=(str(model.path),))
         # Cached keys and values are those of the old weights.
         await self._client.reset_prefix_cache()
@@ -166,6 +169,7 @@ class VllmEngine:
                 complete(ids, num_samples=1, temperature=0.0),
                 complete(ids, num_samples=num_samples, temperature=self._settings.temperature),
             )
+            # Still under the lock: the next swap changes both.
             version, calibration = self.version, self._calibration_of(num_samples)
         return Generation(
             version=version,
@@ -175,6 +179,7 @@ class VllmEngine:
             num_completion_tokens=sum(answer.num_tokens for answer in [*greedy, *sampled]),
             is_truncated=greedy[0].is_truncated,
             is_note_cut=prompt.is_cut,
+            # It was measured on free answers; constrained ones are right at another rate.
             calibration=None if is_constrained else calibration,
         )
 
@@ -197,6 +202,7 @@ class VllmEngine:
             "raw_path": path.encode(),
             "root_path": "",
             "query_string": b"",
+            # vLLM refuses a body that is not declared as JSON.
             "headers": [(b"content-type", b"application/json"), (b"host", b"engine")],
             "client": ("127.0.0.1", 0),
             "server": ("engine", 80),
@@ -255,6 +261,8 @@ async def call_asgi(app: Any, scope: Mapping[str, Any], body: bytes) -> AsyncIte
                 yield message["body"]
         await task
     finally:
+        # Also when the caller closes this generator early: vLLM ends a request whose task is
+        # cancelled.
         task.cancel()
 
 
@@ -263,6 +271,7 @@ def engine_arguments(model: ServedModel, settings: ServingSettings) -> dict[str,
     return server_arguments(
         settings.engine,
         model=model.path,
+        # In this order: vLLM puts its first name into replies, and clients shall see the version.
         names=[model.version, _MODEL_ALIAS],
         max_model_len=max_model_len(model, settings),
         seed=settings.seed,

@@ -34,6 +34,7 @@ def find_evidence(reasoning: str, note: str) -> list[tuple[int, int]]:
     spans, index = [], 0
     while index < len(said):
         starts = places[said[index].text][:_MAX_PLACES]
+        # Minus the place, so that of equally long runs `max` takes the first in the note.
         runs = ((_run_length(said, written, at=(index, start)), -start) for start in starts)
         length, start = max(runs, default=(0, 0))
         run = written[-start : length - start]

@@ -64,6 +64,7 @@ from deepicd.serving.protocol import (
 from deepicd.serving.routing import CHAMPION, REQUEST_ID, SHADOW, request_id_of
 from deepicd.serving.settings import ServingSettings
 
+# Others are about the connection between gateway and engine, or set by the gateway itself.
 _FORWARDED = ("content-type", "content-length", VERSION_HEADER)
 Role = Literal["champion", "canary", "shadow"]
 T = TypeVar("T")
@@ -100,6 +101,8 @@ class Gateway:
             reply = await self._diagnose(choice, body)
         response.headers.update(_headers(choice, request_id))
         if isinstance(reply, Diagnosis):
+            # An engine whose weights were swapped meanwhile answers as another version than was
+            # chosen.
             response.headers[VERSION_HEADER] = reply.model_version
         return reply
 
@@ -282,6 +285,7 @@ async def _begin(
     engine: Engine, request: Request, body: bytes
 ) -> tuple[Head, AsyncIterator[Head | bytes]]:
     pieces = engine.forward(request.method, request.url.path, body)
+    # The status must be known before a streaming response can begin.
     head = await anext(pieces, None)
     if not isinstance(head, Head):
         raise RefusedError("the engine gave no reply; try again", status=502)
@@ -326,6 +330,7 @@ def build_app(
     observe: Observe | None = None,
 ) -> AccessMiddleware:
     """The whole gateway as one ASGI application; `observe` is told of every request that ended."""
+    # FastAPI's own documentation pages load scripts from elsewhere.
     app = FastAPI(title="DeepICD Platform", docs_url=None, redoc_url=None)
     app.add_api_route("/healthz", gateway.health, methods=["GET"])
     app.add_api_route("/v1/diagnoses", gateway.diagnose, methods=["POST"])
@@ -336,6 +341,7 @@ def build_app(
     for path in OPENAI_PATHS:
         method = "GET" if path == "/v1/models" else "POST"
         app.add_api_route(path, gateway.forward, methods=[method], response_model=None)
+    # `path`, because a model's name may hold slashes.
     app.add_api_route("/v1/models/{name:path}", gateway.retrieve, methods=["GET"])
     add_page(app)
     app.add_exception_handler(RefusedError, _answer_problem)
@@ -352,6 +358,8 @@ def build_app(
 
 
 async def _bodies(pieces: AsyncIterator[Head | bytes]) -> AsyncIterator[bytes]:
+    # Closed at once when the client goes away, and not whenever Python collects it: closing is what
+    # ends the generation.
     async with aclosing(pieces) as open_pieces:  # type: ignore[type-var]
         async for piece in open_pieces:
             if isinstance(piece, bytes):

@@ -96,6 +96,8 @@ class AccessMiddleware:
             if is_begun and not is_whole:
                 # The status is sent already; only a broken connection can tell the client now.
                 raise RefusedError("the reply broke off", status=500) from None
+            # Starlette answers a bug by our handler and raises it again; then the reply is whole,
+            # and there is nothing left to send.
             if not is_begun:
                 await _refuse(internal_error(), scope["path"], watched_send)
         finally:
@@ -127,6 +129,7 @@ class AccessMiddleware:
             return
         kind, _, token = _header(scope, b"authorization").partition(" ")
         given, has = hash_token(token.strip()), None
+        # All are compared, without a break: the time must not tell which one was near.
         for known, of in self._tokens.items():
             if hmac.compare_digest(given, known) and kind.lower() == "bearer":
                 has = of
@@ -146,6 +149,8 @@ class AccessMiddleware:
             )
 
     async def _read_body(self, scope: Message, receive: Receive) -> bytes:
+        # Announced sizes are refused unread; bytes are counted below all the same, because the
+        # header may be missing or wrong.
         length = _header(scope, b"content-length")
         if length.isdigit() and int(length) > self._max_body_bytes:
             raise self._too_large(f"{length} bytes")
@@ -165,6 +170,7 @@ class AccessMiddleware:
             f"a body may have at most {self._max_body_bytes} bytes (max_body_bytes); got {given}. "
             "Send one admission note without attachments.",
             status=413,
+            # The rest of the body was not read, so the connection cannot carry another request.
             headers={"connection": "close"},
         )
 
