@@ -249,18 +249,23 @@ class PromotionConfig(StrictModel):
     """Smallest gain in hierarchical F1 on the promotion split that is accepted."""
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
     """Confidence of the paired bootstrap interval (by patient)."""
-    require_significance: bool = False
-    """True also asks the interval's lower end to exceed `min_difference`."""
+    require_significance: bool = True
+    """The interval's lower end must exceed `min_difference`; False lets noise through."""
+    min_patients: int = Field(default=20, ge=1)
+    """Fewer patients in the comparison are too few to judge by."""
     max_unparsable: float = Field(default=0.1, ge=0, le=1)
     """Largest share of unparsable answers that is accepted."""
     max_chapter_loss: float = Field(default=0.25, ge=0)
-    """Loss in hierarchical F1 in one chapter that is refused once the interval lies beyond it."""
+    """Non-inferiority margin: the lower end of the difference in hierarchical F1 in a chapter must
+    lie above minus this."""
     min_chapter_notes: int = Field(default=30, ge=1)
     """Chapters with fewer notes in the promotion split are not compared on their own."""
     max_subgroup_loss: float = Field(default=0.25, ge=0)
     """As `max_chapter_loss`, in one group of patients by sex, age, race or insurance."""
     min_subgroup_notes: int = Field(default=30, ge=1)
     """Smaller groups are not compared on their own."""
+    undecided_blocks: bool = False
+    """A chapter or group with too few notes to know blocks the promotion."""
     max_nonexistent: float = Field(default=0.05, ge=0, le=1)
     """Largest share of answers with a code that does not exist or cannot be billed."""
     max_length_ratio: float = Field(default=2.0, gt=0)

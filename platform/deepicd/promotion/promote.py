@@ -3,16 +3,18 @@
 In: a registry, a version, and an examination of it and of the champion on the promotion split. Out:
 the gate's Decision, recorded in the registry's history either way. Decided here: the alias moves
 only from the champion that the candidate was compared with; if another promoter was faster, nothing
-changes and the caller judges again.
+changes and the caller judges again. Every comparison on a promotion split is counted in the
+registry, and each further one on the same notes is held to more (`gate.confidence_of`).
 """
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Mapping, Sequence
 
 from deepicd.config import PromotionConfig
 from deepicd.errors import DataError
 from deepicd.promotion.gate import gate
 from deepicd.promotion.registry import CHAMPION, Registry
-from deepicd.records import Decision, Examination
+from deepicd.records import Decision, Examination, Prediction
 
 
 def promote_candidate(
@@ -42,14 +44,24 @@ def promote_candidate(
                 f"no predictions of {needed} among {', '.join(examinations) or 'none'}; predict it "
                 "on the promotion split too."
             )
+    split = split_digest(examinations[version].predictions)
     decision = gate(
         examinations[version],
         None if champion is None else examinations[champion],
         config=config,
         seed=seed,
         num_candidates=num_candidates,
+        num_uses=registry.count_uses(split) + 1,
     )
-    registry.record_decision(version, champion, decision)
+    registry.record_decision(version, champion, decision, split=split)
     if decision.accepted:
         registry.promote(version, reason="won at the gate", expected=champion)
     return decision
+
+
+def split_digest(predictions: Sequence[Prediction]) -> str:
+    """What tells one promotion split from another: SHA-256 over its note ids and gold codes, in any
+    order.
+    """
+    lines = sorted(f"{row.note_id}\t{row.gold}\n" for row in predictions)
+    return hashlib.sha256("".join(lines).encode()).hexdigest()

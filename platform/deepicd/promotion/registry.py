@@ -210,17 +210,31 @@ class Registry:
         former = state.former[-1] if state.former else None
         return Aliases(state.aliases.get(CHAMPION), former, state.challenge)
 
-    def record_decision(self, name: str, champion: str | None, decision: Decision) -> Event:
-        """Note what the gate said about a version against the champion of that moment."""
+    def record_decision(
+        self, name: str, champion: str | None, decision: Decision, *, split: str
+    ) -> Event:
+        """Note what the gate said about a version against the champion of that moment, on the notes
+        of `split` (`promote.split_digest`).
+        """
         version = self.get(name).name
         details = {
             "champion": champion,
+            "split": split,
             "accepted": decision.accepted,
             "reasons": list(decision.reasons),
             "numbers": dict(decision.numbers),
         }
         with self._lock():
             return self._append(event_log.GATED, version, details)
+
+    def count_uses(self, split: str) -> int:
+        """Comparisons that were made on the notes of a promotion split, whatever came of them."""
+        return sum(
+            event.kind == event_log.GATED
+            and event.details.get("split") == split
+            and event.details.get("champion") is not None
+            for event in self.events()
+        )
 
     def decision(self, name: str) -> Decision | None:
         """The latest decision about a version against the present champion, if there is one."""

@@ -100,11 +100,13 @@ class RemoteRegistry(Registry):
         """See `Registry.withdraw`."""
         return self._until_first(lambda: super(RemoteRegistry, self).withdraw(reason=reason))
 
-    def record_decision(self, name: str, champion: str | None, decision: Decision) -> Event:
+    def record_decision(
+        self, name: str, champion: str | None, decision: Decision, *, split: str
+    ) -> Event:
         """See `Registry.record_decision`."""
         # Taken here, because `super()` without arguments knows no instance inside a lambda.
         base = super().record_decision
-        return self._until_first(lambda: base(name, champion, decision))
+        return self._until_first(lambda: base(name, champion, decision, split=split))
 
     def promote(self, name: str, *, reason: str, expected: str | None = ANY) -> Event:
         """See `Registry.promote`."""

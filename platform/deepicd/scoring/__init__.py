@@ -7,7 +7,7 @@ files in `prediction_files.py`, agreement of several answers in `levels.py`, its
 `calibration.py`.
 """
 
-from deepicd.scoring.bootstrap import paired_bootstrap
+from deepicd.scoring.bootstrap import PairedDifference, compare_paired, paired_bootstrap
 from deepicd.scoring.breakdowns import score_chapters, score_groups, score_thirds
 from deepicd.scoring.calibration import (
     calibrate,
@@ -31,8 +31,10 @@ __all__ = [
     "AGREEMENT_LEVELS",
     "HEADLINE",
     "LEVELS",
+    "PairedDifference",
     "agreement",
     "calibrate",
+    "compare_paired",
     "count_shares",
     "expected_calibration_error",
     "fit_calibration",

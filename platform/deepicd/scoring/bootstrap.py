@@ -5,12 +5,17 @@ together. Both models of a pair are scored on the same samples.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
 from deepicd.errors import ConfigError, DataError
 from deepicd.records import Prediction
 from deepicd.scoring.levels import Encoded, Floats, Ints, encode
+
+_KEPT_WEIGHTS = 2_000_000
+"""Weights that are drawn at once, and kept for the next comparison of that size (16 MB)."""
 
 
 def resample_patients(
@@ -45,6 +50,57 @@ def percentiles(replicates: Floats, confidence: float) -> tuple[Floats, Floats]:
     return low, high
 
 
+@dataclass(frozen=True)
+class PairedDifference:
+    """Difference of hierarchical F1 of two models on the same notes, and how it scatters."""
+
+    observed: float
+    """Candidate minus champion, on the notes as they are."""
+    replicates: Floats
+    """The same in each bootstrap replicate, shape (num_bootstrap,)."""
+
+    def interval(self, confidence: float) -> tuple[float, float]:
+        """Percentile interval by patient.
+
+        Raises:
+            ConfigError: `confidence` outside (0, 1).
+        """
+        low, high = percentiles(self.replicates, confidence)
+        return float(low), float(high)
+
+    @property
+    def p(self) -> float:
+        """Two-sided: twice the smaller share of replicates on one side of 0, ties on both, one
+        added for the observed sample; at most 1.
+        """
+        side = min(int((self.replicates <= 0).sum()), int((self.replicates >= 0).sum()))
+        return min(1.0, 2 * (side + 1) / (len(self.replicates) + 1))
+
+
+def compare_paired(
+    candidate: Sequence[Prediction],
+    champion: Sequence[Prediction],
+    *,
+    num_bootstrap: int = 1000,
+    seed: int = 0,
+) -> PairedDifference:
+    """Resample the patients of two models' predictions for the same notes.
+
+    Raises:
+        DataError: the two do not hold the same notes with the same gold labels and patients, or a
+        note twice. ConfigError: `num_bootstrap` below 1.
+    """
+    rows = match_notes(candidate, champion)
+    first, second = encode([one for one, _ in rows]), encode([other for _, other in rows])
+    sums = np.concatenate([patient_sums(first), patient_sums(second)])  # (4, patients)
+    drawn = np.concatenate(
+        [weights @ sums.T for weights in _draw_blocks(first.num_patients, num_bootstrap, seed=seed)]
+    )
+    return PairedDifference(
+        float(_difference(sums.sum(axis=1))), np.asarray(_difference(drawn.T), dtype=np.float64)
+    )
+
+
 def paired_bootstrap(
     candidate: Sequence[Prediction],
     champion: Sequence[Prediction],
@@ -56,30 +112,45 @@ def paired_bootstrap(
     """Difference of hierarchical F1, candidate minus champion, on the same notes.
 
     Returns:
-        `difference`, `low`, `high` (percentile interval by patient) and `p`, two-sided: twice the
-        smaller share of replicates on one side of 0, ties on both, one added for the observed
-        sample; at most 1.
+        `difference`, `low`, `high` (percentile interval by patient) and `p` (two-sided, as
+        `PairedDifference.p`).
 
     Raises:
-        DataError: the two do not hold the same notes with the same gold labels and patients, or a
-        note twice. ConfigError: `num_bootstrap` below 1, or `confidence` outside (0, 1).
+        DataError, ConfigError: as `compare_paired`; ConfigError also for a `confidence` outside
+        (0, 1).
     """
-    rows = match_notes(candidate, champion)
-    encoded = [encode(side) for side in zip(*rows, strict=True)]
-    sums = np.stack([patient_sums(predictions) for predictions in encoded])
-    observed = _difference(sums.sum(axis=2))
-    patients = np.arange(encoded[0].num_patients)
-    replicates = np.array(
-        [
-            _difference(sums @ weights)
-            for weights in resample_patients(patients, len(patients), num_bootstrap, seed=seed)
-        ]
-    )
-    low, high = percentiles(replicates, confidence)
-    # One is added for the observed sample, so that p is never 0.
-    side = min(int((replicates <= 0).sum()), int((replicates >= 0).sum()))
-    p = min(1.0, 2 * (side + 1) / (num_bootstrap + 1))
-    return {"difference": observed, "low": float(low), "high": float(high), "p": p}
+    compared = compare_paired(candidate, champion, num_bootstrap=num_bootstrap, seed=seed)
+    low, high = compared.interval(confidence)
+    return {"difference": compared.observed, "low": low, "high": high, "p": compared.p}
+
+
+def _draw_blocks(num_patients: int, num_bootstrap: int, *, seed: int) -> Iterator[Floats]:
+    """The draws of `resample_patients` in blocks of shape (replicates, patients)."""
+    if num_bootstrap < 1:
+        raise ConfigError(
+            f"num_bootstrap must be at least 1, or 0 for no interval; got {num_bootstrap}"
+        )
+    if num_bootstrap * num_patients <= _KEPT_WEIGHTS:
+        yield _draw_kept(num_patients, num_bootstrap, seed)
+        return
+    generator = np.random.default_rng(seed)
+    rows = max(1, _KEPT_WEIGHTS // num_patients)
+    for start in range(0, num_bootstrap, rows):
+        yield _draw_block(generator, num_patients, min(rows, num_bootstrap - start))
+
+
+# The chapters and groups that a gate compares often have equally many patients, and simulations
+# draw thousands of pairs of one size: the weights follow from the three numbers alone.
+@lru_cache(maxsize=8)
+def _draw_kept(num_patients: int, num_bootstrap: int, seed: int) -> Floats:
+    return _draw_block(np.random.default_rng(seed), num_patients, num_bootstrap)
+
+
+def _draw_block(generator: np.random.Generator, num_patients: int, num_rows: int) -> Floats:
+    drawn = generator.integers(num_patients, size=(num_rows, num_patients))
+    places = drawn + num_patients * np.arange(num_rows)[:, np.newaxis]
+    counts = np.bincount(places.ravel(), minlength=num_rows * num_patients)
+    return counts.reshape(num_rows, num_patients).astype(np.float64)
 
 
 def match_notes(
@@ -121,7 +192,9 @@ def patient_sums(encoded: Encoded) -> Floats:
     return np.stack([np.bincount(encoded.patient, values, size) for values in (shared, nodes)])
 
 
-def _difference(sums: Floats) -> float:
-    """From (2 models, 2 sums) to the difference of hierarchical F1."""
-    f1 = 2 * sums[:, 0] / sums[:, 1]
-    return float(f1[0] - f1[1])
+def _difference(sums: Floats) -> Floats:
+    """From (4, …), both models' `patient_sums` one after the other, to hierarchical F1's
+    difference.
+    """
+    difference: Floats = 2 * sums[0] / sums[1] - 2 * sums[2] / sums[3]
+    return difference

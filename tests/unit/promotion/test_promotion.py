@@ -36,7 +36,7 @@ from deepicd.records import (
     Prediction,
 )
 
-QUICK = PromotionConfig(num_bootstrap=100)
+QUICK = PromotionConfig(num_bootstrap=100, min_patients=1)
 
 
 def build_model(folder: Path, seed: int) -> Path:
@@ -346,6 +346,25 @@ def test_a_rejected_candidate_changes_nothing_and_its_reasons_are_kept(
     assert registry.events()[-1].kind == "gated"
 
 
+def test_each_use_of_a_promotion_split_is_counted_and_widens_the_next_interval(
+    registry: Registry, models: list[Path]
+) -> None:
+    registry.register(models[2], lineage={})
+    examinations = {"v0003": rows(("I2510", "J189")), "v0002": rows(("I2510", "I2510"))}
+
+    def judge(shown: dict[str, Any]) -> Any:
+        decision = promote_candidate(registry, "v0003", examinations=shown, config=QUICK, seed=0)
+        return decision.numbers
+
+    numbers = [judge(examinations) for _ in range(3)]
+    assert [one["num_uses"] for one in numbers] == [1, 2, 3]
+    assert [one["confidence"] for one in numbers] == pytest.approx(
+        [1 - 0.05 / 2, 1 - 0.05 / 6, 1 - 0.05 / 12]
+    )
+    others = {"v0003": rows(("J189", "J180")), "v0002": rows(("J189", "J189"))}
+    assert judge(others)["num_uses"] == 1  # other notes are another split
+
+
 def test_an_accepted_candidate_becomes_champion_and_its_decision_counts_against_that_one_only(
     registry: Registry, models: list[Path]
 ) -> None:
@@ -404,11 +423,13 @@ def test_promote_by_force_and_rollback_move_the_title(
 def test_promote_uses_the_decision_on_record(
     run: Callable[..., tuple[int, str]], registry: Registry
 ) -> None:
-    registry.record_decision("v0001", "v0002", Decision(False, ["NOT met: too little"], {}))
+    declined = Decision(False, ["NOT met: too little"], {})
+    registry.record_decision("v0001", "v0002", declined, split="s")
     code, text = run("promote", "v0001")
     assert (code, registry.aliases()) == (0, {"champion": "v0002"})
     assert text == "v0001 was not promoted; nothing changed\n  NOT met: too little\n"
-    registry.record_decision("v0001", "v0002", Decision(True, ["met: enough"], {"p": 0.01}))
+    accepted = Decision(True, ["met: enough"], {"p": 0.01})
+    registry.record_decision("v0001", "v0002", accepted, split="s")
     code, text = run("promote", "v0001", "--json")
     assert json.loads(text) == {
         "accepted": True, "reasons": ["met: enough"], "numbers": {"p": 0.01}, "champion": "v0001",

@@ -109,7 +109,7 @@ def test_what_one_machine_registers_and_promotes_another_verifies_and_rolls_back
         models[1] / "model.safetensors"
     ).read_bytes()
     there.challenge("v0001", reason="test", percent=10)
-    there.record_decision("v0001", "v0002", Decision(False, ("no",), {}))
+    there.record_decision("v0001", "v0002", Decision(False, ("no",), {}), split="s")
     assert here.read_aliases().challenge is not None
     there.withdraw(reason="test")
     assert here.rollback(reason="test").version == "v0001"

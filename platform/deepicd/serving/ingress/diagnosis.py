@@ -74,7 +74,9 @@ def _confidence(
 
 def calibrated_confidence(share: float, level: Level, known: Calibration | None) -> float:
     """Probability of a node at which that share of the answers agree, or the share itself."""
-    return share if known is None else scoring.calibrate(known.curves[level], share)
+    if known is None or level not in known.curves:
+        return share
+    return scoring.calibrate(known.curves[level], share)
 
 
 def majority_vote(
