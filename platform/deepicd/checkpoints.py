@@ -165,6 +165,7 @@ def export(source: Path, target: Path, *, facts: Mapping[str, Any] | None = None
         copy_files(source, aside)
         write_manifest(aside, facts)
         if target.exists():
+            # A folder cannot take the place of one that holds something.
             target.replace(replaced)
         aside.replace(target)
         sync(target.parent)

@@ -43,6 +43,7 @@ def exclusive_lock(path: Path, *, is_waited_for: bool = True) -> Iterator[None]:
         if not filelock.lock_descriptor(descriptor, blocking=is_waited_for):
             raise BlockingIOError(f"{path} is held by another process")
         if not is_folder:
+            # Only now: until it is held, the file names the holder.
             os.truncate(descriptor, 0)
             os.write(descriptor, json.dumps({"pid": os.getpid()}).encode())
         yield
@@ -112,6 +113,7 @@ def replaced_folder(out: Path, *, marker: str) -> Iterator[Path]:
     aside.mkdir(parents=True)
     try:
         yield aside
+        # A folder cannot be renamed over one that holds something, so the old one steps aside.
         old = out.with_name(f".{out.name}.{os.getpid()}.old")
         if out.exists():
             out.rename(old)

@@ -69,6 +69,7 @@ def stream_prompts(
 
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
+    # An index must mean the same note in every run; Ray Data's default is whatever ends first.
     context.execution_options.preserve_order = True
     logging.getLogger("ray.data").setLevel(logging.ERROR)  # else two lines a dataset
     cached = cache_path(split, encoder=encoder, order_by=order_by)
@@ -205,6 +206,7 @@ def cache_path(split: Path, *, encoder: PromptEncoder, order_by: str = "") -> Pa
         digest.update(_hash_file(path, status.st_size, status.st_mtime_ns))
     settings = (encoder.backend, str(encoder.max_tokens), encoder.overlong, order_by)
     # Each value is hashed by itself, so that no two lists of values give the same bytes.
+    # The prompt of a note that cannot be stands for the template around it.
     for value in (_CACHE_VERSION, render_prompt("\0"), *settings):
         digest.update(hashlib.sha256(value.encode()).digest())
     return split.parent / _CACHE / f"{split.stem}-{digest.hexdigest()[:16]}.parquet"
@@ -223,6 +225,7 @@ def cache_blocks(blocks: Iterator[pa.Table], path: Path) -> Iterator[pa.Table]:
 
     A stream that is left early, or a folder that cannot be written, leaves nothing.
     """
+    # A name of its own: two streams of one split may be read at a time.
     aside = path.with_name(f"{path.name}.{uuid4().hex[:8]}")
     writer: pq.ParquetWriter | None = None
     is_whole = False

@@ -12,6 +12,7 @@ from importlib.metadata import version
 from deepicd.errors import UpstreamError
 
 
+# Some callers stand where every tensor passes (`reshard.cut`); a version is read from disk.
 @cache
 def require_version(package: str, wanted: str | tuple[str, ...], why: str) -> None:
     """Raise UpstreamError unless `package` is installed in a version of `wanted`.

@@ -20,8 +20,10 @@ _CPUS_OF_RUN, _CPUS_OF_TRIAL = 4, 6
 """CPU slots of the embedded cluster: for all, Serve 1 and spare; for each trial at once Tune 1,
 Train 1, verl up to 3, and Ray Data."""
 
+# Ray would take 30 % of the machine's memory, which models need.
 _OBJECT_STORE_BYTES = 10**9
 
+# Under load a part of Ray may be too slow to report, and Ray then gives up.
 START_ATTEMPTS = 3
 EMBEDDED_ENV = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -80,6 +82,7 @@ def connect(
         return True
     if token_file is not None and not has_token(os.environ):
         os.environ["RAY_AUTH_TOKEN_PATH"] = str(write_token(token_file))
+    # Before `ray.init`: the processes of the cluster inherit this environment.
     os.environ.update({**EMBEDDED_ENV, **(environment or {})})
     options = {"include_dashboard": False, "log_to_driver": False, "logging_level": "warning"}
     for attempt in range(1, START_ATTEMPTS + 1):
@@ -106,6 +109,7 @@ def write_token(path: Path) -> Path:
     """A token file only its owner can read; kept when it exists."""
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
+        # Private from its first byte: `chmod` afterwards would leave a moment.
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(secrets.token_hex(32))
@@ -133,6 +137,7 @@ def run_session(experiment: Experiment, root: Path) -> AbstractContextManager[No
     num_cpus, num_gpus = logical_slots(experiment)
     return ray_session(
         token_file=root / "ray_token",
+        # verl counts nothing but GPUs, so on the CPU profile they are slots; real ones Ray finds.
         num_cpus=num_cpus if is_cpu else None,
         num_gpus=num_gpus if is_cpu else None,
         object_store_memory=_OBJECT_STORE_BYTES if is_cpu else None,

@@ -62,6 +62,7 @@ def describe_free_gpus() -> str:
     """Free and all GPUs (logical slots on the CPU profile), by node."""
     import ray
 
+    # `ray.available_resources` knows the sum only; a trial needs its GPUs on one node.
     free = _tables().available_resources_per_node()
     nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("GPU")]
     if not nodes:
@@ -120,6 +121,7 @@ def end_cleaners(*, patience_s: float) -> int:
     ended = [actor["Pid"] for actor in left if actor["Pid"] and actor["Address"]["NodeID"] == here]
     for process in ended:
         with suppress(ProcessLookupError):
+            # By process id: a detached actor without a name can be reached in no other way.
             os.kill(process, signal.SIGKILL)
     return len(ended)
 

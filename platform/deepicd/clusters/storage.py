@@ -43,6 +43,7 @@ def check_storage(folder: Path, others: Sequence[Path] = ()) -> None:
 
 
 def _ask(nodes: Sequence[Mapping[str, Any]], paths: Sequence[Path]) -> None:
+    # No CPUs: a node all of whose CPUs are taken must answer too.
     look = ray.remote(num_cpus=0, max_retries=0)(find_missing)
     names = [str(path) for path in paths]
     answers = {

@@ -98,6 +98,7 @@ class _EngineActor:
         self, prompts: Sequence[Sequence[int]], sampling: Sampling | None = None
     ) -> list[_Completed]:
         """The greedy answer to each prompt, in order, and samples where asked for."""
+        # Two requests: `temperature` counts for all answers of one.
         greedy = [one for (one,) in self._generate(prompts, temperature=0.0)]
         drawn: Sequence[Sequence[Any]] = [()] * len(prompts)
         if sampling is not None and sampling.num_samples:
@@ -158,6 +159,7 @@ class LoadedModel:
         from deepicd.tokens import stream_prompts
 
         prompts = stream_prompts(split, encoder=self._encoder)
+        # A limit lets Ray Data stop reading; a slice of the answers would not.
         prompts = prompts.limit(limit) if limit else prompts
         rows: list[dict[str, Any]] = []
         asked = []
@@ -274,12 +276,14 @@ def _actor(model: Path, settings: OfflineEngine, limits: Limits) -> Iterator[Any
     )
     place = None
     try:
+        # Asked before the model is loaded, which may kill the process: its end is awaited too.
         place = _wait(actor.process.remote(), model)
         _wait(actor.load.remote(str(model.resolve()), settings, limits=limits), model)
         yield actor
     finally:
         # Killing the actor ends vLLM with it: the engine lives in the actor's process.
         ray.kill(actor)
+        # Of a process on another node `/proc` here says nothing.
         if place is not None and place[0] == ray.get_runtime_context().get_node_id():
             _await_exit(place[1])
 

@@ -61,6 +61,7 @@ class WeightReload:
         from vllm.model_executor.layers.vocab_parallel_embedding import VocabParallelEmbedding
         from vllm.model_executor.model_loader.reload import finalize_layerwise_reload
 
+        # The layers first: this is what leaves a tied head with the old embedding, mended below.
         finalize_layerwise_reload(self._model, self._model_config)
         for module in self._model.modules():
             if isinstance(module, VocabParallelEmbedding):
@@ -102,10 +103,12 @@ class SwapExtension:
             CheckpointError: a tensor holds NaN or infinity, or some parameters are not there.
         """
         files = sorted(Path(folder).glob("*.safetensors"))
+        # A pass of its own: once a bucket is loaded, the old weights are gone.
         for name, tensor in _tensors(files):
             if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
                 raise CheckpointError(f"{name} of {folder} holds NaN or infinity. Train it again.")
         runner = self.model_runner
+        # Tensor by tensor: the files are never in memory as a whole.
         buckets = ([one] for one in _tensors(files))
         reload_weights(runner.model, runner.vllm_config.model_config, buckets)
         return {file.name: _digest(file) for file in files}

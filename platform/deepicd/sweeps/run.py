@@ -84,6 +84,7 @@ def run_sweep(
         results = build(experiment, trial_input, storage=storage).fit()
     finally:
         close_runners(runners)
+    # Only when the runners are closed: verl holds groups until its process ends.
     left = wait_until_free(before, timeout_s=_FREE_TIMEOUT_S)
     if left:
         raise SweepError(
@@ -185,6 +186,7 @@ def build_tuner(experiment: Experiment, trial_input: TrialInput, *, storage: Pat
             storage_path=str(storage.resolve()),
             # Tune calls them in this order: a report is on disk before another callback sees it.
             callbacks=[
+                # Named, since Tune's own loggers are off: `read_history` reads what it writes.
                 JsonLoggerCallback(),
                 CleanUpTrial(),
                 progress,

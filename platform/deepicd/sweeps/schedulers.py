@@ -97,6 +97,7 @@ class ResumableMedian(MedianStoppingRule):
 def _reports_on_disk(trial: Any) -> list[dict[str, Any]]:
     """What a trial reported before its sweep was interrupted; a new one has no folder yet."""
     try:
+        # Tune makes a trial's folder when it starts it; `path` raises before.
         return read_history(Path(trial.path))
     except RuntimeError:  # Ray's Trial.path raises it until the trial has a folder
         return []

@@ -73,6 +73,7 @@ def _check_known(key: str, known: Sequence[str]) -> None:
 def _check_kind(name: str, value: Any, present: Any) -> None:
     if present is None or not isinstance(present, bool | int | float | str):
         return
+    # For Python, True is an int.
     is_number = isinstance(present, int | float) and not isinstance(present, bool)
     wanted: tuple[type, ...] = (int, float) if is_number else (type(present),)
     if not isinstance(value, wanted) or isinstance(value, bool) != isinstance(present, bool):

@@ -85,8 +85,10 @@ def train_tokenizer(texts: Iterable[str], *, vocab_size: int) -> Any:
     learner.normalizer = pattern.normalizer
     learner.pre_tokenizer = pattern.pre_tokenizer
     trainer = trainers.BpeTrainer(
+        # The tags are added when it has learnt, each with an id of its own.
         vocab_size=vocab_size - len(TAGS),
         special_tokens=list(_SPECIAL_TOKENS),
+        # Sorted: the alphabet comes in another order in every process, and ids follow it.
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
@@ -121,6 +123,7 @@ def init_model(config: ModelConfig, tokenizer: Any, *, seed: int) -> Any:
         pad_token_id=tokenizer.pad_token_id,
         dtype="float32",
     )
+    # The caller's random state stays as it is; without devices no GPU is touched.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = Qwen2ForCausalLM(shape).float()

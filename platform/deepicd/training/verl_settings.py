@@ -22,6 +22,7 @@ BF16 = {"param_dtype": "bf16", "reduce_dtype": "fp32", "buffer_dtype": "fp32"}
 
 def worker_env(experiment: Experiment) -> dict[str, str]:
     """Environment of every process of a verl run; never holds a value that we sweep."""
+    # verl's own entry sets these but for the offline hub and usage; it is not used here.
     env = {
         "HF_HUB_OFFLINE": "1",
         "NCCL_DEBUG": "WARN",
@@ -32,6 +33,7 @@ def worker_env(experiment: Experiment) -> dict[str, str]:
         "VLLM_NO_USAGE_STATS": "1",
     }
     if experiment.profile == "cpu":
+        # Trials and ranks share the cores; torch would give each process all of them.
         at_once = experiment.training.num_gpus * max(1, experiment.sweep.max_concurrent)
         num_threads = max(1, (os.cpu_count() or 1) // at_once)
         env |= {

@@ -220,4 +220,5 @@ def _least(experiment: Experiment, key: str, default: float) -> float:
 
 
 def _is_set(experiment: Experiment, key: str) -> bool:
+    # A trial without it needs the memory, so all must have it.
     return all(possible(experiment, f"verl.{key}", setting(experiment, key, False)))

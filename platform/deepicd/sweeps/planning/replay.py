@@ -183,6 +183,7 @@ def _run_scheduler(curves: Sequence[Curve], experiment: Experiment) -> dict[str,
 
     At the last step of a trial nothing is left to stop.
     """
+    # Here: it imports Ray Tune, seconds that only a replay should cost.
     from deepicd.sweeps.schedulers import build_scheduler
 
     scheduler, metric = build_scheduler(experiment), validation(experiment.sweep.metric)
@@ -190,6 +191,7 @@ def _run_scheduler(curves: Sequence[Curve], experiment: Experiment) -> dict[str,
     seen = [_with_objective(curve.rows, metric) for curve in curves]
     trials = [_RecordedTrial(curve) for curve in curves]
     waiting = iter(range(len(curves)))
+    # Seconds, trial, report: at equal seconds the trial that was started first comes first.
     events: list[tuple[float, int, int]] = []
     stopped: dict[str, int | None] = {curve.id: None for curve in curves}
 

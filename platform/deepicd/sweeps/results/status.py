@@ -174,6 +174,7 @@ def trial_facts(paths: RunPaths, trial: str) -> dict[str, Any]:
         raise MissingError(f"no record of trial {trial!r} in {paths.sweep}; known: {names}")
     record = json.loads(records[trial].read_text(encoding="utf-8"))
     rows = read_history(paths.tune / trial)
+    # Only NaN differs from itself; JSON has no word for it.
     last = {name: value for name, value in rows[-1].items() if value == value} if rows else None
     return {"record": record, "last": last}
 

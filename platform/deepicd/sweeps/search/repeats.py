@@ -63,6 +63,7 @@ class Repeats(SearcherWrapper[Searcher]):
 
     def _confirm(self) -> Any:
         if self._reruns is None:
+            # The best are known only when nobody runs any more.
             if any(None in group.reached.values() for group in self._groups):
                 return None
             self._reruns = self._choose()

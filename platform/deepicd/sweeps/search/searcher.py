@@ -40,6 +40,7 @@ class Searcher(OptunaSearch):
         self._sweep, self._tune = sweep, storage.resolve() / TUNE
         self._validated: dict[str, list[dict[str, Any]]] = {}
         journal.parent.mkdir(parents=True, exist_ok=True)
+        # Only a new sweep comes here: Tune unpickles the searcher of one that goes on.
         journal.unlink(missing_ok=True)
         queued = grid_trials(experiment)[: sweep.num_trials] if sweep.sampler == "grid" else None
         super().__init__(
@@ -70,6 +71,7 @@ class Searcher(OptunaSearch):
     def suggest(self, trial_id: str) -> dict[str, Scalar] | None:
         """Values of a new trial, whose Tune id the study notes as the attribute `trial`."""
         values: dict[str, Scalar] | None = super().suggest(trial_id)
+        # The journal outlives Tune: this is what leads from it to a trial's folder.
         self._ot_trials[trial_id].set_user_attr("trial", trial_id)
         return values
 
@@ -98,6 +100,7 @@ class Searcher(OptunaSearch):
         """Objectives, at its best validation, of a trial that is over and whose last report this
         is; empty where it lacks one.
         """
+        # From disk what earlier starts of the sweep reported, from memory what is not there yet.
         rows = [*read_history(self._tune / trial_id), *self._validated.pop(trial_id, [])]
         rows += [result] if result else []
         best = best_validation(rows, self._sweep.metric)

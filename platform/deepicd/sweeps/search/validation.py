@@ -33,6 +33,7 @@ _BATCHES = (
 )
 
 _REWARD_WEIGHTS = "rewards.weights."
+# One more than the rule's two others (`schedulers`).
 _MEDIAN_TRIALS = 3
 
 

@@ -130,6 +130,7 @@ def _read_ended_trials(
     ended = []
     for trial in read_status(paths, old, is_alive=False):
         history = read_history(paths.tune / trial.id)
+        # Its score is wanted, not its checkpoint.
         best = best_validation(history, metric, is_needed=False)
         values = objectives_of(best, names) if best else {}
         if trial.status in {"finished", "stopped"} and len(values) == len(names):
@@ -228,5 +229,6 @@ def _values_of(experiment: Experiment) -> dict[str, Any]:
 def _with_sweep(experiment: Experiment, **changes: Any) -> Experiment:
     """The experiment with another sweep, checked as if read from a file."""
     sweep = experiment.sweep.model_copy(update=changes)
+    # `model_copy` checks nothing, so the whole is read again.
     table = experiment.model_copy(update={"sweep": sweep}).model_dump(mode="json")
     return parse_experiment(table, f"sweep.start_from {experiment.sweep.start_from}")

@@ -46,6 +46,7 @@ def disk_space_for(
     try:
         yield
     except Exception as error:
+        # Ray wraps what a worker raises, so the error does not tell; a reserve that is gone does.
         if missing := _missing_bytes(trial, 0):
             delete_checkpoint(checkpoint)
             raise _full_disk(trial, missing, "in the middle of writing it") from error

@@ -76,6 +76,8 @@ def compare(checkpoint: Path, start_model: Path, prompts: Prompts) -> dict[str, 
     export = AutoModelForCausalLM.from_pretrained(
         folder, local_files_only=True, use_safetensors=True, dtype=torch.float32
     ).eval()
+    # Assigned, not copied: no second set of weights in memory. That unties them, hence the line
+    # after it.
     actor.load_state_dict(state, assign=True)
     actor.tie_weights()
     weights = export.state_dict()

@@ -55,6 +55,7 @@ def fit_world_size(checkpoint: Path, world_size: int, *, on_event: Callable[[str
         f"goes on with {world_size} ranks from {checkpoint.name} of {before}: weights and "
         "optimiser are the same, random state is seeded anew"
     )
+    # verl reads the number of the step from the name of the folder.
     return aside / checkpoint.name
 
 
@@ -65,6 +66,7 @@ def reshard(checkpoint: Path, target: Path, world_size: int) -> None:
     shutil.copyfile(checkpoint / "data.pt", target / "data.pt")
     for part in ("model", "optim"):
         _write(actor, part, read_shards(source, part), world_size)
+    # Of `extra` the schedule alone: it is the same on every rank, random state is a rank's own.
     extra = {"lr_scheduler": read_extra(source)["lr_scheduler"]}
     _write(actor, "extra_state", [extra], world_size)
 
@@ -110,6 +112,7 @@ def cut(whole: Any, like: Any, *, world_size: int, rank: int) -> Any:
     require_version("torch", _TORCH, "resharding")
     pieces = [whole] * world_size
     if like.placements == (Shard(0),):
+        # As FSDP2: `chunk` may give fewer pieces than there are ranks, the others hold nothing.
         pieces = [*torch.chunk(whole, world_size), *[whole[:0]] * world_size]
     before = like.device_mesh
     mesh = DeviceMesh(
@@ -121,9 +124,11 @@ def cut(whole: Any, like: Any, *, world_size: int, rank: int) -> Any:
     )
     mesh._dim_group_names = before._dim_group_names  # the reader's own group, found by its name
     return DTensor.from_local(
+        # `torch.save` would write all of the whole that a piece is a view of.
         pieces[rank].clone(),
         mesh,
         like.placements,
+        # A check would ask the other ranks; shape and stride cannot be told from one piece.
         run_check=False,
         shape=whole.shape,
         stride=whole.stride(),

@@ -93,6 +93,7 @@ class TrialCheckpoints:
                 delete_checkpoint(checkpoint)
                 skipped += 1
                 continue
+            # Only of a whole one: what is damaged is skipped, what is of another trial is an error.
             check_same(checkpoint, facts.get("identity", {}), self.identity)
             if skipped:
                 self.on_event(f"goes on from {checkpoint.name}, the one before")
@@ -221,6 +222,7 @@ def state_dtype(folder: Path) -> str:
     """
     from safetensors import safe_open
 
+    # verl writes all weights in one type, so any tensor tells.
     weights = min(folder.glob("*.safetensors"))
     with safe_open(weights, framework="numpy") as file:
         stored = file.get_slice(next(iter(file.keys()))).get_dtype()

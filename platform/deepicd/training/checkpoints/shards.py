@@ -63,6 +63,8 @@ def read_extra(actor: Path) -> State:
     import torch
 
     file = shard_file(actor, "extra_state", world_size=world_size_of(actor), rank=0)
+    # `extra_state` holds numpy's random state, an array of uint32. The function that rebuilds an
+    # array is private, and its module differs between versions of numpy: an array names it.
     rebuild = np.empty(0).__reduce__()[0]
     with torch.serialization.safe_globals([np.ndarray, np.dtype, np.dtypes.UInt32DType, rebuild]):
         return _load(file)
@@ -86,6 +88,7 @@ def join(pieces: Sequence[Any], name: str) -> Any:
             "read here. Go on with the number of GPUs that wrote the checkpoint."
         )
     if first.placements != (Shard(0),):
+        # Not cut: every rank holds the whole of it.
         return first.to_local()
     return torch.cat([piece.to_local() for piece in pieces])
 

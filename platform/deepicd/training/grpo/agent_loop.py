@@ -43,6 +43,8 @@ class ReadyTokensAgentLoop(AgentLoopBase):
                 priority=int(priority),
             )
         preempted = output.num_preempted
+        # From here on as verl's own single-turn loop has it: -1 for unknown, two turns (prompt and
+        # answer), and both lists, which only its loop with tools fills.
         metrics.setdefault("num_preempted", -1 if preempted is None else preempted)
         length = self.rollout_config.response_length
         return AgentLoopOutput(

@@ -46,6 +46,7 @@ MAPPED: Mapping[str, str] = {
     f"{_ACTOR}.entropy_coeff": "training.entropy_coeff",
     f"{_ACTOR}.use_kl_loss": "training.use_kl_loss",
     f"{_ACTOR}.kl_loss_coef": "training.kl_loss_coef",
+    # verl clips by low and high where they are set, and its defaults set them.
     f"{_ACTOR}.clip_ratio": "training.clip_ratio",
     f"{_ACTOR}.clip_ratio_low": "training.clip_ratio",
     f"{_ACTOR}.clip_ratio_high": "training.clip_ratio",
@@ -90,15 +91,18 @@ _BOTH: Settings = {
     "algorithm.adv_estimator": "grpo",
     "algorithm.kl_penalty": "kl",
     "critic.enable": False,
+    # Rows come from a thread of the trainer's process; a worker process would not have it.
     "data.dataloader_num_workers": 0,
     "data.filter_overlong_prompts": True,
     "data.truncation": "error",
+    # The export is written while the actor is there: verl's merger would write bfloat16 later.
     f"{_ACTOR}.checkpoint.save_contents": ["model", "optimizer", "extra", "hf_model"],
     f"{_ACTOR}.checkpoint.load_contents": ["model", "optimizer", "extra"],
     f"{_ROLLOUT}.name": "vllm",
     f"{_ROLLOUT}.tensor_model_parallel_size": 1,
     f"{_ROLLOUT}.top_k": -1,
     f"{_ROLLOUT}.top_p": 1,
+    # Greedy, as evaluation answers: trials are not compared by the luck of a draw.
     f"{_ROLLOUT}.val_kwargs.do_sample": False,
     f"{_ROLLOUT}.val_kwargs.temperature": 0,
     f"{_ROLLOUT}.val_kwargs.n": 1,
@@ -112,6 +116,7 @@ _CPU: Settings = {
     f"{_MODEL}.override_config": {"attn_implementation": "sdpa"},
     f"{_MODEL}.use_remove_padding": False,
     f"{_MODEL}.enable_gradient_checkpointing": False,
+    # FSDP1 makes the device "cpu:cpu", which torch refuses.
     f"{_ACTOR}.strategy": "fsdp2",
     f"{_ACTOR}.use_torch_compile": False,
     f"{_ACTOR}.fsdp_config.use_torch_compile": False,
@@ -123,12 +128,15 @@ _CPU: Settings = {
     f"{_ROLLOUT}.dtype": "float32",
     f"{_ROLLOUT}.enable_chunked_prefill": False,  # vLLM 0.29 on CPU: a seeded prompt must be whole
     f"{_ROLLOUT}.enforce_eager": True,
+    # vLLM cannot sleep on CPU.
     f"{_ROLLOUT}.free_cache_engine": False,
     f"{_ROLLOUT}.enable_sleep_mode": False,
     f"{_ROLLOUT}.gpu_memory_utilization": 0.1,
+    # One process each, here and below: every one imports verl, 14 s of CPU.
     f"{_ROLLOUT}.agent.num_workers": 1,
     f"{_ROLLOUT}.checkpoint_engine.update_weights_bucket_megabytes": 64,
     f"{_ROLLOUT}.engine_kwargs.vllm.kv_cache_memory_bytes": 2**29,
+    # vLLM computes in its server's process: one process fewer to start, and faster steps.
     f"{_ROLLOUT}.engine_kwargs.vllm.distributed_executor_backend": "uni",
     "reward.num_workers": 1,
     "transfer_queue.backend.SimpleStorage.num_data_storage_units": 1,
@@ -184,6 +192,7 @@ def compose_grpo(
         wiring["trainer.resume_mode"] = "resume_path" if resume else "disable"
         if resume is not None:
             wiring["trainer.resume_from_path"] = str(resume)
+        # Later ones win: the profile over what both share, the experiment over its profile.
         settings = _BOTH | _PROFILES[experiment.profile] | _mapped(experiment) | wiring
         settings["trainer.total_training_steps"] = _total_steps(experiment, train)
         config = compose("ppo_trainer")
@@ -282,6 +291,7 @@ def _validate(config: DictConfig) -> None:
     from verl.utils.config import validate_config
 
     try:
+        # verl prints that its checks passed; standard output belongs to `--json`.
         with contextlib.redirect_stdout(sys.stderr):
             validate_config(
                 config=config,

@@ -27,6 +27,7 @@ from deepicd.records import Limits
 from deepicd.tokens import cache_blocks, cache_path, count_notes, count_prompts, stream_prompts
 
 _DATA_SOURCE = "notes"
+# A block holds a thousand rows or more; the first batch should not wait for all of them.
 _ROWS_AT_ONCE = 256
 
 
@@ -49,6 +50,7 @@ class RowStream:
     def start(self) -> None:
         """Begin to read, if that has not begun."""
         with self._start_once:
+            # A thread starts once in its life, and has no id before.
             if self._thread.ident is None:
                 self._thread.start()
 
@@ -59,6 +61,7 @@ class RowStream:
                     self._rows.extend(block)
                     self._arrived.notify_all()
         except BaseException as error:
+            # Raised where somebody waits for a row, not in a thread that nobody looks at.
             self._error = error
         finally:
             with self._arrived:
@@ -144,6 +147,7 @@ class EpochSampler(Sampler[int]):
     def __iter__(self) -> Iterator[int]:
         order = self._order()
         while self._next < self._num_rows:
+            # Counted before it is given out: a state taken meanwhile must not give the row again.
             self._next += 1
             yield int(order[self._next - 1])
         self._epoch, self._next = self._epoch + 1, 0

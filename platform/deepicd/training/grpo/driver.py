@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from deepicd.training.grpo.engine_reuse import Engines
 
 _log = logging.getLogger(__name__)
+# How often an idle process looks whether somebody waits for its GPUs.
 _IDLE_S = 5.0
 _LOST_S = 30.0
 _POLL_S = 0.5
@@ -107,6 +108,8 @@ class _Inbox:
             try:
                 return self._jobs.get(timeout=_IDLE_S)
             except queue.Empty:
+                # Not before it has joined: the question imports verl, whose plug-in must find the
+                # queue's name in the environment.
                 if ray.is_initialized() and _is_capacity_wanted():
                     return None
 
@@ -123,6 +126,7 @@ def main() -> None:
     try:
         serve(pipe, inbox)
     except Exception as error:
+        # Asked here, while Ray is still there to answer.
         lost = _lost_nodes(error)
         pipe.send(Failed(type(error).__name__, explain(error), tuple(lost)))
         raise
@@ -134,9 +138,11 @@ def serve(pipe: _Pipe, inbox: _Inbox) -> None:
     """Run one trial after the other, until there are no more or one needs another engine."""
     engines: Engines | None = None
     while (job := inbox.next_job()) is not None:
+        # Before anything that speaks: what is printed from here on belongs to this trial.
         _log_to(job.log)
         if engines is None:
             join(job, pipe)
+        # After `join`, since it imports verl, whose plug-in reads the name of the queue.
         config = compose(job)
         if engines is not None and not engines.fits(config, job.env):
             pipe.send(OtherEngine())
@@ -180,6 +186,8 @@ def join(job: Job, pipe: _Pipe) -> None:
     namespace = f"verl-{uuid4().hex}"
     # For this process, whose plug-in is loaded when verl is imported, and below for its workers.
     os.environ[QUEUE_VARIABLE] = namespace
+    # Ray gives workers the environment of the cluster, not of this process. Their temporary files
+    # belong in the runner's folder, which is removed.
     own = {"TMPDIR": os.environ["TMPDIR"], QUEUE_VARIABLE: namespace}
     ray.init(
         address=job.address,
@@ -228,6 +236,7 @@ def prepare(config: DictConfig, job: Job, pipe: _Pipe, engines: "Engines | None"
     from deepicd.training.grpo import engine_reuse
     from deepicd.training.process.placement import WholePlacement
 
+    # As verl's own entry does, which is not used here.
     configure_verl_logging()
     if engines is not None:
         return engine_reuse.restart(engines, config)

@@ -71,6 +71,8 @@ def engine_key(config: DictConfig, env: Mapping[str, str]) -> str:
         "rollout": rollout,
         "model": actor_rollout["model"],
         "strategy": [actor_rollout[part]["strategy"] for part in ("actor", "ref")],
+        # With a KL term verl gives its workers the role that has a reference model too; a role is
+        # the key in `worker_dict` and cannot be added later.
         "reference": [
             values["algorithm"]["use_kl_in_reward"],
             actor_rollout["actor"]["use_kl_loss"],
@@ -155,13 +157,16 @@ def _take_over(new: ReportingTrainer, old: ReportingTrainer) -> None:
     if new.use_reference_policy:
         new.ref_policy_wg = actors
     rewards = new.reward_loop_manager
+    # The manager only holds the configuration; reward functions live in its workers.
     rewards.config = new.config
     _rebuild(rewards.reward_loop_workers, new.config, rewards.reward_router_address)
+    # Without a checkpoint too: it begins the count of steps.
     new._load_checkpoint()
 
 
 def _rebuild(actors: Sequence[Any], *arguments: Any) -> None:
     """Run the constructor of Ray actors again, in their processes."""
+    # Every Ray actor has `__ray_call__`: it calls a function with the actor, in its process.
     ray.get([actor.__ray_call__.remote(_construct, *arguments) for actor in actors])
 
 
@@ -173,6 +178,8 @@ def _rebuild_roles(workers: Any, settings: Mapping[str, Any]) -> None:
         with temp_env_var("DISABLE_WORKER_INIT", "1"):
             workers.worker_dict[role] = type(worker)(role=role, **settings)
         del worker  # the loop variable would keep the old model while the new one is built
+    # Models and their hooks refer to each other, so counting references does not free them; what
+    # torch then keeps on a GPU would be missing for vLLM, which is another process.
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
@@ -207,5 +214,6 @@ def _seed(_: Any, seed: int) -> None:
     import numpy
 
     random.seed(seed)
+    # numpy takes no larger seed.
     numpy.random.seed(seed % 2**32)
     torch.manual_seed(seed)

@@ -62,6 +62,7 @@ def as_number(digest: str) -> float:
 def digest_weights(weights: Iterable[torch.Tensor]) -> str:
     """SHA-256 (hex) of what one rank holds of some parameters, in their order; at least one."""
     held = (one.to_local() if isinstance(one, DTensor) else one for one in weights)
+    # A rank may hold nothing of a small parameter, and nothing has no hash.
     hashes = [torch.hash_tensor(one) for one in held if one.numel()]
     bits: bytes = torch.stack(hashes).cpu().numpy().tobytes()
     return hashlib.sha256(bits).hexdigest()

@@ -61,6 +61,7 @@ def predictions_of(reward_infos: Mapping[str, list[Any]]) -> list[Prediction]:
             "for the failed rollout"
         )
     return [
+        # The reward function returns an empty text where an answer has no code.
         Prediction(note_id=note, patient_id=patient, gold=gold, prediction=code or None)
         for note, patient, gold, code in sorted(rows)
     ]
@@ -86,6 +87,7 @@ def check_agreement(metrics: Mapping[str, Any], minimum: float | None, *, step: 
     if minimum is None:
         return
     correlation = metrics.get(metric_names.PROBS_PEARSON)
+    # Not `<`: where it cannot be computed it is NaN, which is no agreement either.
     if correlation is None or not float(correlation) >= minimum:
         raise TrainingError(
             f"actor and rollout probabilities correlate at {correlation} in step {step}, below "

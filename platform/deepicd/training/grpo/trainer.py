@@ -61,6 +61,7 @@ class ReportingTrainer(PPOTrainerSync):
     """`PPOTrainerSync` that reports; what stands first is set by the driver of the trial."""
 
     report: Report | None = None
+    # `staticmethod`: a function in a class body would be handed the trainer first.
     on_stage: Callable[[str], None] = staticmethod(lambda stage: None)
     """Receives the name of the stage that begins: rollout, update, validation."""
     place: Callable[[ResourcePoolManager], ResourcePoolManager] | None = None
@@ -115,6 +116,7 @@ class ReportingTrainer(PPOTrainerSync):
     def on_train_begin(self) -> None:
         """Before the first step."""
         super().on_train_begin()
+        # verl has counted on to the step that comes; a resumed run begins at a later one.
         if self.global_steps == 1:
             self._updates = FirstUpdates(partial(digest_actor, self.actor_rollout_wg.workers))
 
@@ -138,6 +140,7 @@ class ReportingTrainer(PPOTrainerSync):
 
     @logger.setter
     def logger(self, tracking: Any) -> None:
+        # verl calls every backend in this table, but lets its settings name only those it knows.
         tracking.logger["report"] = _ReportBackend(self)
         self._tracking = tracking
 
@@ -174,6 +177,7 @@ class ReportingTrainer(PPOTrainerSync):
     def _fetch_one_gen_batch(self) -> Any:
         """With names that sort as the rows came, where verl's are random."""
         batch = super()._fetch_one_gen_batch()
+        # Padded with zeros, since names sort as text.
         names = [f"{self._num_prompts + row:012}" for row in range(len(batch))]
         self._num_prompts += len(batch)
         assign_non_tensor_stack(batch, "uid", names)
@@ -188,6 +192,7 @@ class ReportingTrainer(PPOTrainerSync):
     def _save_checkpoint(self) -> None:
         saved = Path(self.config.trainer.default_local_dir) / f"global_step_{self.global_steps}"
         start_model = Path(self.config.actor_rollout_ref.model.path)
+        # Space is waited for here: an error of verl in the middle of saving would end the trial.
         with disk_space_for(saved, start_model, wait_s=self.disk_wait_s, on_event=self.on_event):
             super()._save_checkpoint()
         self._saved = saved
@@ -197,6 +202,7 @@ class ReportingTrainer(PPOTrainerSync):
     def _compute_metrics(
         self, batch: Any, metrics: dict[str, Any], timing_raw: Any, global_steps: int, epoch: int
     ) -> None:
+        # Read in this hook: verl clears the queue of the step's answers soon after it.
         super()._compute_metrics(batch, metrics, timing_raw, global_steps=global_steps, epoch=epoch)
         # verl leaves what the reward function returned in its queue, and logs the total alone.
         extra = tq.kv_batch_get(

@@ -128,6 +128,8 @@ def train_on_worker(loop: Mapping[str, Any]) -> None:
     reporter = _Reporter(
         checkpoints, since=loop["since"], num_gpus=job.experiment.training.world_size
     )
+    # Before all else: it carries the worker's placement group, which the sweep has to remove even
+    # if the trial is stopped before its first step.
     reporter.report({metric_names.STEP: 0})
     job.out.mkdir(parents=True, exist_ok=True)
     job = replace(job, resume=_find_start(checkpoints, reporter, job))
@@ -221,6 +223,8 @@ class _Reporter:
         if checkpoint is None:
             ray.train.report(values)
             return
+        # In this order: what lacks a manifest must not be reported, and nothing older goes before
+        # the new one is known.
         self._checkpoints.finalize(checkpoint, values)
         self._report_checkpoint(values, checkpoint)
         self._checkpoints.apply_retention()
@@ -231,6 +235,7 @@ class _Reporter:
         """
         row = facts_of(checkpoint)["metrics"]
         now = {**self._interruption, metric_names.PLACEMENT_GROUP: _current_placement_group()}
+        # What was recorded wins over the clock of now; the interruption and the group are new.
         self._report_checkpoint({**self._complete(row), **row, **now}, checkpoint)
 
     def _complete(self, metrics: Mapping[str, Any]) -> dict[str, Any]:
@@ -263,6 +268,7 @@ def forward(runner: Any, job: Job, *, reporter: _Reporter, watchdog: Watchdog) -
         message = ask(runner, job.name)
         if message is None:
             if cause := watchdog.overdue():
+                # Not waited for: the runner may be what is gone.
                 runner.abandon.remote(job.name)
                 return cause
             continue

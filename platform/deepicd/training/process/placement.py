@@ -57,6 +57,7 @@ class WholePlacement(ResourcePoolManager):
         Raises:
             CapacityError: the GPUs were not free in time.
         """
+        # Objects only: verl makes the groups of a pool when somebody first asks for them.
         super().create_resource_pool()
         deadline = time.monotonic() + self._timeout_s
         with _placement_lock(self._sweep, deadline=deadline, on_stage=self._on_stage):
@@ -117,6 +118,7 @@ def _try_lock(sweep: str) -> Any | None:
 
 def waiting_sweep() -> str | None:
     """The sweep of the trial that waits for capacity now, None when nobody does."""
+    # Nobody holds it, or has let it go meanwhile: either way nobody waits.
     with suppress(ValueError, ray.exceptions.RayError):
         lock = ray.get_actor(_LOCK, namespace=_NAMESPACE)
         return str(ray.get(lock.sweep.remote(), timeout=_REPEAT_S))

@@ -16,8 +16,10 @@ from deepicd.training.process.protocol import Job
 from deepicd.training.process.runner import Runner, State
 
 _CLOSE_TIMEOUT_S = 30.0
+# An actor calls one method at a time: a runner that waits for its trial to stop is silent.
 _ASK_TIMEOUT_S = 5.0
 _POLL_S = 1.0
+# The order of `State` is the order of preference.
 _READINESS: tuple[State, ...] = get_args(State)
 
 
@@ -38,6 +40,7 @@ def open_runners(number: int) -> list[Any]:
 
 def close_runners(runners: Sequence[Any]) -> None:
     """End the runners and the drivers they own, which die with them in any case."""
+    # Asked first, so that they remove their temporary files; one that does not answer is lost.
     with suppress(ray.exceptions.RayError, TimeoutError):
         ray.get([runner.close.remote() for runner in runners], timeout=_CLOSE_TIMEOUT_S)
     for runner in runners:

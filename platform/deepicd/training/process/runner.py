@@ -94,9 +94,12 @@ class Runner:
         whose runner was lost, and started again elsewhere, is told so.
         """
         if self._job is None:
+            # A runner that Ray restarted elsewhere has no job. With `lost` it is an interruption,
+            # which is not charged to the trial.
             return Failed("RunnerLost", "", ("the node of its runner was lost",))
         if self._job.name != name or self._is_over:
             return Stopped()
+        # A trial that is not over has a driver: whoever ends it starts another, or ends the trial.
         assert self._driver is not None
         message = self._driver.next(timeout_s=_POLL_S)
         if message is None:
@@ -141,6 +144,7 @@ class Runner:
         if self._driver is None or self._is_over:
             return
         self._driver.send(Stop())
+        # Its step may end: a driver that is killed costs the next trial a start of verl.
         patience_s = _STOP_TIMEOUT_S if patience_s is None else patience_s
         deadline = time.monotonic() + patience_s
         while not self._is_over and self._driver is not None:
@@ -216,6 +220,7 @@ class _Driver:
 
     def kill(self) -> None:
         """End it; the kernel and Ray free what it holds."""
+        # Waited for, or it stays a zombie for as long as the actor lives.
         self._popen.kill()
         self._popen.wait()
 

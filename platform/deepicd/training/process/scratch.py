@@ -33,6 +33,7 @@ class Scratch:
         """
         shutil.rmtree(self.path, ignore_errors=True)
         if self.path.is_dir():
+            # Without a lock file the next owner would take it for one that is being made.
             (self.path / _LOCK).touch()
         self._lock.close()
 

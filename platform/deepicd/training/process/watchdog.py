@@ -31,6 +31,7 @@ from deepicd.training.process.protocol import (
 )
 
 _STEPS = 10
+# A start imports verl in about ten processes, and vLLM builds its engine.
 _STARTS = 4
 _LOOK_S = 20.0
 """Silence after which a trial's nodes are looked at, and time between two looks."""
@@ -60,6 +61,7 @@ class Watchdog:
             case Ready():
                 self._ray_job = message.ray_job
                 self._is_ready, self._stepped = True, now
+                # While all of its actors live: on a node that is gone none would be found.
                 self._look()
                 self._note("rollout")
             case Step():

@@ -66,6 +66,7 @@ def compose_sft(
         "optim.lr_scheduler_type": "cosine",
         "optim.lr_warmup_steps": sft.warmup_steps,
         "optim.weight_decay": sft.weight_decay,
+        # Nothing goes on from SFT but GRPO, which begins with the export.
         "checkpoint.save_contents": ["hf_model"],
         "checkpoint.load_contents": [],
         "trainer.default_local_dir": str(out),

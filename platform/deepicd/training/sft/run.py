@@ -26,6 +26,7 @@ from deepicd.training.checkpoints.retention import state_dtype
 from deepicd.training.sft.config import compose_sft
 from deepicd.training.verl_settings import worker_env
 
+# What verl's SFT trainer would have made; on CPU without its twofold "cpu", which torch refuses.
 _GROUP_BACKENDS = {"cpu": "gloo", "gpu": "cpu:gloo,cuda:nccl"}
 
 
@@ -66,6 +67,7 @@ def train_sft(
         if not path.exists():
             raise MissingError(f"SFT needs {path}, which does not exist. Run the stage before it.")
     out.parent.mkdir(parents=True, exist_ok=True)
+    # Beside `out`, which every node sees; the machine's temporary folder is its own.
     storage = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent.resolve()))
     try:
         config = compose_sft(
@@ -111,6 +113,7 @@ def _beside_main_thread(work: Callable[[], Result]) -> Result:
         try:
             outcome.set_result(work())
         except BaseException as error:
+            # All of them: without an outcome the caller would wait for ever.
             outcome.set_exception(error)
 
     threading.Thread(target=run, daemon=True, name="ray-train").start()

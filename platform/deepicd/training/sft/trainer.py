@@ -73,6 +73,7 @@ def run_sft(config: DictConfig) -> None:
     """Train to the last step and report the exported model; runs on every rank."""
     trainer = _ReportingSFTTrainer(config=config)
     trainer.fit()
+    # Rank 0 writes the export; nobody reports before it is there.
     torch.distributed.barrier()
     client = trainer.training_client
     step = client.step

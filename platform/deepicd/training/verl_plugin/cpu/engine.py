@@ -23,6 +23,7 @@ class CPUEngineWithLMHead(FSDPEngineWithLMHead):
     def _build_fsdp_module(self, module: Any) -> Any:
         require_verl("the CPU engine")
         precision = self.engine_config.mixed_precision or {}
+        # verl's own default is bfloat16, which has no fast kernel without AVX-512.
         param_dtype = PrecisionType.to_dtype(precision.get("param_dtype", "fp32"))
         reduce_dtype = PrecisionType.to_dtype(precision.get("reduce_dtype", "fp32"))
         # What verl's own method leaves behind for its forward pass and its optimiser step.
@@ -37,6 +38,7 @@ class CPUEngineWithLMHead(FSDPEngineWithLMHead):
             "mp_policy": policy,
             "reshard_after_forward": self.engine_config.reshard_after_forward,
         }
+        # Before the module is cut in place, since what is loaded afterwards is whole.
         full_state = module.state_dict()
         apply_fsdp2(module, options, self.engine_config)
         fsdp2_load_full_state_dict(module, full_state, self.device_mesh, None)

@@ -32,6 +32,7 @@ def apply() -> None:
 
     if getattr(distributed, "_deepicd_patched", False):
         return
+    # One function takes a backend, so it can be called; the other does not and is written anew.
     distributed.initialize_global_process_group_ray = _with_backend(
         distributed.initialize_global_process_group_ray
     )

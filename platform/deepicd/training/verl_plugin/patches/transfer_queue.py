@@ -52,6 +52,7 @@ def apply() -> None:
 
     if isinstance(interface.ray, _Scoped):
         return
+    # The names in this one module, not Ray itself: everybody else looks where they did.
     interface.ray = _Scoped(interface.ray, "get_actor", namespace)
     interface.TransferQueueController = _Scoped(
         interface.TransferQueueController, "options", namespace
