@@ -91,6 +91,7 @@ def parse_answer(text: str, *, is_prefilled: bool = True, release: int | None = 
     faults = scan.faults | _block_faults(whole, scan)
     if not faults & FATAL_FAULTS and raw is not None:
         faults |= _code_faults(raw, release)
+    # In the order of FAULTS, so that the reason is the most severe one.
     ordered = tuple(fault for fault in FAULTS if fault in faults)
     reason = next((fault for fault in ordered if fault in FATAL_FAULTS), None)
     code = raw if reason is None else None

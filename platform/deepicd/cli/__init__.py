@@ -72,6 +72,7 @@ app = typer.Typer(
     cls=NounGroup,
     no_args_is_help=True,
     add_completion=False,
+    # Typer's pretty tracebacks can print local variables, and a local variable may be a note.
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Sweep, train, promote, serve and watch models that code admission notes in ICD-10-CM.",

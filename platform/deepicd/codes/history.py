@@ -89,6 +89,7 @@ def describe(node: str) -> dict[str, Any]:
 
 def _fill_placeholders(code: str, release: int) -> tuple[str, ...]:
     """Codes that differ from `code` only where it has a placeholder `X`."""
+    # From the fourth character on: categories of chapter XX may begin with an X.
     if "X" not in code[3:]:
         return ()
     candidates = codes_below(code[: code.index("X", 3)])

@@ -156,6 +156,7 @@ def extreme_trials(search: Search, address: str) -> list[dict[str, Scalar]]:
     def values_of(domain: Domain) -> Sequence[Scalar]:
         if domain is last and isinstance(domain, IntRange):
             return domain.low, domain.high
+        # What it depends on takes every value: a condition may hold at any of them.
         return all_values(domain)
 
     trials = distinct_trials(with_parents(search, [address]), values_of)

@@ -23,6 +23,7 @@ _log = logging.getLogger(__name__)
 
 SERVICE_DISCOVERY_FILE = "metrics-targets.json"
 """Beside the prediction log; `serving.service_discovery` writes it."""
+# Where `make prometheus` puts it: beside the Python of this environment.
 _UNPACKED = Path(sys.executable).parent
 
 
@@ -87,6 +88,7 @@ def _run(command: list[str]) -> int:
     try:
         return process.wait()
     except KeyboardInterrupt:
+        # Ctrl-C in a terminal reaches Prometheus too; a SIGINT to this process alone does not.
         process.terminate()
         return process.wait()
     finally:

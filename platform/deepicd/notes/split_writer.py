@@ -43,6 +43,7 @@ def write_splits(
     `parts` is left without the buckets that were written into it. Returns split → `hash_rows`.
     """
     starts = np.cumsum([0, *sizes.values()])
+    # Buckets begin anew with each split, so that none belongs to two.
     edges = [
         edge
         for start, end in zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True)

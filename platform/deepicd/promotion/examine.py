@@ -35,7 +35,9 @@ def examine(
         CapacityError: its process died.
     """
     cases = behaviour_tests.build_cases(notes)
+    # By text, so that a note which several cases share is answered once.
     asked = {note.text: note for note in chain.from_iterable((c.note, c.changed) for c in cases)}
+    # Only these cases look at shares, so only their notes pay for samples.
     sure = {
         note.text
         for case in cases

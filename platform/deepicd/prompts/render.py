@@ -94,6 +94,7 @@ def prompt_token_ids(tokenizer: Tokenizer, note_text: str) -> list[int]:
         chat_template=CHAT_TEMPLATE,
         add_generation_prompt=True,
         tokenize=True,
+        # transformers 5 gives a dict unless told otherwise.
         return_dict=False,
     )
     return [int(token) for token in ids]

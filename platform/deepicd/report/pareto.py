@@ -95,6 +95,7 @@ def _draw_panel(
         for trial in trials
         if trial.id in pareto_fronts[pair]
     )
+    # Steps on the worse side: the line claims nothing that no trial has reached.
     line = {"shape": "hv" if other in MINIMISED else "vh", "color": PALETTE[1], "width": 1.5}
     xs, ys = [x for x, _ in best], [y for _, y in best]
     return [*traces, go.Scatter(x=xs, y=ys, mode="lines", line=line, hoverinfo="skip")]

@@ -73,6 +73,7 @@ def read_rating(reply: str | None) -> float | None:
         rating = json.loads(reply or "")["rating"]
     except (ValueError, TypeError, KeyError):
         return None
+    # True equals 1, and would pass for a rating.
     if isinstance(rating, bool) or rating not in _RATINGS:
         return None
     return (int(rating) - _RATINGS[0]) / (_RATINGS[-1] - _RATINGS[0])

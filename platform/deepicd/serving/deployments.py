@@ -92,6 +92,8 @@ class _RemoteEngine:
 
     async def _connect(self) -> Any:
         if self._handle is None:
+            # In a thread: it asks Serve's controller, and would hold up every other request
+            # meanwhile.
             self._handle = await asyncio.to_thread(serve.get_app_handle, self._app_name)
         return self._handle
 
@@ -132,6 +134,8 @@ def asks_for_stream(body: bytes) -> bool:
     graceful_shutdown_wait_loop_s=0.5,
     graceful_shutdown_timeout_s=120,
 )
+# Without an application here: its routes need the replica's own log and traffic split, so Serve
+# asks the replica for it (`__serve_build_asgi_app__`).
 @serve.ingress()
 class GatewayDeployment:
     """The gateway's replica: routes, limits, the traffic split, the prediction log, its gauges."""

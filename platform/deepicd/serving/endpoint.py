@@ -203,6 +203,7 @@ def start(model: ServedModel, settings: ServingSettings) -> Endpoint:
         CapacityError: fewer GPUs than the engine needs.
         ServingError: the port is taken, Serve runs already, or the model could not be loaded.
     """
+    # For its errors only, before anything is started; the gateway's application reads them again.
     read_tokens(settings)
     check_port(settings)
     import ray
@@ -235,6 +236,7 @@ def start(model: ServedModel, settings: ServingSettings) -> Endpoint:
             engines={backend.version: backend.app},
             _models={model.version: model},
         )
+        # Serve calls an application healthy a moment before its proxy knows the route.
         _wait_until_answering(endpoint)
     except BaseException:
         _shut_down(owns_ray)

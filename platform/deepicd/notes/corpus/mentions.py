@@ -36,6 +36,7 @@ def find_mentions(text: str) -> list[Mention]:
         section, _, body = line.partition(": ")
         if section == "CHIEF COMPLAINT":
             continue
+        # Blanked and not cut out, so that the words before and after it do not become one phrase.
         body = _DENIAL.sub(lambda match: _BLANK.sub(" ", match[0]), body)
         for match in pattern.finditer(body):
             words = match[0]

@@ -211,6 +211,7 @@ def _patient_rows(everyone: Iterable[Admission], rng: Random) -> list[Row]:
         gender = "F" if admission.is_female else "M"
         is_young = admission.code.startswith("O")  # chapter XV: pregnancy
         age = rng.randint(18, 42) if is_young else min(91, max(18, round(rng.gauss(62, 16))))
+        # MIMIC has one row and one age a patient, which must fit her pregnancy where she has one.
         if admission.patient_id not in patients or is_young:
             row = (admission.patient_id, gender, age, 2150, "2017 - 2019", "")
             patients[admission.patient_id] = row

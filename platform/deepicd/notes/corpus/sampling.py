@@ -137,6 +137,7 @@ def sample_admissions(model: Model, num_notes: int, seed: int) -> Sample:
 
 def posterior(model: Model, sample: Sample) -> _Floats:
     """P(code | note) of every admission, [admissions, codes]."""
+    # A code of one sex only has log 0 for the other, which rightly rules it out.
     with np.errstate(divide="ignore"):
         scores = np.log(model.prior)[None, :].repeat(len(sample.code), axis=0)
         scores += np.where(sample.female[:, None], np.log(model.female), np.log1p(-model.female))
@@ -156,6 +157,7 @@ def posterior(model: Model, sample: Sample) -> _Floats:
 
 
 def _onset(profile: Profile) -> list[float]:
+    # No onset is impossible: each needs a logarithm in the posterior.
     weights = np.array([profile.onset.get(name, 0.0) + 0.1 for name in ONSETS])
     return [*(weights / weights.sum() * (1.0 - _SHARE_NO_ONSET)), _SHARE_NO_ONSET]
 
@@ -200,4 +202,5 @@ def _sample_rows(shares: _Floats, rng: np.random.Generator) -> _Integers:
     """One index a row, by the row's probabilities."""
     edges = shares.cumsum(axis=1)
     picks = rng.random((len(shares), 1)) * edges[:, -1:]
+    # Clipped, because rounding may lift a pick to the last edge.
     return np.asarray((picks >= edges).sum(axis=1).clip(max=shares.shape[1] - 1), dtype=np.int64)

@@ -142,6 +142,7 @@ class VllmEngine:
                 await self._load(model)
                 await self.probe()
             except Exception as error:
+                # Whatever failed, some weights may be new already: all former ones are loaded.
                 await self._load(former)
                 raise ServingError(f"version {model.version} was not swapped in: {error}") from None
         rename_model(self._app, former.version, model.version)

@@ -108,6 +108,7 @@ class Gateway:
 
     def _replace(self, choice: Choice, refused: RefusedError) -> Choice:
         """The champion, in the place of a canary that is down; else the refusal stands."""
+        # Below 500 the request itself is refused; that is no reason to ask the champion.
         if choice.role == CHAMPION or refused.status < HTTPStatus.INTERNAL_SERVER_ERROR:
             raise refused
         return Choice(self._switch.champion(), CHAMPION)
@@ -264,6 +265,7 @@ class Gateway:
         except RefusedError as refused:
             choice = self._replace(choice, refused)
             head, pieces = await self._in_time(_begin(choice.engine, request, body))
+        # These win over ours below: the engine read its version under the lock of its weights.
         kept = {k: v for k, v in head.headers if k.lower() in _FORWARDED}
         return StreamingResponse(
             _bodies(pieces), head.status, headers={**_headers(choice, request_id), **kept}
@@ -358,8 +360,7 @@ def build_app(
 
 
 async def _bodies(pieces: AsyncIterator[Head | bytes]) -> AsyncIterator[bytes]:
-    # Closed at once when the client goes away, and not whenever Python collects it: closing is what
-    # ends the generation.
+    # Closed as soon as the client is gone, not when collected: that is what ends the generation.
     async with aclosing(pieces) as open_pieces:  # type: ignore[type-var]
         async for piece in open_pieces:
             if isinstance(piece, bytes):
