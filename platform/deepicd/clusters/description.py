@@ -39,6 +39,7 @@ def read_description(path: Path) -> dict[str, Any]:
 
 def check_description(table: Mapping[str, Any], *, source: str) -> None:
     """Raise ConfigError that lists every fault of a description read from `source`."""
+    # The rules read keys that the schema asks for, so they come after it.
     faults = [*_schema_faults(table)] or [*_rule_faults(table)]
     if faults:
         raise ConfigError("\n  ".join([f"{source} cannot be launched:", *faults]))

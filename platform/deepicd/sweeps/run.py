@@ -172,6 +172,7 @@ def build_tuner(experiment: Experiment, trial_input: TrialInput, *, storage: Pat
         build_trainable(experiment, trial_input, storage=storage),
         tune_config=tune.TuneConfig(
             num_samples=sweep.total_trials,
+            # It limits trials itself: `max_concurrent_trials` can wrap a plain searcher only.
             search_alg=SnapshotSearchGenerator(
                 _build_searcher(experiment, storage=storage),
                 max_concurrent=at_once,

@@ -97,7 +97,6 @@ class ResumableMedian(MedianStoppingRule):
 def _reports_on_disk(trial: Any) -> list[dict[str, Any]]:
     """What a trial reported before its sweep was interrupted; a new one has no folder yet."""
     try:
-        # Tune makes a trial's folder when it starts it; `path` raises before.
         return read_history(Path(trial.path))
     except RuntimeError:  # Ray's Trial.path raises it until the trial has a folder
         return []
@@ -134,6 +133,7 @@ def build_scheduler(experiment: Experiment) -> TrialScheduler:
         "grace_period": sweep.grace_steps,
     }
     if sweep.scheduler == "median":
+        # Two others, where Tune's default of three would compare nobody in a sweep of three.
         return ResumableMedian(validation(sweep.metric), min_samples_required=2, **arguments)
     # Ray's ASHA stops a trial at max_t; one step more, and the trial ends by itself.
     return ResumableASHA(

@@ -43,6 +43,7 @@ def set_values(config: DictConfig, values: Mapping[str, Any]) -> None:
     """Set dotted keys, known or new."""
     with open_dict(config):
         for key, value in values.items():
+            # A table takes the place of verl's own, whose keys would else stay in it.
             OmegaConf.update(config, key, value, merge=False)
 
 

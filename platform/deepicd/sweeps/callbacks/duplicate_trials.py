@@ -25,6 +25,7 @@ from deepicd.errors import SweepError
 from deepicd.training.grpo import metric_names
 
 _Row = Mapping[str, Any]
+# float32 has 24 bits, so neighbours lie 6e-8 to 1.2e-7 apart.
 _SAME = 1e-6
 """Relative difference below which two values may be equal in float32."""
 
@@ -51,6 +52,7 @@ class StopDuplicateTrials(tune.Callback):
 
     def get_state(self) -> dict[str, Any]:
         """What a resumed sweep has to know."""
+        # Not the rows: a trial that ran resumes from a checkpoint, and is not compared.
         return {"starts": self._starts}
 
     def set_state(self, state: dict[str, Any]) -> None:
@@ -77,6 +79,7 @@ class StopDuplicateTrials(tune.Callback):
         for other in others:
             if silent := without_effect(other, start):
                 self._fault = self._fault or _explain(other, start, silent)
+        # A trial comes twice when it starts again from its start model.
         if all(other.trial != start.trial for other in others):
             others.append(start)
 

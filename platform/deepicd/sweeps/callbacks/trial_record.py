@@ -70,6 +70,7 @@ class WriteTrialRecord(tune.Callback):
 def _read_cluster() -> dict[str, Any]:
     """Number of Ray nodes that are alive, and each one's machine, None for one that did not say."""
     nodes = [node["NodeID"] for node in ray.nodes() if node["Alive"]]
+    # No CPUs: a full node answers too. No retries: one that is lost stays without an answer.
     read_machine = ray.remote(num_cpus=0, max_retries=0)(provenance.read_machine)
     replies = [
         read_machine.options(

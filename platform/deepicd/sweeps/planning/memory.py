@@ -72,6 +72,7 @@ def count_parameters(model: Mapping[str, Any]) -> int:
         return 0
     # Grouped-query attention: keys and values have fewer heads than queries.
     groups = int(model.get("num_key_value_heads") or heads)
+    # q and o, then k and v by their groups; Qwen2's biases are too small to count.
     attention = 2 * hidden * hidden + 2 * hidden * (hidden // heads) * groups
     tables = 1 if model.get("tie_word_embeddings") else 2
     return layers * (attention + 3 * hidden * wide + 2 * hidden) + tables * vocabulary * hidden

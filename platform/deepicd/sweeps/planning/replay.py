@@ -197,6 +197,7 @@ def _run_scheduler(curves: Sequence[Curve], experiment: Experiment) -> dict[str,
 
     def start_next(now: float) -> None:
         if (number := next(waiting, None)) is not None:
+            # No controller: our schedulers never ask it, since they pause nobody.
             scheduler.on_trial_add(None, trials[number])
             heapq.heappush(events, (now + seen[number][0].get(_SECONDS, 0.0), number, 0))
 

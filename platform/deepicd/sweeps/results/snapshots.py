@@ -78,6 +78,7 @@ def restore_snapshot(snapshots: Path, tune: Path) -> None:
     """Replace the states in Tune's folder by the newest whole snapshot, where there is one."""
     if not (whole := _whole_snapshots(snapshots)):
         return
+    # All of them: Tune takes the newest of each kind, whichever session wrote it.
     for file in state_files(tune):
         file.unlink()
     for file in state_files(whole[-1]):

@@ -51,6 +51,7 @@ def check_export(checkpoint: Path, start_model: Path, prompts: Prompts) -> dict[
     )
     if done.returncode != 0:
         lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+        # The last line of a traceback is the error, as `compare` raised it.
         raise CheckpointError(lines[-1].removeprefix("deepicd.errors.CheckpointError: "))
     differences: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return differences
@@ -82,6 +83,7 @@ def compare(checkpoint: Path, start_model: Path, prompts: Prompts) -> dict[str, 
     actor.tie_weights()
     weights = export.state_dict()
     differences = {
+        # Rounded as the export was: then nothing may differ.
         name: _relative(tensor.to(getattr(torch, dtype)).float(), weights[name])
         for name, tensor in state.items()
     }

@@ -131,6 +131,7 @@ _CPU: Settings = {
     # vLLM cannot sleep on CPU.
     f"{_ROLLOUT}.free_cache_engine": False,
     f"{_ROLLOUT}.enable_sleep_mode": False,
+    # Of the memory; vLLM on CPU heeds it only where the cache has no size of its own.
     f"{_ROLLOUT}.gpu_memory_utilization": 0.1,
     # One process each, here and below: every one imports verl, 14 s of CPU.
     f"{_ROLLOUT}.agent.num_workers": 1,
@@ -197,6 +198,7 @@ def compose_grpo(
         settings["trainer.total_training_steps"] = _total_steps(experiment, train)
         config = compose("ppo_trainer")
         set_values(config, settings)
+        # After ours: it may overrule the profile, but nothing that is refused.
         pass_through(config, experiment.verl, refused=_refused(wiring))
         _validate(config)
     return config
@@ -234,12 +236,14 @@ def _grpo_wiring(
         f"{_MODEL}.path": str(model),
         f"{_MODEL}.external_lib": EXTERNAL,
         f"{_ROLLOUT}.agent.default_agent_loop": "deepicd_single_turn",
+        # The guard holds vLLM's probabilities against the actor's.
         f"{_ROLLOUT}.calculate_log_probs": True,
         f"{_ROLLOUT}.max_model_len": length,
         "data.custom_cls.path": "pkg://deepicd.training.grpo.dataset",
         "data.custom_cls.name": "NotesDataset",
         "data.overlong": experiment.data.overlong,
         "data.curriculum": experiment.data.curriculum,
+        # `EpochSampler` orders the rows.
         "data.shuffle": False,
         "data.train_files": str(train),
         "data.val_files": str(validation),

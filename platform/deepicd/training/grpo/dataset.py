@@ -97,6 +97,7 @@ class NotesDataset(Dataset):
         data_files: str | Sequence[str],
         tokenizer: Any,
         config: Any,
+        # verl passes it; only a model that sees pictures has one.
         processor: Any = None,
         max_samples: int = -1,
     ) -> None:

@@ -39,6 +39,7 @@ _WEIGHT = "rewards.weights."
 def _needs(switch: str) -> Rule:
     def rule(experiment: Experiment, address: str) -> str:
         domain = experiment.sweep.search.get(address)
+        # Where it is drawn with some values of the switch only, these count.
         drawn_with = domain.when.get(switch) if domain is not None else None
         if any(drawn_with or possible(experiment, switch)):
             return _ACTS
@@ -60,6 +61,7 @@ def _clip(experiment: Experiment, _: str) -> str:
     batches = (possible(experiment, f"training.{name}") for name in _BATCHES)
     has_later_update = any(whole != mini for whole, mini in product(*batches))
     epochs = possible(experiment, f"{_ACTOR}.ppo_epochs", 1)
+    # verl then takes the rollout's probabilities for the old policy's: no ratio is exactly 1.
     is_off_policy = possible(experiment, "verl.algorithm.rollout_correction.bypass_mode", False)
     if has_later_update or any(number != 1 for number in epochs) or any(is_off_policy):
         return _ACTS

@@ -189,6 +189,7 @@ def _adapter(kind: str) -> TypeAdapter[Any]:
 
 
 def _fields_of(record: Any) -> dict[str, Any]:
+    # `asdict` would copy the experiment deeply; `json` asks for what is inside by `_as_json`.
     return {field.name: getattr(record, field.name) for field in fields(record)}
 
 

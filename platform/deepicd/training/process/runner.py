@@ -127,6 +127,7 @@ class Runner:
 
     def close(self) -> None:
         """End the driver and remove what it left."""
+        # Without patience: the sweep is over, and nobody waits for the step.
         self._stop_current(patience_s=0.0)
         self._end_driver()
         self._scratch.remove()
@@ -184,6 +185,7 @@ class _Driver:
                 stdout=log,
                 stderr=log,
                 pass_fds=(writer,),
+                # The folder last: neither this actor's environment nor the profile may name one.
                 env={**_driver_env(os.environ), **job.env, **temporary},
             )
         os.close(writer)  # else the pipe would not end with the process

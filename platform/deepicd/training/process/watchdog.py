@@ -54,6 +54,7 @@ class Watchdog:
     def hear(self, message: Message) -> None:
         """Take a message of the trial into account."""
         now = self._heard = time.monotonic()
+        # Other kinds end the trial; that they came is all that counts.
         match message:
             case Stage(name, ray_job):
                 self._ray_job = ray_job or self._ray_job

@@ -32,6 +32,7 @@ class TraceDataset(Dataset):
         parquet_files: str | Sequence[str],
         tokenizer: Any,
         config: Any,
+        # verl passes it; only a model that sees pictures has one.
         processor: Any = None,
         max_samples: int = -1,
     ) -> None:
@@ -79,6 +80,7 @@ def encode_traces(
     """
     encoded = encoder.encode([text for text, _ in pairs])
     for (_, response), prompt in zip(pairs, encoded, strict=True):
+        # Apart from the prompt, as in a rollout, where the answer is generated after its ids.
         answer = tokenizer(response + END_OF_TURN, add_special_tokens=False)["input_ids"]
         if prompt.token_ids is not None and len(answer) <= max_response_tokens:
             yield make_sample(prompt.token_ids, answer)

@@ -42,6 +42,7 @@ def _resident_bytes(*_args: object) -> int:
 
 
 def _peak_resident_bytes(*_args: object) -> int:
+    # Linux counts it in KiB.
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _KIB
 
 
