@@ -153,6 +153,7 @@ class SweepConfig(StrictModel):
     @field_validator("scheduler", mode="before")
     @classmethod
     def _refuse_pbt(cls, value: object) -> object:
+        # Before pydantic's own check, which would only list the choices.
         if str(value).lower() in {"pbt", "pb2"}:
             raise ValueError(
                 f"{value} is not offered: it continues a trial from another one's weights, which "

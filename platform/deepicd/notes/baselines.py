@@ -48,6 +48,7 @@ def predict_linearly(train: Sequence[Note], texts: Sequence[str]) -> list[str]:
 
     counts = Counter(note.code for note in train)
     frequent = {code for code, _ in counts.most_common(_MAX_LABELS)}
+    # LinearSVC refuses to learn one class.
     if len(frequent) == 1:
         return [*frequent] * len(texts)
     notes = [note for note in train if note.code in frequent]

@@ -81,6 +81,8 @@ def serve(settings: ServingSettings, *, archive: str | None, has_auto_rollback: 
     model = registry.desired_state().champion
     _log.info("loading %s ...", model.version)
     with endpoint.start(model, settings) as running:
+        # Not earlier: until it answers, Ctrl-C must interrupt the start, which then takes
+        # everything down.
         stopped = _stop_on_signals()
         _start_log_keepers(settings.log, archive, stopped)
         _log.info("%s answers at %s (Ctrl-C ends it)", running.version, running.url)
@@ -114,6 +116,8 @@ def _start_log_keepers(log: Path, archive: str | None, stopped: threading.Event)
 
 
 def _start(work: Callable[..., None], *arguments: object, stopped: threading.Event) -> None:
+    # No daemon: the process must wait for what it does at the end (a last export, a file to
+    # remove).
     threading.Thread(target=work, args=arguments, kwargs={"stopped": stopped}).start()
 
 
@@ -193,6 +197,7 @@ def handle_alerts(registry: Registry, alerts: Sequence[Alert]) -> str | None:
     if challenge is not None and challenge.version in versions_with_rollback_alert:
         reason = versions_with_rollback_alert[challenge.version]
         registry.withdraw(reason=reason)
+        # One action a look: an alert of the champion is handled at the next one.
         return f"{challenge.version} was withdrawn: {reason}"
     if aliases.champion not in versions_with_rollback_alert:
         return None

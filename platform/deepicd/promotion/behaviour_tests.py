@@ -108,6 +108,7 @@ def judge(
 
 
 def _passes(case: Case, answer: Prediction | None, changed: Prediction | None) -> bool:
+    # No code, no pass: a model that never names one would be invariant to everything.
     if answer is None or answer.prediction is None:
         return False
     if case.test == MINIMUM:

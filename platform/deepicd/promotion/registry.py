@@ -154,13 +154,12 @@ class Registry:
             (folder / CARD).write_text(model_card(name, facts), encoding="utf-8")
             content = _content(checkpoints.write_manifest(folder, facts))
             with self._lock():
-                # Copying and hashing, which take long, are over: only this short part keeps other
-                # writers out.
+                # Copying and hashing are over: others are kept out for this short part only.
                 for version in self.versions():
                     if (version.content, version.lineage) == (content, facts["lineage"]):
                         return version
                 self._claim(folder, name)
-                # The new name must be on disk before the history says that the version exists.
+                # The new name must be on disk before the event log says that the version exists.
                 sync(self._versions)
                 manifest = digest(self._versions / name / checkpoints.MANIFEST)
                 self._append(event_log.REGISTERED, name, {"manifest": manifest})
@@ -330,8 +329,7 @@ class Registry:
             with self._lock():
                 self._versions.mkdir(exist_ok=True)
                 self._tidy()
-                # Names that others have reserved count as taken, although the history does not know
-                # them.
+                # Names that others have reserved count too, though no event names them yet.
                 names = {path.name.removeprefix(_RESERVED) for path in self._versions.iterdir()}
                 taken = [int(name[1:]) for name in names | {*self._state().manifests}]
                 name = f"v{max(taken, default=0) + 1:04d}"

@@ -38,6 +38,7 @@ def seconds_by_phase(starts: Starts) -> dict[str, float]:
     seconds = dict.fromkeys((_START, *_PHASES), 0.0)
     total = 0.0
     for rows in starts:
+        # Tune's total runs on within one start, so its largest value is the whole start's.
         total += max((float(row.get("time_total_s", 0.0)) for row in rows), default=0.0)
         seconds[_START] += max((float(row.get(START_SECONDS, 0.0)) for row in rows), default=0.0)
         for phase, timers in _PHASES.items():

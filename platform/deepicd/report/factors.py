@@ -131,6 +131,7 @@ def _by_choice(
 def _by_size(address: str, values: Mapping[str, Scalar]) -> Split:
     numbers = sorted({float(value) for value in values.values()})
     is_weight = address.startswith(_WEIGHTS) and numbers[0] == 0
+    # The lower median, so that at least one number lies above it.
     bound = 0.0 if is_weight else statistics.median_low(numbers)
     words = ("above 0", "0") if is_weight else (f"above {show(bound)}", f"at most {show(bound)}")
     return _split(address, words, {trial: float(value) > bound for trial, value in values.items()})

@@ -17,6 +17,7 @@ def leaderboard_section(sweep: Sweep) -> Section:
     others = sorted(names - {sweep.metric, "gpu_hours"})
     ranked = [trials[name] for name in [*sweep.scores, *unscored]]
     rows = [_leaderboard_row(sweep, trial, others) for trial in ranked]
+    # A table has the same headers in each row, so all rows have this column or none.
     if any(trial.error for trial in ranked):
         rows = [{**row, "error": trial.error} for row, trial in zip(rows, ranked, strict=True)]
     has_intervals = any(f"{sweep.metric}_low" in trial.validation for trial in sweep.trials)

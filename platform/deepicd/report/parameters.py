@@ -155,6 +155,7 @@ def _study_of(
         optuna.trial.create_trial(
             params={name: row[name] for name in space if name in row},
             distributions={name: space[name] for name in space if name in row},
+            # Optuna takes no finished trial without a value.
             value=0.0,
         )
         for row in rows

@@ -143,6 +143,7 @@ def _clock_sentence(rows: Sequence[Mapping[str, Any]]) -> str:
     stamped = [row for row in rows if "timestamp" in row]
     if not stamped:
         return ""
+    # A report is stamped at the end of its step.
     first = min(row["timestamp"] - row.get("time_this_iter_s", 0.0) for row in stamped)
     minutes = (max(row["timestamp"] for row in stamped) - first) / 60
     return f"By the clock, from the first trial's start to the last report: {minutes:.1f} minutes."

@@ -50,6 +50,7 @@ def explain_validation(errors: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _explain_one(error: Mapping[str, Any]) -> str:
+    # FastAPI puts `body` in front of the place of every field.
     place = ".".join(str(part) for part in error.get("loc", ()) if part != "body") or "body"
     if error["type"] == "json_invalid":
         return "the body is not valid JSON"

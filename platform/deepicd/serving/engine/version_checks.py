@@ -54,6 +54,7 @@ def check_same_shape(one: Path, other: Path) -> None:
     """Raise ServingError unless weights of one can stand in the place of the other's."""
     for name in ("config.json", "tokenizer.json"):
         ours, theirs = (json.loads((folder / name).read_text()) for folder in (one, other))
+        # None in both for what says nothing, so that it compares as equal.
         if {**ours, **_SHAPELESS} != {**theirs, **_SHAPELESS}:
             raise ServingError(
                 f"{name} of the new version is another one, so its weights cannot take the place "

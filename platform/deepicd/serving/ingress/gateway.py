@@ -101,8 +101,7 @@ class Gateway:
             reply = await self._diagnose(choice, body)
         response.headers.update(_headers(choice, request_id))
         if isinstance(reply, Diagnosis):
-            # An engine whose weights were swapped meanwhile answers as another version than was
-            # chosen.
+            # Weights may have been swapped since the choice: the reply knows whose answered.
             response.headers[VERSION_HEADER] = reply.model_version
         return reply
 

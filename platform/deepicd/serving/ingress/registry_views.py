@@ -40,6 +40,7 @@ def read_rollouts(registry: str | Path, version: str, *, has_prompts: bool) -> d
         return found
     run = RunPaths(Path(registry).parent)
     folder = rollouts_folder(trial_folder(run.sweep, str(trial)))
+    # By number: as text, 10 comes before 9.
     steps = sorted(folder.glob("*.jsonl"), key=lambda file: int(file.stem))
     if steps:
         found["step"] = int(steps[-1].stem)
