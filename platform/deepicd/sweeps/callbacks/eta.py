@@ -47,7 +47,6 @@ class SweepEta:
             name: (self._total_steps - done) * self._step_s
             for name, (done, _, _) in self._running.items()
         }
-        # Trials to come are dealt out to whichever place is free first.
         slots = [*of_running.values(), *[0.0] * (self._at_once - len(of_running))]
         heapq.heapify(slots)
         whole = self._start_s + (self._total_steps - 1) * self._step_s

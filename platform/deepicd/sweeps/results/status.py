@@ -66,6 +66,7 @@ def read_status(paths: RunPaths, experiment: Experiment, *, is_alive: bool) -> l
     Raises:
         MissingError: it has not reached its sweep.
     """
+    # Written when the sweep is over; until then Tune's own files tell.
     if paths.trials.is_file():
         rows = json.loads(paths.trials.read_text(encoding="utf-8"))
         return [Trial(**{**row, "checkpoint": None}) for row in rows]
