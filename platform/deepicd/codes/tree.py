@@ -72,6 +72,7 @@ def path(code: str) -> tuple[str, ...]:
     nodes = _paths.get(code)
     if nodes is None:
         code = require(code)
+        # Under the canonical spelling only: whatever text is asked for cannot fill the memory.
         nodes = _paths[code] = _build_path(code)
     return nodes
 

@@ -122,6 +122,7 @@ def holm(raw: Mapping[str, float]) -> dict[str, float]:
     """P values corrected for their number (Holm 1979), under the same names."""
     corrected, largest = {}, 0.0
     for rank, name in enumerate(sorted(raw, key=lambda name: raw[name])):
+        # Never below the one before: corrected values keep the order of the raw ones.
         largest = max(largest, min(1.0, raw[name] * (len(raw) - rank)))
         corrected[name] = largest
     return {name: corrected[name] for name in raw}

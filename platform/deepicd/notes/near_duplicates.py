@@ -74,6 +74,7 @@ def _candidates(
         components = signatures[:, band * ROWS : (band + 1) * ROWS].astype(np.uint64)
         bucket = (components * _FACTORS[:ROWS]).sum(axis=1, dtype=np.uint64)
         _, bucket = np.unique(bucket, return_inverse=True)
+        # Above the last group there is none whose rows could be its partners.
         for group in np.unique(groups)[:-1]:
             members = np.flatnonzero(groups == group)
             first = np.full(int(bucket.max()) + 1, -1, np.intp)

@@ -132,6 +132,7 @@ def asks_for_stream(body: bytes) -> bool:
     max_ongoing_requests=10_000,
     health_check_period_s=5,
     graceful_shutdown_wait_loop_s=0.5,
+    # An answer may take longer than Serve's 20 s; what is still going on after these is cut off.
     graceful_shutdown_timeout_s=120,
 )
 # Without an application here: its routes need the replica's own log and traffic split, so Serve

@@ -83,6 +83,7 @@ class Writer:
 
     def sections(self, facts: AdmissionFacts) -> dict[str, str]:
         """Text of the kept sections by MIMIC-IV header; empty ones are left out."""
+        # Most of these lines draw: in another order the same seed would give another corpus.
         findings = self._by_place(facts.present)
         history, meds = self._conditions(facts.conditions)
         social = [*findings["social"].values(), *self._maybe(0.35, _HOME)]
