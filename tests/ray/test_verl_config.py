@@ -21,7 +21,7 @@ from deepicd.errors import ConfigError, DataError
 from deepicd.pipeline.validation import check
 from deepicd.training import verl_settings
 from deepicd.training.grpo import config as grpo_config
-from deepicd.training.grpo.differences import check_mapped, differences
+from deepicd.training.grpo.differences import differences, validate
 from deepicd.training.sft.config import compose_sft
 
 EXPERIMENTS = sorted((Path(__file__).parents[2] / "experiments").glob("*.toml"))
@@ -236,7 +236,7 @@ def test_only_what_is_searched_differs_between_trials():
         "rewards.preset": {"type": "choice", "values": ["default", "strict"]},
     }
     experiment = parse_experiment({"sweep": {"search": search}}, "here")
-    check_mapped(experiment)
+    validate(experiment)
     trials = [
         with_values(experiment, {"training.rollout_n": number, "rewards.weights.hierarchy": weight})
         for number, weight in ((4, 0.2), (8, 0.7))

@@ -49,9 +49,9 @@ def compose_first_trial(experiment: Experiment, plan: "Plan") -> str:
     """
     from omegaconf import OmegaConf
 
-    from deepicd.training.grpo.differences import check_mapped, compose_planned
+    from deepicd.training.grpo.differences import compose_planned, validate
 
-    check_mapped(experiment)
+    validate(experiment)
     return str(OmegaConf.to_yaml(compose_planned(_drawn(experiment, plan)[0])))
 
 
@@ -61,9 +61,9 @@ def compare_trials(experiment: Experiment, plan: "Plan") -> Mapping[str, Sequenc
     Raises:
         ConfigError: a searched value does not reach verl.
     """
-    from deepicd.training.grpo.differences import check_mapped, differences
+    from deepicd.training.grpo.differences import differences, validate
 
-    check_mapped(experiment)
+    validate(experiment)
     return differences(_drawn(experiment, plan))
 
 

@@ -1,8 +1,8 @@
 """What is refused before a run starts: one list of checks for every command that runs a sweep.
 
 In: an experiment. Out: nothing, or the error of the first room that refuses it. Decided here: each
-room judges its own settings; here stands only which rooms are asked, from the top of the house to
-the bottom. `sweep plan`, `sweep run`, `sweep resume` and `demo` all come this way.
+room judges its own settings in its `validate`; here stands only which rooms are asked, from the top
+of the house to the bottom. `sweep plan`, `sweep run`, `sweep resume` and `demo` all come this way.
 """
 
 from concurrent.futures import ProcessPoolExecutor
@@ -37,12 +37,11 @@ def check(experiment: Experiment) -> None:
             others can reach and that has no token.
         MissingError: a model, traces or tables that the experiment names are not there.
     """
-    from deepicd.serving.applications import read_tokens
-    from deepicd.serving.settings import ServingSettings
-    from deepicd.sweeps.search.validation import check_settings
+    from deepicd.serving import applications
+    from deepicd.sweeps.search import validation as sweeps
 
-    check_settings(experiment)  # and below the sweep: training's search effects, rewards, paths
-    read_tokens(ServingSettings.of_experiment(experiment))
+    sweeps.validate(experiment)  # which asks training for its effects, and rewards
+    applications.validate(experiment)
     _check_composed(experiment)  # last, because it takes seconds
 
 
@@ -70,13 +69,13 @@ def _check_composed(experiment: Experiment) -> None:
         return
     # spawn: a forked process would inherit the threads' locks of what is imported here.
     with ProcessPoolExecutor(max_workers=1, mp_context=get_context("spawn")) as process:
-        process.submit(_check_mapped, experiment).result()
+        process.submit(_validate_composed, experiment).result()
 
 
-def _check_mapped(experiment: Experiment) -> None:
-    from deepicd.training.grpo.differences import check_mapped
+def _validate_composed(experiment: Experiment) -> None:
+    from deepicd.training.grpo.differences import validate
 
-    check_mapped(experiment)
+    validate(experiment)
 
 
 def check_folder(root: Path, experiment: Experiment) -> None:

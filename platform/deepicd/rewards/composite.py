@@ -154,7 +154,7 @@ def resolve_weights(preset: str, weights: Mapping[str, float]) -> dict[str, floa
     return chosen
 
 
-def check_rewards(config: RewardConfig, *, searched: Sequence[str] = ()) -> None:
+def validate(config: RewardConfig, *, searched: Sequence[str] = ()) -> None:
     """Refuse settings from which no reward can be built, before anything starts.
 
     Args:

@@ -10,6 +10,7 @@ import re
 from typing import Any
 from uuid import uuid4
 
+from deepicd.config import Experiment
 from deepicd.errors import ConfigError, ServingError
 from deepicd.serving.held_version import options_with_held_version
 from deepicd.serving.ingress.middleware import ADMIN, LABEL, QUERY, hash_token
@@ -25,6 +26,15 @@ TOKEN_VARIABLES = {
     "DEEPICD_LABEL_TOKEN": LABEL,
 }
 """Environment variable → scope of the token that it holds."""
+
+
+def validate(experiment: Experiment) -> None:
+    """Refuse an endpoint that others could reach and that asks for no token.
+
+    Raises:
+        ConfigError: as `read_tokens`.
+    """
+    read_tokens(ServingSettings.of_experiment(experiment))
 
 
 def read_tokens(settings: ServingSettings) -> dict[str, str]:

@@ -41,7 +41,7 @@ from deepicd.sweeps.schedulers import build_scheduler
 from deepicd.sweeps.search.budget import within_budget
 from deepicd.sweeps.search.repeats import repeat
 from deepicd.sweeps.search.searcher import Searcher
-from deepicd.sweeps.search.validation import check_capacity, check_settings, count_at_once
+from deepicd.sweeps.search.validation import check_capacity, count_at_once, validate
 from deepicd.training.grpo.metric_names import validation
 from deepicd.training.grpo.trial import ON_HEAD, fit_trial
 from deepicd.training.process.pool import close_runners, open_runners
@@ -129,7 +129,7 @@ def _set_snapshot_period(num_trials: int) -> None:
 
 def check_sweep(experiment: Experiment, trial_input: TrialInput) -> None:
     """Refuse what cannot run, before anything starts; Ray must be initialised."""
-    check_settings(experiment)
+    validate(experiment)
     for path in vars(trial_input).values():
         if not Path(path).exists():
             raise MissingError(

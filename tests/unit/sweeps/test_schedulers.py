@@ -14,7 +14,7 @@ from deepicd.sweeps.schedulers import (
     build_scheduler,
     stopping_steps,
 )
-from deepicd.sweeps.search.validation import check_settings
+from deepicd.sweeps.search.validation import validate
 
 SEARCH = {"training.learning_rate": {"type": "loguniform", "low": 1e-5, "high": 1e-3}}
 VALIDATION = "validation/hierarchical_f1"
@@ -54,14 +54,14 @@ def test_pbt_is_refused_with_the_reason_and_the_way_out(name):
 @pytest.mark.parametrize("name", ["asha", "median"])
 def test_a_scheduler_that_could_stop_nothing_is_refused(name):
     with pytest.raises(ConfigError, match=f"leaves {name} nothing to stop"):
-        check_settings(experiment(scheduler=name, grace_steps=40))
-    check_settings(experiment(scheduler="none", grace_steps=40))
+        validate(experiment(scheduler=name, grace_steps=40))
+    validate(experiment(scheduler="none", grace_steps=40))
 
 
 def test_a_median_of_too_few_trials_is_refused():
     with pytest.raises(ConfigError, match="would stop nobody"):
-        check_settings(experiment(scheduler="median", num_trials=2))
-    check_settings(experiment(scheduler="median", num_trials=3))
+        validate(experiment(scheduler="median", num_trials=2))
+    validate(experiment(scheduler="median", num_trials=3))
 
 
 @pytest.mark.parametrize(

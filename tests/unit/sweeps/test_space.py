@@ -13,7 +13,7 @@ from optuna.storages.journal import JournalFileBackend
 from deepicd.config import Choice, FloatRange, IntRange, parse_experiment
 from deepicd.errors import ConfigError
 from deepicd.sweeps.search.space import points
-from deepicd.sweeps.search.validation import check_settings
+from deepicd.sweeps.search.validation import validate
 
 SEARCH = {
     "training.learning_rate": {"type": "loguniform", "low": 1e-5, "high": 1e-3},
@@ -174,7 +174,7 @@ def test_a_grid_with_conditions_has_the_distinct_points_only(tmp_path):
     assert Counter(len(values) for values in proposed) == {2: 1, 3: 3 + 3, 4: 3 * 3}
     too_many = {"search": WITH_KL, "sampler": "grid", "num_trials": 17}
     with pytest.raises(ConfigError, match=r"the grid of .* has 16 points"):
-        check_settings(parse_experiment({"sweep": too_many}, "here"))
+        validate(parse_experiment({"sweep": too_many}, "here"))
 
 
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
@@ -193,6 +193,6 @@ def test_the_points_of_a_domain():
 
 
 def test_more_trials_than_the_grid_has_points_are_refused():
-    check_settings(experiment(sampler="grid", num_trials=18))
+    validate(experiment(sampler="grid", num_trials=18))
     with pytest.raises(ConfigError, match=r"the grid of .* has 18 points"):
-        check_settings(experiment(sampler="grid", num_trials=19))
+        validate(experiment(sampler="grid", num_trials=19))

@@ -14,7 +14,7 @@ from deepicd.config import (
 )
 from deepicd.errors import ConfigError, DataError, MissingError
 from deepicd.paths import RunPaths
-from deepicd.sweeps.search.validation import check_settings
+from deepicd.sweeps.search.validation import validate
 from deepicd.sweeps.search.warm_start import apply_warm_start, check_notes
 
 RATE, FLAG, COEF = "training.learning_rate", "training.use_kl_in_reward", "training.kl_coef"
@@ -78,7 +78,7 @@ def begin(collect_log_lines):
     def begin_and_listen(experiment):
         with collect_log_lines() as lines:
             begun = apply_warm_start(experiment)
-        check_settings(begun)
+        validate(begun)
         return begun, "\n".join(lines)
 
     return begin_and_listen

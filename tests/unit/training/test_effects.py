@@ -8,7 +8,7 @@ import pytest
 
 from deepicd.config import Choice, known_addresses, parse_experiment
 from deepicd.errors import ConfigError
-from deepicd.sweeps.search.validation import check_settings
+from deepicd.sweeps.search.validation import validate
 from deepicd.training.grpo.effects import RULES, idle_reason, rule_of
 
 UNIFORM = {"type": "uniform", "low": 0.1, "high": 0.9}
@@ -117,7 +117,7 @@ def test_some_addresses_act_under_a_condition_only(address, refused, accepted):
 )
 def test_a_switch_that_is_searched_too_makes_its_coefficient_act(address, switch):
     experiment = searching({address: UNIFORM, switch: BOTH})
-    check_settings(experiment)
+    validate(experiment)
     assert isinstance(experiment.sweep.search[switch], Choice)
 
 
@@ -137,16 +137,16 @@ def test_lengths_of_prompts_may_be_searched_while_no_note_is_left_out():
 
 def test_a_sweep_over_what_does_nothing_is_refused_before_it_starts():
     with pytest.raises(ConfigError, match=r"kl_coef would not change .* is false in every trial"):
-        check_settings(searching("training.kl_coef"))
+        validate(searching("training.kl_coef"))
     with pytest.raises(ConfigError, match=r"unknown reward 'hierachy' \(nearest: hierarchy\)"):
-        check_settings(searching("rewards.weights.hierachy"))
+        validate(searching("rewards.weights.hierachy"))
 
 
 def test_batches_that_divide_at_both_ends_and_not_between_are_refused():
     domain = {"type": "int", "low": 2, "high": 4}
     batches = {"ppo_mini_batch_size": 8, "ppo_micro_batch_size_per_gpu": 16, "train_batch_size": 8}
     with pytest.raises(ConfigError, match=r"rollout_n = 3: .*multiple of GPUs"):
-        check_settings(searching("training.rollout_n", domain=domain, training=batches))
+        validate(searching("training.rollout_n", domain=domain, training=batches))
 
 
 def test_batches_that_divide_one_by_one_and_not_together_are_refused():
@@ -156,15 +156,15 @@ def test_batches_that_divide_one_by_one_and_not_together_are_refused():
     }
     batches = {"ppo_mini_batch_size": 8, "train_batch_size": 8, "ppo_micro_batch_size_per_gpu": 16}
     with pytest.raises(ConfigError, match=r"= 64, training\.rollout_n = 4: "):
-        check_settings(searching(search, training=batches | {"rollout_n": 8}))
+        validate(searching(search, training=batches | {"rollout_n": 8}))
     search["training.ppo_micro_batch_size_per_gpu"]["when"] = {"training.rollout_n": 8}
-    check_settings(searching(search, training=batches | {"rollout_n": 8}))
+    validate(searching(search, training=batches | {"rollout_n": 8}))
 
 
 def test_weights_that_can_all_be_zero_are_refused_where_that_point_can_be_drawn():
     range_from_zero = {"type": "uniform", "low": 0.0, "high": 1.0}
     search = dict.fromkeys(("rewards.weights.hierarchy", PART), range_from_zero)
     alone = {"preset": "strict", "weights": {"format": 0}}
-    check_settings(searching(search, rewards=alone))
+    validate(searching(search, rewards=alone))
     with pytest.raises(ConfigError, match="at the least of every weight"):
-        check_settings(searching(search, rewards=alone, sampler="grid"))
+        validate(searching(search, rewards=alone, sampler="grid"))

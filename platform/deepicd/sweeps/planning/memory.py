@@ -104,7 +104,7 @@ def estimate_memory(experiment: Experiment, gpu_memory_gib: float = 0.0) -> dict
     """Bytes (in 1e9) per GPU, by the formulas above.
 
     Args:
-        experiment: settings that `check_settings` accepts.
+        experiment: settings that `sweeps.search.validation.validate` accepts.
         gpu_memory_gib: memory of one GPU in GiB; 0: unknown, then the engine's share is too.
     """
     parts = _trained(experiment)

@@ -55,7 +55,7 @@ def plan_sweep(
     """Plan a sweep.
 
     Args:
-        experiment: settings that `check_settings` accepts.
+        experiment: settings that `sweeps.search.validation.validate` accepts.
         step_s: measured seconds of one GRPO step, start and validations spread over it; 0: unknown.
         machines: those that it could run on, for its cost and the engine's memory.
         prices: the table that they are from.

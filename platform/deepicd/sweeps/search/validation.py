@@ -7,6 +7,7 @@ follows from settings and paths is checked without Ray; only capacity asks the c
 from functools import partial
 from pathlib import Path
 
+from deepicd import rewards
 from deepicd.clusters.state import gpus_by_node
 from deepicd.config import (
     Choice,
@@ -21,9 +22,9 @@ from deepicd.config import (
     with_values,
 )
 from deepicd.errors import CapacityError, ConfigError, MissingError
-from deepicd.rewards import check_rewards, resolve_weights
+from deepicd.rewards import resolve_weights
 from deepicd.sweeps.search.space import check_grid
-from deepicd.training.grpo.effects import check_search
+from deepicd.training.grpo import effects
 
 _BATCHES = (
     "training.train_batch_size",
@@ -37,7 +38,7 @@ _REWARD_WEIGHTS = "rewards.weights."
 _MEDIAN_TRIALS = 3
 
 
-def check_settings(experiment: Experiment) -> None:
+def validate(experiment: Experiment) -> None:
     """Refuse what neither data nor a machine could make work.
 
     Raises:
@@ -58,8 +59,8 @@ def check_settings(experiment: Experiment) -> None:
         for address in sweep.search
         if address.startswith(_REWARD_WEIGHTS)
     ]
-    check_rewards(experiment.rewards, searched=searched)
-    check_search(experiment)
+    rewards.validate(experiment.rewards, searched=searched)
+    effects.validate(experiment)
     _check_combinations(experiment)
     check_grid(experiment)
     check_early_stopping(experiment)

@@ -44,7 +44,7 @@ def differences(experiments: Sequence[Experiment]) -> dict[str, list[Any]]:
     return {key: row for key, row in rows.items() if any(value != row[0] for value in row)}
 
 
-def check_mapped(experiment: Experiment) -> None:
+def validate(experiment: Experiment) -> None:
     """Raise ConfigError for a searched address whose ends compose to the same configuration, or
     whose key the installed verl refuses.
     """

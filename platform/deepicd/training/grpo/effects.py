@@ -185,7 +185,7 @@ RULES: Mapping[str, Rule] = {
 """Address, or with a dot at its end the table it begins → what it does in a trial."""
 
 
-def check_search(experiment: Experiment) -> None:
+def validate(experiment: Experiment) -> None:
     """Raise ConfigError, with the reason, for a searched address that acts on no trial."""
     for address in experiment.sweep.search:
         if reason := idle_reason(experiment, address):
