@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from deepicd.errors import CheckpointError, ConfigError, MissingError
-from deepicd.files import sync, write_atomically
+from deepicd.files import put_in_place, sync, write_atomically
 
 MANIFEST = "manifest.json"
 _ALLOWED_SUFFIXES = (".safetensors", ".json", ".jinja", ".txt", ".model", ".md")
@@ -160,18 +160,12 @@ def export(source: Path, target: Path, *, facts: Mapping[str, Any] | None = None
     check_layout(source)
     target.parent.mkdir(parents=True, exist_ok=True)
     aside = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
-    replaced = aside.with_name(f"{aside.name}.replaced")
     try:
         copy_files(source, aside)
         write_manifest(aside, facts)
-        if target.exists():
-            # A folder cannot take the place of one that holds something.
-            target.replace(replaced)
-        aside.replace(target)
-        sync(target.parent)
+        put_in_place(aside, target)
     finally:
-        for leftover in (aside, replaced):
-            shutil.rmtree(leftover, ignore_errors=True)
+        shutil.rmtree(aside, ignore_errors=True)
     return target
 
 

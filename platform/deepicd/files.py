@@ -113,11 +113,27 @@ def replaced_folder(out: Path, *, marker: str) -> Iterator[Path]:
     aside.mkdir(parents=True)
     try:
         yield aside
-        # A folder cannot be renamed over one that holds something, so the old one steps aside.
-        old = out.with_name(f".{out.name}.{os.getpid()}.old")
-        if out.exists():
-            out.rename(old)
-        aside.rename(out)
-        shutil.rmtree(old, ignore_errors=True)
+        put_in_place(aside, out)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def put_in_place(folder: Path, target: Path) -> None:
+    """Rename `folder` to `target` on the same file system; what was there goes once it is done.
+
+    Raises:
+        OSError: it cannot be renamed; `target` is what it was.
+    """
+    # A folder cannot be renamed over one that holds something, so the old one steps aside.
+    old = target.with_name(f".{target.name}.{uuid.uuid4().hex}.old")
+    was_there = target.exists()
+    if was_there:
+        target.rename(old)
+    try:
+        folder.rename(target)
+    except OSError:
+        if was_there:
+            old.rename(target)
+        raise
+    sync(target.parent)
+    shutil.rmtree(old, ignore_errors=True)

@@ -14,6 +14,7 @@ from deepicd.files import (
     exclusive_lock,
     is_held,
     lock_holder,
+    put_in_place,
     replaced_folder,
     write_atomically,
 )
@@ -166,3 +167,17 @@ def test_a_folder_that_no_build_wrote_is_never_replaced(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"is not replaced: it is not empty and holds no report"):
         replace_it()
     assert (tmp_path / "note" / "discharge.csv.gz").read_bytes() == b"precious"
+
+
+def test_a_folder_that_cannot_take_its_place_leaves_the_one_that_is_there(tmp_path):
+    target = tmp_path / "model"
+    target.mkdir()
+    (target / "config.json").write_text("old")
+    with pytest.raises(FileNotFoundError, match="gone"):
+        put_in_place(tmp_path / "gone", target)
+    assert (target / "config.json").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+    new = tmp_path / "new"
+    new.mkdir()
+    put_in_place(new, target)
+    assert [path.name for path in tmp_path.iterdir()] == ["model"] and not list(target.iterdir())

@@ -73,6 +73,18 @@ def test_one_flipped_weight_is_refused(save, start):
         compare(save, start, PROMPTS)
 
 
+@pytest.mark.parametrize("name", ["model.embed_tokens.weight", "model.norm.weight"])
+def test_a_weight_of_the_actor_that_is_not_a_number_is_refused_wherever_it_stands(
+    save, start, name
+):
+    shard = shard_file(save / "actor", "model", world_size=1, rank=0)
+    state = torch.load(shard)
+    state[name].view(-1)[-1] = float("nan")
+    torch.save(state, shard)
+    with pytest.raises(CheckpointError, match=f"{re.escape(name)} is not what the actor holds"):
+        compare(save, start, PROMPTS)
+
+
 def test_an_export_whose_configuration_changed_is_refused_by_its_logits(save, start):
     path = save / CHECKPOINT_MODEL / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"rms_norm_eps": 1e-2}))

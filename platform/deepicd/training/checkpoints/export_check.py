@@ -15,6 +15,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Sequence
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +88,8 @@ def compare(checkpoint: Path, start_model: Path, prompts: Prompts) -> dict[str, 
         name: _relative(tensor.to(getattr(torch, dtype)).float(), weights[name])
         for name, tensor in state.items()
     }
-    worst = max(differences, key=lambda name: differences[name])
+    # Not a number counts as the largest: `max` alone would pass over it.
+    worst = max(differences, key=lambda name: (isnan(differences[name]), differences[name]))
     if not differences[worst] == 0:
         raise CheckpointError(
             f"{folder}: {worst} is not what the actor holds ({differences[worst]:.3g} off, as a "
@@ -106,12 +108,12 @@ def compare(checkpoint: Path, start_model: Path, prompts: Prompts) -> dict[str, 
 def _compare_logits(actor: Any, export: Any, prompts: Prompts) -> float:
     import torch
 
-    worst = 0.0
+    found = []
     for prompt in prompts:
         ids = torch.tensor([list(prompt)])
         with torch.inference_mode():
-            worst = max(worst, _relative(actor(input_ids=ids).logits, export(input_ids=ids).logits))
-    return worst
+            found.append(_relative(actor(input_ids=ids).logits, export(input_ids=ids).logits))
+    return max(found, key=lambda difference: (isnan(difference), difference), default=0.0)
 
 
 def _relative(actor: Any, export: Any) -> float:
