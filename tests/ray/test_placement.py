@@ -115,3 +115,22 @@ def test_a_run_that_finds_no_room_in_time_says_what_it_needs(address: str) -> No
     found = Run(address, "large", gpus="[3]", timeout_s=5).end()
     assert "CapacityError: no room within sweep.room_timeout_s = 5 s" in found["error"]
     assert "1 node(s) with 3 free GPUs each" in found["error"]
+
+
+def test_an_error_while_groups_are_made_is_not_lost() -> None:
+    from verl.single_controller.ray.base import ResourcePoolManager
+
+    from deepicd.training.process.placement import WholePlacement
+
+    class Broken:
+        """A pool whose groups cannot be made."""
+
+        store = (1,)
+
+        def get_placement_groups(self) -> None:
+            raise RuntimeError("no such bundle")
+
+    plain = ResourcePoolManager(resource_pool_spec={}, mapping={})
+    placement = WholePlacement(plain, sweep="any", timeout_s=1.0, on_stage=print)
+    with pytest.raises(RuntimeError, match="no such bundle"):
+        placement._reserve(Broken(), time.monotonic() + 1)

@@ -69,7 +69,8 @@ class WholePlacement(ResourcePoolManager):
 
     def _reserve(self, pool: Any, deadline: float) -> None:
         # verl waits inside of `get_placement_groups` and takes no time limit: a thread waits there.
-        asking = threading.Thread(target=pool.get_placement_groups, daemon=True)
+        failures: list[BaseException] = []
+        asking = threading.Thread(target=_ask, args=(pool, failures), daemon=True)
         asking.start()
         asking.join(_REPEAT_S)
         while asking.is_alive():
@@ -82,6 +83,16 @@ class WholePlacement(ResourcePoolManager):
                     "end, add nodes, or lower training.num_gpus or training.num_nodes"
                 )
             asking.join(_REPEAT_S)
+        if failures:
+            raise failures[0]
+
+
+def _ask(pool: Any, failures: list[BaseException]) -> None:
+    """Make a pool's groups; an error in a thread would be printed and lost."""
+    try:
+        pool.get_placement_groups()
+    except BaseException as error:
+        failures.append(error)
 
 
 @contextmanager
