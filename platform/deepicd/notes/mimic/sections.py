@@ -1,121 +1,104 @@
 """Discharge summary → admission note: keep what was known on admission, and nothing else.
 
-In: the text of one discharge summary. Out: the admission note as text. Decided here: which headers
-open a kept section, which end one, and the one-of-three rule (a note needs a chief complaint, a
-present illness or a medical history). A section ends at any known header, kept or not, and at any
-other line that looks like a header and speaks of what came later; the text under such a header is
-dropped, so a missed section end does not run into the hospital course. A header may also stand in
-the middle of a line (a lost line break): one that opens a late section counts in any case there, a
-kept one only if it is written like a title. Pure.
+In: the text of one discharge summary. Out: the admission note as text. Decided here, with
+`header_rules`: what a header does where it stands. The grammar (`deepicd.sections`) says what its
+words mean, and the reader keeps the section that is open and the evidence that the stay began:
+
+- A header of a kept topic opens its section, unless its time is the discharge, the death or the
+  stay. Any other topic ends the section. A title of the paper begins nothing.
+- Evidence has three steps. None yet: every kept section is read. An exam of a later time: an exam
+  is read only if it says that it is of the admission. The hospital course, or what is given at
+  discharge, after a history: from then on only the medication on admission is read.
+- In a history (illness, medical history) captions stay text: what is past or of another hospital,
+  a diagnosis or treatment behind its caption, results in a list.
+- A sentence of an exam that says how it was at the discharge or death ends the exam.
+- A line that is written like a header and has unknown words stays text in a history. Elsewhere it
+  ends the section if one of its words is of a topic or time that is not kept, or if it stands
+  alone after a blank line. Either way it is counted.
+
+A note needs one of the first three sections. Pure.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 
-SECTIONS = (
-    "CHIEF COMPLAINT",
-    "PRESENT ILLNESS",
-    "MEDICAL HISTORY",
-    "MEDICATION ON ADMISSION",
-    "ALLERGIES",
-    "PHYSICAL EXAM",
-    "FAMILY HISTORY",
-    "SOCIAL HISTORY",
+from deepicd.notes.mimic.header_rules import (
+    acts,
+    ends_by_unknown,
+    find_target,
+    is_lone,
+    is_secretion,
 )
-"""Headers of an admission note, in order."""
+from deepicd.notes.mimic.section_state import (
+    AT_THE_END,
+    CORE_SECTIONS,
+    EXAM,
+    GIVEN,
+    ILLNESS,
+    LATE,
+    LATER_EXAM,
+    MEDICATION,
+    NO_STAY,
+    STAY,
+    State,
+)
+from deepicd.sections import (
+    SECTIONS,
+    Found,
+    Start,
+    find_later,
+    read_inside,
+    read_start,
+    split_lines,
+)
 
-CORE_SECTIONS = SECTIONS[:3]
-"""At least one of these must be non-empty."""
+__all__ = [
+    "CORE_SECTIONS",
+    "SECTIONS",
+    "Cut",
+    "cut_sections",
+    "cut_summary",
+    "find_late",
+    "has_core",
+    "render_note",
+]
 
-_KEPT = {
-    "CHIEF COMPLAINT": r"chief complaints?(?:/reason for admission)?|cc"
-    r"|reason for admission(?:/chief complaint)?",
-    "PRESENT ILLNESS": r"(?:history of (?:the )?)?present(?:ing)? illness|hpi",
-    "MEDICAL HISTORY": r"(?:past )?(?:medical|surgical)(?: (?:and|&) (?:past )?surgical)?"
-    r" (?:history|hx)(?:/past surgical history)?|past medical/surgical history"
-    r"|pmhx?|pshx?|pmhx?/pshx?",
-    "MEDICATION ON ADMISSION": r"(?:home |admission |pre-?admission )?med(?:ication)?s?"
-    r" (?:on|prior to|upon|at) admission|(?:home|(?:pre-?)?admission|outpatient) med(?:ication)?s"
-    r"|med(?:ication)?s at home",
-    "ALLERGIES": r"(?:drug )?allerg(?:y|ies)(?:/adverse (?:drug )?reactions)?",
-    "PHYSICAL EXAM": r"(?:(?:admission|initial|admitting) )?physical(?: exam(?:ination)?)?"
-    r"(?: (?:on|upon|at) (?:admission|presentation))?"
-    r"|(?:admission|initial|admitting) (?:pe|exam(?:ination)?)|pe(?=[ \t]*:)"
-    r"|(?:pe|exam(?:ination)?) (?:on|upon|at) (?:admission|presentation)|(?:on|at) admission",
-    "FAMILY HISTORY": r"family (?:medical )?(?:history|hx)|fam ?hx|fhx?",
-    "SOCIAL HISTORY": r"social (?:history|hx)|soc ?hx|shx?",
-}
-_ENDS = (
-    r"name|unit no|admission date|discharge date|date of birth|sex|service|attending",
-    r"(?:major )?(?:surgical|invasive)(?: or invasive)? procedures?|procedures?",
-    r"(?:(?:pertinent|relevant|lab(?:oratory)?|admission) )?(?:results|labs|studies|imaging)"
-    r"(?: (?:on|upon|at) admission)?",
-    r"impression|plan|assessment(?: (?:and|&) plan)?|ed course|course in ed",
-    r"microbiology|radiology|pathology|ekg|ecg|echo|cxr|ct head|mri",
-    r"(?:active|admission|admitting|principal|primary|secondary) (?:diagnos[ie]s|problems?|issues)",
-)
-"""Headers that end a section."""
-_LATE = (
-    r"(?:brief |summary of )?hospital course(?: by (?:problem|system|issue)s?)?|brief summary",
-    r"discharge (?:medications?|meds|diagnos[ie]s|condition|disposition|instructions|labs?|summary"
-    r"|plan|vitals?|vs|weight|status|pe|(?:physical )?exam(?:ination)?|physical)"
-    r"(?: \(?[a-z]{1,20}\)?)?|(?:day of )?discharge",
-    r"(?:(?:physical )?exam(?:ination)?|physical|pe|vitals|labs) (?:on|at|upon|prior to|before)"
-    r" (?:day of )?(?:discharge|d/c)|(?:on|at|upon|prior to) (?:day of )?discharge"
-    r"|d/c (?:exam|pe|meds|diagnos[ie]s|instructions)",
-    r"(?:final|transfer) (?:diagnos[ie]s|medications?|exam)|diagnos[ie]s",
-    r"follow-?up instructions?|transitional issues|facility",
-)
-"""Headers after which only the medication on admission is read: what follows was known later."""
-_LATER = re.compile(
-    r"course|result|lab|imag|diagnos|discharge|procedure|hospital|disposition|instruction|assess"
-    r"|plan|impression|radiolog|microbio|patholog|stud(?:y|ies)|transition|problem",
-    re.IGNORECASE,
-)
-_HEADER_LINE = re.compile(r"[A-Za-z][A-Za-z /&,()-]{2,58}:\s*")
+_RESUMED = re.compile(r"\s*(?:[Uu]pon|[Oo]n) (?:arrival|transfer to the|the (?:floor|ward)\b)")
+_MIN_INSIDE = 8
+"""A shorter line holds no header in its middle."""
+_OPENERS = " \t[({<*#|"
+_PACKED = 3
+"""So many colons in a text of few lines say that its line breaks are lost."""
 
-_MAX_BARE_HEADER = 64
-_SIGNS = (":", "- ", "– ")
-"""A longer line opens a section only with one of these signs after the header."""
-_READ_LATE = "MEDICATION ON ADMISSION"
-_GROUPS = (*SECTIONS, "END", "LATE")
-_NAMED = "|".join(f"(?P<{name.replace(' ', '_')}>{variants})" for name, variants in _KEPT.items())
-_HEADER = re.compile(
-    rf"[ \t#*=_-]*(?:{_NAMED}|(?P<END>{'|'.join(_ENDS)})"
-    rf"|(?P<LATE>{'|'.join(_LATE)}))(?:[ \t*=_-]|\([^()]{{0,30}}\))*"
-    r"(?P<sign>:|[-–] |$)(?P<rest>.*)",
-    re.IGNORECASE,
-)
-_INLINE = re.compile(
-    r"(?:^[ \t#*=_-]*|(?<=\S)[ \t]+)((?i:(?:brief )?hospital course|pertinent results"
-    r"|(?:physical )?exam(?:ination)? (?:on|at|upon) discharge"
-    r"|discharge (?:diagnos[ie]s|medications?|meds|condition|disposition|instructions|labs?"
-    r"|(?:physical )?exam(?:ination)?)|(?:major )?surgical or invasive procedures?)"
-    r"|Chief Complaint|CHIEF COMPLAINT|Past Medical History|PAST MEDICAL HISTORY|PMHx?"
-    r"|History of (?:the )?Present Illness|HISTORY OF (?:THE )?PRESENT ILLNESS|HPI"
-    r"|Medications on Admission|MEDICATIONS ON ADMISSION|Allergies|ALLERGIES"
-    r"|(?:Admission )?Physical Exam(?:ination)?|(?:ADMISSION )?PHYSICAL EXAM(?:INATION)?"
-    r"|Family History|FAMILY HISTORY|Social History|SOCIAL HISTORY)(?=[ \t]*:)",
-)
-"""A header in the middle of a line; its colon is what tells it from words of a sentence. One at the
-beginning of a line matches too, so that no part of it matches alone."""
+
+@dataclass(frozen=True)
+class Cut:
+    """One summary, cut."""
+
+    sections: dict[str, str]
+    """Kept sections, blanks collapsed, in the order of `SECTIONS`."""
+    num_unknown: int
+    """Lines that are written like a header and have a word that the grammar does not know."""
+    has_stay: bool
+    """There was evidence that the summary went on to the stay."""
+    late: tuple[str, ...]
+    """Lines of the stay and of the discharge: what must not be in the note."""
 
 
 def cut_sections(text: str) -> dict[str, str]:
     """Kept sections of a summary, blanks collapsed; a header seen twice adds to its first text."""
-    parts: dict[str, list[str]] = {}
-    current: str | None = None
-    is_late = False
-    for line in _split_lines(text):
-        header, rest = _match_header(line)
-        is_late = is_late or header == "LATE"
-        if header:
-            is_read = header in SECTIONS and (not is_late or header == _READ_LATE)
-            current = header if is_read else None
-        if current is not None and rest.strip():
-            parts.setdefault(current, []).append(rest)
-    joined = {name: " ".join(" ".join(parts.get(name, ())).split()) for name in SECTIONS}
-    return {name: value for name, value in joined.items() if value}
+    return cut_summary(text).sections
+
+
+def cut_summary(text: str) -> Cut:
+    """Kept sections of a summary, and what was seen on the way."""
+    lines = list(split_lines(text))
+    is_packed = len(lines) <= 2 * _PACKED and text.count(":") >= _PACKED
+    reader = _Reader(State(is_packed=is_packed))
+    for line, shape in lines:
+        reader.read_line(line, shape)
+    return reader.done()
 
 
 def has_core(sections: Mapping[str, str]) -> bool:
@@ -128,22 +111,124 @@ def render_note(sections: Mapping[str, str]) -> str:
     return "\n".join(f"{name}: {sections[name]}" for name in SECTIONS if sections.get(name))
 
 
-def _split_lines(text: str) -> Iterator[str]:
-    """Lines of a text, with a break before every header in the middle of one."""
-    for line in text.splitlines():
-        if ":" in line:
-            yield from _INLINE.sub(r"\n\1", line).splitlines()
-        else:
-            yield line
+def find_late(section: str, text: str) -> int | None:
+    """Where in one section of a rendered note a header stands that would have ended it."""
+    state = State(current=section, is_flat=True, is_after_blank=False)
+    state.note_text()
+    state.has_core = state.has_history = True
+    shape = next((shape for _, shape in split_lines(text)), "")
+    start = read_start(shape).found
+    headers: list[Found] = [start] if start else []
+    for found in (*headers, *read_inside(shape, 0, is_flat=True)):
+        if acts(state, found, shape) and find_target(state, found)[0] is None:
+            return found.start
+    return find_later(shape) if section == EXAM else None
 
 
-def _match_header(line: str) -> tuple[str, str]:
-    """Header that a line opens and the text after it: a name of `SECTIONS`, END, LATE, or empty."""
-    if len(line) > _MAX_BARE_HEADER and not any(sign in line for sign in _SIGNS):
-        return "", line
-    match = _HEADER.match(line)
-    if match is None:
-        is_other = bool(_HEADER_LINE.fullmatch(line) and _LATER.search(line))
-        return ("END" if is_other else ""), line
-    name = next(name for name in _GROUPS if match[name.replace(" ", "_")] is not None)
-    return name, match["rest"]
+class _Reader:
+    """Reads a summary line by line."""
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+        self.parts: dict[str, list[str]] = {}
+        self.late: list[str] = []
+        self.num_unknown = 0
+        self.is_late = False
+        self.resumes: str | None = None
+
+    def read_line(self, line: str, shape: str) -> None:
+        """Read one line: a header, text, or both."""
+        if not shape or shape.isspace():
+            self.state.is_after_blank, self.resumes = True, None
+            return
+        if not shape.strip(" \t=_-*#~|."):
+            self._add(line if "_" in shape else "")
+            return
+        begin = self._read_start(shape)
+        begin = self._read_inside(line, shape, begin)
+        if self.state.current == EXAM and (later := find_later(shape, begin)) is not None:
+            self._add(line[begin:later])
+            self._leave(LATER_EXAM)
+            begin = later
+        self._add(line[begin:])
+        self.state.is_after_blank, self.state.previous = False, shape
+
+    def done(self) -> Cut:
+        """What was read."""
+        joined = {name: " ".join(" ".join(self.parts.get(name, ())).split()) for name in SECTIONS}
+        return Cut(
+            sections={name: value for name, value in joined.items() if value},
+            num_unknown=self.num_unknown,
+            has_stay=self.state.evidence == STAY,
+            late=tuple(self.late),
+        )
+
+    def _read_start(self, shape: str) -> int:
+        """Read the beginning of a line; returns where its text begins."""
+        start = read_start(shape)
+        if start.found and acts(self.state, start.found, shape):
+            return self._open_more(start.found, shape)
+        if start.phrase is not None:
+            self._meet_unknown(start, shape)
+        elif self.resumes and _RESUMED.match(shape):
+            self.state.current = self.resumes
+        return 0
+
+    def _read_inside(self, line: str, shape: str, begin: int) -> int:
+        """Read headers in the middle of a line; returns where the text after them begins."""
+        if len(shape) <= _MIN_INSIDE:
+            return begin
+        caption = None if begin else read_start(shape).found
+        first = caption.end if caption and caption.form == "colon" else begin
+        for found in read_inside(shape, first):
+            if acts(self.state, found, shape):
+                self._add(line[begin : found.start].rstrip(_OPENERS))
+                self._open(found)
+                begin = found.end
+        return begin
+
+    def _open_more(self, found: Found, shape: str) -> int:
+        """Open a header, and what qualifies it at the beginning of its text; where text begins."""
+        self._open(found)
+        if found.form in ("colon", "mark") and self.state.current in (EXAM, MEDICATION):
+            rest = shape[found.end :]
+            more = read_start(rest).found
+            is_time = more and not more.header.topics and more.header.time in AT_THE_END
+            if more and is_time and not is_secretion(more, rest):
+                self._leave(LATER_EXAM)
+                return found.end + more.end
+        return found.end
+
+    def _open(self, found: Found) -> None:
+        before, topics = self.state.current, found.header.topics
+        target, evidence = find_target(self.state, found)
+        self.state.evidence = max(self.state.evidence, evidence)
+        self.state.current = target
+        self.state.has_listed |= found.is_listed
+        is_given = found.header.time in LATE or not GIVEN.isdisjoint(topics)
+        self.is_late = target is None and (is_given or "results" in topics)
+        is_workup = before == ILLNESS and "results" in topics and not self.state.is_after_blank
+        self.resumes = before if is_workup and target is None else None
+
+    def _leave(self, evidence: int) -> None:
+        """End the section: what follows is of the stay."""
+        self.state.current, self.is_late = None, True
+        self.state.evidence = max(self.state.evidence, evidence)
+
+    def _meet_unknown(self, start: Start, shape: str) -> None:
+        """A line that is written like a header: count it, and end the section if it has to."""
+        if start.phrase is None or not start.phrase.num_unknown:
+            return
+        self.num_unknown += is_lone(shape)
+        does_end, evidence = ends_by_unknown(self.state, start, shape)
+        if does_end:
+            self._leave(max(NO_STAY, evidence))
+
+    def _add(self, text: str) -> None:
+        if not text.strip():
+            return
+        if self.state.current is not None:
+            self.parts.setdefault(self.state.current, []).append(text)
+            self.state.note_text()
+        elif self.is_late or self.state.evidence == STAY:
+            self.late.append(text)

@@ -1,0 +1,336 @@
+"""What a header does where it stands: opens a section, ends one, or is a caption or a sentence.
+
+In: the state of the reader, a header that the grammar found, the shape of its line. Out: whether it
+counts (`acts`), and what it opens and proves (`find_target`). Decided here: the rules that
+`sections` lists. Where a reading is open, text of the stay is kept out rather than a caption in.
+Pure.
+"""
+
+import re
+from collections.abc import Set
+
+from deepicd.notes.mimic.section_state import (
+    AT_THE_DOOR,
+    AT_THE_END,
+    CAPTIONS,
+    ENDS,
+    EXAM,
+    GIVEN,
+    HISTORIES,
+    ILLNESS,
+    IN_THE_STAY,
+    LATE,
+    LATER_EXAM,
+    MEASURED,
+    MEDICATION,
+    NO_STAY,
+    STAY,
+    State,
+)
+from deepicd.sections import SECTION_OF, Found, Header, Start, load_lexicon
+
+_LISTS = (*HISTORIES, MEDICATION, "ALLERGIES")
+"""Sections whose items may be a word that is a header elsewhere."""
+_TIMED = (
+    *("on", "at", "upon", "day", "time", "date", "prior", "before", "the "),
+    *("d/c", "dc", "disch"),
+)
+"""How a header begins that names a time alone."""
+_NAMED = ("d/c", "dc", "disch", "death", "expir")
+"""Of these the ones that no preposition follows: "discharge from the left ear"."""
+_ADMITTED = re.compile(r"(?:(?:up)?on|at)\W+admi|at the time of admi", re.IGNORECASE)
+_AMBIGUOUS = ("pe", "p.e.", "sh", "fh", "exam", "ms")
+"""In the middle of a line these are rarely headers: PE is an embolism too."""
+_LONG_WORD = 13
+"""A shorter header of what is given at the end ("Diet:") is no evidence of the stay."""
+_LONG_BARE = 3
+
+
+def acts(state: State, found: Found, shape: str) -> bool:
+    """Whether a header in a line is one here, and not a caption or a part of a sentence."""
+    header = found.header
+    if found.form == "bare" and not _is_bare(state, found, shape):
+        return False
+    if not header.topics:
+        return _is_time(state, found, shape)
+    is_weak = found.form == "run_in" and found.style == "sentence" and not found.is_measured
+    if is_weak and state.is_history:
+        return False
+    if header.topics == ("title",):
+        return not state.is_flat
+    if ENDS.isdisjoint(header.topics):
+        return _is_section(state, found, shape)
+    return not _is_caption(state, found, shape)
+
+
+def find_target(state: State, found: Found) -> tuple[str | None, int]:
+    """Section that a header opens (None: it ends the one before) and the evidence it gives."""
+    header = found.header
+    if header.topics == ("title",):
+        return (None if state.has_text else state.current), NO_STAY
+    ends = ENDS.intersection(header.topics)
+    if "illness" in header.topics:
+        ends -= {"emergency"}
+    if ends:
+        return None, _evidence_of_end(state, found, ends)
+    return _open_kept(state, header)
+
+
+def is_secretion(found: Found, rest: str) -> bool:
+    """Whether a header is a body's discharge: "Discharge: yellow"."""
+    header = found.header
+    if header.topics or header.has_preposition or header.time != "discharge":
+        return False
+    words = re.findall(r"[a-z]+", rest.lower())[:4]
+    return rest.lstrip()[:1] in ("+", "-") or not load_lexicon().words["secretion"].isdisjoint(
+        words
+    )
+
+
+def ends_by_unknown(state: State, start: Start, shape: str) -> tuple[bool, int]:
+    """Whether a header with unknown words ends the open section, and its evidence of the stay."""
+    phrase, text = start.phrase, shape.strip()
+    if phrase is None or phrase.time == "past" or state.current is None:
+        return False, NO_STAY
+    is_alone = text.endswith(":") or text.isupper()
+    is_titled = start.style in ("upper", "title")
+    is_late = phrase.time in AT_THE_END or (phrase.time == "stay" and is_alone)
+    ends = ENDS.intersection(phrase.topics)
+    if state.is_history:
+        is_named = is_late or bool(ends - CAPTIONS)
+        does_end = is_alone and is_titled and is_named and not start.is_listed
+    else:
+        is_body = "body" in phrase.topics or phrase.topics == ("history",)
+        is_apart = is_alone and is_titled and state.is_after_blank and not is_body
+        does_end = is_apart or (bool(is_late or ends) and (is_alone or is_titled))
+    if not does_end or not (is_late or GIVEN & ends):
+        return does_end, NO_STAY
+    return True, STAY if ends and state.has_history else LATER_EXAM
+
+
+def is_lone(shape: str) -> bool:
+    """Whether nothing but a header stands in a line."""
+    text = shape.strip()
+    return text.endswith(":") or text.isupper()
+
+
+def _is_bare(state: State, found: Found, shape: str) -> bool:
+    """Whether a header alone on its line is no rest of a sentence and no item of a list."""
+    header, text = found.header, shape.strip()
+    if found.style in ("upper", "title") and not found.is_listed:
+        return True
+    if found.is_listed and state.current in _LISTS:
+        is_late = header.num_words > 1 and header.time in LATE
+        is_heading = state.has_listed or state.is_after_blank
+        return is_heading or is_late or found.style == "upper"
+    if state.is_open_ended() or (text.endswith((".", ",")) and found.style == "lower"):
+        return False
+    is_end = not ENDS.isdisjoint(header.topics)
+    num_words = sum(any(map(str.isalpha, word)) for word in text.split())
+    if state.is_history and is_end and found.style == "sentence" and num_words > _LONG_BARE:
+        return state.is_after_blank or header.time in AT_THE_END
+    is_short = len(text) <= 4 and not is_end
+    return num_words > 1 or "/" in text or is_short or state.is_after_blank or found.is_listed
+
+
+def _is_time(state: State, found: Found, shape: str) -> bool:
+    """Whether a header that names a time alone is one: "At discharge", "On admission:"."""
+    header = found.header
+    if header.time in AT_THE_END:
+        return _is_end_time(state, found, shape) and _is_written_as_time(state, found)
+    if header.time in IN_THE_STAY:
+        is_named = found.form in ("colon", "bare") and found.style != "lower"
+        is_later = header.has_preposition or (is_named and state.current == EXAM)
+        return is_later and state.current in (EXAM, MEDICATION)
+    if header.time == "admission" and found.form != "run_in":
+        return bool(_ADMITTED.match(shape, found.start)) and found.style != "lower"
+    return False
+
+
+def _is_end_time(state: State, found: Found, shape: str) -> bool:
+    """Whether words of discharge or death name the time of what follows."""
+    header, rest = found.header, shape[found.end :]
+    if not state.has_text and not header.has_preposition:
+        return False  # the name of the paper
+    if is_secretion(found, rest):
+        return False
+    is_single = header.time == "death" and not header.has_preposition
+    if is_single and state.current not in (EXAM, None) and rest.strip():
+        return False  # "Death: father at 60"
+    head = shape[found.start : found.end].lower()
+    if header.has_preposition and head.startswith(_NAMED):
+        return False
+    return head.startswith(_TIMED) or not (found.style == "lower" or state.is_history)
+
+
+def _is_written_as_time(state: State, found: Found) -> bool:
+    """Outside an exam a time alone has to be written like a header."""
+    if state.current == EXAM:
+        return True
+    if found.form == "run_in":
+        return found.is_measured and found.style != "lower"
+    if found.form == "mark":
+        return found.style not in ("lower", "sentence")
+    return found.style != "lower" or (found.header.has_preposition and found.form != "inside")
+
+
+def _is_section(state: State, found: Found, shape: str) -> bool:
+    """Whether a header of kept topics opens or ends something, or is a caption."""
+    header = found.header
+    topics = set(header.topics)
+    is_late = header.time in AT_THE_END
+    if topics <= {"body", "caption"}:
+        return is_late and "body" in topics and found.style != "lower"
+    if is_late:
+        return True
+    if topics <= {"review"}:
+        return state.current is None and state.evidence == NO_STAY
+    if topics <= {"vitals", "body"}:
+        return _is_vitals(state, found, topics)
+    if topics <= {"background", "habits"}:
+        return _is_background(state, found, shape)
+    if topics == {"history"}:
+        return found.form != "inside" and (state.current is None or found.style == "upper")
+    if topics == {"problems"}:
+        return not state.is_history
+    return _is_named_section(state, found, shape)
+
+
+def _is_named_section(state: State, found: Found, shape: str) -> bool:
+    header = found.header
+    if header.time == "past" and header.topics == ("medication",) and state.is_history:
+        return False
+    is_system = "body" in header.topics and header.time in ("", "admission")
+    if is_system and state.current == EXAM:
+        return False
+    if found.form in ("inside", "run_in"):
+        return _is_kept_inside(state, found, shape)
+    return True
+
+
+def _is_vitals(state: State, found: Found, topics: Set[str]) -> bool:
+    """Vital signs belong to the exam; in an illness and in an exam they are a caption."""
+    header = found.header
+    if header.time in IN_THE_STAY:
+        return state.current in (EXAM, MEDICATION)
+    if header.time == "past" or state.current in (ILLNESS, EXAM) or "body" in topics:
+        is_own = found.style == "upper" or state.is_after_blank
+        return header.time == "admission" and is_own and found.form != "inside"
+    return found.form == "colon" or (found.form == "bare" and found.style != "lower")
+
+
+def _is_background(state: State, found: Found, shape: str) -> bool:
+    """Whether one kind of past history ("Oncologic history:") opens a section, or is a caption."""
+    if state.current == SECTION_OF[found.header.topics[0]] or found.form == "inside":
+        return False
+    if state.is_history:
+        is_alone = not shape[found.end :].strip()
+        is_own = state.is_after_blank or found.style == "upper"
+        return found.style in ("upper", "title") and is_alone and is_own
+    return True
+
+
+def _is_kept_inside(state: State, found: Found, shape: str) -> bool:
+    """Whether a kept header in the middle of a line is one."""
+    before = shape[: found.start].rstrip()
+    is_anew = state.is_packed or before.endswith((".", ";", "|"))
+    if found.style == "lower" or (found.style == "sentence" and not is_anew):
+        return False
+    head = shape[found.start : found.end].strip(" :")
+    if head.lower() in _AMBIGUOUS:
+        return state.is_packed and (state.current != EXAM or head.lower() in ("sh", "fh"))
+    if len(head.split()) > 1 or "/" in head or state.is_packed:
+        return True
+    topics = set(found.header.topics)
+    return "allergies" in topics or (
+        head.isupper() and not topics.isdisjoint(("complaint", "illness", "medical"))
+    )
+
+
+def _is_caption(state: State, found: Found, shape: str) -> bool:
+    """Whether a header of a topic that is not kept stays text in the section around it."""
+    header, rest = found.header, shape[found.end :].strip()
+    topics = set(header.topics)
+    if "emergency" in topics and topics & {"illness", "complaint"}:
+        return False
+    if found.form == "inside":
+        return not _is_end_inside(state, found, shape)
+    if state.is_history and _is_history_caption(state, found, topics, has_text=bool(rest)):
+        return True
+    is_habit = topics <= {"instructions"} and not header.time
+    return is_habit and header.num_words < 2 and state.current == "SOCIAL HISTORY" and bool(rest)
+
+
+def _is_history_caption(state: State, found: Found, topics: Set[str], *, has_text: bool) -> bool:
+    """Captions of a history: what was before, one word in front of a line, an item of a list."""
+    header = found.header
+    if header.time in ("past", "before") or topics == {"emergency"}:
+        return True
+    if header.time:
+        return topics == {"admin"} or (header.time == "latest" and topics <= MEASURED)
+    if topics == {"admin"}:
+        return found.form == "colon" and found.style == "sentence"
+    if state.is_after_blank or not has_text:
+        return False
+    if topics <= CAPTIONS and found.style != "upper" and header.num_words < 2:
+        return True
+    return topics <= {"results", "pathology"} and found.is_listed and not state.has_listed
+
+
+def _is_end_inside(state: State, found: Found, shape: str) -> bool:
+    """Whether a header in the middle of a line that is not kept ends the section."""
+    header = found.header
+    topics = set(header.topics)
+    if header.time == "past" or "emergency" in topics:
+        return False
+    if state.is_packed:
+        return True
+    is_one = header.num_words < 2 and len(shape[found.start : found.end].split()) < 2
+    if found.style == "upper":
+        before = shape[: found.start].rstrip().rpartition(" ")[2]
+        is_part = is_one and len(before) > 2 and before.isalpha() and before.isupper()
+        return not (is_part and state.is_history)
+    if state.is_history and (is_one or topics <= {"admin"}):
+        return False
+    return not is_one or topics.isdisjoint(("treatment", "pathology", "instructions"))
+
+
+def _evidence_of_end(state: State, found: Found, ends: Set[str]) -> int:
+    """What a header of a topic that is not kept proves."""
+    header = found.header
+    if header.time == "past" or ends <= {"admin"}:
+        return NO_STAY
+    if "course" in ends:
+        return STAY if state.has_core else LATER_EXAM
+    is_word = found.end - found.start < _LONG_WORD and not header.time
+    is_given = (not GIVEN.isdisjoint(ends) and not is_word) or header.time in AT_THE_END
+    if is_given and state.has_history and not ends <= MEASURED:
+        return STAY
+    return LATER_EXAM if header.time in LATE and state.has_core else NO_STAY
+
+
+def _open_kept(state: State, header: Header) -> tuple[str | None, int]:
+    topics = [topic for topic in header.topics if topic not in ("body", "caption")]
+    section = _section_of(state, topics)
+    if header.time in AT_THE_END:
+        is_given = "medication" in topics and state.has_history
+        return None, STAY if is_given else LATER_EXAM
+    if section in (EXAM, MEDICATION) and header.time in IN_THE_STAY:
+        return None, LATER_EXAM if section == EXAM and state.has_text else NO_STAY
+    if state.evidence == STAY:
+        is_read = section == MEDICATION and header.time in AT_THE_DOOR
+        return (section if is_read else None), NO_STAY
+    is_later = section == EXAM and state.evidence == LATER_EXAM
+    return (None if is_later and header.time not in AT_THE_DOOR else section), NO_STAY
+
+
+def _section_of(state: State, topics: list[str]) -> str:
+    """Section of the topics: the illness or medical history before others, else the first."""
+    if topics == ["history"]:
+        return "MEDICAL HISTORY" if state.has_illness else ILLNESS
+    for topic in ("illness", "medical"):
+        if topic in topics:
+            return SECTION_OF[topic]
+    if not topics:
+        return EXAM
+    return next((SECTION_OF[one] for one in topics if one in SECTION_OF), "MEDICAL HISTORY")

@@ -1,0 +1,155 @@
+"""What a header in a line is, how it is written, and what its words mean.
+
+In: a phrase of a line. Out: `Found`, the meaning of the phrase (`read_header`) and its style.
+Decided here: words in brackets may be unknown, but their time counts; most phrases are given up by
+their first or last word, because nearly all text is no header. Pure.
+"""
+
+import re
+from functools import lru_cache
+from typing import NamedTuple
+
+from deepicd.sections.headers import Header, Phrase, read_phrase
+from deepicd.sections.lexicon import correct, load_lexicon, unglue
+
+MAX_HEADER = 96
+"""Characters of the longest header."""
+
+TRAIL = " \t*#=_~\"'])}>.,;-|<[({:"
+"""Marks that may stand around a header."""
+COLON = re.compile(r"(?:(?<!\d):|:(?!\d))(?:[:=>-]+(?=\s|$))?(?:[ \t]*(?:\*\*|__|[\])}]))*")
+FIRST = re.compile(r"[A-Za-z]+(?:'[a-z]+)?")
+WORD = re.compile(r"[A-Za-z][A-Za-z.'/&-]*\d?|[A-Za-z]")
+_PLURAL = re.compile(r"\((?:e?s)\b\)?")
+_SOURCE = re.compile(r"\b(?:per|by|from|according|courtesy)\b", re.IGNORECASE)
+_BRACKETS = re.compile(r"[(\[{][^()\[\]{}]*[)\]}]?")
+_MAX_CORRECTED = 48
+MEASURE = re.compile(
+    r"[\s,.(\[-]*(?:___|\d|vss?\b|v/s\b|vitals?\b|tm?\b|temp|tmax|bp\b|hr\b|p\d|rr\b|sat|o2|afebrile"
+    r"|gen\b|general\b|nad\b|heent\b|wt\b|weight|exam\b|pe\b|labs?\b|alert\b|a&o|aox)",
+    re.IGNORECASE,
+)
+GOES_ON = frozenset(["from", "for", "with"])
+"""An unknown header with one of these is a sentence in capitals."""
+LATE = frozenset(("discharge", "death", "stay", "latest"))
+"""Times after the admission."""
+KEPT = frozenset(
+    [
+        "complaint",
+        "illness",
+        "medical",
+        "problems",
+        "medication",
+        "allergies",
+        "exam",
+        "vitals",
+        "family",
+        "social",
+        "review",
+        "history",
+        "background",
+        "habits",
+        "caption",
+        "body",
+        "emergency",
+    ]
+)
+"""Topics that end no section by themselves."""
+
+
+class Found(NamedTuple):
+    """A header in a line."""
+
+    header: Header
+    form: str
+    """colon, bare, mark, run_in, inside."""
+    style: str
+    """upper, title, sentence, lower."""
+    start: int
+    end: int
+    """Where its text begins."""
+    is_listed: bool
+    """A bullet or a number stands before it."""
+    is_measured: bool = False
+    """Values follow a header that no sign ends."""
+
+
+class Start(NamedTuple):
+    """The beginning of a line."""
+
+    found: Found | None
+    phrase: Phrase | None
+    """Of an unknown header: what its known words say."""
+    style: str
+    is_listed: bool = False
+
+
+@lru_cache(maxsize=1 << 14)
+def read_header(head: str) -> Header | None:
+    """Meaning of a header; words in brackets may be unknown, their time counts."""
+    head = head.strip(TRAIL)
+    if not head or not head[0].isalpha() or not _may_end(head):
+        return None
+    parts = _BRACKETS.findall(head)
+    if not parts:
+        return read_phrase(head).header
+    outside = read_phrase(_BRACKETS.sub(" ", head)).header
+    if outside is None:
+        is_free = any(_SOURCE.search(part) for part in parts)
+        return None if is_free else read_phrase(head).header
+    times = [read_phrase(part).time for part in parts]
+    time = next((time for time in times if time), outside.time)
+    return outside._replace(time=time)
+
+
+@lru_cache(maxsize=1 << 14)
+def style_of(head: str) -> str:
+    """How a header is written: upper, title, sentence or lower."""
+    if head.isupper():
+        return "upper"
+    words = [word[0] for word in WORD.finditer(_PLURAL.sub("s", head))]
+    if not words or not words[0][0].isupper():
+        return "lower"
+    content = [word for word in words if word.lower() not in load_lexicon().words["small"]]
+    return "title" if all(word[0].isupper() for word in content) else "sentence"
+
+
+@lru_cache(maxsize=1 << 15)
+def is_first(head: str) -> bool:
+    """Whether a phrase begins as a header does."""
+    first = FIRST.match(head)
+    word = first[0].lower() if first else ""
+    return word in _first_words() or bool(unglue(word)) or bool(correct(word))
+
+
+def _first_words() -> set[str]:
+    global _FIRST_WORDS
+    if not _FIRST_WORDS:
+        _FIRST_WORDS = set(load_lexicon().phrases) | set("abcdefghijklmnopqrstuvwxyz") | {"hx"}
+    return _FIRST_WORDS
+
+
+def last_words() -> set[str]:
+    """Words that a header can end with."""
+    global _LAST_WORDS
+    if not _LAST_WORDS:
+        entries = [words for entries in load_lexicon().phrases.values() for words, _ in entries]
+        _LAST_WORDS = {words[-1] for words in entries} | {"hx", *"abcdefghijklmnopqrstuvwxyz"}
+    return _LAST_WORDS
+
+
+def _may_end(head: str) -> bool:
+    """Whether the last word of a phrase can end a header: most sentences fail here, cheaply."""
+    last = last_part(head.rpartition(" ")[2].rstrip("0123456789:"))
+    is_known = not last.isalpha() or last in last_words() or bool(unglue(last))
+    is_free = "(" in head or "[" in head or _SOURCE.search(head)
+    return is_known or bool(is_free) or (len(head) < _MAX_CORRECTED and bool(correct(last)))
+
+
+def last_part(word: str) -> str:
+    """The part of a word behind its last slash or dash, in lower case."""
+    return re.split(r"[/&-]", word.lower().replace(".", ""))[-1]
+
+
+_FIRST_WORDS: set[str] = set()
+_LAST_WORDS: set[str] = set()

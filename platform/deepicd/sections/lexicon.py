@@ -1,0 +1,139 @@
+"""The words of section headers and what each of them means, read from a table.
+
+In: `data/section_words.tsv` (role, meaning, phrases, reason). Out: phrase → meanings, the longest
+phrase first. Decided here: a word may have several meanings ("final" is a title or a time); which
+one counts is decided by the words around it, in `headers`. A new spelling is a change of the table.
+"""
+
+import re
+from functools import cache, lru_cache
+from importlib.resources import files
+from typing import NamedTuple
+
+TABLE = "data/section_words.tsv"
+"""Where the table lies in the package."""
+
+ROLES = ("topic", "adjective", "time", "filler", "source", "prose")
+"""What a phrase does in a header; `prose` words say that a line is a sentence."""
+
+AROUND = ("secretion", "small", "after", "ahead", "linking")
+"""Words that are no part of a header: they decide whether one is meant."""
+
+
+ARTICLES = frozenset(("the", "a", "an"))
+"""Left out of headers and of the table alike."""
+
+
+class Meaning(NamedTuple):
+    """A role of a phrase, and its value: a topic, a time, what an adjective makes of history."""
+
+    role: str
+    value: str
+
+
+class Lexicon(NamedTuple):
+    """The table, laid out for look-up."""
+
+    phrases: dict[str, list[tuple[tuple[str, ...], tuple[Meaning, ...]]]]
+    """First word → phrases that begin with it, the longest first, with their meanings."""
+    words: dict[str, frozenset[str]]
+    """Role of `AROUND` → its words."""
+
+
+@cache
+def load_lexicon() -> Lexicon:
+    """The table, read once a process."""
+    meanings: dict[str, list[Meaning]] = {}
+    around: dict[str, frozenset[str]] = {}
+    text = files("deepicd").joinpath(TABLE).read_text(encoding="utf-8")
+    for line in text.splitlines()[1:]:
+        role, value, phrases, _ = line.split("\t")
+        names = [phrase.strip() for phrase in phrases.split("|")]
+        if role in AROUND:
+            around[role] = frozenset(names)
+            continue
+        for name in names:
+            meanings.setdefault(name, []).append(Meaning(role, value))
+    by_first: dict[str, list[tuple[tuple[str, ...], tuple[Meaning, ...]]]] = {}
+    for name, found in meanings.items():
+        words = tuple(word for word in name.split() if word not in ARTICLES) or (name,)
+        by_first.setdefault(words[0], []).append((words, tuple(found)))
+    for entries in by_first.values():
+        entries.sort(key=lambda entry: -len(entry[0]))
+    return Lexicon(by_first, around)
+
+
+MIN_GLUED = 3
+"""Letters of the shorter part of a word that lost its blank ("DischargeExam")."""
+
+
+@cache
+def unglue(word: str) -> tuple[str, ...]:
+    """The two known words that a word is made of; empty where it is not."""
+    known = load_lexicon().phrases
+    for end in range(MIN_GLUED, len(word) - MIN_GLUED + 1):
+        parts = (word[:end], word[end:])
+        if all(any(words == (part,) for words, _ in known.get(part, ())) for part in parts):
+            return parts
+    return ()
+
+
+MIN_CORRECTED = 7
+"""Letters of the shortest word whose misspelling is looked for."""
+_LETTERS = "abcdefghijklmnopqrstuvwxyz"
+
+
+@lru_cache(maxsize=1 << 15)
+def correct(word: str) -> str:
+    """The known word that differs by one slip (a letter more, less, other, or two exchanged)."""
+    if len(word) < MIN_CORRECTED - 1 or word.endswith(("ed", "ing")):
+        return ""
+    known = _long_words()
+    splits = [(word[:end], word[end:]) for end in range(1, len(word) + 1)]
+    slips = (
+        *(a + b[1:] for a, b in splits if b),
+        *(a + b[1] + b[0] + b[2:] for a, b in splits if len(b) > 1),
+        *(a + letter + b for a, b in splits for letter in _LETTERS),
+        *(a + letter + b[1:] for a, b in splits for letter in _LETTERS if b),
+    )
+    return next((slip for slip in slips if slip in known), "")
+
+
+@cache
+def _all_words() -> frozenset[str]:
+    entries = load_lexicon().phrases.values()
+    return frozenset(word for one in entries for words, _ in one for word in words)
+
+
+@cache
+def _long_words() -> frozenset[str]:
+    """Long words of topics and times: the ones whose misspelling would let something through."""
+    return frozenset(
+        word
+        for entries in load_lexicon().phrases.values()
+        for words, meanings in entries
+        for word in words
+        if len(word) >= MIN_CORRECTED and any(one.role in ("topic", "time") for one in meanings)
+    )
+
+
+_PLURAL = re.compile(r"\((?:e?s)\b\)?")
+_JOINED = re.compile(r"\b([a-z]) ?[/&] ?([a-z])\b")
+_DOTTED = re.compile(r"\b(?:[a-z]\.){1,5}[a-z]\b\.?|\b(?:[a-z]\.){2,6}")
+_WORD = re.compile(r"[a-z]+(?:'[a-z]+)?\d?|\d+|[/&+,]")
+_ALIASES = {"hx": "history", "pt's": "patient's", "&": "and", "+": "and", "/": "and", ",": "and"}
+
+
+def words_of(phrase: str) -> list[str]:
+    """Words of a header in lower case; `d/c` and `d.c.` are `dc`, marks between topics `and`."""
+    text = _JOINED.sub(r"\1\2", _PLURAL.sub("s", phrase.lower()))
+    text = _DOTTED.sub(lambda match: match[0].replace(".", ""), text)
+    words: list[str] = []
+    for word in _WORD.findall(text):
+        if word in ARTICLES:
+            continue
+        named = _ALIASES.get(word, word)
+        is_whole = len(named) < 2 * MIN_GLUED or named in _all_words()
+        parts = (named,) if is_whole else unglue(named)
+        words.extend(parts or (correct(named) or named,))
+    return words
