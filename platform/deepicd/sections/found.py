@@ -21,9 +21,12 @@ COLON = re.compile(r"(?:(?<!\d):|:(?!\d))(?:[:=>-]+(?=\s|$))?(?:[ \t]*(?:\*\*|__
 FIRST = re.compile(r"[A-Za-z]+(?:'[a-z]+)?")
 WORD = re.compile(r"[A-Za-z][A-Za-z.'/&-]*\d?|[A-Za-z]")
 _PLURAL = re.compile(r"\((?:e?s)\b\)?")
-_SOURCE = re.compile(r"\b(?:per|by|from|according|courtesy)\b", re.IGNORECASE)
+SOURCE = re.compile(r"\b(?:per|by|from|according|courtesy)\b", re.IGNORECASE)
 _BRACKETS = re.compile(r"[(\[{][^()\[\]{}]*[)\]}]?")
 _MAX_CORRECTED = 48
+_LATE_PART = re.compile(r"isch|ISCH|eath|EATH|/c|/C|dc|DC|D.C|xpir|XPIR|epart|EPART|eaving").search
+LATE_WORD = re.compile(r"[Dd](?:/?[Cc]\b|isch|\.[Cc]\.|eath|epart)|DISCH|[Ee]xpir|[Ll]eaving")
+"""Without one of these no title in the middle of a line is of a later time."""
 MEASURE = re.compile(
     r"[\s,.(\[-]*(?:___|\d|vss?\b|v/s\b|vitals?\b|tm?\b|temp|tmax|bp\b|hr\b|p\d|rr\b|sat|o2|afebrile"
     r"|gen\b|general\b|nad\b|heent\b|wt\b|weight|exam\b|pe\b|labs?\b|alert\b|a&o|aox)",
@@ -84,6 +87,11 @@ class Start(NamedTuple):
     is_listed: bool = False
 
 
+def has_late(line: str) -> bool:
+    """Whether a word of a later time may be in a line; quicker than `LATE_WORD` alone."""
+    return bool(_LATE_PART(line)) and bool(LATE_WORD.search(line))
+
+
 @lru_cache(maxsize=1 << 14)
 def read_header(head: str) -> Header | None:
     """Meaning of a header; words in brackets may be unknown, their time counts."""
@@ -95,7 +103,7 @@ def read_header(head: str) -> Header | None:
         return read_phrase(head).header
     outside = read_phrase(_BRACKETS.sub(" ", head)).header
     if outside is None:
-        is_free = any(_SOURCE.search(part) for part in parts)
+        is_free = any(SOURCE.search(part) for part in parts)
         return None if is_free else read_phrase(head).header
     times = [read_phrase(part).time for part in parts]
     time = next((time for time in times if time), outside.time)
@@ -142,7 +150,7 @@ def _may_end(head: str) -> bool:
     """Whether the last word of a phrase can end a header: most sentences fail here, cheaply."""
     last = last_part(head.rpartition(" ")[2].rstrip("0123456789:"))
     is_known = not last.isalpha() or last in last_words() or bool(unglue(last))
-    is_free = "(" in head or "[" in head or _SOURCE.search(head)
+    is_free = "(" in head or "[" in head or SOURCE.search(head)
     return is_known or bool(is_free) or (len(head) < _MAX_CORRECTED and bool(correct(last)))
 
 

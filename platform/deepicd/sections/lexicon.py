@@ -106,6 +106,46 @@ def _all_words() -> frozenset[str]:
 
 
 @cache
+def _prose_words() -> frozenset[str]:
+    return frozenset(
+        words[0]
+        for entries in load_lexicon().phrases.values()
+        for words, meanings in entries
+        if len(words) == 1 and any(one.role == "prose" for one in meanings)
+    )
+
+
+@cache
+def _naming_words() -> frozenset[str]:
+    """Words of topics and times that are not also a filler."""
+    entries = [entry for found in load_lexicon().phrases.values() for entry in found]
+    fillers = {
+        words[0] for words, found in entries if len(words) == 1 and found[0].role == "filler"
+    }
+    named = {
+        word
+        for words, found in entries
+        if any(one.role in ("topic", "adjective", "time") for one in found)
+        for word in words
+    }
+    return frozenset(named - fillers - {"i", "s"})
+
+
+@lru_cache(maxsize=1 << 15)
+def rank_word(word: str) -> int:
+    """What a word, as it is written, may be in a header: 0 nothing, 1 filler, 2 topic or time."""
+    plain = word.lower().replace(".", "").strip("'-&/")
+    if plain in _prose_words():
+        return 0
+    if plain in _all_words() or plain in _ALIASES or plain in ARTICLES:
+        return 2 if plain in _naming_words() or plain in ("hx",) else 1
+    parts = [part.rstrip("0123456789") for part in re.split(r"[/&-]", plain)]
+    if len(parts) > 1 or plain[-1:].isdigit():
+        return 2 if all(len(part) < 2 or rank_word(part) for part in parts) else 0
+    return 2 if word[:1].isupper() and (unglue(plain) or correct(plain)) else 0
+
+
+@cache
 def _long_words() -> frozenset[str]:
     """Long words of topics and times: the ones whose misspelling would let something through."""
     return frozenset(

@@ -19,6 +19,7 @@ from deepicd.sections.found import (
     MEASURE,
     WORD,
     Found,
+    has_late,
     is_first,
     last_part,
     last_words,
@@ -29,22 +30,26 @@ from deepicd.sections.headers import Header
 from deepicd.sections.lexicon import load_lexicon
 
 
-def read_inside(line: str, begin: int, *, is_flat: bool = False) -> Iterator[Found]:
+def read_inside(line: str, begin: int, *, is_flat: bool = False) -> list[Found]:
     """Headers in the middle of a line, from `begin` on.
 
     `is_flat`: the line holds a whole section, as a rendered note has it, so that capitals are
     looked for more closely.
     """
+    has_colon = line.find(":", begin) >= 0
+    has_title = is_flat or _TWO_CAPITALS.search(line, begin) or has_late(line)
+    if not (has_colon or has_title):
+        return []
     last = begin
-    found: list[Found] = []
-    if line.find(":", begin) >= 0:
-        found += _colons_inside(line, begin)
-    if is_flat or _TWO_CAPITALS.search(line, begin) or LATE_WORD.search(line, begin):
+    found = [*_colons_inside(line, begin)] if has_colon else []
+    if has_title:
         found += _capitals_inside(line, begin, is_flat)
+    chosen = []
     for one in sorted(found, key=lambda one: (one.start, -one.end)):
         if one.start >= last:
             last = one.end
-            yield one
+            chosen.append(one)
+    return chosen
 
 
 def _colons_inside(line: str, begin: int) -> Iterator[Found]:
@@ -106,8 +111,6 @@ def _is_inside(header: Header, style: str, *, head: str, before: str) -> bool:
 
 
 _TWO_CAPITALS = re.compile(r"[A-Z]{2}[)\]]?[/& (-]{1,3}[A-Z]{2}")
-LATE_WORD = re.compile(r"[Dd](?:/?[Cc]\b|isch|\.[Cc]\.|eath|epart)|DISCH|[Ee]xpir|[Ll]eaving")
-"""Without one of these no title in the middle of a line is of a later time."""
 _CAPITALS = re.compile(
     r"[A-Z][A-Z/&()\[\]' -]{4,70}[A-Z\])](?![a-z])|(?:[A-Z][A-Za-z/]+ ){1,5}[A-Z][a-z]+"
 )
@@ -171,7 +174,7 @@ def find_later(line: str, begin: int = 0) -> int | None:
     For exams only: there a sentence "unchanged at discharge" is of the stay, in a history it tells
     of an earlier one.
     """
-    if not LATE_WORD.search(line, begin):
+    if not has_late(line):
         return None
     for said in _later_pattern().finditer(line, begin):
         if not GOES_ON.intersection(line[said.end() :].lower().split()[:1]):

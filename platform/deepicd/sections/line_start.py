@@ -17,18 +17,24 @@ from deepicd.sections.found import (
     LATE,
     MAX_HEADER,
     MEASURE,
+    SOURCE,
     TRAIL,
     WORD,
     Found,
     Start,
-    is_first,
+    has_late,
     read_header,
     style_of,
 )
 from deepicd.sections.headers import Header, read_phrase
-from deepicd.sections.lexicon import load_lexicon
+from deepicd.sections.lexicon import load_lexicon, rank_word
 
 _MAX_CACHED = 72
+_MAX_UNKNOWN = 61
+_NOT_PROSE = re.compile(r"[:\t(\[]")
+_MARKS = ",.;()[]\"'*_#"
+_SIGN = re.compile(r"[:;=|>\t.-]|\s{3}")
+_LETTER = re.compile(r"[A-Za-z]")
 _LEAD = re.compile(
     r"(?P<list>[\s>|*#=_~+.,;:\"'\[\](){}<\\/-]*(?:\(?(?:\d{1,2}|[ivxIVX]{1,4}|[A-Za-z])[.)]\s+)?)"
     r"[\s*#=_~\"'\[({<-]*"
@@ -50,23 +56,72 @@ def _read_short(line: str) -> Start:
     return _read_start(line)
 
 
+def _is_prose(line: str) -> bool:
+    """Whether a line begins with words that no header has: most text, told at little cost."""
+    if not line[0].isalpha() or _NOT_PROSE.search(line, 0, MAX_HEADER) or line.isupper():
+        return False
+    is_title = False
+    for number, word in enumerate(line[:MAX_HEADER].split(" ", 8)[:8]):
+        plain = word.strip(_MARKS)
+        rank = rank_word(plain)
+        if not rank and word:
+            return not is_title and word[0].isalpha()
+        is_high = number > 0 and word[:1].isupper()
+        is_title |= is_high or plain != word or not word or "/" in word or has_late(word)
+    return False
+
+
 def _read_start(line: str) -> Start:
+    if not line or _is_prose(line):
+        return _NO_START
     lead = _LEAD.match(line)
     begin = lead.end() if lead else 0
-    first = FIRST.match(line, begin)
-    if first is None:
+    if FIRST.match(line, begin) is None:
         return _NO_START
     if line[begin + 1 : begin + 2] == " " == line[begin + 3 : begin + 4]:
         return _spaced(line, begin)
     is_listed = bool(lead and (lead["list"].strip(" \t\"'[({<_=#>|")))
-    colon = COLON.search(line, begin, begin + MAX_HEADER)
-    if is_first(first[0]):
-        found = _at_sign(line, begin, colon=colon, is_listed=is_listed) or _run_in(
-            line, begin, is_listed=is_listed
-        )
+    ends = _known_run(line, begin)
+    if ends:
+        zone = _zone_of(line, begin, ends[-1])
+        found = None
+        if zone == len(line) or _SIGN.search(line, begin, zone):
+            found = _at_sign(line, begin, zone=zone, is_listed=is_listed)
+        if found is None and _may_run_in(line, begin, ends):
+            found = _run_in(line, begin, ends=ends, is_listed=is_listed)
         if found:
             return Start(found, None, found.style)
-    return _unknown(line, begin, colon)._replace(is_listed=is_listed)
+    return _unknown(line, begin)._replace(is_listed=is_listed)
+
+
+def _known_run(line: str, begin: int) -> list[int]:
+    """Ends of the words from the beginning on that may stand in a header."""
+    ends: list[int] = []
+    is_named = False
+    for word in WORD.finditer(line, begin, begin + MAX_HEADER):
+        rank = rank_word(word[0])
+        if not rank:
+            break
+        is_named |= rank > 1
+        ends.append(word.end())
+    return ends if is_named else []
+
+
+def _may_run_in(line: str, begin: int, ends: list[int]) -> bool:
+    """Whether the known words could be a title: the second has a capital, or a time is late."""
+    if len(ends) > 1 and line[ends[0] : ends[1]].lstrip()[:1].isupper():
+        return True
+    head = line[begin : ends[-1]]
+    return "/" in head or has_late(head)
+
+
+def _zone_of(line: str, begin: int, end: int) -> int:
+    """Where a header must have ended: at the first unknown word, if none may be free."""
+    limit = min(len(line), begin + MAX_HEADER)
+    if "(" in line[begin:limit] or "[" in line[begin:limit] or SOURCE.search(line, begin, end):
+        return limit
+    word = _LETTER.search(line, end, limit)
+    return word.start() if word else limit
 
 
 _SPACED = re.compile(r"(?:[A-Za-z/] +){4,}[A-Za-z]\b")
@@ -83,23 +138,24 @@ def _spaced(line: str, begin: int) -> Start:
     return Start(found, None, style_of(head)) if found else _NO_START
 
 
-def _at_sign(
-    line: str, begin: int, *, colon: re.Match[str] | None, is_listed: bool
-) -> Found | None:
+def _at_sign(line: str, begin: int, *, zone: int, is_listed: bool) -> Found | None:
     """A header that a sign or the end of the line ends."""
+    colon = COLON.search(line, begin, min(len(line), zone + 1))
     if colon:
         head = line[begin : colon.start()]
         if header := read_header(head):
             return Found(header, "colon", style_of(head), begin, colon.end(), is_listed)
-    if len(line) - begin <= MAX_HEADER:
+    if zone == len(line):
         head = line[begin:].rstrip(TRAIL)
         if header := read_header(head):
             return Found(header, "bare", style_of(head), begin, len(line), is_listed)
     best, is_blank = None, True
-    for number, sign in enumerate(_SEPARATOR.finditer(line, begin, begin + MAX_HEADER)):
+    for sign in _SEPARATOR.finditer(line, begin):
+        if sign.start() > zone:
+            break
         head = line[begin : sign.start()]
         style = style_of(head)
-        if number > 8 or ("." in sign[0] and style in ("lower", "sentence") and len(head) > 5):
+        if "." in sign[0] and style in ("lower", "sentence") and len(head) > 5:
             break
         header = read_header(head)
         if header and (best is None or is_blank or (header.time and not best.header.time)):
@@ -108,11 +164,12 @@ def _at_sign(
     return best
 
 
-def _run_in(line: str, begin: int, *, is_listed: bool) -> Found | None:
+def _run_in(line: str, begin: int, *, ends: list[int], is_listed: bool) -> Found | None:
     """A header whose text follows without a sign: the longest that could be one."""
-    ends = [word.end() for word in WORD.finditer(line, begin, begin + MAX_HEADER)][:7]
-    for end in reversed(ends):
+    for end in reversed(ends[:7]):
         head = line[begin:end]
+        if not (head[0].isupper() or has_late(head)):
+            return None
         header = read_header(head)
         if header is None:
             continue
@@ -143,12 +200,15 @@ def _is_run_in(header: Header, style: str, *, head: str, after: str, is_measured
     return style == "title" and (is_measured or is_new) and not is_prose and (is_late or is_new)
 
 
-def _unknown(line: str, begin: int, colon: re.Match[str] | None) -> Start:
+def _unknown(line: str, begin: int) -> Start:
     """What a line says that is written like a header and has unknown words."""
+    if not line[begin].isupper():
+        return _NO_START
+    colon = COLON.search(line, begin, begin + _MAX_UNKNOWN)
     if colon:
         head = line[begin : colon.start()]
     else:
-        head = line[begin:].rstrip(TRAIL)
+        head = line[begin : begin + MAX_HEADER].rstrip(TRAIL)
         if len(head) > 60 or "," in head or not head.isupper():
             return _NO_START
     if len(head) > 60 or len(head.split()) > 8 or not head[:1].isupper():

@@ -258,7 +258,8 @@ def _is_caption(state: State, found: Found, shape: str) -> bool:
     if state.is_history and _is_history_caption(state, found, topics, has_text=bool(rest)):
         return True
     is_habit = topics <= {"instructions"} and not header.time
-    return is_habit and header.num_words < 2 and state.current == "SOCIAL HISTORY" and bool(rest)
+    is_word = len(shape[found.start : found.end].split()) == 1
+    return is_habit and is_word and state.current == "SOCIAL HISTORY" and bool(rest)
 
 
 def _is_history_caption(state: State, found: Found, topics: Set[str], *, has_text: bool) -> bool:

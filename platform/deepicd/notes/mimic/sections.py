@@ -144,8 +144,12 @@ class _Reader:
         if not shape.strip(" \t=_-*#~|."):
             self._add(line if "_" in shape else "")
             return
-        begin = self._read_start(shape)
-        begin = self._read_inside(line, shape, begin)
+        start = read_start(shape)
+        begin = self._read_start(start, shape)
+        if len(shape) > _MIN_INSIDE:
+            is_caption = not begin and start.found is not None and start.found.form == "colon"
+            first = start.found.end if start.found and is_caption else begin
+            begin = self._read_inside(line, shape, begin=begin, first=first)
         if self.state.current == EXAM and (later := find_later(shape, begin)) is not None:
             self._add(line[begin:later])
             self._leave(LATER_EXAM)
@@ -163,9 +167,8 @@ class _Reader:
             late=tuple(self.late),
         )
 
-    def _read_start(self, shape: str) -> int:
+    def _read_start(self, start: Start, shape: str) -> int:
         """Read the beginning of a line; returns where its text begins."""
-        start = read_start(shape)
         if start.found and acts(self.state, start.found, shape):
             return self._open_more(start.found, shape)
         if start.phrase is not None:
@@ -174,12 +177,8 @@ class _Reader:
             self.state.current = self.resumes
         return 0
 
-    def _read_inside(self, line: str, shape: str, begin: int) -> int:
+    def _read_inside(self, line: str, shape: str, *, begin: int, first: int) -> int:
         """Read headers in the middle of a line; returns where the text after them begins."""
-        if len(shape) <= _MIN_INSIDE:
-            return begin
-        caption = None if begin else read_start(shape).found
-        first = caption.end if caption and caption.form == "colon" else begin
         for found in read_inside(shape, first):
             if acts(self.state, found, shape):
                 self._add(line[begin : found.start].rstrip(_OPENERS))
