@@ -117,18 +117,15 @@ def _prose_words() -> frozenset[str]:
 
 @cache
 def _naming_words() -> frozenset[str]:
-    """Words of topics and times that are not also a filler."""
+    """Words of topics and times; of phrases with other words, the ones that are no filler."""
     entries = [entry for found in load_lexicon().phrases.values() for entry in found]
-    fillers = {
-        words[0] for words, found in entries if len(words) == 1 and found[0].role == "filler"
-    }
-    named = {
-        word
-        for words, found in entries
-        if any(one.role in ("topic", "adjective", "time") for one in found)
-        for word in words
-    }
-    return frozenset(named - fillers - {"i", "s"})
+    single = [(words[0], found[0].role) for words, found in entries if len(words) == 1]
+    fillers = {word for word, role in single if role == "filler"}
+    named: set[str] = set()
+    for words, found in entries:
+        if any(one.role in ("topic", "adjective", "time") for one in found):
+            named.update(words if fillers.issuperset(words) else set(words) - fillers)
+    return frozenset(named)
 
 
 @lru_cache(maxsize=1 << 15)
