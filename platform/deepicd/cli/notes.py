@@ -86,6 +86,10 @@ def audit(
     max_title_share: Annotated[
         float, typer.Option(help="Share of notes that may hold their gold title word for word.")
     ] = 0.05,
+    limit: Annotated[
+        list[str] | None,
+        typer.Option(help="CHECK=SHARE of notes that a check accepts; may be given several times."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Look for leaks into the notes and between the splits; exit code 1 when there is one.
@@ -94,12 +98,11 @@ def audit(
     """
     from deepicd.cli.console import print_outcome
     from deepicd.cli.text import audit_lines
-    from deepicd.notes.audit import audit_notes, has_leak
+    from deepicd.notes.audit import as_report, audit_notes, has_leak, parse_limits
     from deepicd.traces import read_traces
 
-    checks = audit_notes(
-        out, traces=read_traces(traces) if traces else (), limits={"gold_title": max_title_share}
-    )
+    limits = {"gold_title": max_title_share, **parse_limits(limit or ())}
+    checks = audit_notes(out, traces=read_traces(traces) if traces else (), limits=limits)
     rows = [check.as_dict() for check in checks]
-    print_outcome(rows, audit_lines(rows), as_json=as_json)
+    print_outcome(as_report(checks), audit_lines(rows), as_json=as_json)
     raise typer.Exit(1 if has_leak(checks) else 0)

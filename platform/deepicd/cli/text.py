@@ -24,7 +24,7 @@ def audit_lines(checks: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     for check in checks:
         counts = f"{check['count']:8}{check['share']:9.2%}{check['limit']:8.0%}"
         examples = " ".join(check["examples"])
-        yield f"{check['name']:18}{check['verdict']:>9}{counts}  {examples}".rstrip()
+        yield f"{check['check']:18}{check['verdict']:>9}{counts}  {examples}".rstrip()
 
 
 def notes_lines(report: Mapping[str, Any]) -> Iterator[str]:

@@ -112,7 +112,7 @@ def _is_inside(header: Header, style: str, *, head: str, before: str) -> bool:
 
 _TWO_CAPITALS = re.compile(r"[A-Z]{2}[)\]]?[/& (-]{1,3}[A-Z]{2}")
 _CAPITALS = re.compile(
-    r"[A-Z][A-Z/&()\[\]' -]{4,70}[A-Z\])](?![a-z])|(?:[A-Z][A-Za-z/]+ ){1,5}[A-Z][a-z]+"
+    r"[A-Z][A-Z/&()\[\]' -]{2,70}[A-Z\])](?![a-z])|(?:[A-Z][A-Za-z/]+ ){1,5}[A-Z][a-z]+"
 )
 
 
@@ -144,7 +144,7 @@ def _longest_run(line: str, words: list[re.Match[str]], is_flat: bool) -> Found 
         style = style_of(head)
         is_late = header.time in ("discharge", "death")
         if style == "upper":
-            is_one = is_flat and not KEPT.issuperset(header.topics) and len(head) > 4
+            is_one = is_flat and not KEPT.issuperset(header.topics) and len(head) > 3
             if last > 0 or "/" in head or is_one:
                 return Found(header, "inside", style, start, end, is_listed=False)
         elif style == "title" and last > 0 and is_late and header.topics:

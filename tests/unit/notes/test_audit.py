@@ -16,7 +16,15 @@ from typer.testing import CliRunner
 from deepicd.cli.notes import app
 from deepicd.errors import ConfigError, DataError, MissingError
 from deepicd.notes import split_files
-from deepicd.notes.audit import LIMITS, Check, audit_notes, gold_phrases, has_leak, is_gold_named
+from deepicd.notes.audit import (
+    LIMITS,
+    Check,
+    audit_notes,
+    gold_phrases,
+    has_leak,
+    is_gold_named,
+    parse_limits,
+)
 from deepicd.notes.near_duplicates import find_near_duplicates, minhash_signatures
 from deepicd.paths import SPLITS
 from deepicd.records import Note
@@ -145,11 +153,52 @@ def test_the_command_prints_ids_never_text_and_exits_with_1_on_a_leak(tmp_path: 
     write_traces(rows, tmp_path / "traces.parquet")
     options = ["--traces", str(tmp_path / "traces.parquet"), "--json"]
     leak = CliRunner().invoke(app, ["audit", str(tmp_path / "leak"), *options])
-    listed = {check["name"]: check["verdict"] for check in json.loads(leak.output)}
-    assert (leak.exit_code, listed["forbidden_section"], listed["trace_overlap"]) == (
-        1, "leak", "leak",
-    )  # fmt: skip
+    report = json.loads(leak.output)
+    listed = {check["check"]: check for check in report["leaks"]}
+    assert (leak.exit_code, *listed) == (1, "forbidden_section", "trace_overlap")
+    assert {"check", "count", "share", "limit"} <= listed["forbidden_section"].keys()
+    assert (report["warnings"], report["limits"].keys()) == ([], LIMITS.keys())
     assert "SECRET" not in leak.output and "n60" in leak.output
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "PHYSICAL EXAM (DISCHARGE): x",
+        "Physical Exam - Discharge: x",
+        "D/C PHYSICAL EXAM x",
+        "DEATH EXAM x",
+        "At discharge VS 36.6",
+        "Condition on Discharge: x",
+        "MICRO x",
+    ],
+)
+def test_the_audit_knows_every_header_that_the_reader_knows(tmp_path: Path, words: str) -> None:
+    note = replace(note_of(60), text=f"{note_of(60).text}\nPHYSICAL EXAM: clear lungs {words}")
+    assert broken_checks(write_notes(tmp_path, [note]))["forbidden_section"].examples == ("n60",)
+
+
+@pytest.mark.parametrize(
+    "words", ["a hospital course c/b: AKI", "her discharge labs were good: 4", "Discharge: yellow"]
+)
+def test_a_history_that_mentions_an_earlier_stay_is_no_leak(tmp_path: Path, words: str) -> None:
+    note = replace(note_of(60), text=f"{note_of(60).text}, {words}")
+    assert "forbidden_section" not in broken_checks(write_notes(tmp_path, [note]))
+
+
+def test_template_notes_of_different_patients_warn_and_every_limit_is_an_option(
+    tmp_path: Path,
+) -> None:
+    near = replace(note_of(60), text=note_of(10).text.rsplit(" ", 1)[0])
+    write_notes(tmp_path, [near])
+    warned = CliRunner().invoke(app, ["audit", str(tmp_path), "--json"])
+    report = json.loads(warned.output)
+    assert warned.exit_code == 0
+    assert [(one["check"], one["count"]) for one in report["warnings"]] == [("near_duplicate", 1)]
+    strict = CliRunner().invoke(app, ["audit", str(tmp_path), "--limit", "near_duplicate=0"])
+    assert strict.exit_code == 1
+    with pytest.raises(ConfigError, match=r"a limit is written CHECK=SHARE, .* got 'x'"):
+        parse_limits(["x"])
 
 
 # ---- wordings and signatures

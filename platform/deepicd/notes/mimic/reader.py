@@ -11,7 +11,6 @@ No text and no identifier of a row is put into an error: MIMIC-IV is credentiale
 """
 
 import logging
-import re
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,7 @@ from deepicd.notes.mimic.tables import (
     as_strings,
     check_columns,
     find_table,
+    has_column,
     read_batches,
     unreadable,
 )
@@ -52,6 +52,9 @@ REASONS = (
 )
 """Why an admission or note is left out."""
 
+MAX_UNKNOWN_CODES = 0.5
+"""Share of principal codes that no release knows above which the column is of something else."""
+
 MAX_UNKNOWN = 0.2
 """Share of summaries whose admission `hosp/admissions` lacks above which releases are mixed."""
 
@@ -72,8 +75,9 @@ _SHORT = {
     "hosp/admissions": ("hadm_id", "subject_id", "race", "insurance"),
     "hosp/patients": ("subject_id", "gender", "anchor_age"),
 }
+_OPTIONAL = {"hosp/admissions": ("admittime",), "hosp/patients": ("anchor_year",)}
+"""Columns that MIMIC-IV has and a table in its layout may lack; null where it does."""
 _BATCH_ROWS = 1024
-_SHAPE = re.compile(r"[A-Z][0-9][0-9A-Z](?:[0-9A-Z]{0,4})")
 _NUMBERS = ("digest", "num_characters", "row")
 _CUT = pa.schema([(name, pa.int64() if name in _NUMBERS else pa.string()) for name in CUT_COLUMNS])
 _ROWS = pa.schema([(name, pa.string()) for name in (*COLUMNS, "note_seq", "reason")])
@@ -90,13 +94,16 @@ def cut_notes(root: Path, parts: Path) -> pa.Table:
 
     Raises:
         MissingError: a table is not there.
-        DataError: a column is missing, a file is broken, note ids or principal diagnoses repeat, a
-            principal diagnosis is not shaped like an ICD-10-CM code, or `note/` and `hosp/` are of
+        DataError: a column is missing, a file is broken, note ids or principal diagnoses repeat,
+            most principal diagnoses are in no release of ICD-10-CM, or `note/` and `hosp/` are of
             different releases.
     """
     paths = {name: find_table(root, name) for name in (_NOTES, *_SHORT)}
     check_columns(paths[_NOTES], _NOTE_COLUMNS)
-    short = {name: _read_short(paths[name], columns) for name, columns in _SHORT.items()}
+    short = {
+        name: _read_short(paths[name], columns, _OPTIONAL.get(name, ()))
+        for name, columns in _SHORT.items()
+    }
     labels = principal_diagnoses(short["hosp/diagnoses_icd"], paths["hosp/diagnoses_icd"])
     known = Known(labels, short["hosp/admissions"], short["hosp/patients"])
     parts.mkdir(parents=True)
@@ -123,14 +130,14 @@ class Known:
         reason = _reasons(ids["note_type"], admission, code, billable=self.billable)
         texts = pc.fill_null(notes["text"].cast(pa.string()), "").to_pylist()
         cut = [_cut_note(text, why) for text, why in zip(texts, reason, strict=True)]
-        age = _look_up(patient, self.patients, key="subject_id", value="anchor_age")
+        ages = self._ages(admission, patient)
         columns = {
             "note_id": ids["note_id"],
             "patient_id": patient,
             "admission_id": admission,
             "text": pa.array([text for text, _ in cut], pa.string()),
             "code": code,
-            "age_band": pa.array([age_band(years) for years in age.to_pylist()], pa.string()),
+            "age_band": pa.array([age_band(years) for years in ages], pa.string()),
             "sex": _look_up(patient, self.patients, key="subject_id", value="gender"),
             "race": _look_up(admission, self.admissions, key="hadm_id", value="race"),
             "insurance": _look_up(admission, self.admissions, key="hadm_id", value="insurance"),
@@ -138,6 +145,24 @@ class Known:
             "reason": pa.array([why for _, why in cut], pa.string()),
         }
         return pa.table(columns).cast(_ROWS)
+
+    def _ages(self, admission: Any, patient: Any) -> list[str | None]:
+        """Age at admission of each note, in years as text; null where it is unknown."""
+        anchor = {
+            name: _look_up(patient, self.patients, key="subject_id", value=name).to_pylist()
+            for name in ("anchor_age", "anchor_year")
+            if name in self.patients.column_names
+        }
+        times = [None] * len(anchor["anchor_age"])
+        if "admittime" in self.admissions.column_names:
+            times = _look_up(
+                admission, self.admissions, key="hadm_id", value="admittime"
+            ).to_pylist()
+        years = anchor.get("anchor_year", [None] * len(times))
+        return [
+            age_at(time, age=age, year=year)
+            for time, age, year in zip(times, anchor["anchor_age"], years, strict=True)
+        ]
 
 
 def write_part(rows: pa.Table, folder: Path) -> pa.Table:
@@ -233,8 +258,9 @@ def _read_notes(path: Path) -> Any:
     )
 
 
-def _read_short(path: Path, columns: tuple[str, ...]) -> pa.Table:
+def _read_short(path: Path, columns: tuple[str, ...], optional: tuple[str, ...] = ()) -> pa.Table:
     """Wanted columns of a table of short rows; of diagnoses the principal ICD-10 rows only."""
+    columns += tuple(name for name in optional if has_column(path, name))
     blocks = [_principal(block) for block in read_batches(path, columns)]
     schema = pa.schema([(name, pa.string()) for name in columns])
     return pa.concat_tables(blocks) if blocks else schema.empty_table()
@@ -251,11 +277,12 @@ def principal_diagnoses(table: pa.Table, path: Path) -> pa.Table:
     """hadm_id → canonical code of the principal ICD-10 diagnosis."""
     named = table.filter(pc.and_(pc.is_valid(table["hadm_id"]), pc.is_valid(table["icd_code"])))
     code = [codes.normalise(text) for text in named["icd_code"].to_pylist()]
-    wrong = [text for text in code if not _SHAPE.fullmatch(text)]
-    if wrong:
+    wrong = sum(not codes.exists(text) for text in code)
+    if wrong > MAX_UNKNOWN_CODES * len(code):
         raise DataError(
-            f"a principal diagnosis must be an ICD-10-CM code where icd_version is 10; got "
-            f"{wrong[0]!r} and {len(wrong) - 1} more in {path}. Correct icd_code or icd_version."
+            f"a principal diagnosis must be an ICD-10-CM code where icd_version is 10; of "
+            f"{len(code)} in {path} {wrong} are in no release from FY{codes.RELEASES[0]} to "
+            f"FY{codes.RELEASES[-1]}. Correct icd_code or icd_version."
         )
     if pc.count_distinct(named["hadm_id"]).as_py() < named.num_rows:
         repeated = named.num_rows - pc.count_distinct(named["hadm_id"]).as_py()
@@ -304,6 +331,17 @@ def _digest(text: str) -> int:
 
 def _is_blank(values: Any) -> Any:
     return pc.equal(pc.fill_null(values, ""), "")
+
+
+def age_at(time: str | None, *, age: str | None, year: str | None) -> str | None:
+    """`anchor_age` + year of the admission − `anchor_year`; `anchor_age` where a year is unknown.
+
+    MIMIC-IV gives a patient's age in one anchor year; an admission may be years before or after.
+    """
+    then = (time or "")[:4]
+    if age is None or not (age.isdigit() and then.isdigit() and (year or "").isdigit()):
+        return age
+    return str(max(0, int(age) + int(then) - int(year or 0)))
 
 
 def age_band(years: str | None) -> str | None:

@@ -57,7 +57,7 @@ def check_columns(path: Path, columns: Sequence[str]) -> None:
     """Raise DataError unless the table's header has every column."""
     try:
         header = _read_header(path)
-    except (pa.ArrowException, OSError, EOFError, ValueError, zlib.error) as error:
+    except (pa.ArrowException, OSError, EOFError, ValueError, zlib.error, csv.Error) as error:
         raise unreadable(path, error) from None
     missing = [name for name in columns if name not in header]
     if missing:
@@ -65,6 +65,14 @@ def check_columns(path: Path, columns: Sequence[str]) -> None:
             f"{path} has no column {', '.join(missing)}; its header is {', '.join(header)[:200]}. "
             "Tables are read by header name: keep MIMIC-IV's own header."
         )
+
+
+def has_column(path: Path, name: str) -> bool:
+    """Whether the table's header has a column. Raises DataError where it cannot be read."""
+    try:
+        return name in _read_header(path)
+    except (pa.ArrowException, OSError, EOFError, ValueError, zlib.error, csv.Error) as error:
+        raise unreadable(path, error) from None
 
 
 def read_batches(path: Path, columns: Sequence[str]) -> Iterator[pa.Table]:
@@ -121,6 +129,14 @@ def find_fault(path: Path) -> str:
         return f"byte {position - held + error.start:,} of its text is not UTF-8"
     except _BrokenStreamError as error:
         return str(error)
+    return _find_cr(path)
+
+
+def _find_cr(path: Path) -> str:
+    """Lines that end in a carriage return alone are one long row to a CSV reader."""
+    head = next(_unpack(path), b"")
+    if b"\r" in head and b"\n" not in head:
+        return "its lines end in carriage returns (CR) alone; write it with LF or CRLF line ends"
     return ""
 
 

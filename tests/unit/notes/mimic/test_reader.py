@@ -67,7 +67,7 @@ def test_ages_fall_into_bands(age: str | None, band: str | None) -> None:
 @pytest.mark.parametrize(
     ("rows", "match"),
     [
-        ([("1", "banana")], r"must be an ICD-10-CM code .* got 'BANANA' and 0 more in t.csv"),
+        ([("1", "banana")], r"must be an ICD-10-CM code .* of 1 in t.csv 1 are in no release"),
         ([("1", "I214"), ("1", "I10")], "one diagnosis with seq_num 1; 1 have more in t.csv"),
     ],
 )
@@ -75,6 +75,31 @@ def test_broken_labels_are_refused(rows: list[tuple[str, str]], match: str) -> N
     table = pa.table({"hadm_id": [r[0] for r in rows], "icd_code": [r[1] for r in rows]})
     with pytest.raises(DataError, match=match):
         reader.principal_diagnoses(table, Path("t.csv"))
+
+
+def test_the_code_table_alone_decides_what_a_code_is() -> None:
+    rows = [("1", "QA00101"), ("2", "I2510"), ("3", "I214"), ("4", "I9999")]
+    table = pa.table({"hadm_id": [r[0] for r in rows], "icd_code": [r[1] for r in rows]})
+    labels = reader.principal_diagnoses(table, Path("t.csv"))
+    assert labels["icd_code"].to_pylist() == ["QA00101", "I2510", "I214", "I9999"]
+    known = reader.Known(labels, pa.table({"hadm_id": []}), pa.table({"subject_id": []}))
+    assert set(known.billable.to_pylist()) == {"QA00101", "I2510", "I214"}
+
+
+@pytest.mark.parametrize(
+    ("time", "age", "year", "then"),
+    [
+        ("2189-03-01 04:00:00", "52", "2180", "61"),
+        ("2178-03-01", "52", "2180", "50"),
+        (None, "52", "2180", "52"),
+        ("2189-03-01", None, "2180", None),
+        ("2189-03-01", "52", None, "52"),
+    ],
+)
+def test_an_age_is_the_one_at_admission(
+    time: str | None, age: str | None, year: str | None, then: str | None
+) -> None:
+    assert reader.age_at(time, age=age, year=year) == then
 
 
 def test_labels_may_be_padded_dotted_and_lower_case() -> None:

@@ -103,6 +103,13 @@ def test_a_damaged_parquet_file_is_named(tmp_path: Path) -> None:
         tables.check_columns(tmp_path / "diagnoses_icd.parquet", ("seq_num",))
 
 
+def test_a_table_with_carriage_returns_alone_is_refused_by_that_name(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_bytes(b"hadm_id,icd_code\r1,I21.4\r2,J189\r")
+    with pytest.raises(DataError, match=r"t\.csv cannot be read .* end in carriage returns"):
+        list(tables.read_batches(path, COLUMNS))
+
+
 def test_a_missing_permission_is_named_with_the_way_out(tmp_path: Path) -> None:
     error = tables.unreadable(tmp_path / "t.csv", PermissionError(13, "denied"))
     assert "may not be read (permission denied); ask its owner" in str(error)
