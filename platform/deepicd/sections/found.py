@@ -24,7 +24,6 @@ _PLURAL = re.compile(r"\((?:e?s)\b\)?")
 SOURCE = re.compile(r"\b(?:per|by|from|according|courtesy)\b", re.IGNORECASE)
 _BRACKETS = re.compile(r"[(\[{][^()\[\]{}]*[)\]}]?")
 _MAX_CORRECTED = 48
-_LATE_PART = re.compile(r"isch|ISCH|eath|EATH|/c|/C|dc|DC|D.C|xpir|XPIR|epart|EPART|eaving").search
 LATE_WORD = re.compile(r"[Dd](?:/?[Cc]\b|isch|\.[Cc]\.|eath|epart)|DISCH|[Ee]xpir|[Ll]eaving")
 """Without one of these no title in the middle of a line is of a later time."""
 MEASURE = re.compile(
@@ -89,7 +88,12 @@ class Start(NamedTuple):
 
 def has_late(line: str) -> bool:
     """Whether a word of a later time may be in a line; quicker than `LATE_WORD` alone."""
-    return bool(_LATE_PART(line)) and bool(LATE_WORD.search(line))
+    is_possible = (
+        ("isch" in line or "ISCH" in line or "/c" in line or "/C" in line or "dc" in line)
+        or ("DC" in line or ".C" in line or "eath" in line or "EATH" in line or "xpir" in line)
+        or ("XPIR" in line or "epart" in line or "EPART" in line or "eaving" in line)
+    )
+    return is_possible and bool(LATE_WORD.search(line))
 
 
 @lru_cache(maxsize=1 << 14)

@@ -65,9 +65,9 @@ def _is_prose(line: str) -> bool:
         plain = word.strip(_MARKS)
         rank = rank_word(plain)
         if not rank and word:
-            return not is_title and word[0].isalpha()
+            return not is_title and word[0].isalpha() and not has_late(line[:MAX_HEADER])
         is_high = number > 0 and word[:1].isupper()
-        is_title |= is_high or plain != word or not word or "/" in word or has_late(word)
+        is_title |= is_high or plain != word or not word or "/" in word
     return False
 
 

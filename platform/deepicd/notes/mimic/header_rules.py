@@ -288,6 +288,8 @@ def _is_end_inside(state: State, found: Found, shape: str) -> bool:
         return True
     is_one = header.num_words < 2 and len(shape[found.start : found.end].split()) < 2
     if found.style == "upper":
+        if is_one and state.is_history and ":" not in shape[found.start : found.end]:
+            return False  # "MRCP with a stone"
         before = shape[: found.start].rstrip().rpartition(" ")[2]
         is_part = is_one and len(before) > 2 and before.isalpha() and before.isupper()
         return not (is_part and state.is_history)
