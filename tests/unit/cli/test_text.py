@@ -72,7 +72,7 @@ def test_a_build_of_notes_shows_splits_reasons_and_labels():
 
 
 def test_a_check_for_leaks_shows_verdict_share_limit_and_examples():
-    row = {"name": "gold_title", "verdict": "leak", "count": 7, "share": 0.07, "limit": 0.05}
+    row = {"check": "gold_title", "verdict": "leak", "count": 7, "share": 0.07, "limit": 0.05}
     head, line = text.audit_lines([{**row, "examples": ["n1", "n2"]}])
     assert head.split() == ["check", "verdict", "count", "share", "limit", "examples"]
     assert line.split() == ["gold_title", "leak", "7", "7.00%", "5%", "n1", "n2"]

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deepicd.notes.corpus import sampling
-from deepicd.notes.corpus.mimic_tables import word_admissions
+from deepicd.notes.corpus.mimic_tables import write_summaries
 from deepicd.notes.corpus.profiles import load_knowledge
 from deepicd.notes.mimic.sections import cut_sections, cut_summary, find_late, render_note
 
@@ -196,8 +196,8 @@ def test_marks_around_a_later_header_change_nothing(
 @pytest.fixture(scope="module")
 def summaries() -> list[str]:
     knowledge = load_knowledge()
-    drawn = sampling.draw_admissions(sampling.build_model(knowledge), 400, seed=5)
-    worded = word_admissions(knowledge, drawn, splits=["train", "test"] * 200, seed=5)
+    drawn = sampling.sample_admissions(sampling.build_model(knowledge), 400, seed=5)
+    worded = write_summaries(knowledge, drawn, splits=["train", "test"] * 200, seed=5)
     return [one.text for one in worded]
 
 
