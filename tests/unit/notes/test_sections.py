@@ -190,6 +190,28 @@ def test_marks_around_a_later_header_change_nothing(
     assert "SECRET" not in render_note(cut_sections(f"{BEFORE}\n{shown}\nSECRET\n"))
 
 
+@pytest.mark.parametrize("history", ["PMH", "HPI", "Social History", "Family History"])
+@pytest.mark.parametrize(
+    "header",
+    [
+        "Patient Instructions",
+        "**Instructions**",
+        "Instructions to the patient",
+        "Patient education",
+    ],
+)
+def test_what_a_patient_is_told_at_the_end_ends_a_history(history, header):
+    text = (
+        f"HPI: fell\n{history}: kept, with a course c/b: delirium\n{header}: SECRET take it easy\n"
+    )
+    assert "SECRET" not in render_note(cut_sections(text))
+
+
+def test_diet_and_education_stay_captions_of_a_history():
+    text = "HPI: fell\nSocial History: lives alone\nEducation: college\nDiet: vegetarian\n"
+    assert cut_sections(text)["SOCIAL HISTORY"].endswith("Education: college Diet: vegetarian")
+
+
 # ---- the embedded corpus
 
 

@@ -257,7 +257,7 @@ def _is_caption(state: State, found: Found, shape: str) -> bool:
         return not _is_end_inside(state, found, shape)
     if state.is_history and _is_history_caption(state, found, topics, has_text=bool(rest)):
         return True
-    is_habit = topics <= {"instructions"} and not header.time
+    is_habit = topics <= {"lifestyle"} and not header.time
     is_word = len(shape[found.start : found.end].split()) == 1
     return is_habit and is_word and state.current == "SOCIAL HISTORY" and bool(rest)
 
@@ -295,7 +295,7 @@ def _is_end_inside(state: State, found: Found, shape: str) -> bool:
         return not (is_part and state.is_history)
     if state.is_history and (is_one or topics <= {"admin"}):
         return False
-    return not is_one or topics.isdisjoint(("treatment", "pathology", "instructions"))
+    return not is_one or topics.isdisjoint(("treatment", "pathology", "lifestyle"))
 
 
 def _evidence_of_end(state: State, found: Found, ends: Set[str]) -> int:

@@ -21,12 +21,14 @@ AT_THE_DOOR = ("admission", "before")
 
 ENDS = frozenset((
     "results", "pathology", "procedure", "course", "treatment", "diagnosis", "plan", "issues",
-    "disposition", "condition", "instructions", "followup", "admin", "emergency",
+    "disposition", "condition", "instructions", "lifestyle", "followup", "admin", "emergency",
 ))  # fmt: skip
 """Topics that are not kept."""
-CAPTIONS = frozenset(("diagnosis", "treatment", "pathology", "emergency", "instructions"))
+CAPTIONS = frozenset(("diagnosis", "treatment", "pathology", "emergency", "lifestyle"))
 """Of these the ones that a history writes in front of a line."""
-GIVEN = frozenset(("course", "issues", "disposition", "condition", "instructions", "followup"))
+GIVEN = frozenset((
+    "course", "issues", "disposition", "condition", "instructions", "lifestyle", "followup",
+))  # fmt: skip
 """Topics that only a summary written at the end has."""
 MEASURED = frozenset(("results", "pathology", "procedure"))
 
