@@ -2,7 +2,8 @@
 
 In: a checkout with `platform/deepicd` and `tests`. Out: one line a figure. Decided here: lines are
 lines of the file; a function's are those from `def` to its end, docstring included. McCabe's number
-is 1 and one more for each branch, loop, handler, case and comprehension. A comment counts that has
+is 1 and one more for each branch, loop, handler, case and comprehension. A folder's modules are
+those of the package that lie in it, `__init__.py` aside. A comment counts that has
 a line of its own; code lines are neither blank nor such comments nor docstrings. A reach into
 private code is a name with one leading underscore that a file takes from `LIBRARIES`: imported,
 read from `super()`, or read from an object where no file of ours defines that name. A reach that
@@ -123,7 +124,8 @@ def measure(root: Path) -> dict[str, str]:
     functions = [node for node in nodes if isinstance(node, Function)]
     lines = [len(file.text.splitlines()) for file in files]
     test_lines = sum(len(file.text.splitlines()) for file in tests)
-    folders = list(Counter(file.path.parent for file in files).values())
+    modules = [file.path for file in files if file.path.name != "__init__.py"]
+    folders = list(Counter(path.parent for path in modules).values())
     complex_share = sum(mccabe(one) > 10 for one in functions) / len(functions)
     comments, code = sum(map(num_comments, files)), sum(map(num_code_lines, files))
     calls = [node.func for node in nodes if isinstance(node, ast.Call)]

@@ -144,7 +144,7 @@ def test_standard_output_is_the_summary_and_nothing_else(demo: Demo) -> None:
     assert json.loads(demo.output) == demo.summary
 
 
-def test_the_screen_shows_stages_trials_and_the_time_left_in_one_voice(demo: Demo) -> None:
+def test_the_screen_shows_stages_trials_and_the_time_left_as_log_lines(demo: Demo) -> None:
     lines = demo.progress.splitlines()
     for position, stage in enumerate(STAGES, start=1):
         assert any(f"[{position}/{len(STAGES)}] {stage}:" in line for line in lines)

@@ -1,4 +1,4 @@
-"""The monitor's page in a real browser, over the real front and a real prediction log."""
+"""The monitor's page in a real browser, over the real gateway and a real prediction log."""
 
 import io
 import os
@@ -71,7 +71,7 @@ def fill(log: PredictionLog, *, other: str = "v2") -> PredictionLog:
 
 @pytest.fixture
 def serve() -> Iterator[Callable[..., str]]:
-    """A function that puts a front over a log on a free port and gives its address."""
+    """A function that puts a gateway over a log on a free port and gives its address."""
     running: list[tuple[uvicorn.Server, threading.Thread]] = []
 
     def start(

@@ -63,6 +63,8 @@ REACHES: dict[str, str] = {
     "verl.workers.rollout.vllm_rollout.bucketed_weight_transfer"
     ":BucketedWeightReceiver": "d527ee7d849e",
     "verl.workers.rollout.vllm_rollout.utils"
+    ":vLLMColocateWorkerExtension._get_zmq_handle": "b823b8e182a4",
+    "verl.workers.rollout.vllm_rollout.utils"
     ":vLLMColocateWorkerExtension.update_weights_from_ipc": "21edd41f704f",
     "verl.workers.rollout.vllm_rollout.vllm_async_server"
     ":vLLMHttpServer._get_worker_extension_cls": "f2a2ee36d248",

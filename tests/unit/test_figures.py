@@ -1,4 +1,4 @@
-"""The house's figures: each is counted by hand in a checkout of two files and one test."""
+"""The house's figures: each is counted by hand in a checkout of three files and one test."""
 
 import ast
 import runpy
@@ -46,6 +46,7 @@ def checkout(tmp_path):
     inner = tmp_path / "platform" / "deepicd" / "inner"
     inner.mkdir(parents=True)
     (inner.parent / "first.py").write_text(FIRST)
+    (inner / "__init__.py").touch()
     (inner / "second.py").write_text('require_version("ray", "2", "this")\n')
     (tmp_path / "tests").mkdir()
     (tmp_path / "tests" / "test_first.py").write_text(TEST)
@@ -54,14 +55,15 @@ def checkout(tmp_path):
 
 def test_the_figures_of_a_small_checkout_are_those_counted_by_hand(figures, checkout):
     assert figures["measure"](checkout) == {
-        "files": "2",
-        "file lines: median / p90 / max": "10 / 17 / 19",
+        "files": "3",
+        "file lines: median / p90 / max": "1 / 15 / 19",
         "functions": "3",
         "function lines: median / p90 / max": "2 / 3 / 3",
         "McCabe > 10": "0.00%",
         # 9 lines of code: two imports, two of `add`, five of `Sum`; and one in the other file
         "own-line comments / 100 code lines": "10.0",
         "annotated": "67%",
+        # `__init__.py` is no module of its folder
         "modules per folder: median / max": "1 / 1",
         "test / source lines": "0.25",
         "mocks / 1,000 test lines": "200.0",

@@ -2,7 +2,9 @@
 
 In: an experiment. Out: nothing, or the error of the first room that refuses it. Decided here: each
 room judges its own settings in its `validate`; here stands only which rooms are asked, from the top
-of the house to the bottom. `sweep plan`, `sweep run`, `sweep resume` and `demo` all come this way.
+of the house to the bottom. The sweep's own check asks the rooms below it, rewards and training's
+effects. `sweep plan`, `sweep run`, `sweep resume` and `demo` all come this way. `run_sweep` asks
+the sweep's own again, and the plan that of verl's keys: both may be called without this list.
 """
 
 from concurrent.futures import ProcessPoolExecutor

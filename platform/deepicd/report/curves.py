@@ -16,7 +16,7 @@ _PART, _MEAN = metric_names.REWARD_PART, "/mean"
 
 
 def draw_learning(histories: Histories, metric: str) -> list[Figure]:
-    """Validation score, reward and every reward part, as far as they were reported."""
+    """Validation score, reward and every reward component, as far as they were reported."""
     pictures = [
         draw_curves(
             histories,
@@ -28,7 +28,7 @@ def draw_learning(histories: Histories, metric: str) -> list[Figure]:
             histories,
             metric_names.REWARD,
             title="Training reward: weighted total",
-            caption="Trials weigh the parts differently, so totals of "
+            caption="Trials weigh the components differently, so totals of "
             "two trials are not on one scale.",
         ),
         *(
@@ -45,7 +45,7 @@ def draw_learning(histories: Histories, metric: str) -> list[Figure]:
 
 
 def _reward_parts(histories: Histories) -> list[str]:
-    """Keys of the unweighted reward parts that some trial reported."""
+    """Keys of the unweighted reward components that some trial reported."""
     keys = {key for history in histories.values() for row in history for key in row}
     return sorted(key for key in keys if key.startswith(_PART) and key.endswith(_MEAN))
 

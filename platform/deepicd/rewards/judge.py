@@ -78,7 +78,7 @@ class Judge:
         """
         if not settings.url:
             raise ConfigError(
-                "the reward part 'judge' needs rewards.judge.url and rewards.judge.model"
+                "the reward component 'judge' needs rewards.judge.url and rewards.judge.model"
             )
         import openai
 
@@ -203,7 +203,7 @@ class Judge:
             raise JudgeError(
                 f"the judge at {self._settings.url} gave no rating ({cause}) and "
                 "rewards.judge.when_down is 'stop'. Start it, raise rewards.judge.timeout_s, or "
-                "set when_down = 'absent' to train on without this part"
+                "set when_down = 'absent' to train on without this component"
             )
         if self.counts.num_absent.bit_count() == 1:  # the 1st, 2nd, 4th, 8th …
             _log.warning(

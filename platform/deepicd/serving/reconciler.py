@@ -70,7 +70,7 @@ def reconcile(endpoint: Endpoint, registry: Registry, *, stopped: threading.Even
 
 def apply(endpoint: Endpoint, registry: Registry, desired: DesiredState) -> None:
     """Deploy once. A failure is logged; if the champion stays, the challenger is to blame."""
-    _log.info(f"wanted: {desired.describe()}; {endpoint.version} answers meanwhile")
+    _log.info(f"desired: {desired.describe()}; {endpoint.version} answers meanwhile")
     challenge = desired.challenge or Challenge("")
     is_new = desired.champion.version != endpoint.version
     try:

@@ -261,12 +261,12 @@ def test_a_damaged_winner_is_logged_and_the_next_is_taken(tmp_path, monkeypatch,
 
     def check(_: Run, one: Trial) -> None:
         if one.id in damaged:
-            raise CheckpointError(f"{one.id} has no seal")
+            raise CheckpointError(f"{one.id} has no manifest")
 
     monkeypatch.setattr(stages, "check_winner", check)
     swept = SweepResult([trial(), trial(id="b2")], decision)
     assert stages.find_sound(run, swept).id == "b2"
-    assert "trial a1 is passed over" in log_lines[-1] and "a1 has no seal" in log_lines[-1]
+    assert "trial a1 is passed over" in log_lines[-1] and "a1 has no manifest" in log_lines[-1]
     damaged.add("b2")
-    with pytest.raises(CheckpointError, match="b2 has no seal"):
+    with pytest.raises(CheckpointError, match="b2 has no manifest"):
         stages.find_sound(run, swept)

@@ -1,4 +1,4 @@
-"""What a step reports: reward parts, validation in the order of notes, agreement or an error."""
+"""A step reports reward components, validation in the order of notes, agreement or an error."""
 
 import math
 from types import SimpleNamespace

@@ -32,7 +32,7 @@ FINGERPRINTS = ("fingerprint/1", "fingerprint/2", "fingerprint/3")
 VALIDATION = "validation/"
 """Beginning of every score on the validation notes."""
 REWARD_PART = "reward/reward_"
-"""Beginning of every metric of an unweighted reward part."""
+"""Beginning of every metric of an unweighted reward component."""
 
 # verl's.
 REWARD = "critic/score/mean"
@@ -65,12 +65,12 @@ def reward_statistic(column: str, statistic: str) -> str:
 
 
 def reward_part(part: str, statistic: str = "mean") -> str:
-    """Name of the mean or std of an unweighted reward part."""
+    """Name of the mean or std of an unweighted reward component."""
     return f"{REWARD_PART}{part}/{statistic}"
 
 
 def weighted_part(part: str, statistic: str = "mean") -> str:
-    """Name of the mean or std of what a reward part adds to the total."""
+    """Name of the mean or std of what a reward component adds to the total."""
     return f"reward/weighted_{part}/{statistic}"
 
 

@@ -1,4 +1,4 @@
-"""What a trial reports of a step, from verl's columns: reward parts, validation, agreement.
+"""What a trial reports of a step, from verl's columns: reward components, validation, agreement.
 
 In: rows and columns as verl's trainer hands them to its hooks. Out: metrics, predictions, or the
 error that ends the trial. Decided here: an answer that was not scored is never a score of 0; rows
@@ -27,9 +27,10 @@ def answer_order(key: str) -> tuple[str, int, int]:
 
 
 def mean_parts(infos: Iterable[Mapping[str, Any]]) -> dict[str, float]:
-    """Mean and standard deviation of every numeric reward part over a batch of rollouts.
+    """Mean and standard deviation of every numeric reward component over a batch of rollouts.
 
-    A part that is absent for an answer is NaN there and left out; absent for all, it has no entry.
+    A component that is absent for an answer is NaN there and left out; absent for all, it has no
+    entry.
     """
     values: dict[str, list[float]] = defaultdict(list)
     for info in infos:

@@ -1,9 +1,9 @@
 """verl's synchronous PPO trainer with what it leaves out, through its own hooks.
 
-Added: every reward part in the training metrics (verl logs them in validation only), validation
-scored by the one definition in `scoring` with its predictions on disk, a guard on actor/rollout
-agreement, fingerprints of the first updates, a wait for space on a full disk, and a stream of
-metrics to whoever drives the trial.
+Added: every reward component in the training metrics (verl logs them in validation only),
+validation scored by the one definition in `scoring` with its predictions on disk, a guard on
+actor/rollout agreement, fingerprints of the first updates, a wait for space on a full disk, and a
+stream of metrics to whoever drives the trial.
 """
 
 from collections.abc import Callable, Mapping
