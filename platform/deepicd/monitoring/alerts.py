@@ -143,14 +143,14 @@ def find_alerts(windows: Sequence[Window], rules: Iterable[Rule] = RULES) -> lis
     groups: dict[tuple[str, str], list[Window]] = defaultdict(list)
     for window in windows:
         groups[window.version, window.role].append(window)
-    found = []
+    alerts = []
     for rule in rules:
         references = _references(groups, rule)
         for key, rows in groups.items():
             alert = _judge(rule, rows, references.get(key))
             if alert is not None:
-                found.append(alert)
-    return found
+                alerts.append(alert)
+    return alerts
 
 
 def _references(
@@ -166,14 +166,14 @@ def _references(
         (window for (_, role), window in first.items() if role == "champion"),
         key=lambda window: window.start,
     )
-    found = {}
+    references = {}
     for key, rows in groups.items():
         # A version that was champion before must not be compared with its own later self.
         earlier = [w for w in champions if w.start < rows[0].start and w.version != key[0]]
         reference = earlier[-1] if earlier else first.get(key)
         if reference is not None:
-            found[key] = reference
-    return found
+            references[key] = reference
+    return references
 
 
 def _judge(rule: Rule, rows: Sequence[Window], reference: Window | None) -> Alert | None:

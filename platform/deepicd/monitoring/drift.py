@@ -70,23 +70,23 @@ def find_drift(
 
 def features(first: Sequence[Seen]) -> Mapping[str, Callable[[Seen], object]]:
     """Name of a feature → its class of an answer."""
-    lengths = [one.num_prompt_tokens for one in first if one.num_prompt_tokens is not None]
+    lengths = [answer.num_prompt_tokens for answer in first if answer.num_prompt_tokens is not None]
     edges = (
         # Inner edges only, so the outer tenths are open; equal ones (many prompts of one length)
         # would make classes that nothing can fall into.
         np.unique(np.quantile(lengths, np.linspace(0, 1, _NUM_BINS + 1)[1:-1])) if lengths else ()
     )
 
-    def tenth(one: Seen) -> object:
-        length = one.num_prompt_tokens
+    def tenth(answer: Seen) -> object:
+        length = answer.num_prompt_tokens
         return None if length is None else int(np.searchsorted(edges, length, side="left"))
 
     return {
-        "chapter": lambda one: None if one.code is None else codes.chapter(one.code),
+        "chapter": lambda answer: None if answer.code is None else codes.chapter(answer.code),
         "prompt_length": tenth,
         # A share is a feature of two classes, so that one test serves all four.
-        "unparsable": lambda one: one.code is None,
-        "nonexistent": lambda one: one.reason in _NONEXISTENT,
+        "unparsable": lambda answer: answer.code is None,
+        "nonexistent": lambda answer: answer.reason in _NONEXISTENT,
     }
 
 

@@ -24,7 +24,7 @@ _REST = 9
 """Pause after an export, in times of what it took."""
 
 
-def export(log: PredictionLog, place: Path | str) -> dict[str, int]:
+def export(log: PredictionLog, address: Path | str) -> dict[str, int]:
     """Write both tables; returns the number of rows of each.
 
     Raises:
@@ -36,10 +36,10 @@ def export(log: PredictionLog, place: Path | str) -> dict[str, int]:
     import pyarrow.parquet as pq
 
     try:
-        store, folder = fsspec.core.url_to_fs(str(place))
+        store, folder = fsspec.core.url_to_fs(str(address))
     except (ValueError, ImportError) as error:
         raise ConfigError(
-            f"cannot write to {place}: {error}. Name a folder, or an object store whose fsspec "
+            f"cannot write to {address}: {error}. Name a folder, or an object store whose fsspec "
             "package is installed."
         ) from error
     counts = {}
@@ -60,7 +60,7 @@ def export(log: PredictionLog, place: Path | str) -> dict[str, int]:
     return counts
 
 
-def keep_exported(log: PredictionLog, place: Path | str, *, stopped: threading.Event) -> None:
+def keep_exported(log: PredictionLog, address: Path | str, *, stopped: threading.Event) -> None:
     """Export whenever something has arrived, and once more when `stopped` is set; what fails is
     logged once, and tried again.
     """
@@ -72,7 +72,7 @@ def keep_exported(log: PredictionLog, place: Path | str, *, stopped: threading.E
         begun = time.monotonic()
         try:
             if log.file.is_file() and (counts := log.counts()) != seen:
-                export(log, place)
+                export(log, address)
                 seen, complaint = counts, ""
         except (ConfigError, MonitoringError) as error:
             if str(error) != complaint:

@@ -57,7 +57,7 @@ def judge_confidences(
             `num_calibration`.
         labelled: its labelled answers: `prediction`, `gold`, `confidence`, `chapter_confidence`.
     """
-    found: dict[str, Any] = {"calibration_error": _calibration_error(labelled)}
+    judgement: dict[str, Any] = {"calibration_error": _calibration_error(labelled)}
     fitted_on = int(sums["num_calibration"])
     promised = estimate(
         sums["promised"],
@@ -66,27 +66,27 @@ def judge_confidences(
         num_calibration=fitted_on,
     )
     if promised is None:
-        return found
-    found["estimated_accuracy"] = promised.value
-    found["estimated_low"], found["estimated_high"] = promised.low, promised.high
-    known = [row for row in labelled if row["chapter_confidence"] is not None]
-    given = [row["chapter_confidence"] for row in known]
-    squares = sum(one * one for one in given)
-    checked = estimate(sum(given), squares, num=len(given), num_calibration=fitted_on)
+        return judgement
+    judgement["estimated_accuracy"] = promised.value
+    judgement["estimated_low"], judgement["estimated_high"] = promised.low, promised.high
+    rows = [row for row in labelled if row["chapter_confidence"] is not None]
+    confidences = [row["chapter_confidence"] for row in rows]
+    squares = sum(confidence * confidence for confidence in confidences)
+    checked = estimate(sum(confidences), squares, num=len(confidences), num_calibration=fitted_on)
     if checked is not None:
-        accuracy = sum(map(_is_right_chapter, known)) / len(known)
-        found["labelled_accuracy"] = accuracy
-        found["is_estimate_sound"] = checked.agrees(accuracy)
-    return found
+        accuracy = sum(map(_is_right_chapter, rows)) / len(rows)
+        judgement["labelled_accuracy"] = accuracy
+        judgement["is_estimate_sound"] = checked.agrees(accuracy)
+    return judgement
 
 
 def _calibration_error(labelled: Sequence[Mapping[str, Any]]) -> float | None:
     """Of the confidences in exact codes; None without any."""
-    given = [row for row in labelled if row["confidence"] is not None]
-    if not given:
+    rows = [row for row in labelled if row["confidence"] is not None]
+    if not rows:
         return None
-    confidences = [row["confidence"] for row in given]
-    is_right = [row["prediction"] == row["gold"] for row in given]
+    confidences = [row["confidence"] for row in rows]
+    is_right = [row["prediction"] == row["gold"] for row in rows]
     return scoring.expected_calibration_error(confidences, is_right)
 
 

@@ -173,8 +173,8 @@ class PredictionLog:
                 (key, by, gold, arrival),
             )
             column = "id" if by == "prediction" else "admission_id"
-            known = session.execute(f"SELECT 1 FROM predictions WHERE {column} = ?", (key,))
-            if known.fetchone() is None:
+            answered = session.execute(f"SELECT 1 FROM predictions WHERE {column} = ?", (key,))
+            if answered.fetchone() is None:
                 return _WAITING
         return _STORED if before is None else _CORRECTED
 
@@ -209,8 +209,8 @@ class PredictionLog:
         with self._session() as session:
             session.execute("BEGIN")  # one snapshot for bounds and rows, whatever is written
             try:
-                found = [dict(row) for row in session.execute(statement, bound)]
-                return [self._window(session, row, bound["as_of"]) for row in found]
+                rows = [dict(row) for row in session.execute(statement, bound)]
+                return [self._window(session, row, bound["as_of"]) for row in rows]
             finally:
                 session.execute("COMMIT")
 
@@ -221,48 +221,51 @@ class PredictionLog:
 
     def drift(self) -> list[Drift]:
         """First window against latest one of every version and role that has two."""
-        found = []
+        drifts = []
         with self._session() as session:
             for row in session.execute(ANSWERERS).fetchall():
                 # With fewer the first and the latest window would share answers.
                 if row["num"] < 2 * self.window:
                     continue
-                given = {**dict(row), "num": self.window}
+                bound = {**dict(row), "num": self.window}
                 first, latest = (
-                    [Seen(**dict(one)) for one in session.execute(SEEN.format(order=order), given)]
+                    [
+                        Seen(**dict(answer))
+                        for answer in session.execute(SEEN.format(order=order), bound)
+                    ]
                     for order in ("ASC", "DESC")
                 )
-                found += find_drift(first, latest, version=row["version"], role=row["role"])
-        return found
+                drifts += find_drift(first, latest, version=row["version"], role=row["role"])
+        return drifts
 
     def subgroups(self) -> list[dict[str, Any]]:
         """Quality by subgroup, over the latest labelled answers of every version and role."""
-        found = []
+        quality = []
         bound = dict.fromkeys(("last", "end", "as_of"), FOREVER) | {"first": 0, "start": 0}
         latest = LABELLED.replace("ORDER BY p.number", "ORDER BY p.number DESC LIMIT :most")
         with self._session() as session:
             for who in session.execute(ANSWERERS).fetchall():
-                given = {**bound, **dict(who), "most": NUM_LATEST}
-                rows = session.execute(latest, given).fetchall()
+                selection = {**bound, **dict(who), "most": NUM_LATEST}
+                rows = session.execute(latest, selection).fetchall()
                 predictions = [_prediction(row) for row in rows]
                 groups = [json.loads(row["subgroups"]) for row in rows]
                 answerer = {"version": who["version"], "role": who["role"]}
-                found += [answerer | row for row in compare_groups(predictions, groups)]
-        return found
+                quality += [answerer | row for row in compare_groups(predictions, groups)]
+        return quality
 
     def tables(self, names: Sequence[str]) -> dict[str, tuple[list[str], list[tuple[Any, ...]]]]:
         """Columns and rows of tables, in order of arrival, as of one moment."""
-        found = {}
+        contents = {}
         with self._session() as session:
             session.execute("BEGIN")
             try:
                 for name in names:
                     rows = session.execute(f"SELECT * FROM {name} ORDER BY number")
                     columns = [column[0] for column in rows.description]
-                    found[name] = (columns, [tuple(row) for row in rows])
+                    contents[name] = (columns, [tuple(row) for row in rows])
             finally:
                 session.execute("COMMIT")
-        return found
+        return contents
 
     def counts(self) -> dict[str, int]:
         """`num_predictions`, `num_labelled`, `num_unparsable`, `num_waiting` (for a prediction)."""
@@ -284,12 +287,12 @@ class PredictionLog:
             if len(self._computed) >= _MAX_COMPUTED:
                 self._computed.clear()
             rows = session.execute(LABELLED, {**row, "as_of": as_of}).fetchall()
-            scores = self._score([_prediction(found) for found in rows])
+            scores = self._score([_prediction(labelled) for labelled in rows])
             kept = {name: row[name] for name in _FACTS}
             facts: dict[str, Any] = {
                 **kept,
                 **scores,
-                **judge_confidences(row, [dict(one) for one in rows]),
+                **judge_confidences(row, [dict(labelled) for labelled in rows]),
             }
             self._computed[key] = Window(**facts)
         return self._computed[key]
@@ -360,10 +363,10 @@ class PredictionLog:
 
 
 def _check_same(session: sqlite3.Connection, row: Mapping[str, Any]) -> None:
-    known = session.execute(
+    recorded = session.execute(
         "SELECT version, code, reason FROM predictions WHERE id = :id AND role = :role", row
     ).fetchone()
-    if tuple(known) != (row["version"], row["code"], row["reason"]):
+    if tuple(recorded) != (row["version"], row["code"], row["reason"]):
         raise DataError(
             f"prediction {row['id']} was recorded before with another answer. Use a new id."
         )

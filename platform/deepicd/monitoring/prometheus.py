@@ -60,13 +60,13 @@ def run_prometheus(log: Path, storage: Path, *, port: int, period_s: int) -> Non
 
 def find_prometheus() -> str:
     """Path of the program. Raises MissingError without one."""
-    found = shutil.which("prometheus", path=f"{os.environ.get('PATH', '')}:{_UNPACKED}")
-    if found is None:
+    program = shutil.which("prometheus", path=f"{os.environ.get('PATH', '')}:{_UNPACKED}")
+    if program is None:
         raise MissingError(
             "no prometheus on this machine. Install Debian's (apt-get install prometheus), or "
             "unpack it here (make prometheus)."
         )
-    return found
+    return program
 
 
 def write_config(endpoints: Path, alerts: Path, *, period_s: int) -> str:

@@ -25,15 +25,15 @@ def compare_groups(
     and `gap`: minus that of the others, None without any.
     """
     rows = []
-    for attribute in sorted({name for given in subgroups for name in given}):
+    for attribute in sorted({name for attributes in subgroups for name in attributes}):
         groups = {
-            prediction.note_id: given.get(attribute)
-            for prediction, given in zip(predictions, subgroups, strict=True)
+            prediction.note_id: attributes.get(attribute)
+            for prediction, attributes in zip(predictions, subgroups, strict=True)
         }
-        known = [p for p in predictions if groups[p.note_id] is not None]
-        for group in scoring.score_groups(known, groups, min_notes=_MIN_LABELLED):
-            members = [p for p in known if groups[p.note_id] == group]
-            others = [p for p in known if groups[p.note_id] != group]
+        grouped = [p for p in predictions if groups[p.note_id] is not None]
+        for group in scoring.score_groups(grouped, groups, min_notes=_MIN_LABELLED):
+            members = [p for p in grouped if groups[p.note_id] == group]
+            others = [p for p in grouped if groups[p.note_id] != group]
             rows.append({"attribute": attribute, "group": group, **_score(members, others)})
     return rows
 
