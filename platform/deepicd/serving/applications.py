@@ -44,17 +44,17 @@ def read_tokens(settings: ServingSettings) -> dict[str, str]:
         ConfigError: no token may do everything, where the interface is not loopback or a token of
             a narrower scope is set; or two scopes share one.
     """
-    given = {scope: os.environ.get(name, "").strip() for name, scope in TOKEN_VARIABLES.items()}
-    tokens = {hash_token(token): scope for scope, token in given.items() if token}
+    values = {scope: os.environ.get(name, "").strip() for name, scope in TOKEN_VARIABLES.items()}
+    tokens = {hash_token(token): scope for scope, token in values.items() if token}
     # Equal tokens have one hash, so one of them has fallen out of the mapping.
-    if len(tokens) < sum(map(bool, given.values())):
+    if len(tokens) < sum(map(bool, values.values())):
         raise ConfigError(f"two of {', '.join(TOKEN_VARIABLES)} hold one token; give each its own.")
-    if not given[ADMIN] and (tokens or not settings.is_loopback):
-        place = (
+    if not values[ADMIN] and (tokens or not settings.is_loopback):
+        reason = (
             "a token is set" if tokens else f"{settings.config.host} can be reached from elsewhere"
         )
         raise ConfigError(
-            f"{place}, and {_ADMIN_VARIABLE} is not set. Set it to a long random value, or serve "
+            f"{reason}, and {_ADMIN_VARIABLE} is not set. Set it to a long random value, or serve "
             "on 127.0.0.1 without tokens."
         )
     return tokens
@@ -167,7 +167,7 @@ def declare(champion: ServedModel, settings: ServingSettings) -> dict[str, Any]:
     """Configuration of an endpoint with one version, JSON-ready."""
     backend = Backend(app=f"{ENGINE_APP_PREFIX}{champion.version}", version=champion.version)
     model = champion.model_copy(update={"path": champion.path.resolve()})
-    given = settings.model_dump(mode="json")
+    arguments = settings.model_dump(mode="json")
     return {
         "proxy_location": "HeadOnly",
         "http_options": {"host": settings.config.host, "port": settings.config.port},
@@ -177,13 +177,13 @@ def declare(champion: ServedModel, settings: ServingSettings) -> dict[str, Any]:
                 "name": backend.app,
                 "route_prefix": None,
                 "import_path": f"{_HERE}:build_engine",
-                "args": {"model": model.model_dump(mode="json"), "settings": given},
+                "args": {"model": model.model_dump(mode="json"), "settings": arguments},
             },
             {
                 "name": GATEWAY_APP,
                 "route_prefix": "/",
                 "import_path": f"{_HERE}:build_gateway",
-                "args": {"settings": given},
+                "args": {"settings": arguments},
                 "deployments": [
                     {
                         "name": "gateway",

@@ -118,19 +118,19 @@ def find_notes(paths: Sequence[str]) -> list[Path]:
     Raises:
         MissingError: a path does not exist, or a folder holds no text file.
     """
-    found: list[Path] = []
+    files: list[Path] = []
     for name in paths or (_STDIN,):
         path = Path(name)
         if path.is_dir():
             inside = sorted(p for p in path.rglob("*") if p.suffix in SUFFIXES and p.is_file())
             if not inside:
                 raise MissingError(f"no {', '.join(SUFFIXES)} file in {path}. Name the files.")
-            found += inside
+            files += inside
         elif name == _STDIN or path.is_file():
-            found.append(path)
+            files.append(path)
         else:
             raise MissingError(f"no file or folder at {path}. Give a text file, a folder or '-'.")
-    return found
+    return files
 
 
 def read_note(path: Path) -> str:

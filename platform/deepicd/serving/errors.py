@@ -45,17 +45,17 @@ def openai_error(status: int, message: str) -> dict[str, Any]:
 
 def explain_validation(errors: Sequence[Mapping[str, Any]]) -> str:
     """Fields and rules of pydantic's errors; values are left out, they may be a note."""
-    known = (_explain_one(error) for error in errors)
-    return "; ".join(dict.fromkeys(known)) or "the body breaks the route's schema"
+    faults = (_explain_one(error) for error in errors)
+    return "; ".join(dict.fromkeys(faults)) or "the body breaks the route's schema"
 
 
 def _explain_one(error: Mapping[str, Any]) -> str:
     # FastAPI puts `body` in front of the place of every field.
-    place = ".".join(str(part) for part in error.get("loc", ()) if part != "body") or "body"
+    field = ".".join(str(key) for key in error.get("loc", ()) if key != "body") or "body"
     if error["type"] == "json_invalid":
         return "the body is not valid JSON"
     if error["type"] == "value_error":  # our own validators; their text names no value
-        return f"{place}: {error.get('ctx', {}).get('error', 'not accepted')}"
+        return f"{field}: {error.get('ctx', {}).get('error', 'not accepted')}"
     rules = {
         "missing": "is required",
         "extra_forbidden": "is not a known field",
@@ -63,7 +63,7 @@ def _explain_one(error: Mapping[str, Any]) -> str:
         "list_type": "must be a list",
         "model_attributes_type": "must be a JSON object",
     }
-    return f"{place}: {rules.get(error['type'], error['type'].replace('_', ' '))}"
+    return f"{field}: {rules.get(error['type'], error['type'].replace('_', ' '))}"
 
 
 def refuse_too_long(num_tokens: int, most: int) -> RefusedError:

@@ -85,7 +85,7 @@ def read_samples(view: MonitorView) -> Iterator[Sample]:
     yield Sample("deepicd_monitor_blind", {}, float(view.status == "blind"))
     if view.report is None:
         return
-    served: set[tuple[str, str]] = {(one.version, one.role) for one in view.served}
+    served: set[tuple[str, str]] = {(answerer.version, answerer.role) for answerer in view.served}
     for window in _latest(view.report.windows, served):
         yield from _of_window(window)
     for drift in view.report.drift:
@@ -206,10 +206,10 @@ def read_vllm_samples(families: Iterable[Any]) -> Iterator[Sample]:
     """vLLM's samples among those of prometheus_client, under names that Ray accepts."""
     for family in families:
         if family.name.startswith("vllm:"):
-            for one in family.samples:
+            for sample in family.samples:
                 # Buckets would be a series each; `_created` and `_info` are no measurements.
-                if not one.name.endswith(("_bucket", "_created", "_info")):
-                    yield Sample(one.name.replace(":", "_"), one.labels, float(one.value))
+                if not sample.name.endswith(("_bucket", "_created", "_info")):
+                    yield Sample(sample.name.replace(":", "_"), sample.labels, float(sample.value))
 
 
 Observe = Callable[[str, int, float], None]

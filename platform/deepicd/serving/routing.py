@@ -79,5 +79,5 @@ def place_of(request_id: str) -> float:
 
 def request_id_of(headers: Mapping[str, str]) -> str:
     """The client's id of a request, or a new one."""
-    given = headers.get(REQUEST_ID, "")
-    return given if _IDENTIFIER.fullmatch(given) else uuid.uuid4().hex
+    client_id = headers.get(REQUEST_ID, "")
+    return client_id if _IDENTIFIER.fullmatch(client_id) else uuid.uuid4().hex

@@ -102,8 +102,8 @@ class ServingSettings(StrictModel):
         port: int | None = None,
     ) -> "ServingSettings":
         """The same limits as in training; `host` and `port` replace the experiment's."""
-        given = {"host": host, "port": port}
-        changes = {name: value for name, value in given.items() if value is not None}
+        address = {"host": host, "port": port}
+        changes = {name: value for name, value in address.items() if value is not None}
         config = experiment.serving.model_dump() | changes
         return cls(
             config=ServingConfig.model_validate(config),

@@ -37,7 +37,7 @@ class Completed:
     """It, or its reasoning, ran into the token limit."""
 
 
-class Answers:
+class AnswerGenerator:
     """Makes answers with one engine of vLLM."""
 
     def __init__(self, client: Any, model: Path, settings: ServingSettings) -> None:
@@ -58,12 +58,12 @@ class Answers:
 
         # 0 asks for the drawn token's own log-probability and for no alternatives.
         parameters = SamplingParams(temperature=0.0, max_tokens=_PROBE_TOKENS, logprobs=0)
-        found: list[float] = []
+        log_probabilities: list[float] = []
         prompt = {"prompt_token_ids": list(ids)}
         async for output in self._client.generate(prompt, parameters, uuid.uuid4().hex):
             steps = output.outputs[0].logprobs or ()
-            found = [one.logprob for step in steps for one in step.values()]
-        return bool(found) and all(map(math.isfinite, found))
+            log_probabilities = [token.logprob for step in steps for token in step.values()]
+        return bool(log_probabilities) and all(map(math.isfinite, log_probabilities))
 
     async def complete_constrained(
         self, ids: Sequence[int], *, num_samples: int, temperature: float
@@ -80,7 +80,7 @@ class Answers:
             max_tokens=max_tokens,
             structured_outputs=_grammar(_REASONING),
         )
-        ended = (self._name_code(ids, one, temperature) for one in reasoned)
+        ended = (self._name_code(ids, completed, temperature) for completed in reasoned)
         return list(await asyncio.gather(*ended))
 
     async def _name_code(
@@ -114,8 +114,8 @@ class Answers:
         async for output in self._client.generate(prompt, parameters, uuid.uuid4().hex):
             outputs = output.outputs
         return [
-            Completed(one.text, len(one.token_ids), one.finish_reason == "length")
-            for one in outputs
+            Completed(answer.text, len(answer.token_ids), answer.finish_reason == "length")
+            for answer in outputs
         ]
 
 

@@ -50,10 +50,10 @@ def max_prompt_tokens(model: ServedModel, settings: ServingSettings) -> int:
     return min(limits.max_prompt_tokens, longest)
 
 
-def check_same_shape(one: Path, other: Path) -> None:
+def check_same_shape(first: Path, second: Path) -> None:
     """Raise ServingError unless weights of one can stand in the place of the other's."""
     for name in ("config.json", "tokenizer.json"):
-        ours, theirs = (json.loads((folder / name).read_text()) for folder in (one, other))
+        ours, theirs = (json.loads((folder / name).read_text()) for folder in (first, second))
         # None in both for what says nothing, so that it compares as equal.
         if {**ours, **_SHAPELESS} != {**theirs, **_SHAPELESS}:
             raise ServingError(

@@ -29,7 +29,7 @@ from deepicd.promotion.calibration_file import read_calibration
 from deepicd.promotion.registry import CARD
 from deepicd.prompts import PromptEncoder
 from deepicd.records import Calibration
-from deepicd.serving.engine.completions import Answers
+from deepicd.serving.engine.completions import AnswerGenerator
 from deepicd.serving.engine.openai_app import build_openai_app, check_versions, rename_model
 from deepicd.serving.engine.rwlock import RWLock
 from deepicd.serving.engine.version_checks import (
@@ -61,7 +61,7 @@ class VllmEngine:
         self._read(model)
         limits = replace(settings.limits, max_prompt_tokens=max_prompt_tokens(model, settings))
         self._encoder = PromptEncoder.of_model(model.path, limits)
-        self._answers = Answers(client, model.path, settings)
+        self._answers = AnswerGenerator(client, model.path, settings)
 
     def _read(self, model: ServedModel) -> None:
         """What comes with the weights."""
@@ -186,10 +186,12 @@ class VllmEngine:
 
     def _calibration_of(self, num_samples: int) -> Calibration | None:
         """The version's own, where it was measured on answers drawn as these were."""
-        found = self._calibration
+        calibration = self._calibration
         drawn = (num_samples, self._settings.temperature)
-        is_same = found is not None and (found.num_samples, found.temperature) == drawn
-        return found if is_same else None
+        is_same = (
+            calibration is not None and (calibration.num_samples, calibration.temperature) == drawn
+        )
+        return calibration if is_same else None
 
     async def forward(self, method: str, path: str, body: bytes) -> AsyncIterator[Head | bytes]:
         """Reply of vLLM's OpenAI server; closing the iterator cancels the generation."""

@@ -37,21 +37,21 @@ def build_diagnosis(
     sampled = [parse_answer(text, is_prefilled=True).code for text in generation.samples]
     named = [answer.code, *sampled]
     agreement = scoring.agreement(answer.code, sampled) if answer.code and sampled else None
-    known = generation.calibration
+    calibration = generation.calibration
     return Diagnosis(
         prediction_id=prediction_id,
         model_version=generation.version,
         parsable=answer.code is not None,
         reason=answer.reason,
         **_describe(answer),
-        confidence=_confidence(agreement, "code", known),
-        is_calibrated=known is not None and agreement is not None,
-        confidence_chapter=_confidence(agreement, "chapter", known),
+        confidence=_confidence(agreement, "code", calibration),
+        is_calibrated=calibration is not None and agreement is not None,
+        confidence_chapter=_confidence(agreement, "chapter", calibration),
         top_k=[
             Candidate(code=code, title=codes.title(code), share=share)
             for code, share in list(scoring.count_shares(named).items())[:NUM_TOP]
         ],
-        agreed=majority_vote(named, request.min_confidence, known)
+        agreed=majority_vote(named, request.min_confidence, calibration)
         if request.min_confidence
         else None,
         reasoning=answer.think if request.include_reasoning else None,
@@ -67,20 +67,22 @@ def build_diagnosis(
 
 
 def _confidence(
-    agreement: Mapping[str, float] | None, level: Level, known: Calibration | None
+    agreement: Mapping[str, float] | None, level: Level, calibration: Calibration | None
 ) -> float | None:
-    return None if agreement is None else calibrated_confidence(agreement[level], level, known)
+    return (
+        None if agreement is None else calibrated_confidence(agreement[level], level, calibration)
+    )
 
 
-def calibrated_confidence(share: float, level: Level, known: Calibration | None) -> float:
+def calibrated_confidence(share: float, level: Level, calibration: Calibration | None) -> float:
     """Probability of a node at which that share of the answers agree, or the share itself."""
-    if known is None or level not in known.curves:
+    if calibration is None or level not in calibration.curves:
         return share
-    return scoring.calibrate(known.curves[level], share)
+    return scoring.calibrate(calibration.curves[level], share)
 
 
 def majority_vote(
-    named: Sequence[str | None], min_confidence: float, known: Calibration | None = None
+    named: Sequence[str | None], min_confidence: float, calibration: Calibration | None = None
 ) -> Agreed:
     """The most frequent node of the deepest level at which its confidence is high enough.
 
@@ -91,7 +93,7 @@ def majority_vote(
         node, share = next(iter(scoring.count_shares(nodes).items()), (None, 0.0))
         if (
             node is not None
-            and (confidence := calibrated_confidence(share, level, known)) >= min_confidence
+            and (confidence := calibrated_confidence(share, level, calibration)) >= min_confidence
         ):
             return Agreed(
                 level=level, node=node, title=codes.title(node), share=share, confidence=confidence

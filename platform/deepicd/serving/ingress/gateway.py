@@ -305,7 +305,7 @@ def _served_prediction(
     reply: Diagnosis, body: DiagnosisRequest, *, role: Role, generation: Generation
 ) -> ServedPrediction:
     """What the prediction log keeps of a reply: no text."""
-    known = generation.calibration
+    calibration = generation.calibration
     return ServedPrediction(
         id=reply.prediction_id,
         version=reply.model_version,
@@ -315,8 +315,8 @@ def _served_prediction(
         role=role,
         confidence=reply.confidence,
         # An unusable answer is wrong for sure; without a calibration nobody can say how sure.
-        chapter_confidence=None if known is None else reply.confidence_chapter or 0.0,
-        num_calibration=None if known is None else known.num_notes,
+        chapter_confidence=None if calibration is None else reply.confidence_chapter or 0.0,
+        num_calibration=None if calibration is None else calibration.num_notes,
         num_prompt_tokens=reply.usage.prompt_tokens,
         admission_id=body.admission_id,
         subgroups={str(name): group for name, group in (body.subgroups or {}).items()},

@@ -128,10 +128,10 @@ class AccessMiddleware:
         if not self._tokens:
             return
         kind, _, token = _header(scope, b"authorization").partition(" ")
-        given, has = hash_token(token.strip()), None
+        digest, has = hash_token(token.strip()), None
         # All are compared, without a break: the time must not tell which one was near.
-        for known, of in self._tokens.items():
-            if hmac.compare_digest(given, known) and kind.lower() == "bearer":
+        for accepted, of in self._tokens.items():
+            if hmac.compare_digest(digest, accepted) and kind.lower() == "bearer":
                 has = of
         if has is None:
             raise RefusedError(
@@ -165,9 +165,9 @@ class AccessMiddleware:
             if not message.get("more_body", False):
                 return bytes(body)
 
-    def _too_large(self, given: str) -> RefusedError:
+    def _too_large(self, size: str) -> RefusedError:
         return RefusedError(
-            f"a body may have at most {self._max_body_bytes} bytes (max_body_bytes); got {given}. "
+            f"a body may have at most {self._max_body_bytes} bytes (max_body_bytes); got {size}. "
             "Send one admission note without attachments.",
             status=413,
             # The rest of the body was not read, so the connection cannot carry another request.

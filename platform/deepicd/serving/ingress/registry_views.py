@@ -35,18 +35,18 @@ def read_rollouts(registry: str | Path, version: str, *, has_prompts: bool) -> d
         PromotionError: the registry cannot be read.
     """
     trial = open_registry(registry).get(version).lineage.get("trial")
-    found: dict[str, Any] = {"version": version, "trial": trial, "step": None, "rollouts": []}
+    view: dict[str, Any] = {"version": version, "trial": trial, "step": None, "rollouts": []}
     if trial is None or is_url(registry):  # an object store has no run beside it
-        return found
+        return view
     run = RunPaths(Path(registry).parent)
     folder = rollouts_folder(trial_folder(run.sweep, str(trial)))
     # By number: as text, 10 comes before 9.
     steps = sorted(folder.glob("*.jsonl"), key=lambda file: int(file.stem))
     if steps:
-        found["step"] = int(steps[-1].stem)
+        view["step"] = int(steps[-1].stem)
         rows = islice(_rows(steps[-1]), NUM_ROLLOUTS)
-        found["rollouts"] = [_describe(row, has_prompts=has_prompts) for row in rows]
-    return found
+        view["rollouts"] = [_describe(row, has_prompts=has_prompts) for row in rows]
+    return view
 
 
 def _rows(file: Path) -> Iterator[dict[str, Any]]:
