@@ -158,10 +158,10 @@ def _write_rows(kept: pa.Table, folder: Path, seed: int) -> dict[str, str]:
     splits = kept["split"].to_pylist()
     counts = Counter(splits)
     order = order_rows(splits, seed)
-    part, row = np.array(kept["part"].to_pylist()), kept["row"].to_numpy()
+    file, row = np.array(kept["part"].to_pylist()), kept["row"].to_numpy()
     positions = {}
-    for name in np.unique(part).tolist():
-        here = part == name
+    for name in np.unique(file).tolist():
+        here = file == name
         positions[name] = np.full(int(row[here].max()) + 1, -1, np.int64)
         positions[name][row[here]] = order[here]
     num_characters = pc.sum(kept["num_characters"]).as_py()

@@ -36,11 +36,11 @@ or left out at the end, goes nowhere."""
 
 
 def write_splits(
-    parts: Path, positions: Positions, *, sizes: Mapping[str, int], rows_per_bucket: int, out: Path
+    source: Path, positions: Positions, *, sizes: Mapping[str, int], rows_per_bucket: int, out: Path
 ) -> dict[str, str]:
     """Write `out/SPLIT.parquet` for each of `sizes` (split → number of rows, in order).
 
-    `parts` is left without the buckets that were written into it. Returns split → `hash_rows`.
+    `source` is left without the buckets that were written into it. Returns split → `hash_rows`.
     """
     starts = np.cumsum([0, *sizes.values()])
     # Buckets begin anew with each split, so that none belongs to two.
@@ -49,13 +49,13 @@ def write_splits(
         for start, end in zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True)
         for edge in range(start, end, rows_per_bucket)
     ]
-    _fill_buckets(parts, positions, np.array(edges, np.int64))
+    _fill_buckets(source, positions, np.array(edges, np.int64))
     hashes = {}
     for name, start, end in zip(sizes, starts[:-1].tolist(), starts[1:].tolist(), strict=True):
         buckets = [number for number, edge in enumerate(edges) if start <= edge < end]
         hasher = hashlib.sha256()
         with pq.ParquetWriter(out / f"{name}.parquet", SCHEMA) as writer:
-            for rows in _sorted_buckets(parts, buckets):
+            for rows in _sorted_buckets(source, buckets):
                 writer.write_table(rows, row_group_size=ROWS_PER_GROUP)
                 hash_rows(rows, hasher)
         hashes[name] = hasher.hexdigest()
@@ -75,16 +75,16 @@ def bucket_rows(num_characters: int, num_rows: int) -> int:
     return max(1, round(_BUCKET_CHARACTERS / mean / ROWS_PER_GROUP)) * ROWS_PER_GROUP
 
 
-def _fill_buckets(parts: Path, positions: Positions, edges: NDArray[np.int64]) -> None:
+def _fill_buckets(source: Path, positions: Positions, edges: NDArray[np.int64]) -> None:
     """Append each row, with its position, to the bucket that its position falls into."""
     schema = SCHEMA.append(pa.field("position", pa.int64()))
     with ExitStack() as stack:
         writers = [
-            stack.enter_context(pa.ipc.new_stream(_bucket(parts, number), schema))
+            stack.enter_context(pa.ipc.new_stream(_bucket(source, number), schema))
             for number in range(len(edges))
         ]
-        for part, of_rows in sorted(positions.items()):
-            for rows in _read_part(parts / part, of_rows):
+        for name, of_rows in sorted(positions.items()):
+            for rows in _read_part(source / name, of_rows):
                 numbers = np.searchsorted(edges, rows["position"].to_numpy(), "right") - 1
                 for number in np.unique(numbers).tolist():
                     writers[number].write_table(rows.filter(pa.array(numbers == number)))
@@ -102,15 +102,15 @@ def _read_part(path: Path, positions: NDArray[np.int64]) -> Iterator[pa.Table]:
         yield rows.filter(pc.greater_equal(position, 0))
 
 
-def _sorted_buckets(parts: Path, numbers: list[int]) -> Iterator[pa.Table]:
+def _sorted_buckets(source: Path, numbers: list[int]) -> Iterator[pa.Table]:
     """Buckets in order, each sorted by position; its file is removed."""
     for number in numbers:
-        path = _bucket(parts, number)
+        path = _bucket(source, number)
         with path.open("rb") as file:
             rows = pa.ipc.open_stream(file).read_all()
         path.unlink()
         yield rows.sort_by("position").select(list(COLUMNS))
 
 
-def _bucket(parts: Path, number: int) -> Path:
-    return parts / f"bucket-{number:05}"
+def _bucket(source: Path, number: int) -> Path:
+    return source / f"bucket-{number:05}"

@@ -93,8 +93,8 @@ def build_model(knowledge: Knowledge) -> Model:
     """
     profiles, findings, conditions = knowledge.profiles, knowledge.findings, knowledge.conditions
     weights = np.array([profile.weight for profile in profiles])
-    documented = np.array([_DOCUMENTED[f.place] for f in findings])
-    asked = np.array([f.place == "hpi" and f.noise >= COMMON_NOISE for f in findings], dtype=bool)
+    documented = np.array([_DOCUMENTED[f.section] for f in findings])
+    asked = np.array([f.section == "hpi" and f.noise >= COMMON_NOISE for f in findings], dtype=bool)
     columns = {finding.name: number for number, finding in enumerate(findings)}
     present = _present(knowledge, columns)
     denied = np.tile(np.where(asked, _DENY_OTHER, 0.0), (len(profiles), 1))
@@ -186,8 +186,10 @@ def _sample_flags(shares: _Floats, code: _Integers, rng: np.random.Generator) ->
     """One flag for each admission and column, by the shares of its code."""
     flags = np.empty((len(code), shares.shape[1]), dtype=bool)
     for start in range(0, len(code), _ROWS_AT_ONCE):
-        part = code[start : start + _ROWS_AT_ONCE]
-        flags[start : start + len(part)] = rng.random((len(part), shares.shape[1])) < shares[part]
+        block = code[start : start + _ROWS_AT_ONCE]
+        flags[start : start + len(block)] = (
+            rng.random((len(block), shares.shape[1])) < shares[block]
+        )
     return flags
 
 
