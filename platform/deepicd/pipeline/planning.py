@@ -37,7 +37,7 @@ def plan_experiment(
     table = read_prices(prices)
     machines = find_machines(table, gpu) if gpu else ()
     for machine in machines[-1:]:  # the machines of one name differ in number, not in GPU
-        check_memory(experiment, machine.gpu_memory_gib, place=machine.gpu)
+        check_memory(experiment, machine.gpu_memory_gib, gpu=machine.gpu)
     return plan_sweep(experiment, step_s=step_s, machines=machines, prices=table)
 
 

@@ -71,24 +71,24 @@ def published(root, tmp_path):
 
 
 def test_what_fits_a_gpu_and_what_surely_does_not(published):
-    check_memory(published(), 80, place="A100-80GB")
+    check_memory(published(), 80, gpu="A100-80GB")
     parts = estimate_memory(published(), 80)
     assert parts["engine"] == pytest.approx(0.4 * 80 * 2**30 / 1e9, abs=0.01)
     assert parts["kv_cache"] == pytest.approx(parts["engine"] - 15.2, abs=0.1)
     with pytest.raises(CapacityError, match=r"an update takes at least .* A100-40GB has 42\.9"):
-        check_memory(published(), 40, place="A100-40GB")
+        check_memory(published(), 40, gpu="A100-40GB")
     share = "verl.actor_rollout_ref.rollout.gpu_memory_utilization"
     greedy = published(f"{share}=0.9")
     with pytest.raises(CapacityError, match=r"rollouts take at least"):
-        check_memory(greedy, 80, place="A100-80GB")
+        check_memory(greedy, 80, gpu="A100-80GB")
     meagre = published(f"{share}=0.1")
     with pytest.raises(CapacityError, match=r"vLLM's weights take 15\.2 GB"):
-        check_memory(meagre, 80, place="A100-80GB")
+        check_memory(meagre, 80, gpu="A100-80GB")
     searched = (
         'sweep.search={"training.ppo_micro_batch_size_per_gpu"={type="choice",values=[1,64]}}'
     )
     with pytest.raises(CapacityError, match="logits 59"):
-        check_memory(published(searched), 80, place="A100-80GB")
+        check_memory(published(searched), 80, gpu="A100-80GB")
 
 
 def test_trials_at_once_shorten_the_clock_and_not_the_gpu_hours(published):

@@ -107,13 +107,13 @@ def estimate_memory(experiment: Experiment, gpu_memory_gib: float = 0.0) -> dict
         experiment: settings that `sweeps.search.validation.validate` accepts.
         gpu_memory_gib: memory of one GPU in GiB; 0: unknown, then the engine's share is too.
     """
-    parts = _trained(experiment)
-    parts["update"] = sum(parts.values())
+    sizes = _trained(experiment)
+    sizes["update"] = sum(sizes.values())
     engine = _engine(experiment, gpu_memory_gib)
     if engine:
         cache = engine - (_engine_weights(experiment) if experiment.profile == "gpu" else 0.0)
-        parts |= {"engine": engine, "kv_cache": cache, "rollout": _kept(experiment, parts) + engine}
-    return {name: round(size / _GB, 2) for name, size in parts.items()}
+        sizes |= {"engine": engine, "kv_cache": cache, "rollout": _kept(experiment, sizes) + engine}
+    return {name: round(size / _GB, 2) for name, size in sizes.items()}
 
 
 def _trained(experiment: Experiment) -> dict[str, float]:
@@ -136,35 +136,35 @@ def _trained(experiment: Experiment) -> dict[str, float]:
     }
 
 
-def check_memory(experiment: Experiment, gpu_memory_gib: float, *, place: str) -> None:
+def check_memory(experiment: Experiment, gpu_memory_gib: float, *, gpu: str) -> None:
     """Raise CapacityError when a trial surely does not fit a GPU of that memory (GPU profile)."""
     if experiment.profile != "gpu" or not gpu_memory_gib:
         return
-    parts = estimate_memory(experiment, gpu_memory_gib)
+    sizes = estimate_memory(experiment, gpu_memory_gib)
     whole = gpu_memory_gib * _GIB / _GB
-    if parts["update"] > whole:
+    if sizes["update"] > whole:
         raise CapacityError(
-            f"an update takes at least {parts['update']:.1f} GB of a GPU ({_words(parts)}); "
-            f"{place} has {whole:.1f}. Lower training.ppo_micro_batch_size_per_gpu, raise "
+            f"an update takes at least {sizes['update']:.1f} GB of a GPU ({_words(sizes)}); "
+            f"{gpu} has {whole:.1f}. Lower training.ppo_micro_batch_size_per_gpu, raise "
             "training.num_gpus, or take a larger GPU"
         )
-    if parts["rollout"] > whole:
+    if sizes["rollout"] > whole:
         raise CapacityError(
-            f"rollouts take at least {parts['rollout']:.1f} GB of a GPU (vLLM's share "
-            f"{parts['engine']:.1f}, the actor the rest); {place} has {whole:.1f}. Lower [verl] "
+            f"rollouts take at least {sizes['rollout']:.1f} GB of a GPU (vLLM's share "
+            f"{sizes['engine']:.1f}, the actor the rest); {gpu} has {whole:.1f}. Lower [verl] "
             f'"{_ROLLOUT}.gpu_memory_utilization", or raise training.num_gpus'
         )
-    if parts["kv_cache"] <= 0:
+    if sizes["kv_cache"] <= 0:
         raise CapacityError(
             f"vLLM's weights take {_engine_weights(experiment) / _GB:.1f} GB of a GPU, its share "
-            f"of {place} is {parts['engine']:.1f}. Raise [verl] "
+            f"of {gpu} is {sizes['engine']:.1f}. Raise [verl] "
             f'"{_ROLLOUT}.gpu_memory_utilization" or "{_ROLLOUT}.tensor_model_parallel_size"'
         )
 
 
-def _words(parts: Mapping[str, float]) -> str:
+def _words(sizes: Mapping[str, float]) -> str:
     shown = ("weights", "gradients", "optimiser", "reference", "logits", "activations")
-    return ", ".join(f"{name} {parts[name]:.1f}" for name in shown if parts[name])
+    return ", ".join(f"{name} {sizes[name]:.1f}" for name in shown if sizes[name])
 
 
 def _tokens(experiment: Experiment) -> int:
@@ -187,11 +187,11 @@ def _has_reference(experiment: Experiment) -> bool:
     return any(any(possible(experiment, switch)) for switch in switches)
 
 
-def _kept(experiment: Experiment, parts: Mapping[str, float]) -> float:
+def _kept(experiment: Experiment, sizes: Mapping[str, float]) -> float:
     """What the actor keeps on a GPU while answers are sampled."""
     offloads = {"weights": "param_offload", "optimiser": "optimizer_offload"}
     return sum(
-        0.0 if _is_set(experiment, f"{_ACTOR}.fsdp_config.{key}") else parts[name]
+        0.0 if _is_set(experiment, f"{_ACTOR}.fsdp_config.{key}") else sizes[name]
         for name, key in offloads.items()
     )
 

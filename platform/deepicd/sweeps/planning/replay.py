@@ -249,5 +249,5 @@ def _seconds(curve: Curve) -> float:
 
 
 def _savings(recorded: Sequence[float], spent: Sequence[float]) -> dict[str, float]:
-    whole, part = round(sum(recorded), 1), round(sum(spent), 1)
-    return {"recorded": whole, "spent": part, "saved": round(whole - part, 1)}
+    total, used = round(sum(recorded), 1), round(sum(spent), 1)
+    return {"recorded": total, "spent": used, "saved": round(total - used, 1)}

@@ -62,14 +62,14 @@ def copy_snapshot(written: Path, snapshots: Path, *, session: str) -> None:
     """
     before = _whole_snapshots(snapshots)
     number = int(before[-1].name) + 1 if before else 0
-    part = snapshots / f"{number:06}.part"
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
+    partial = snapshots / f"{number:06}.part"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
     for file in state_files(written):
         if session in file.name:
-            shutil.copyfile(file, part / file.name)
+            shutil.copyfile(file, partial / file.name)
     # Renamed last: a folder whose name is a number is whole.
-    part.rename(part.with_suffix(""))
+    partial.rename(partial.with_suffix(""))
     for folder in before:
         shutil.rmtree(folder, ignore_errors=True)
 
