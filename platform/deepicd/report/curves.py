@@ -12,7 +12,7 @@ History = Sequence[Mapping[str, Any]]
 """Reports of one trial, one a step, in order."""
 Histories = Mapping[str, History]
 _SYMBOLS = ("circle", "square", "diamond", "cross", "x", "triangle-up", "star")
-_PART, _MEAN = metric_names.REWARD_PART, "/mean"
+_COMPONENT, _MEAN = metric_names.REWARD_COMPONENT, "/mean"
 
 
 def draw_learning(histories: Histories, metric: str) -> list[Figure]:
@@ -34,20 +34,20 @@ def draw_learning(histories: Histories, metric: str) -> list[Figure]:
         *(
             draw_curves(
                 histories,
-                part,
-                title=f"Reward part: {part[len(_PART) : -len(_MEAN)]} (unweighted)",
+                key,
+                title=f"Reward part: {key[len(_COMPONENT) : -len(_MEAN)]} (unweighted)",
                 caption="Before the trial's weight for it.",
             )
-            for part in _reward_parts(histories)
+            for key in _reward_components(histories)
         ),
     ]
     return [picture for picture in pictures if picture.plot.data]
 
 
-def _reward_parts(histories: Histories) -> list[str]:
+def _reward_components(histories: Histories) -> list[str]:
     """Keys of the unweighted reward components that some trial reported."""
     keys = {key for history in histories.values() for row in history for key in row}
-    return sorted(key for key in keys if key.startswith(_PART) and key.endswith(_MEAN))
+    return sorted(key for key in keys if key.startswith(_COMPONENT) and key.endswith(_MEAN))
 
 
 def draw_curves(histories: Histories, key: str, *, title: str, caption: str) -> Figure:

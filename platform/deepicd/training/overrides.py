@@ -30,11 +30,11 @@ def pass_through(
     Raises:
         ConfigError: a refused or unknown key, a table, or a value of another kind than the default.
     """
-    known = _known_keys(config)
+    keys = _known_keys(config)
     for key, value in overrides.items():
         name = key.removeprefix("+")
         _check_refused(name, refused)
-        _check_known(key, known)
+        _check_known(key, keys)
         _check_kind(name, value, OmegaConf.select(config, name))
         set_values(config, {name: value})
 
@@ -58,15 +58,15 @@ def _check_refused(name: str, refused: Mapping[str, str]) -> None:
             raise ConfigError(f"{PLACE} {name} {reason}.")
 
 
-def _check_known(key: str, known: Sequence[str]) -> None:
+def _check_known(key: str, keys: Sequence[str]) -> None:
     name = key.removeprefix("+")
-    if any(other.startswith(f"{name}.") for other in known):
+    if any(other.startswith(f"{name}.") for other in keys):
         raise ConfigError(f"{PLACE} {name} is a table; set one of its keys.")
-    if key.startswith("+") and name in known:
+    if key.startswith("+") and name in keys:
         raise ConfigError(f"{PLACE} {name} exists already; write it without the +.")
-    if not key.startswith("+") and name not in known:
+    if not key.startswith("+") and name not in keys:
         raise ConfigError(
-            f"{PLACE} unknown key {name}{nearest(name, known)}. "
+            f"{PLACE} unknown key {name}{nearest(name, keys)}. "
             f"To add a key that verl does not list, write +{name}."
         )
 

@@ -25,8 +25,8 @@ VERLS = (
     ("name", "text"),
     [
         (metric_names.validation("hierarchical_f1"), "validation/hierarchical_f1"),
-        (metric_names.reward_part("format"), "reward/reward_format/mean"),
-        (metric_names.weighted_part("format", "std"), "reward/weighted_format/std"),
+        (metric_names.reward_component("format"), "reward/reward_format/mean"),
+        (metric_names.weighted_component("format", "std"), "reward/weighted_format/std"),
         (metric_names.reward_statistic("total", "mean"), "reward/total/mean"),
         (metric_names.timing("gen"), "timing_s/gen"),
     ],

@@ -17,7 +17,7 @@ from deepicd.training.grpo.step_metrics import (
     check_agreement,
     is_number,
     keep_predictions,
-    mean_parts,
+    mean_components,
     predictions_of,
     score_validation,
     unpack_reward_infos,
@@ -47,7 +47,7 @@ def test_reward_parts_are_averaged_over_the_answers_that_have_them():
         {"reward_format": 0.0, "reward_judge": 0.5, "note_id": "b", "is_cut": False},
         {"reward_format": np.float32(0.5), "note_id": "c"},
     ]
-    assert mean_parts(infos) == pytest.approx(
+    assert mean_components(infos) == pytest.approx(
         {
             "reward/reward_format/mean": 0.5,
             "reward/reward_format/std": math.sqrt(1 / 6),
@@ -58,7 +58,7 @@ def test_reward_parts_are_averaged_over_the_answers_that_have_them():
 
 
 def test_a_part_that_no_answer_has_is_no_metric():
-    assert mean_parts([{"reward_judge": math.nan}, {}]) == {}
+    assert mean_components([{"reward_judge": math.nan}, {}]) == {}
 
 
 @pytest.mark.parametrize(

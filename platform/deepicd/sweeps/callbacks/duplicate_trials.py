@@ -151,8 +151,8 @@ def _are_set(*names: str) -> Callable[[str, _Row], bool]:
 
 def _has_varied(address: str, row: _Row) -> bool:
     """Whether the answers of a step differ in the part that a reward weight is for."""
-    part = address.removeprefix("rewards.weights.")
-    return bool(row.get(metric_names.reward_part(part, "std"), 0.0) > 0)
+    component = address.removeprefix("rewards.weights.")
+    return bool(row.get(metric_names.reward_component(component, "std"), 0.0) > 0)
 
 
 def _has_partial_credit(_: str, row: _Row) -> bool:
@@ -160,9 +160,9 @@ def _has_partial_credit(_: str, row: _Row) -> bool:
     of zeros and ones is mean (1 - mean), and of anything between them less.
     """
     mean, std = (
-        row.get(metric_names.reward_part("hierarchy", name), 0.0) for name in ("mean", "std")
+        row.get(metric_names.reward_component("hierarchy", name), 0.0) for name in ("mean", "std")
     )
-    has_weight = row.get(metric_names.weighted_part("hierarchy", "std"), 0.0) > 0
+    has_weight = row.get(metric_names.weighted_component("hierarchy", "std"), 0.0) > 0
     return bool(has_weight and mean * (1 - mean) - std**2 > _SAME)
 
 

@@ -108,12 +108,12 @@ def compare(checkpoint: Path, start_model: Path, prompts: Prompts) -> dict[str, 
 def _compare_logits(actor: Any, export: Any, prompts: Prompts) -> float:
     import torch
 
-    found = []
+    differences = []
     for prompt in prompts:
         ids = torch.tensor([list(prompt)])
         with torch.inference_mode():
-            found.append(_relative(actor(input_ids=ids).logits, export(input_ids=ids).logits))
-    return max(found, key=lambda difference: (isnan(difference), difference), default=0.0)
+            differences.append(_relative(actor(input_ids=ids).logits, export(input_ids=ids).logits))
+    return max(differences, key=lambda difference: (isnan(difference), difference), default=0.0)
 
 
 def _relative(actor: Any, export: Any) -> float:

@@ -64,19 +64,19 @@ def reshard(checkpoint: Path, target: Path, world_size: int) -> None:
     source, actor = checkpoint / "actor", target / "actor"
     actor.mkdir(parents=True)
     shutil.copyfile(checkpoint / "data.pt", target / "data.pt")
-    for part in ("model", "optim"):
-        _write(actor, part, read_shards(source, part), world_size)
+    for kind in ("model", "optim"):
+        _write(actor, kind, read_shards(source, kind), world_size)
     # Of `extra` the schedule alone: it is the same on every rank, random state is a rank's own.
     extra = {"lr_scheduler": read_extra(source)["lr_scheduler"]}
     _write(actor, "extra_state", [extra], world_size)
 
 
-def _write(actor: Path, part: str, shards: list[State], world_size: int) -> None:
+def _write(actor: Path, kind: str, shards: list[State], world_size: int) -> None:
     import torch
 
     for rank in range(world_size):
-        state = recut(shards, part, world_size=world_size, rank=rank)
-        torch.save(state, shard_file(actor, part, world_size=world_size, rank=rank))
+        state = recut(shards, kind, world_size=world_size, rank=rank)
+        torch.save(state, shard_file(actor, kind, world_size=world_size, rank=rank))
 
 
 def recut(pieces: list[Any], name: str, *, world_size: int, rank: int) -> Any:

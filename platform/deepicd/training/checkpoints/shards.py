@@ -17,9 +17,9 @@ from deepicd.errors import CheckpointError
 State = dict[str, Any]
 
 
-def shard_file(actor: Path, part: str, *, world_size: int, rank: int) -> Path:
-    """Where a rank's shard lies; `part` is `model`, `optim` or `extra_state`."""
-    return actor / f"{part}_world_size_{world_size}_rank_{rank}.pt"
+def shard_file(actor: Path, kind: str, *, world_size: int, rank: int) -> Path:
+    """Where a rank's shard lies; `kind` is `model`, `optim` or `extra_state`."""
+    return actor / f"{kind}_world_size_{world_size}_rank_{rank}.pt"
 
 
 def world_size_of(actor: Path) -> int:
@@ -44,10 +44,10 @@ def fsdp_version_of(actor: Path) -> int:
     return int(json.loads(path.read_text(encoding="utf-8"))["FSDP_version"])
 
 
-def read_shards(actor: Path, part: str) -> list[State]:
+def read_shards(actor: Path, kind: str) -> list[State]:
     """State of every rank, on the CPU."""
     world_size = world_size_of(actor)
-    files = (shard_file(actor, part, world_size=world_size, rank=r) for r in range(world_size))
+    files = (shard_file(actor, kind, world_size=world_size, rank=r) for r in range(world_size))
     return [_load(file) for file in files]
 
 

@@ -52,7 +52,7 @@ def validate(experiment: Experiment) -> None:
         first, *others = extreme_trials(experiment.sweep.search, address)
         alike = [trial for trial in others if {**trial, address: first[address]} == first]
         values = [first, *alike[-1:]]
-        trials = [with_values(experiment, one, source="[sweep.search]") for one in values]
+        trials = [with_values(experiment, drawn, source="[sweep.search]") for drawn in values]
         if not differences(trials) and alike:
             raise ConfigError(
                 f"[sweep.search] {address} does not reach verl: trials with {first[address]} and "

@@ -241,13 +241,13 @@ def prepare(config: DictConfig, job: Job, pipe: _Pipe, engines: "Engines | None"
     if engines is not None:
         return engine_reuse.restart(engines, config)
 
-    place = partial(
+    make_pools = partial(
         WholePlacement,
         sweep=job.sweep,
         timeout_s=job.experiment.sweep.room_timeout_s,
         on_stage=lambda stage: pipe.send(Stage(stage)),
     )
-    return engine_reuse.start(config, job.env, place=place)
+    return engine_reuse.start(config, job.env, make_pools=make_pools)
 
 
 def train(engines: "Engines", job: Job, pipe: _Pipe, inbox: _Inbox) -> bool:

@@ -217,8 +217,8 @@ def rule_of(address: str) -> Rule:
 
 
 def _tables(address: str) -> list[str]:
-    parts = address.split(".")
-    return [".".join(parts[:number]) + "." for number in range(len(parts) - 1, 0, -1)]
+    keys = address.split(".")
+    return [".".join(keys[:number]) + "." for number in range(len(keys) - 1, 0, -1)]
 
 
 def possible(
@@ -235,13 +235,13 @@ def possible(
 
 
 def _own(experiment: Experiment, address: str, default: Scalar | None) -> tuple[Scalar, ...]:
-    part, _, name = address.partition(".")
-    if part == "verl":
+    section, _, name = address.partition(".")
+    if section == "verl":
         value = experiment.verl.get(name, default)
     elif address.startswith(_WEIGHT):
         value = experiment.rewards.weights.get(address.removeprefix(_WEIGHT), default)
     else:
-        value = getattr(getattr(experiment, part), name)
+        value = getattr(getattr(experiment, section), name)
     return () if value is None else (value,)
 
 

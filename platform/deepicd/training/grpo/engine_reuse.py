@@ -34,7 +34,7 @@ from deepicd.training.grpo.trainer import ReportingTrainer
 from deepicd.training.verl_plugin.patches.transfer_queue import check_queue
 from deepicd.training.verl_plugin.verl_version import require_verl
 
-_Place = Callable[[ResourcePoolManager], ResourcePoolManager]
+_MakePools = Callable[[ResourcePoolManager], ResourcePoolManager]
 _FREE_ROLLOUT_KEYS = ("n", "temperature", "top_p", "top_k", "val_kwargs", "prompt_logprobs", "seed")
 _FREE_PREFIXES = ("log_prob_",)
 """Settings of the rollout that its workers read request by request; all others built the engine."""
@@ -70,7 +70,7 @@ def engine_key(config: DictConfig, env: Mapping[str, str]) -> str:
         "env": dict(env),
         "rollout": rollout,
         "model": actor_rollout["model"],
-        "strategy": [actor_rollout[part]["strategy"] for part in ("actor", "ref")],
+        "strategy": [actor_rollout[role]["strategy"] for role in ("actor", "ref")],
         # With a KL term verl gives its workers the role that has a reference model too; a role is
         # the key in `worker_dict` and cannot be added later.
         "reference": [
@@ -84,11 +84,11 @@ def engine_key(config: DictConfig, env: Mapping[str, str]) -> str:
     return hashlib.sha256(json.dumps(built, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def start(config: DictConfig, env: Mapping[str, str], *, place: _Place) -> Engines:
+def start(config: DictConfig, env: Mapping[str, str], *, make_pools: _MakePools) -> Engines:
     """Start verl's workers and vLLM's engine.
 
     Args:
-        place: makes of verl's resource pools those that wait for free GPUs.
+        make_pools: makes of verl's resource pools those that wait for free GPUs.
 
     Raises:
         CapacityError: the GPUs were not free in time, or the TransferQueue is another run's.
@@ -100,7 +100,7 @@ def start(config: DictConfig, env: Mapping[str, str], *, place: _Place) -> Engin
     tq.init(config.transfer_queue)
     check_queue()
     trainer = ReportingTrainer(config=config)
-    trainer.place = place
+    trainer.make_pools = make_pools
     trainer.init()
     seed_workers(trainer)
     rollouts = AgentLoopManagerTQ.create(config=config, **_clients(trainer))

@@ -50,8 +50,8 @@ class FirstUpdates:
 def digest_actor(workers: Sequence[Any]) -> str:
     """SHA-256 (hex) of the actor's weights over all of verl's workers, in the order of ranks."""
     require_verl("the fingerprint of an actor")
-    parts = ray.get([worker.__ray_call__.remote(_digest_rank) for worker in workers])
-    return hashlib.sha256("".join(parts).encode()).hexdigest()
+    digests = ray.get([worker.__ray_call__.remote(_digest_rank) for worker in workers])
+    return hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
 def as_number(digest: str) -> float:
@@ -61,9 +61,9 @@ def as_number(digest: str) -> float:
 
 def digest_weights(weights: Iterable[torch.Tensor]) -> str:
     """SHA-256 (hex) of what one rank holds of some parameters, in their order; at least one."""
-    held = (one.to_local() if isinstance(one, DTensor) else one for one in weights)
+    held = (weight.to_local() if isinstance(weight, DTensor) else weight for weight in weights)
     # A rank may hold nothing of a small parameter, and nothing has no hash.
-    hashes = [torch.hash_tensor(one) for one in held if one.numel()]
+    hashes = [torch.hash_tensor(weight) for weight in held if weight.numel()]
     bits: bytes = torch.stack(hashes).cpu().numpy().tobytes()
     return hashlib.sha256(bits).hexdigest()
 

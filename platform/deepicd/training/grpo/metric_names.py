@@ -2,11 +2,11 @@
 
 In: nothing. Out: names. Decided here: every metric name is written once. verl's names are those of
 0.9.1 (`verl/trainer/ppo/metric_utils.py`, `verl/workers/utils/losses.py` and the trainer's timers);
-ours follow the same form, `room/name`. This module imports nothing, so that sweeps and reports read
-names without starting torch or Ray.
+ours follow the same form, `group/name`. This module imports nothing, so that sweeps and reports
+read names without starting torch or Ray.
 """
 
-# Our own, beside the metrics: plain keys without a room.
+# Our own, beside the metrics: plain keys without a group.
 STEP = "step"
 """GRPO steps done."""
 OBJECTIVE = "objective"
@@ -31,7 +31,7 @@ FINGERPRINTS = ("fingerprint/1", "fingerprint/2", "fingerprint/3")
 """Digests of the actor's weights after the first updates, as numbers."""
 VALIDATION = "validation/"
 """Beginning of every score on the validation notes."""
-REWARD_PART = "reward/reward_"
+REWARD_COMPONENT = "reward/reward_"
 """Beginning of every metric of an unweighted reward component."""
 
 # verl's.
@@ -64,14 +64,14 @@ def reward_statistic(column: str, statistic: str) -> str:
     return f"reward/{column}/{statistic}"
 
 
-def reward_part(part: str, statistic: str = "mean") -> str:
+def reward_component(component: str, statistic: str = "mean") -> str:
     """Name of the mean or std of an unweighted reward component."""
-    return f"{REWARD_PART}{part}/{statistic}"
+    return f"{REWARD_COMPONENT}{component}/{statistic}"
 
 
-def weighted_part(part: str, statistic: str = "mean") -> str:
+def weighted_component(component: str, statistic: str = "mean") -> str:
     """Name of the mean or std of what a reward component adds to the total."""
-    return f"reward/weighted_{part}/{statistic}"
+    return f"reward/weighted_{component}/{statistic}"
 
 
 def timing(timer: str) -> str:

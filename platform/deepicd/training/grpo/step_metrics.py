@@ -26,7 +26,7 @@ def answer_order(key: str) -> tuple[str, int, int]:
     return prompt, int(session), int(turn)
 
 
-def mean_parts(infos: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+def mean_components(infos: Iterable[Mapping[str, Any]]) -> dict[str, float]:
     """Mean and standard deviation of every numeric reward component over a batch of rollouts.
 
     A component that is absent for an answer is NaN there and left out; absent for all, it has no

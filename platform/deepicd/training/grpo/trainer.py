@@ -28,7 +28,7 @@ from deepicd.training.grpo.step_metrics import (
     check_agreement,
     is_number,
     keep_predictions,
-    mean_parts,
+    mean_components,
     predictions_of,
     score_validation,
     unpack_reward_infos,
@@ -64,7 +64,7 @@ class ReportingTrainer(PPOTrainerSync):
     # `staticmethod`: a function in a class body would be handed the trainer first.
     on_stage: Callable[[str], None] = staticmethod(lambda stage: None)
     """Receives the name of the stage that begins: rollout, update, validation."""
-    place: Callable[[ResourcePoolManager], ResourcePoolManager] | None = None
+    make_pools: Callable[[ResourcePoolManager], ResourcePoolManager] | None = None
     """Makes of verl's resource pools those that the trial gets."""
     on_event: Callable[[str], None] = staticmethod(lambda line: None)
     """Receives what happens to the trial (`process.events`)."""
@@ -81,9 +81,9 @@ class ReportingTrainer(PPOTrainerSync):
     _updates: FirstUpdates | None = None
     """None in a run that goes on from a checkpoint."""
 
-    def set_up_by(self, adopt: Callable[["ReportingTrainer"], None]) -> None:
-        """Let `adopt` do the work of verl's `_setup`, which starts workers and engines."""
-        self._set_up = adopt
+    def set_up_by(self, set_up: Callable[["ReportingTrainer"], None]) -> None:
+        """Let `set_up` do the work of verl's `_setup`, which starts workers and engines."""
+        self._set_up = set_up
 
     def _setup(self) -> None:
         require_verl("the reporting trainer")
@@ -96,7 +96,7 @@ class ReportingTrainer(PPOTrainerSync):
     def _init_resource_pool_mgr(self) -> None:
         super()._init_resource_pool_mgr()
         pools: ResourcePoolManager = self.resource_pool_manager
-        self.resource_pool_manager = self.place(pools) if self.place else pools
+        self.resource_pool_manager = self.make_pools(pools) if self.make_pools else pools
 
     def on_sample_begin(self) -> None:
         """The rollout's answers are waited for."""
@@ -208,7 +208,7 @@ class ReportingTrainer(PPOTrainerSync):
         extra = tq.kv_batch_get(
             keys=batch.keys, partition_id=batch.partition_id, select_fields=["extra_fields"]
         )
-        metrics.update(mean_parts(unpack_reward_infos(extra["extra_fields"])))
+        metrics.update(mean_components(unpack_reward_infos(extra["extra_fields"])))
         metrics[metric_names.WAITED_S] = self.train_dataset.waited_s - self._waited_s
         self._waited_s = self.train_dataset.waited_s
         check_agreement(metrics, self.min_probs_pearson, step=global_steps)

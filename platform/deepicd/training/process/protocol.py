@@ -177,8 +177,8 @@ def decode(line: str) -> Message:
         message: Message = _adapter(kind).validate_python(values)
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
-        place = ".".join(map(str, first["loc"]))
-        raise TrainingError(f"a message {kind} cannot be read: {place}: {first['msg']}") from None
+        field = ".".join(map(str, first["loc"]))
+        raise TrainingError(f"a message {kind} cannot be read: {field}: {first['msg']}") from None
     return message
 
 
