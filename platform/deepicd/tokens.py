@@ -187,8 +187,8 @@ def count_notes(split: Path) -> int:
     if not split.exists():
         raise MissingError(f"no split at {split}; build it first: deepicd notes build --out DIR")
     try:
-        parts = pads.dataset(split, format="parquet")
-        names, num_rows = set(parts.schema.names), parts.count_rows()
+        dataset = pads.dataset(split, format="parquet")
+        names, num_rows = set(dataset.schema.names), dataset.count_rows()
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{split} is not a Parquet file ({type(error).__name__}).") from None
     missing = [name for name in _NOTE_COLUMNS if name not in names]

@@ -11,9 +11,9 @@ from deepicd.config.experiment import Experiment
 from deepicd.errors import ConfigError
 
 
-def nearest(name: str, known: Sequence[str]) -> str:
+def nearest(name: str, choices: Sequence[str]) -> str:
     """` (nearest: X)` for an error message, or nothing when no known name is close."""
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+    close = difflib.get_close_matches(name, choices, n=1, cutoff=0.4)
     return f" (nearest: {close[0]})" if close else ""
 
 

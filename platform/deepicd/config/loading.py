@@ -145,7 +145,7 @@ def _explain(error: ValidationError, source: str) -> str:
 def _explain_one(item: Mapping[str, Any], source: str) -> str:
     # pydantic puts the tag of a discriminated union into the place, where nobody wrote it.
     location = [
-        str(part) for part in item["loc"] if part not in ("uniform", "loguniform", "int", "choice")
+        str(key) for key in item["loc"] if key not in ("uniform", "loguniform", "int", "choice")
     ]
     address = ".".join(location) or "experiment"
     if item["type"] != "extra_forbidden":

@@ -99,7 +99,7 @@ class _EngineActor:
     ) -> list[_Completed]:
         """The greedy answer to each prompt, in order, and samples where asked for."""
         # Two requests: `temperature` counts for all answers of one.
-        greedy = [one for (one,) in self._generate(prompts, temperature=0.0)]
+        greedy = [answer for (answer,) in self._generate(prompts, temperature=0.0)]
         drawn: Sequence[Sequence[Any]] = [()] * len(prompts)
         if sampling is not None and sampling.num_samples:
             drawn = self._generate(
@@ -109,19 +109,19 @@ class _EngineActor:
                 seed=sampling.seed,
             )
         return [
-            _Completed(one.text, len(one.token_ids), tuple(sample.text for sample in samples))
-            for one, samples in zip(greedy, drawn, strict=True)
+            _Completed(answer.text, len(answer.token_ids), tuple(sample.text for sample in samples))
+            for answer, samples in zip(greedy, drawn, strict=True)
         ]
 
     def time(self, prompts: Sequence[Sequence[int]]) -> list[float]:
         """Seconds of the greedy answer to each prompt, asked one by one."""
         self._generate(prompts[:1], temperature=0.0)  # warms up
-        found = []
+        seconds = []
         for ids in prompts:
             begun = time.perf_counter()
             self._generate([ids], temperature=0.0)
-            found.append(time.perf_counter() - begun)
-        return found
+            seconds.append(time.perf_counter() - begun)
+        return seconds
 
     def _generate(self, prompts: Sequence[Sequence[int]], **options: Any) -> list[Sequence[Any]]:
         from vllm import SamplingParams
@@ -172,11 +172,11 @@ class LoadedModel:
             raise DataError(
                 f"no note of {split} has a prompt that fits. Raise data.max_prompt_tokens."
             )
-        completed = [one for part in _wait(asked, split) for one in part]
+        completed = [answer for batch_answers in _wait(asked, split) for answer in batch_answers]
         groups = _read_groups(split)
         return [
-            _prediction(row, one, groups=groups.get(row["note_id"], {}))
-            for row, one in zip(rows, completed, strict=True)
+            _prediction(row, answer, groups=groups.get(row["note_id"], {}))
+            for row, answer in zip(rows, completed, strict=True)
         ]
 
     def answer_notes(
@@ -184,22 +184,22 @@ class LoadedModel:
     ) -> list[Prediction | None]:
         """Answers to a few notes; None where the prompt does not fit."""
         encoded = self._encoder.encode([note.text for note in notes])
-        asked = [one.token_ids for one in encoded if one.token_ids]
-        found = iter(_wait(self._actor.complete.remote(asked, sampling), self._model))
+        asked = [prompt.token_ids for prompt in encoded if prompt.token_ids]
+        completed = iter(_wait(self._actor.complete.remote(asked, sampling), self._model))
         return [
             _prediction(
                 {"note_id": note.note_id, "patient_id": note.patient_id, "code": note.code},
-                next(found),
+                next(completed),
             )
-            if one.token_ids
+            if prompt.token_ids
             else None
-            for note, one in zip(notes, encoded, strict=True)
+            for note, prompt in zip(notes, encoded, strict=True)
         ]
 
     def time_answers(self, notes: Sequence[Note]) -> float:
         """Median seconds of one greedy answer, asked one by one."""
         encoded = self._encoder.encode([note.text for note in notes])
-        asked = [one.token_ids for one in encoded if one.token_ids]
+        asked = [prompt.token_ids for prompt in encoded if prompt.token_ids]
         seconds: list[float] = _wait(self._actor.time.remote(asked), self._model)
         return statistics.median(seconds)
 
@@ -253,10 +253,11 @@ def _read_groups(split: Path) -> dict[str, dict[str, str]]:
     """Note → attributes of its patient, as far as the split has them."""
     import pyarrow.parquet
 
-    known = [name for name in _GROUPS if name in pyarrow.parquet.read_schema(split).names]
-    rows = pyarrow.parquet.read_table(split, columns=["note_id", *known]).to_pylist()
+    present = [name for name in _GROUPS if name in pyarrow.parquet.read_schema(split).names]
+    rows = pyarrow.parquet.read_table(split, columns=["note_id", *present]).to_pylist()
     return {
-        row["note_id"]: {name: row[name] for name in known if row[name] is not None} for row in rows
+        row["note_id"]: {name: row[name] for name in present if row[name] is not None}
+        for row in rows
     }
 
 
@@ -274,21 +275,21 @@ def _actor(model: Path, settings: OfflineEngine, limits: Limits) -> Iterator[Any
         )
         .remote()
     )
-    place = None
+    process = None
     try:
         # Asked before the model is loaded, which may kill the process: its end is awaited too.
-        place = _wait(actor.process.remote(), model)
+        process = _wait(actor.process.remote(), model)
         _wait(actor.load.remote(str(model.resolve()), settings, limits=limits), model)
         yield actor
     finally:
         # Killing the actor ends vLLM with it: the engine lives in the actor's process.
         ray.kill(actor)
         # Of a process on another node `/proc` here says nothing.
-        if place is not None and place[0] == ray.get_runtime_context().get_node_id():
-            _await_exit(place[1])
+        if process is not None and process[0] == ray.get_runtime_context().get_node_id():
+            _await_exit(process[1])
 
 
-def _wait(references: Any, place: Path) -> Any:
+def _wait(references: Any, subject: Path) -> Any:
     """Results of the actor; its failures in our terms."""
     import ray
 
@@ -297,14 +298,14 @@ def _wait(references: Any, place: Path) -> Any:
     except ray.exceptions.RayTaskError as error:
         cause = str(error.cause).strip().splitlines() or [""]
         raise CheckpointError(
-            f"vLLM failed on {place}: {type(error.cause).__name__}: {cause[0]:.300}. "
+            f"vLLM failed on {subject}: {type(error.cause).__name__}: {cause[0]:.300}. "
             "Verify the model (deepicd registry verify) and its length limits."
         ) from None
     except ray.exceptions.RayActorError as error:
         cause = str(error).strip().splitlines() or [""]
         raise CapacityError(
-            f"the vLLM process for {place} died or could not start: {cause[-1]:.300}. Free memory "
-            "or lower kv_cache_bytes and batch_size."
+            f"the vLLM process for {subject} died or could not start: {cause[-1]:.300}. Free "
+            "memory or lower kv_cache_bytes and batch_size."
         ) from None
 
 

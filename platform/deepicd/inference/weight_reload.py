@@ -109,7 +109,7 @@ class SwapExtension:
                 raise CheckpointError(f"{name} of {folder} holds NaN or infinity. Train it again.")
         runner = self.model_runner
         # Tensor by tensor: the files are never in memory as a whole.
-        buckets = ([one] for one in _tensors(files))
+        buckets = ([named_tensor] for named_tensor in _tensors(files))
         reload_weights(runner.model, runner.vllm_config.model_config, buckets)
         return {file.name: _digest(file) for file in files}
 

@@ -139,7 +139,7 @@ class _Pair:
             seed=self.seed,
         )
 
-    def part(self, at: Sequence[int]) -> "_Pair":
+    def subset(self, at: Sequence[int]) -> "_Pair":
         """The notes at these places."""
         return replace(
             self,
@@ -218,7 +218,7 @@ def _check_parts(report: _Report, pair: _Pair) -> None:
     ):
         places = pair.places(names)
         judged = {
-            name: _judge_part(report, name, pair.part(at), margin=margin)
+            name: _judge_part(report, name, pair.subset(at), margin=margin)
             for name, at in places.items()
             if len(at) >= least
         }
@@ -243,17 +243,17 @@ def _check_parts(report: _Report, pair: _Pair) -> None:
     report.numbers["num_undecided"] = float(num_undecided)
 
 
-def _judge_part(report: _Report, name: str, part: _Pair, *, margin: float) -> tuple[str, str]:
+def _judge_part(report: _Report, name: str, subset: _Pair, *, margin: float) -> tuple[str, str]:
     """`passed`, `lost` or `undecided`, and the part in words.
 
     A part is in doubt only while its notes are too few and its difference itself is within the
     margin. Whether notes are enough is judged at the configured confidence: a wider interval makes
     it harder to pass and turns no loss into a doubt.
     """
-    compared, confidence = part.compare(), part.config.confidence
-    low, high = compared.interval(part.confidence)
+    compared, confidence = subset.compare(), subset.config.confidence
+    low, high = compared.interval(subset.confidence)
     plain_low, _ = compared.interval(confidence)
-    num_notes = len(part.candidate)
+    num_notes = len(subset.candidate)
     half_width = compared.observed - plain_low
     needed = _notes_needed(num_notes, half_width, margin=margin, confidence=confidence)
     report.numbers |= {
@@ -263,7 +263,7 @@ def _judge_part(report: _Report, name: str, part: _Pair, *, margin: float) -> tu
     }
     if needed < math.inf:
         report.numbers[f"{name}_needed"] = needed
-    text = f"{name} ({part.describe(compared)})"
+    text = f"{name} ({subset.describe(compared)})"
     if low > -margin:
         return "passed", text
     if compared.observed < -margin or num_notes >= needed:

@@ -100,12 +100,12 @@ def prompt_token_ids(tokenizer: Tokenizer, note_text: str) -> list[int]:
     return [int(token) for token in ids]
 
 
-def check_special_tokens(known: Sequence[str], place: str) -> None:
+def check_special_tokens(tokens: Sequence[str], source: str) -> None:
     """Raise ConfigError when a tokeniser does not know ChatML's markers as special tokens."""
-    missing = [token for token in (START_OF_TURN, END_OF_TURN) if token not in known]
+    missing = [token for token in (START_OF_TURN, END_OF_TURN) if token not in tokens]
     if missing:
         raise ConfigError(
-            f"the tokeniser in {place} has no special token {' and '.join(missing)}; prompts are "
+            f"the tokeniser in {source} has no special token {' and '.join(missing)}; prompts are "
             "ChatML. Use an instruction-tuned model with ChatML tokens, or add the tokens and "
             "resize its embeddings."
         )

@@ -188,13 +188,13 @@ def _welch(
     sizes = (len(first), len(second))
     if min(sizes) < _MIN_GROUP:
         return None, None
-    parts = (statistics.variance(first) / sizes[0], statistics.variance(second) / sizes[1])
-    if not sum(parts):
+    variances = (statistics.variance(first) / sizes[0], statistics.variance(second) / sizes[1])
+    if not sum(variances):
         return None, None
-    shares = [part**2 / (size - 1) for part, size in zip(parts, sizes, strict=True)]
-    quantile = t.ppf((1 + confidence) / 2, sum(parts) ** 2 / sum(shares))
+    shares = [variance**2 / (size - 1) for variance, size in zip(variances, sizes, strict=True)]
+    quantile = t.ppf((1 + confidence) / 2, sum(variances) ** 2 / sum(shares))
     difference = statistics.fmean(first) - statistics.fmean(second)
-    margin = float(quantile * math.sqrt(sum(parts)))
+    margin = float(quantile * math.sqrt(sum(variances)))
     return difference - margin, difference + margin
 
 

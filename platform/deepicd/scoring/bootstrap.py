@@ -90,8 +90,8 @@ def compare_paired(
         DataError: the two do not hold the same notes with the same gold labels and patients, or a
         note twice. ConfigError: `num_bootstrap` below 1.
     """
-    rows = match_notes(candidate, champion)
-    first, second = encode([one for one, _ in rows]), encode([other for _, other in rows])
+    pairs = match_notes(candidate, champion)
+    first, second = encode([ours for ours, _ in pairs]), encode([theirs for _, theirs in pairs])
     sums = np.concatenate([patient_sums(first), patient_sums(second)])  # (4, patients)
     drawn = np.concatenate(
         [weights @ sums.T for weights in _draw_blocks(first.num_patients, num_bootstrap, seed=seed)]

@@ -74,11 +74,11 @@ def score_files(
     return score_predictions(rows, num_bootstrap=num_bootstrap, **options) | result
 
 
-def _parse_line(line: str, number: int, place: str) -> Prediction:
+def _parse_line(line: str, number: int, address: str) -> Prediction:
     try:
         row = json.loads(line)
     except ValueError:
-        raise DataError(f"{place}: not a JSON object: {line.strip()[:60]!r}") from None
+        raise DataError(f"{address}: not a JSON object: {line.strip()[:60]!r}") from None
     if (
         not isinstance(row, dict)
         or "gold" not in row
@@ -86,13 +86,13 @@ def _parse_line(line: str, number: int, place: str) -> Prediction:
         or "prediction" not in row
     ):
         raise DataError(
-            f"{place}: a row needs patient_id, gold and prediction; got {line.strip()[:60]!r}"
+            f"{address}: a row needs patient_id, gold and prediction; got {line.strip()[:60]!r}"
         )
     gold, prediction, reason = row["gold"], row["prediction"], row.get("reason")
     # Cut, because a field may hold a megabyte.
     if not isinstance(gold, str) or not codes.is_billable(gold[:64]):
         raise DataError(
-            f"{place}: gold must be one billable ICD-10-CM code as text; got {gold!r:.60}"
+            f"{address}: gold must be one billable ICD-10-CM code as text; got {gold!r:.60}"
         )
     return Prediction(
         note_id=_text(row.get("note_id", number)),
