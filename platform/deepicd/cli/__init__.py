@@ -39,7 +39,7 @@ NOUNS = {
 }
 
 
-class NounGroup(TyperGroup):
+class _NounGroup(TyperGroup):
     """A group that knows its nouns by name and imports one only when it is called."""
 
     def list_commands(self, ctx: Any) -> list[str]:
@@ -69,7 +69,7 @@ def _load(noun: str) -> Any:
 
 
 app = typer.Typer(
-    cls=NounGroup,
+    cls=_NounGroup,
     no_args_is_help=True,
     add_completion=False,
     # Typer's pretty tracebacks can print local variables, and a local variable may be a note.

@@ -15,14 +15,14 @@ from deepicd.cli.registry import JsonOption, RegistryOption
 app = typer.Typer(no_args_is_help=True, help="Try a version beside the champion.")
 
 NameArgument = Annotated[str, typer.Argument(metavar="VERSION", help="Version to try.")]
-ReasonOption = Annotated[str, typer.Option(help="Why, for the audit log.")]
+_ReasonOption = Annotated[str, typer.Option(help="Why, for the audit log.")]
 
 
 @app.command()
 def shadow(
     name: NameArgument,
     registry: RegistryOption,
-    reason: ReasonOption = "",
+    reason: _ReasonOption = "",
     as_json: JsonOption = False,
 ) -> None:
     """Let VERSION answer a copy of every note; clients never see its answers.
@@ -46,7 +46,7 @@ def canary(
     is_shadow: Annotated[
         bool, typer.Option("--shadow", help="And let it shadow the rest.")
     ] = False,
-    reason: ReasonOption = "",
+    reason: _ReasonOption = "",
     as_json: JsonOption = False,
 ) -> None:
     """Let VERSION answer a share of the requests; again with another share to change it.
@@ -64,7 +64,7 @@ def canary(
 
 
 @app.command()
-def end(registry: RegistryOption, reason: ReasonOption = "", as_json: JsonOption = False) -> None:
+def end(registry: RegistryOption, reason: _ReasonOption = "", as_json: JsonOption = False) -> None:
     """Withdraw the challenger: the champion answers everything.
 
     Example: deepicd challenge end --registry runs/demo/registry --reason "slow"

@@ -12,8 +12,8 @@ import typer
 RegistryOption = Annotated[
     str, typer.Option("--registry", metavar="DIR", help="Folder or fsspec URL of the registry.")
 ]
-PortOption = Annotated[int | None, typer.Option("--port", help="TCP port (default 8000).")]
-ExperimentOption = Annotated[
+_PortOption = Annotated[int | None, typer.Option("--port", help="TCP port (default 8000).")]
+_ExperimentOption = Annotated[
     Path | None,
     typer.Option("--experiment", help="Experiment with the limits (default: the run's own)."),
 ]
@@ -24,9 +24,9 @@ LogOption = Annotated[
 
 def command(
     registry: RegistryOption,
-    port: PortOption = None,
+    port: _PortOption = None,
     host: Annotated[str | None, typer.Option(help="Interface (default 127.0.0.1).")] = None,
-    experiment: ExperimentOption = None,
+    experiment: _ExperimentOption = None,
     log: LogOption = None,
     archive: Annotated[
         str | None,

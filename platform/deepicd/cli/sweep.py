@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
-STOP_TIMEOUT_S = 120.0
+_STOP_TIMEOUT_S = 120.0
 
 app = typer.Typer(no_args_is_help=True, help="Run a hyperparameter sweep and look at its trials.")
-RunsOption = Annotated[Path, typer.Option(help="Folder of the runs.")]
+_RunsOption = Annotated[Path, typer.Option(help="Folder of the runs.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -70,7 +70,7 @@ def plan(
 def run(
     file: Annotated[Path, typer.Argument(help="Experiment file.")],
     name: Annotated[str, typer.Option(help="Name of the run; the experiment's if empty.")] = "",
-    runs: RunsOption = Path("runs"),
+    runs: _RunsOption = Path("runs"),
     overrides: Annotated[
         list[str] | None, typer.Option("--set", help="ADDRESS=VALUE, may be repeated.")
     ] = None,
@@ -94,7 +94,7 @@ def run(
 @app.command()
 def resume(
     name: Annotated[str, typer.Argument(help="Name of the run.")],
-    runs: RunsOption = Path("runs"),
+    runs: _RunsOption = Path("runs"),
     overrides: Annotated[
         list[str] | None, typer.Option("--set", help="ADDRESS=VALUE: other machines.")
     ] = None,
@@ -115,7 +115,7 @@ def resume(
 @app.command()
 def stop(
     name: Annotated[str, typer.Argument(help="Name of the run.")],
-    runs: RunsOption = Path("runs"),
+    runs: _RunsOption = Path("runs"),
 ) -> None:
     """End a run that goes on, with everything it started; `resume` goes on with it later.
 
@@ -124,14 +124,14 @@ def stop(
     from deepicd.paths import RunPaths
     from deepicd.pipeline.run import stop_holder
 
-    process = stop_holder(RunPaths((runs / name).resolve()).lock, timeout_s=STOP_TIMEOUT_S)
+    process = stop_holder(RunPaths((runs / name).resolve()).lock, timeout_s=_STOP_TIMEOUT_S)
     typer.echo(f"process {process} has ended; deepicd sweep resume {name} goes on", err=True)
 
 
 @app.command()
 def status(
     name: Annotated[str, typer.Argument(help="Name of the run.")],
-    runs: RunsOption = Path("runs"),
+    runs: _RunsOption = Path("runs"),
     as_json: JsonOption = False,
 ) -> None:
     """Show the trials of a run, while it goes on or afterwards.
@@ -147,7 +147,7 @@ def status(
 @app.command()
 def replay(
     name: Annotated[str, typer.Argument(help="Name of the run.")],
-    runs: RunsOption = Path("runs"),
+    runs: _RunsOption = Path("runs"),
     scheduler: Annotated[str, typer.Option(help="asha, median or none.")] = "asha",
     grace: Annotated[int, typer.Option(help="Grace steps; 0: the run's own.", min=0)] = 0,
     factor: Annotated[int, typer.Option(help="ASHA's halving rate; 0: the run's own.", min=0)] = 0,
@@ -169,7 +169,7 @@ def replay(
 def show(
     name: Annotated[str, typer.Argument(help="Name of the run.")],
     trial: Annotated[str, typer.Argument(help="Id of the trial.")],
-    runs: RunsOption = Path("runs"),
+    runs: _RunsOption = Path("runs"),
     as_json: JsonOption = False,
 ) -> None:
     """Show what a trial ran with and its last report.
@@ -189,7 +189,7 @@ def show(
 @app.command()
 def report(
     name: Annotated[str, typer.Argument(help="Name of the run.")],
-    runs: RunsOption = Path("runs"),
+    runs: _RunsOption = Path("runs"),
     out: Annotated[
         Path | None, typer.Option(help="HTML file to write; RUN/sweep.html if not given.")
     ] = None,

@@ -24,7 +24,7 @@ Train 1, verl up to 3, and Ray Data."""
 _OBJECT_STORE_BYTES = 10**9
 
 # Under load a part of Ray may be too slow to report, and Ray then gives up.
-START_ATTEMPTS = 3
+_START_ATTEMPTS = 3
 EMBEDDED_ENV = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_agent_register_timeout_ms": "120000",  # patience with a busy machine
@@ -85,12 +85,12 @@ def connect(
     # Before `ray.init`: the processes of the cluster inherit this environment.
     os.environ.update({**EMBEDDED_ENV, **(environment or {})})
     options = {"include_dashboard": False, "log_to_driver": False, "logging_level": "warning"}
-    for attempt in range(1, START_ATTEMPTS + 1):
+    for attempt in range(1, _START_ATTEMPTS + 1):
         try:
             ray.init(address="local", **{**options, **local})
         except Exception as error:  # Ray raises bare Exception when a busy machine is too slow
             ray.shutdown()
-            if attempt == START_ATTEMPTS:
+            if attempt == _START_ATTEMPTS:
                 raise CapacityError(
                     f"Ray did not start in {attempt} attempts: {error}. Free the machine, or start "
                     "Ray first and name it (RAY_ADDRESS)."

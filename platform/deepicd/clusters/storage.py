@@ -44,7 +44,7 @@ def check_storage(folder: Path, others: Sequence[Path] = ()) -> None:
 
 def _ask(nodes: Sequence[Mapping[str, Any]], paths: Sequence[Path]) -> None:
     # No CPUs: a node all of whose CPUs are taken must answer too.
-    look = ray.remote(num_cpus=0, max_retries=0)(find_missing)
+    look = ray.remote(num_cpus=0, max_retries=0)(_find_missing)
     names = [str(path) for path in paths]
     answers = {
         look.options(
@@ -69,7 +69,7 @@ def _ask(nodes: Sequence[Mapping[str, Any]], paths: Sequence[Path]) -> None:
         )
 
 
-def find_missing(paths: Sequence[str], patience_s: float) -> list[str]:
+def _find_missing(paths: Sequence[str], patience_s: float) -> list[str]:
     """Paths that are not there, even after some patience."""
     deadline = time.monotonic() + patience_s
     while (left := [path for path in paths if not Path(path).exists()]) and (

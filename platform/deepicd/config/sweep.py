@@ -10,8 +10,8 @@ from deepicd.config.search_space import Domain, check_conditions
 from deepicd.config.strict_model import Scalar, StrictModel
 
 Metric = Literal["hierarchical_f1", "macro_f1_full", "macro_f1_category", "macro_f1_chapter"]
-Minimised = Literal["response_length", "share_unparsable", "gpu_hours"]
-MINIMISED: tuple[str, ...] = get_args(Minimised)
+_Minimised = Literal["response_length", "share_unparsable", "gpu_hours"]
+MINIMISED: tuple[str, ...] = get_args(_Minimised)
 """Objectives of which less is better; of all others more is."""
 
 
@@ -43,7 +43,7 @@ class SweepConfig(StrictModel):
     """Trials at once; 0 runs as many as the cluster's GPUs hold when the sweep starts."""
     metric: Metric = "hierarchical_f1"
     """Validation score to maximise: it decides who is stopped early and who wins."""
-    objectives: tuple[Metric | Minimised, ...] = ()
+    objectives: tuple[Metric | _Minimised, ...] = ()
     """What the sampler pursues and the Pareto front is drawn by, `metric` among it; scores are
     maximised, `response_length` (tokens), `share_unparsable` and `gpu_hours` minimised. Empty: the
     metric alone."""

@@ -14,7 +14,7 @@ from typing import Literal
 
 from deepicd.records import Window
 
-Severity = Literal["warn", "page", "rollback"]
+_Severity = Literal["warn", "page", "rollback"]
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Rule:
     """When a window is bad."""
 
     name: str
-    severity: Severity
+    severity: _Severity
     is_bad: Callable[[Window, Window], bool]
     """Of a window, against the reference window."""
     value: str
@@ -44,7 +44,7 @@ class Alert:
     """A rule that has fired, or is about to, for one version in one role."""
 
     rule: str
-    severity: Severity
+    severity: _Severity
     version: str
     role: str
     value: float | None

@@ -30,13 +30,18 @@ _BUCKET_CHARACTERS = 32 << 20
 SCHEMA = pa.schema([(name, pa.string()) for name in COLUMNS])
 """Of a split file: every column is text."""
 
-Positions = Mapping[str, NDArray[np.int64]]
+_Positions = Mapping[str, NDArray[np.int64]]
 """Part → position of each of its rows, counted over all splits one after the other; a row with -1,
 or left out at the end, goes nowhere."""
 
 
 def write_splits(
-    source: Path, positions: Positions, *, sizes: Mapping[str, int], rows_per_bucket: int, out: Path
+    source: Path,
+    positions: _Positions,
+    *,
+    sizes: Mapping[str, int],
+    rows_per_bucket: int,
+    out: Path,
 ) -> dict[str, str]:
     """Write `out/SPLIT.parquet` for each of `sizes` (split → number of rows, in order).
 
@@ -75,7 +80,7 @@ def bucket_rows(num_characters: int, num_rows: int) -> int:
     return max(1, round(_BUCKET_CHARACTERS / mean / ROWS_PER_GROUP)) * ROWS_PER_GROUP
 
 
-def _fill_buckets(source: Path, positions: Positions, edges: NDArray[np.int64]) -> None:
+def _fill_buckets(source: Path, positions: _Positions, edges: NDArray[np.int64]) -> None:
     """Append each row, with its position, to the bucket that its position falls into."""
     schema = SCHEMA.append(pa.field("position", pa.int64()))
     with ExitStack() as stack:

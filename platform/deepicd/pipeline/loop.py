@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from deepicd.sweeps.results.decision import SweepResult
     from deepicd.sweeps.results.status import SweepStatus
 
-RESUMED_WITH = (
+_RESUMED_WITH = (
     *("training.num_gpus", "training.num_nodes", "training.ppo_micro_batch_size_per_gpu"),
     *("training.disk_wait_s", "training.hang_timeout_s", "sweep.keep_top", "sweep.max_failures"),
     *("sweep.max_interruptions", "sweep.room_timeout_s"),
@@ -92,7 +92,7 @@ def resume_sweep(root: Path, *, overrides: Sequence[str] = ()) -> "SweepStatus":
 
     Args:
         root: the run's folder.
-        overrides: `a.b=value` for addresses in `RESUMED_WITH`.
+        overrides: `a.b=value` for addresses in `_RESUMED_WITH`.
 
     Raises:
         MissingError: no run lies there.
@@ -108,7 +108,7 @@ def resume_sweep(root: Path, *, overrides: Sequence[str] = ()) -> "SweepStatus":
         check_same(
             paths.sweep_experiment, experiment, f"put {paths.experiment} back, or start a new run"
         )
-    experiment = override(experiment, overrides, allowed=RESUMED_WITH)
+    experiment = override(experiment, overrides, allowed=_RESUMED_WITH)
     check(experiment)
     if paths.trials.is_file():
         raise SweepError(

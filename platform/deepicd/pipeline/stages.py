@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from deepicd.inference.offline import Sampling
     from deepicd.sweeps.results.decision import SweepResult
 
-NUM_COMPARED = 4
+_NUM_COMPARED = 4
 """Validation notes whose logits are compared between a winner's export and its actor."""
 
 
@@ -47,11 +47,11 @@ def build_data(run: Run) -> None:
 
 def build_start_model(run: Run) -> None:
     """Traces, model and tokeniser, SFT: where every trial starts."""
-    model = build_or_take_model(run)
-    fit_start_model(run, model)
+    model = _build_or_take_model(run)
+    _fit_start_model(run, model)
 
 
-def build_or_take_model(run: Run) -> Path:
+def _build_or_take_model(run: Run) -> Path:
     """Write the traces; build the small model unless one is named. Returns the model's folder."""
     from deepicd.notes.split_files import leave_out_patients, read_split
     from deepicd.traces import collect_traces, write_traces
@@ -79,7 +79,7 @@ def build_or_take_model(run: Run) -> Path:
         return built.path
 
 
-def fit_start_model(run: Run, model: Path) -> None:
+def _fit_start_model(run: Run, model: Path) -> None:
     """SFT on the traces with verl's SFT trainer on Ray Train."""
     from deepicd import checkpoints
     from deepicd.training.sft.run import train_sft
@@ -232,7 +232,7 @@ def check_winner(run: Run, best: Trial) -> None:
     if not run.experiment.promotion.compare_logits:
         checkpoints.verify_by_loading(model)
         return
-    notes = read_split(run.paths.split("validation"))[:NUM_COMPARED]
+    notes = read_split(run.paths.split("validation"))[:_NUM_COMPARED]
     encoder = PromptEncoder.of_model(model, run.experiment.limits)
     prompts = [prompt.token_ids for prompt in encoder.encode([note.text for note in notes])]
     difference = check_export(save, run.paths.sft, [ids for ids in prompts if ids])

@@ -29,7 +29,7 @@ class RunOutcome:
 def write(run: Run, outcome: RunOutcome) -> dict[str, Any]:
     """Write report and, last, summary; returns the summary."""
     with run.stage("report", str(run.paths.report)):
-        summary = summarise(run, outcome)
+        summary = _summarise(run, outcome)
         run.paths.report.write_text(render(run, summary), encoding="utf-8")
     # After the report, whose own seconds belong to it. The summary is written last: who finds one
     # knows that the run came to its end.
@@ -39,7 +39,7 @@ def write(run: Run, outcome: RunOutcome) -> dict[str, Any]:
     return summary
 
 
-def summarise(run: Run, outcome: RunOutcome) -> dict[str, Any]:
+def _summarise(run: Run, outcome: RunOutcome) -> dict[str, Any]:
     """The run as plain values."""
     has_won = outcome.decision.accepted
     champion = outcome.candidate if has_won else outcome.sft

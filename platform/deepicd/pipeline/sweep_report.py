@@ -38,7 +38,7 @@ def write_sweep_report(root: Path, out: Path | None = None) -> dict[str, Any]:
         MissingError: no run lies there, or it has not reached its sweep.
     """
     paths = RunPaths(root.resolve())
-    sweep = read_sweep(paths)
+    sweep = _read_sweep(paths)
     sections = build_sections(sweep)
     target = (out or paths.sweep_report).resolve()
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -46,7 +46,7 @@ def write_sweep_report(root: Path, out: Path | None = None) -> dict[str, Any]:
     return {"report": str(target), "sections": page_values(sections)}
 
 
-def read_sweep(paths: RunPaths) -> Sweep:
+def _read_sweep(paths: RunPaths) -> Sweep:
     """What lies on disk of a sweep.
 
     Raises:
@@ -58,7 +58,7 @@ def read_sweep(paths: RunPaths) -> Sweep:
     recorded = [_read(trial_folder(paths.sweep, trial.id) / RECORD) for trial in trials]
     folders = {trial.id: paths.tune / trial.id for trial in trials}
     histories = {trial: read_history(folder) for trial, folder in folders.items()}
-    trials = [with_objectives(trial, histories[trial.id], experiment) for trial in trials]
+    trials = [_with_objectives(trial, histories[trial.id], experiment) for trial in trials]
     return Sweep(
         experiment=experiment,
         trials=trials,
@@ -73,7 +73,7 @@ def read_sweep(paths: RunPaths) -> Sweep:
     )
 
 
-def with_objectives(
+def _with_objectives(
     trial: Trial, history: Sequence[Mapping[str, Any]], experiment: Experiment
 ) -> Trial:
     """The trial with everything that it could have been chosen by, as far as it was reported."""

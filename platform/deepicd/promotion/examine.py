@@ -17,7 +17,7 @@ from deepicd.inference.offline import LoadedModel, Sampling
 from deepicd.promotion import behaviour_tests
 from deepicd.records import Calibration, Examination, Note, Prediction
 
-NUM_TIMED = 12
+_NUM_TIMED = 12
 """Notes that are asked one by one, for the time of an answer."""
 
 
@@ -51,7 +51,7 @@ def examine(
         answers |= dict(zip((note.text for note in chosen), answered, strict=True))
     return Examination(
         predictions=predictions,
-        seconds=model.time_answers(notes[:NUM_TIMED]),
+        seconds=model.time_answers(notes[:_NUM_TIMED]),
         behaviour=behaviour_tests.judge(cases, answers),
     )
 

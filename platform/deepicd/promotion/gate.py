@@ -30,7 +30,7 @@ from deepicd.errors import DataError
 from deepicd.records import Decision, Examination, Prediction
 from deepicd.scoring.bootstrap import PairedDifference, match_notes
 
-NONEXISTENT = ("unknown_code", "not_billable")
+_NONEXISTENT = ("unknown_code", "not_billable")
 """Reasons (`answers.FAULTS`) of an answer whose code nobody could bill."""
 _POWER = 0.8
 """Chance that an equally good model is found non-inferior, at which notes count as enough."""
@@ -171,7 +171,7 @@ def _check_answers(
         share <= config.max_unparsable,
         f"{share:.1%} of the answers hold no usable code (at most {config.max_unparsable:.1%})",
     )
-    share = fmean(row.reason in NONEXISTENT for row in candidate)
+    share = fmean(row.reason in _NONEXISTENT for row in candidate)
     report.numbers["candidate_share_nonexistent"] = share
     report.rule(
         share <= config.max_nonexistent,

@@ -25,7 +25,7 @@ from deepicd.rewards.length import reward_length
 from deepicd.rewards.outcome import reward_outcome
 from deepicd.rewards.reasoning import reward_reasoning
 
-RewardFunction = Callable[[Answer, str, str | None], float]
+_RewardFunction = Callable[[Answer, str, str | None], float]
 """(answer, canonical gold code, note or None) → one unweighted component."""
 
 
@@ -49,7 +49,7 @@ class Reward(Protocol):
         """
 
 
-REWARDS: Mapping[str, Callable[[float], RewardFunction]] = {
+REWARDS: Mapping[str, Callable[[float], _RewardFunction]] = {
     "format": lambda curve: reward_format,
     "outcome": lambda curve: reward_outcome,
     "hierarchy": build_hierarchy,

@@ -31,7 +31,7 @@ from deepicd.serving.routing import GATEWAY_APP, Backend, TrafficSplit
 from deepicd.serving.settings import ServedModel, ServingSettings
 
 _POLL_S = 0.1
-RAY_ENV = {
+_RAY_ENV = {
     "RAY_worker_niceness": "0",  # an endpoint is no background work
     "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",  # ours never blocks: a hop less a message
     "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
@@ -214,7 +214,7 @@ def start(model: ServedModel, settings: ServingSettings) -> Endpoint:
     check_model(model)
     max_prompt_tokens(model, settings)
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
-    owns_ray = connect(num_cpus=count_cpus(settings), environment=RAY_ENV)
+    owns_ray = connect(num_cpus=count_cpus(settings), environment=_RAY_ENV)
     try:
         check_gpus(settings.engine, ray.cluster_resources().get("GPU", 0))
         _refuse_second_endpoint(serve)

@@ -22,7 +22,7 @@ GATEWAY_APP = "deepicd"
 ENGINE_APP_PREFIX = "deepicd-engine-"
 
 CHAMPION: Literal["champion"] = "champion"
-CANARY: Literal["canary"] = "canary"
+_CANARY: Literal["canary"] = "canary"
 SHADOW: Literal["shadow"] = "shadow"
 REQUEST_ID = "x-request-id"
 """Header by which a client keeps to one version; made up where it is missing or odd."""
@@ -52,7 +52,7 @@ class TrafficSplit(StrictModel):
     def choose(self, request_id: str) -> tuple[Backend, Literal["champion", "canary"]]:
         """Who answers a request, and as what."""
         if self.challenger is not None and place_of(request_id) < self.percent:
-            return self.challenger, CANARY
+            return self.challenger, _CANARY
         return self.champion, CHAMPION
 
     @property
@@ -65,7 +65,7 @@ class TrafficSplit(StrictModel):
         share = self.percent if self.challenger is not None else 0.0
         served = [ServedVersion(self.champion.version, CHAMPION, 100.0 - share)]
         if self.challenger is not None and share > 0:
-            served.append(ServedVersion(self.challenger.version, CANARY, share))
+            served.append(ServedVersion(self.challenger.version, _CANARY, share))
         if self.shadow is not None:
             served.append(ServedVersion(self.shadow.version, SHADOW, 0.0))
         return served

@@ -24,7 +24,7 @@ from deepicd.upstream import require_version
 
 _RAY = "2.60.0"
 
-IsExempt = Callable[[Mapping[str, Any]], bool]
+_IsExempt = Callable[[Mapping[str, Any]], bool]
 """Whether a trial with these parameters is never to be stopped."""
 
 
@@ -40,7 +40,7 @@ class ResumableASHA(ASHAScheduler):
     at each rung, and answers without the controller; both are private to its version.
     """
 
-    def __init__(self, *, is_exempt: IsExempt = _no_exemption, **arguments: Any) -> None:
+    def __init__(self, *, is_exempt: _IsExempt = _no_exemption, **arguments: Any) -> None:
         require_version("ray", _RAY, "the scheduler ResumableASHA")
         super().__init__(**arguments)
         self._is_exempt = is_exempt
@@ -68,7 +68,7 @@ class ResumableMedian(MedianStoppingRule):
     """
 
     def __init__(
-        self, validation: str, *, is_exempt: IsExempt = _no_exemption, **arguments: Any
+        self, validation: str, *, is_exempt: _IsExempt = _no_exemption, **arguments: Any
     ) -> None:
         require_version("ray", _RAY, "the scheduler ResumableMedian")
         super().__init__(**arguments)

@@ -103,7 +103,7 @@ def check_grid(experiment: Experiment) -> None:
         )
 
 
-class SobolSampler(samplers.QMCSampler):
+class _SobolSampler(samplers.QMCSampler):
     """Optuna's Sobol sampler, over the whole space from the first trial on.
 
     Optuna's own takes the parameters of the first trial for the whole space, and draws that trial
@@ -125,7 +125,7 @@ def build_sampler(experiment: Experiment) -> samplers.BaseSampler:
     """
     sweep, seed = experiment.sweep, _sampler_seed(experiment)
     if sweep.sampler == "sobol":
-        return SobolSampler(sweep.search, seed=seed)
+        return _SobolSampler(sweep.search, seed=seed)
     if sweep.sampler == "tpe":
         return samplers.TPESampler(seed=seed, n_startup_trials=_STARTUP_TRIALS)
     return samplers.RandomSampler(seed=seed)

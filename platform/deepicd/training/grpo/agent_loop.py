@@ -32,7 +32,7 @@ class ReadyTokensAgentLoop(AgentLoopBase):
                 answer: `global_steps`, `index` and `session_id`.
         """
         names = (row["global_steps"], row["index"], row["session_id"])
-        seed = request_seed(self.rollout_config.seed, *(int(name) for name in names))
+        seed = _request_seed(self.rollout_config.seed, *(int(name) for name in names))
         prompt_ids = [int(token) for token in row["raw_prompt"]]
         metrics: dict[str, Any] = {}
         with simple_timer("generate_sequences", metrics):
@@ -58,7 +58,7 @@ class ReadyTokensAgentLoop(AgentLoopBase):
         )
 
 
-def request_seed(seed: int, step: int, index: int, session: int) -> int:
+def _request_seed(seed: int, step: int, index: int, session: int) -> int:
     """Seed of one answer: the same in every run, whatever else the engine computes beside it.
 
     Without it vLLM draws from one stream for all requests, in the order in which they are served.

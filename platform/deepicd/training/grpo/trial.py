@@ -133,7 +133,7 @@ def train_on_worker(loop: Mapping[str, Any]) -> None:
     reporter.report({metric_names.STEP: 0})
     job.out.mkdir(parents=True, exist_ok=True)
     job = replace(job, resume=_find_start(checkpoints, reporter, job))
-    while (cause := run_trial(job, reporter=reporter)) is not None:
+    while (cause := _run_trial(job, reporter=reporter)) is not None:
         if reporter.num_interruptions == limit:
             raise TrainingError(
                 f"trial {job.name} was interrupted more than sweep.max_interruptions = "
@@ -155,7 +155,7 @@ def _find_start(checkpoints: TrialCheckpoints, reporter: "_Reporter", job: Job) 
     return fit_world_size(start, world_size, on_event=checkpoints.on_event)
 
 
-def run_trial(job: Job, *, reporter: "_Reporter") -> str | None:
+def _run_trial(job: Job, *, reporter: "_Reporter") -> str | None:
     """Run a trial to its end; returns what interrupted it, None when nothing did."""
     watchdog = Watchdog(job.out, hang_timeout_s=job.experiment.training.hang_timeout_s)
     runner = start_in_runner(job)

@@ -30,7 +30,7 @@ _POLL_S = 1.0
 _REPEAT_S = 10.0
 
 
-class PlacementLock:
+class _PlacementLock:
     """Whoever made this actor may ask the cluster for placement groups."""
 
     def __init__(self, sweep: str) -> None:
@@ -120,7 +120,7 @@ def _try_lock(sweep: str) -> Any | None:
     """The lock, as an actor that ends with this job; None while somebody else holds it."""
     # Ray lets one actor have a name, and an actor that is not detached ends with its job: a run
     # that is killed cannot keep the lock.
-    make = ray.remote(num_cpus=0)(PlacementLock).options(name=_LOCK, namespace=_NAMESPACE)
+    make = ray.remote(num_cpus=0)(_PlacementLock).options(name=_LOCK, namespace=_NAMESPACE)
     try:
         return make.remote(sweep)
     except ValueError:  # the name is taken

@@ -45,7 +45,7 @@ class TraceDataset(Dataset):
         )
         encoder = PromptEncoder.of_model(Path(tokenizer.name_or_path), limits)
         longest = limits.max_response_tokens
-        self._samples = list(encode_traces(pairs, tokenizer, encoder, max_response_tokens=longest))
+        self._samples = list(_encode_traces(pairs, tokenizer, encoder, max_response_tokens=longest))
         self._check(len(pairs), int(config.train_batch_size))
 
     def _check(self, num_traces: int, batch_size: int) -> None:
@@ -68,7 +68,7 @@ class TraceDataset(Dataset):
         return self._samples[index]
 
 
-def encode_traces(
+def _encode_traces(
     pairs: Sequence[tuple[str, str]],
     tokenizer: Any,
     encoder: PromptEncoder,
@@ -83,10 +83,10 @@ def encode_traces(
         # Apart from the prompt, as in a rollout, where the answer is generated after its ids.
         answer = tokenizer(response + END_OF_TURN, add_special_tokens=False)["input_ids"]
         if prompt.token_ids is not None and len(answer) <= max_response_tokens:
-            yield make_sample(prompt.token_ids, answer)
+            yield _make_sample(prompt.token_ids, answer)
 
 
-def make_sample(prompt: Sequence[int], answer: Sequence[int]) -> Sample:
+def _make_sample(prompt: Sequence[int], answer: Sequence[int]) -> Sample:
     """One row: loss falls on the answer alone."""
     length = len(prompt) + len(answer)
     return {
