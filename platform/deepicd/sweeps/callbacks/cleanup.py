@@ -40,8 +40,7 @@ class CleanUpTrial(tune.Callback):
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         """Free a trial that failed."""
-        stop_trial(trial.trial_id)
-        remove_groups(self._groups.pop(trial.trial_id, ()))
+        self.on_trial_complete(iteration, trials, trial)
 
     def on_experiment_end(self, trials: list[Any], **_: Any) -> None:
         """Free what a sweep that ends by an error leaves: Tune then calls no trial complete."""

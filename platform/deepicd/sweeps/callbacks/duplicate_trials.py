@@ -94,7 +94,7 @@ class StopDuplicateTrials(tune.Callback):
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         """Forget the rows of a trial that failed."""
-        self._rows.pop(trial.trial_id, None)
+        self.on_trial_complete(iteration, trials, trial)
 
 
 def describe_start(trial: str, params: Mapping[str, Scalar], rows: Sequence[_Row]) -> TrialStart:
