@@ -76,16 +76,28 @@ def write_atomically(path: Path, text: str) -> None:
     """Replace `path` by `text`: written aside, flushed, renamed. A killed writer leaves the old
     file.
     """
+    with replaced_file(path) as aside:
+        aside.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def replaced_file(path: Path) -> Iterator[Path]:
+    """A file to write beside `path`, flushed and renamed to it when the block ends without an error.
+
+    Where the block fails, or writes no file, `path` stays what it was and nothing is left beside it.
+    """
+    # A name of its own: two may write the same file at a time, and the last one stays.
     aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
-        with aside.open("w", encoding="utf-8") as writer:
-            writer.write(text)
-            writer.flush()
-            os.fsync(writer.fileno())
-        aside.replace(path)
-        sync(path.parent)
+        yield aside
+        if aside.exists():
+            sync(aside)
+            aside.replace(path)
+            sync(path.parent)
     finally:
-        aside.unlink(missing_ok=True)
+        # Asked first: `missing_ok` does not cover a parent that is a file.
+        if aside.exists():
+            aside.unlink()
 
 
 def sync(path: Path) -> None:

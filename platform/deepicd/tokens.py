@@ -17,7 +17,6 @@ from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 import numpy as np
 import pyarrow as pa
@@ -26,6 +25,7 @@ import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 
 from deepicd.errors import ConfigError, DataError, MissingError
+from deepicd.files import replaced_file
 from deepicd.prompts import PromptEncoder, render_prompt
 
 if TYPE_CHECKING:
@@ -225,25 +225,18 @@ def cache_blocks(blocks: Iterator[pa.Table], path: Path) -> Iterator[pa.Table]:
 
     A stream that is left early, or a folder that cannot be written, leaves nothing.
     """
-    # A name of its own: two streams of one split may be read at a time.
-    aside = path.with_name(f"{path.name}.{uuid4().hex[:8]}")
-    writer: pq.ParquetWriter | None = None
-    is_whole = False
-    try:
-        for block in blocks:
-            if writer is None:
-                writer = _open(aside, block.schema)
+    with replaced_file(path) as aside:
+        writer: pq.ParquetWriter | None = None
+        try:
+            for block in blocks:
+                if writer is None:
+                    writer = _open(aside, block.schema)
+                if writer is not None:
+                    writer.write_table(block)
+                yield block
+        finally:
             if writer is not None:
-                writer.write_table(block)
-            yield block
-        is_whole = writer is not None
-    finally:
-        if writer is not None:
-            writer.close()
-            if is_whole:
-                aside.replace(path)
-            else:
-                aside.unlink()
+                writer.close()
 
 
 def _open(path: Path, schema: pa.Schema) -> "pq.ParquetWriter | None":

@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 from deepicd import answers, codes, prompts
 from deepicd.config import SFTConfig
 from deepicd.errors import ConfigError, DataError, MissingError
+from deepicd.files import replaced_file
 from deepicd.notes.corpus.mentions import Mention, find_mentions
 from deepicd.notes.corpus.profiles import NOISE, Knowledge, Profile, load_knowledge
 from deepicd.records import Note
@@ -88,9 +89,8 @@ def write_traces(traces: Sequence[Mapping[str, Any]], path: Path) -> None:
     """Write traces as Parquet."""
     schema = pa.schema([(name, pa.string()) for name in COLUMNS])
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.partial")
-    pq.write_table(pa.Table.from_pylist([dict(row) for row in traces], schema=schema), aside)
-    aside.replace(path)
+    with replaced_file(path) as aside:
+        pq.write_table(pa.Table.from_pylist([dict(row) for row in traces], schema=schema), aside)
 
 
 def read_traces(path: Path) -> list[dict[str, str]]:

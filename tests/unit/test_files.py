@@ -15,6 +15,7 @@ from deepicd.files import (
     is_held,
     lock_holder,
     put_in_place,
+    replaced_file,
     replaced_folder,
     write_atomically,
 )
@@ -109,6 +110,38 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_beside_it(tmp_path):
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
     write_atomically(path, "new")
     assert path.read_text() == "new"
+
+
+def test_a_file_is_replaced_when_the_block_ends_well_and_only_then(tmp_path):
+    path = tmp_path / "rows.parquet"
+    with replaced_file(path) as aside:
+        aside.write_bytes(b"old")
+        assert not path.exists() and aside.parent == tmp_path
+    with pytest.raises(RuntimeError, match="in the middle"), replaced_file(path) as aside:
+        aside.write_bytes(b"half")
+        raise RuntimeError("in the middle")
+    assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
+    with replaced_file(path) as aside:
+        aside.write_bytes(b"new")
+    assert path.read_bytes() == b"new" and list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("name", ["rows", "missing/rows", "a_file/rows"])
+def test_a_block_that_writes_no_file_replaces_none(tmp_path, name):
+    (tmp_path / "rows").write_text("old")
+    (tmp_path / "a_file").write_text("no folder")
+    before = sorted(tmp_path.iterdir())
+    with replaced_file(tmp_path / name):
+        pass
+    assert sorted(tmp_path.iterdir()) == before and (tmp_path / "rows").read_text() == "old"
+
+
+def test_two_that_write_one_file_at_a_time_do_not_mix(tmp_path):
+    path = tmp_path / "rows"
+    with replaced_file(path) as first, replaced_file(path) as second:
+        first.write_text("first")
+        second.write_text("second")
+    assert path.read_text() == "first" and list(tmp_path.iterdir()) == [path]
 
 
 def test_a_folder_is_replaced_when_the_block_ends_well_and_only_then(tmp_path):

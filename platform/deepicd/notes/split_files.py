@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from deepicd.errors import ConfigError, DataError, MissingError
+from deepicd.files import replaced_file
 from deepicd.notes.build_report import read_build_report
 from deepicd.notes.mimic.reader import COLUMNS
 from deepicd.notes.split_writer import ROWS_PER_GROUP, SCHEMA
@@ -82,7 +83,6 @@ def leave_out_patients(split: Path, patients: Collection[str], out: Path) -> int
             f"every patient of {split} has a trace, so no note is left for GRPO; lower "
             "sft.num_traces or build more notes"
         )
-    aside = out.with_name(f".{out.name}.partial")
-    pq.write_table(rest, aside)
-    aside.replace(out)
+    with replaced_file(out) as aside:
+        pq.write_table(rest, aside)
     return int(rest.num_rows)

@@ -18,11 +18,10 @@ import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
-from uuid import uuid4
 
 from deepicd import checkpoints
 from deepicd.errors import CheckpointError, ConfigError, PromotionError
-from deepicd.files import write_atomically
+from deepicd.files import replaced_file, write_atomically
 from deepicd.promotion import event_log
 from deepicd.promotion.event_log import Event
 from deepicd.promotion.registry import ANY, CARD, Registry, Version, digest
@@ -35,7 +34,7 @@ MAX_ATTEMPTS = 20
 T = TypeVar("T")
 
 
-class OvertakenError(PromotionError):
+class _OvertakenError(PromotionError):
     """Somebody else's event came first."""
 
 
@@ -122,7 +121,7 @@ class RemoteRegistry(Registry):
         for _ in range(MAX_ATTEMPTS):
             try:
                 return work()
-            except OvertakenError:
+            except _OvertakenError:
                 continue
         raise PromotionError(
             f"{self.url} changes all the time; gave up after {MAX_ATTEMPTS} attempts. Try again."
@@ -136,7 +135,7 @@ class RemoteRegistry(Registry):
         )
         try:
             self._create(f"{self._folder}/history/{event.number:08d}.json", line.encode())
-        except OvertakenError:
+        except _OvertakenError:
             if kind == event_log.REGISTERED:  # the name may be somebody else's now
                 shutil.rmtree(self._versions / version, ignore_errors=True)
             raise
@@ -147,10 +146,10 @@ class RemoteRegistry(Registry):
         try:
             self._ask("pipe_file", key, content, mode="create")
         except FileExistsError:
-            raise OvertakenError(f"{key} exists already.") from None
+            raise _OvertakenError(f"{key} exists already.") from None
         # Not every store refuses to overwrite: what is there now says whose event it is.
         if self._ask("cat_file", key) != content:
-            raise OvertakenError(f"{key} is somebody else's.")
+            raise _OvertakenError(f"{key} is somebody else's.")
 
     def _pull(self) -> None:
         """Take in the events that the mirror has not seen. Only whole lines are ever written."""
@@ -170,7 +169,7 @@ class RemoteRegistry(Registry):
 
     def _claim(self, folder: Path, name: str) -> None:
         if name in self._manifests():
-            raise OvertakenError(f"{name} is somebody else's.")
+            raise _OvertakenError(f"{name} is somebody else's.")
         super()._claim(folder, name)
 
     def _describe(self, name: str) -> Version:
@@ -198,16 +197,14 @@ class RemoteRegistry(Registry):
             if target.is_file():
                 continue
             target.parent.mkdir(parents=True, exist_ok=True)
-            # A name of its own: another process may fetch the same file into this mirror.
-            aside = target.with_name(f"{target.name}.{uuid4().hex[:8]}")
-            try:
-                self._ask("get_file", f"{stored}/{file}", str(aside))
-            except FileNotFoundError:
-                raise CheckpointError(
-                    f"{stored}/{file} is gone from {self.url}. Restore it, or promote another "
-                    "version."
-                ) from None
-            aside.replace(target)
+            with replaced_file(target) as aside:
+                try:
+                    self._ask("get_file", f"{stored}/{file}", str(aside))
+                except FileNotFoundError:
+                    raise CheckpointError(
+                        f"{stored}/{file} is gone from {self.url}. Restore it, or promote another "
+                        "version."
+                    ) from None
 
     def _ask(self, method: str, *arguments: Any, **options: Any) -> Any:
         """Call the store; what is wrong with the way to it is said in our terms."""
