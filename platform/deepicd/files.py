@@ -82,9 +82,9 @@ def write_atomically(path: Path, text: str) -> None:
 
 @contextmanager
 def replaced_file(path: Path) -> Iterator[Path]:
-    """A file to write beside `path`, flushed and renamed to it when the block ends without an error.
+    """A file to write beside `path`, flushed and renamed to it when the block ends without error.
 
-    Where the block fails, or writes no file, `path` stays what it was and nothing is left beside it.
+    Where the block fails, or writes no file, `path` stays what it was and nothing is left beside.
     """
     # A name of its own: two may write the same file at a time, and the last one stays.
     aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")

@@ -112,14 +112,18 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_beside_it(tmp_path):
     assert path.read_text() == "new"
 
 
+def write_half(path: Path) -> None:
+    path.write_bytes(b"half")
+    raise RuntimeError("in the middle")
+
+
 def test_a_file_is_replaced_when_the_block_ends_well_and_only_then(tmp_path):
     path = tmp_path / "rows.parquet"
     with replaced_file(path) as aside:
         aside.write_bytes(b"old")
         assert not path.exists() and aside.parent == tmp_path
     with pytest.raises(RuntimeError, match="in the middle"), replaced_file(path) as aside:
-        aside.write_bytes(b"half")
-        raise RuntimeError("in the middle")
+        write_half(aside)
     assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
     with replaced_file(path) as aside:
         aside.write_bytes(b"new")

@@ -40,7 +40,7 @@ class Finding:
     """Something a note can say about a patient."""
 
     name: str
-    section: str
+    place: str
     """Where in the note it stands: hpi, detail, exam or social."""
     say: tuple[str, ...]
     """Phrases used in every split."""

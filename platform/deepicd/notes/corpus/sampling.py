@@ -93,8 +93,8 @@ def build_model(knowledge: Knowledge) -> Model:
     """
     profiles, findings, conditions = knowledge.profiles, knowledge.findings, knowledge.conditions
     weights = np.array([profile.weight for profile in profiles])
-    documented = np.array([_DOCUMENTED[f.section] for f in findings])
-    asked = np.array([f.section == "hpi" and f.noise >= COMMON_NOISE for f in findings], dtype=bool)
+    documented = np.array([_DOCUMENTED[f.place] for f in findings])
+    asked = np.array([f.place == "hpi" and f.noise >= COMMON_NOISE for f in findings], dtype=bool)
     columns = {finding.name: number for number, finding in enumerate(findings)}
     present = _present(knowledge, columns)
     denied = np.tile(np.where(asked, _DENY_OTHER, 0.0), (len(profiles), 1))

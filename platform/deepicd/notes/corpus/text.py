@@ -136,7 +136,7 @@ class Writer:
         shuffled.sort(key=lambda finding: not finding.cc)  # stable: chief complaints come first
         places: _Words = {"hpi": {}, "detail": {}, "exam": {}, "social": {}}
         for finding in shuffled:
-            places[finding.section][finding.name] = self.phrase(finding.say, finding.held)
+            places[finding.place][finding.name] = self.phrase(finding.say, finding.held)
         return places
 
     def _complaint(self, present: Sequence[Finding]) -> str:

@@ -24,12 +24,7 @@ def test_probabilities_are_probabilities_and_names_are_known(knowledge: Knowledg
     for profile in knowledge.profiles:
         assert {*profile.findings, *profile.conditions, *profile.denies} <= known
         assert all(0 < p < 1 for p in (*profile.findings.values(), *profile.conditions.values()))
-    assert {finding.section for finding in knowledge.findings} == {
-        "hpi",
-        "detail",
-        "exam",
-        "social",
-    }
+    assert {finding.place for finding in knowledge.findings} == {"hpi", "detail", "exam", "social"}
 
 
 def test_no_two_findings_share_a_phrase(knowledge: Knowledge) -> None:
