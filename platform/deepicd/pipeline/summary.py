@@ -1,4 +1,4 @@
-"""What a run outcome: `summary.json`, `report.html`, plain values."""
+"""The outcome of a run: `summary.json`, `report.html`, plain values."""
 
 import json
 from collections.abc import Mapping, Sequence

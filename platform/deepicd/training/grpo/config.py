@@ -1,4 +1,4 @@
-"""Experiment → configuration of a GRPO run; with `verl_sft_config` all that knows verl's keys.
+"""Experiment → configuration of a GRPO run; with `training.sft.config` all that knows verl's keys.
 
 In: an `Experiment` and the paths of one run. Out: the configuration that verl 0.9.1 trains from,
 checked by verl's own `validate_config`. Decided here:
