@@ -34,7 +34,11 @@ def test_a_pattern_matches_exactly_its_words_and_does_not_depend_on_their_order(
             assert bool(re.fullmatch(pattern, other)) == (other in words)
 
 
-@given(st.sampled_from(codes.billable_codes()), st.sampled_from(codes.RELEASES))
+# A pattern takes about a second to build and four are kept: three releases are enough to differ.
+@given(
+    st.sampled_from(codes.billable_codes()),
+    st.sampled_from((codes.RELEASES[0], 2021, codes.RELEASES[-1])),
+)
 def test_the_pattern_of_a_release_matches_what_is_billable_in_it(code, release):
     matches = re.fullmatch(codes.billable_pattern(release), codes.dotted(code))
     assert bool(matches) == codes.is_billable(code, release)
