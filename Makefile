@@ -58,7 +58,7 @@ test-unit: setup ## tests without Ray or network, under a minute
 	$(BIN)/python -m pytest tests/unit
 
 coverage: setup ## branch coverage of the domain core (codes, answers, scoring, rewards), which must be whole
-	$(BIN)/python -m pytest $(addprefix tests/unit/,codes test_answers.py scoring rewards) \
+	$(BIN)/python -m pytest $(addprefix tests/unit/,codes test_answers.py scoring rewards cli/test_codes.py cli/test_score.py) \
 	  $(addprefix --cov=deepicd.,codes answers scoring rewards) --cov-branch --cov-fail-under=100 \
 	  --cov-report=term-missing:skip-covered
 

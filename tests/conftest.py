@@ -6,6 +6,7 @@ folder and a Ray token of its own, and counts only what its own processes leave.
 
 import logging
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -159,17 +160,20 @@ def learn_tokeniser() -> Callable[[Iterable[str]], Tokenizer]:
 class SharedMemory:
     """Segments and semaphores that have come to `/dev/shm` and are not another's.
 
-    A name without a process id does not say whose it is, and who leaves it behind is gone. So each
-    new name is looked at while it is in use: what only processes outside this test's tree have
-    mapped belongs to others on this machine.
+    Some names hold the id of the process that made them (`sem.loky-PID-…`): they are ours when it
+    has been in this test's tree. A name without one does not say whose it is, and who leaves it
+    behind is gone. So each new name is looked at while it is in use: what only processes outside
+    this test's tree have mapped belongs to others on this machine.
     """
 
     _PERIOD_S = 0.2
+    _MADE_BY = re.compile(r"-(\d+)-")
 
     def __init__(self) -> None:
         self._before = self._names()
         self._of_others: set[str] = set()
         self._ours: set[str] = set()
+        self._tree = {os.getpid()}
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
@@ -183,10 +187,13 @@ class SharedMemory:
 
     def left(self) -> set[str]:
         """What is there now, was not before, and is not known to be another's."""
-        return self._names() - self._before - self._of_others
+        new = self._names() - self._before - self._of_others
+        makers = {name: self._MADE_BY.search(name) for name in new}
+        return {name for name, by in makers.items() if by is None or int(by[1]) in self._tree}
 
     def _watch(self) -> None:
         while not self._over.wait(self._PERIOD_S):
+            self._tree |= {process.pid for process in psutil.Process().children(recursive=True)}
             if unknown := self.left() - self._ours:
                 self._look(unknown)
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import psutil
 import pytest
+from processes import wait_until_gone
 
 from deepicd.notes.split_files import read_split
 from deepicd.paths import SPLITS, RunPaths
@@ -70,7 +71,7 @@ def demo(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Demo:
     started: dict[int, psutil.Process] = {}
     output, progress = communicate(process, started)
     assert process.returncode == 0, progress[-4000:]
-    _, survivors = psutil.wait_procs(list(started.values()), timeout=30)
+    survivors = wait_until_gone(started.values())
     paths = RunPaths(runs / "tiny")
     return Demo(output, progress, json.loads(paths.summary.read_text()), paths, survivors)
 
@@ -218,7 +219,7 @@ def test_a_sweep_that_ctrl_c_ended_leaves_nothing_and_is_resumed_from_a_whole_ch
         _, progress = process.communicate(timeout=120)
         assert process.returncode == 130, progress[-2000:]
         assert "Traceback" not in progress
-        _, alive = psutil.wait_procs(started, timeout=30)
+        alive = wait_until_gone(started)
         assert [(survivor.pid, survivor.name()) for survivor in alive] == []
     finally:
         if process.poll() is None:
@@ -263,8 +264,7 @@ def ask(runs: Path, *words: str) -> dict[str, Any]:
     started: dict[int, psutil.Process] = {}
     output, progress = communicate(process, started)
     assert process.returncode == 0, progress[-4000:]
-    _, alive = psutil.wait_procs(list(started.values()), timeout=30)
-    assert not alive
+    assert not wait_until_gone(started.values())
     answer: dict[str, Any] = json.loads(output)
     return answer | {"progress": progress}
 

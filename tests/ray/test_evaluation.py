@@ -171,8 +171,12 @@ def test_promote_asks_both_models_on_the_promotion_split_and_moves_the_title(
     paths = RunPaths(tmp_path)
     paths.notes.mkdir()
     write_split(build_notes(), paths.split("promotion"))
-    limits = {"data": {"max_prompt_tokens": 64}, "training": {"max_response_tokens": 48}}
-    dump_experiment(Experiment.model_validate(limits), paths.experiment)
+    settings = {
+        "data": {"max_prompt_tokens": 64},
+        "training": {"max_response_tokens": 48},
+        "promotion": {"min_patients": 2},
+    }
+    dump_experiment(Experiment.model_validate(settings), paths.experiment)
     untrained = tmp_path / "untrained"
     checkpoints.export(model, untrained)
     rewrite_weights(untrained, lambda tensors: tensors["model.norm.weight"].zero_())

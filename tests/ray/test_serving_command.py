@@ -11,6 +11,7 @@ from pathlib import Path
 import httpx
 import psutil
 import pyarrow.parquet as pq
+from processes import wait_until_gone
 
 from deepicd.config import ModelConfig
 from deepicd.promotion.registry import Registry
@@ -74,8 +75,8 @@ def test_the_champion_is_served_followed_and_gone_after_sigterm(find_port, tmp_p
         children = psutil.Process(process.pid).children(recursive=True)
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=120) == 0, log.read_text()
-        _, alive = psutil.wait_procs(children, timeout=30)
-        assert not alive and (tmp_path / "run" / "monitor" / "predictions.sqlite").is_file()
+        assert not wait_until_gone(children)
+        assert (tmp_path / "run" / "monitor" / "predictions.sqlite").is_file()
         assert f"{second} answers at {url}" in log.read_text()
         assert not targets.exists()
         kept = pq.read_table(tmp_path / "run" / "monitor" / "parquet" / "predictions.parquet")

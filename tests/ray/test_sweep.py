@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
+from processes import wait_until_gone
 
 from deepicd.config import Experiment
 from deepicd.errors import CapacityError, MissingError, SweepError
@@ -217,8 +218,7 @@ def test_a_cleaner_of_ray_train_that_stays_behind_is_ended(swept: Swept) -> None
     left = ray.remote(num_cpus=0)(PlacementGroupCleaner).options(lifetime="detached").remote()
     process = psutil.Process(ray.get(left.pid.remote()))
     assert end_cleaners(patience_s=0.5) == 1
-    psutil.wait_procs([process], timeout=30)
-    assert not process.is_running() and end_cleaners(patience_s=30.0) == 0
+    assert not wait_until_gone([process]) and end_cleaners(patience_s=30.0) == 0
 
 
 def test_every_step_is_reported_with_every_reward_part(swept: Swept) -> None:

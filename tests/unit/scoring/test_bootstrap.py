@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from prediction_rows import build_random_rows, build_rows
 
 from deepicd import scoring
-from deepicd.errors import DataError
+from deepicd.errors import ConfigError, DataError
 from deepicd.records import Prediction
-from deepicd.scoring.bootstrap import percentiles, resample_patients
+from deepicd.scoring.bootstrap import _draw_blocks, percentiles, resample_patients
 
 
 def test_intervals_hold_the_point_and_depend_on_the_seed_alone():
@@ -109,3 +109,18 @@ def test_all_notes_of_a_patient_have_one_weight():
 def test_percentiles_cut_equal_tails(confidence, low, high):
     ends = percentiles(np.arange(101.0)[:, None], confidence)
     assert [float(end[0]) for end in ends] == pytest.approx([low, high])
+
+
+@pytest.mark.parametrize(("num_patients", "num_bootstrap"), [(7, 50), (300, 20), (2001, 1001)])
+def test_blocks_hold_the_draws_that_are_drawn_one_by_one(num_patients, num_bootstrap):
+    patients = np.arange(num_patients)
+    one_by_one = resample_patients(patients, num_patients, num_bootstrap, seed=3)
+    blocks = _draw_blocks(num_patients, num_bootstrap, seed=3)
+    weights = (row for block in blocks for row in block)
+    assert all((a == b).all() for a, b in zip(one_by_one, weights, strict=True))
+
+
+def test_a_comparison_needs_a_replicate():
+    rows = [Prediction("n", "p", "I2510", "I2510")]
+    with pytest.raises(ConfigError, match="num_bootstrap must be at least 1"):
+        scoring.paired_bootstrap(rows, rows, num_bootstrap=0)
