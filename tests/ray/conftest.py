@@ -48,8 +48,8 @@ SMALL: dict[str, Any] = {
     },
 }
 """What the sweeps that share verl's processes have in common: vLLM's engine is built from it."""
-NUM_LOOKS = 3
-"""One look at a busy machine's processes has missed one that was there, twice in CI."""
+NUM_LOOKS = 6
+"""Looks at a busy machine's processes have missed one that was there; three in a row did once."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -200,7 +200,7 @@ def find_processes() -> Callable[[str], list[psutil.Process]]:
                 with contextlib.suppress(psutil.Error):  # it has just ended
                     if name in " ".join([child.name(), *child.cmdline()]):
                         found[child.pid] = child
-            time.sleep(0.05)
+            time.sleep(0.1)
         return [process for process in found.values() if process.is_running()]
 
     return find
