@@ -98,7 +98,7 @@ class Calibration:
     """How often answers are right, by how many of their samples agree with them."""
 
     curves: Mapping[str, Curve]
-    """Level (code, category, chapter) → its curve; a level that has none keeps its shares."""
+    """Level (code, category, chapter) → its curve."""
     num_notes: int
     """Answers it was fitted on."""
     num_samples: int = 0

@@ -60,8 +60,7 @@ def measure_calibration(
     model: LoadedModel, split: Path, *, num_notes: int, sampling: Sampling
 ) -> Calibration | None:
     """How often the model's answers are right, by how many of its samples agree; None where too few
-    of them can be used, none are drawn, or the bare shares are as good for codes. A level whose
-    bare shares are as good (each answer left out of its own fit) has no curve.
+    of them can be used, or none are drawn.
 
     Raises:
         As `LoadedModel.answer_split`.
@@ -73,16 +72,4 @@ def measure_calibration(
         calibration = scoring.fit_calibration(predictions)
     except DataError:
         return None
-    better = {
-        level: curve
-        for level, curve in calibration.curves.items()
-        if calibration.errors[level] < calibration.errors[f"{level}_raw"]
-    }
-    if "code" not in better:
-        return None
-    return replace(
-        calibration,
-        curves=better,
-        num_samples=sampling.num_samples,
-        temperature=sampling.temperature,
-    )
+    return replace(calibration, num_samples=sampling.num_samples, temperature=sampling.temperature)

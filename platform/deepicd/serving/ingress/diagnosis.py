@@ -76,7 +76,7 @@ def _confidence(
 
 def calibrated_confidence(share: float, level: Level, calibration: Calibration | None) -> float:
     """Probability of a node at which that share of the answers agree, or the share itself."""
-    if calibration is None or level not in calibration.curves:
+    if calibration is None:
         return share
     return scoring.calibrate(calibration.curves[level], share)
 
