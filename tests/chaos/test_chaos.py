@@ -31,7 +31,7 @@ from deepicd.sweeps.results.trials import read_history
 pytestmark = pytest.mark.timeout(2400)
 IS_LARGE = os.environ.get("DEEPICD_CHAOS") == "large"
 NUM_TRIALS, STEPS, AT_ONCE = (12, 8, 2) if IS_LARGE else (4, 6, 2)
-KILL_EVERY, NUM_KILLS, HANG_S = (5, 6, 60) if IS_LARGE else (2, 4, 60)
+KILL_EVERY, NUM_KILLS, HANG_S = (5, 6, 60) if IS_LARGE else (1, 4, 60)
 RAYS_OWN = {"_AutoscalingCoordinatorActor", "_StatsActor"}
 DRIVER, HUNG = "the sweep's driver", "made to hang"
 VERL = "ray::WorkerDict"
@@ -161,22 +161,34 @@ def shoot(
 ) -> None:
     """Kill a process of a trial every few steps, until told to cease; after the last kill make one
     hang, and nothing more: one fault after the other, or nobody knows which was found.
+
+    A trial may be stopped or at its end just when its process is made to hang. Nothing hangs then,
+    so the next one is taken, until one was found.
     """
-    aim = num_steps(runs) + KILL_EVERY
+    aim, victim = num_steps(runs) + KILL_EVERY, None
     while not until() and sweep.poll() is None:
         time.sleep(0.2)
-        if num_steps(runs) < aim or HUNG in killed:
-            continue
         is_last = len(killed) > NUM_KILLS
+        if num_steps(runs) < aim or (is_last and (is_there(victim) or found_hung(runs))):
+            continue
         kinds = VICTIMS[num_shots(killed) :][:1] or VICTIMS  # each once, then any
         victims = find_victims(*([VERL] if is_last else kinds))
         if not victims:
             continue  # between two trials
-        victim = rng.choice(victims)
-        victim.suspend() if is_last else victim.kill()
-        shot = f"{' or '.join(kinds)} at step {num_steps(runs)}: {victim.name()}"
-        killed.append(HUNG if is_last else shot)
+        chosen = rng.choice(victims)
+        if is_last:
+            chosen.suspend()
+            victim, shot = chosen, HUNG
+        else:
+            chosen.kill()
+            shot = f"{' or '.join(kinds)} at step {num_steps(runs)}: {chosen.name()}"
+        killed.extend([shot] if shot not in killed else [])
         aim = num_steps(runs) + KILL_EVERY
+
+
+def is_there(victim: psutil.Process | None) -> bool:
+    """Whether the process that was made to hang hangs still."""
+    return victim is not None and victim.is_running()
 
 
 def num_shots(killed: list[str]) -> int:
