@@ -1,0 +1,124 @@
+"""The registry under kills and races."""
+
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from registry_models import QUICK, build_model, rows
+
+from deepicd.errors import (
+    PromotionError,
+)
+from deepicd.promotion.promote import promote_candidate
+from deepicd.promotion.registry import Registry
+
+
+def test_many_writers_at_once_lose_nothing(tmp_path: Path) -> None:
+    models = [build_model(tmp_path / f"m{seed}", seed) for seed in range(8)]
+
+    def run(model: Path) -> str:
+        registry = Registry(tmp_path / "registry")
+        name = registry.register(model, lineage={"model": model.name}).name
+        registry.promote(name, reason="race")
+        return name
+
+    with ThreadPoolExecutor(8) as pool:
+        names = list(pool.map(run, models))
+    registry = Registry(tmp_path / "registry")
+    assert sorted(names) == [f"v{i:04d}" for i in range(1, 9)]
+    promoted = [e for e in registry.events() if e.kind == "promoted"]
+    assert [e.number for e in registry.events()] == list(range(1, 17)) and len(promoted) == 8
+    assert registry.aliases() == {"champion": promoted[-1].version}
+    assert all(registry.verify(name).path.is_dir() for name in names)
+    assert sorted(path.name for path in (registry.root / "versions").iterdir()) == sorted(names)
+
+
+def test_of_two_promoters_that_judged_against_one_champion_one_wins(
+    registry: Registry, models: list[Path]
+) -> None:
+    registry.register(models[2], lineage={})
+    examinations = {
+        "v0001": rows(("I2510", "I2510")), "v0002": rows(("I2510", None)),
+        "v0003": rows(("I2510", "I2510")),
+    }  # fmt: skip
+
+    def run(name: str) -> bool:
+        try:
+            return promote_candidate(
+                registry, name, examinations=examinations, config=QUICK, seed=0
+            ).accepted
+        except PromotionError:
+            return False
+
+    with ThreadPoolExecutor(2) as pool:
+        won = list(pool.map(run, ("v0001", "v0003")))
+    assert sum(won) == 1
+    assert registry.aliases()["champion"] == ("v0001" if won[0] else "v0003")
+
+
+WRITES = {"os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.truncate", "shutil.rmtree"}
+
+
+def run_killed(action: Callable[[], Any], step: int) -> bool:
+    """Run in a child that is killed (SIGKILL) before its n-th change to the disk; False when it got
+    through. Between two such changes every instruction sees the same files."""
+    pid = os.fork()
+    if pid == 0:
+        left = step
+
+        def count(event: str, arguments: tuple[Any, ...]) -> None:
+            nonlocal left
+            is_writing = event == "open" and arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
+            if is_writing or event in WRITES:
+                left -= 1
+                if left == 0:
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+        sys.addaudithook(count)
+        try:
+            action()
+        finally:
+            os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
+
+
+def snapshot(registry: Registry) -> tuple[list[str], dict[str, str]]:
+    """What a reader sees; every version must verify."""
+    names = [registry.verify(version.name).name for version in registry.versions()]
+    return names, registry.aliases()
+
+
+@pytest.mark.parametrize("verb", ["register", "promote", "rollback", "challenge", "withdraw"])
+def test_a_kill_at_any_step_leaves_the_old_or_the_new_state(
+    registry: Registry, models: list[Path], tmp_path: Path, verb: str
+) -> None:
+    actions: dict[str, Callable[[Registry], Any]] = {
+        "register": lambda r: r.register(models[2], lineage={"trial": "t3"}),
+        "promote": lambda r: r.promote("v0001", reason="back"),
+        "rollback": lambda r: r.rollback(reason="worse"),
+        "challenge": lambda r: r.challenge("v0001", reason="try"),
+        "withdraw": lambda r: r.withdraw(reason="slow"),
+    }
+    if verb == "withdraw":
+        registry.challenge("v0001", reason="try")
+    old = snapshot(registry)
+    seen = []
+    was_killed = True
+    while was_killed:
+        copy = Registry(tmp_path / f"copy{len(seen)}")
+        shutil.copytree(registry.root, copy.root)
+        was_killed = run_killed(lambda copy=copy: actions[verb](copy), len(seen) + 1)
+        seen.append(snapshot(copy))
+        after = copy.register(models[2], lineage={"trial": "later"})  # the next writer gets through
+        held = {path.name for path in (copy.root / "versions").iterdir()}
+        assert held == {version.name for version in copy.versions()} and after.name in held
+    new = seen[-1]
+    assert new != old and len(seen) > 3
+    changed = seen.index(new)  # old up to one step, new from there on, nothing between
+    assert seen == [old] * changed + [new] * (len(seen) - changed)
