@@ -42,7 +42,7 @@ def write_split(folder: Path, num_notes: int) -> tuple[Path, Path]:
 
     with ray_session(num_cpus=2):
         config = DataConfig(num_notes=min(num_notes, 6000), num_codes=0)
-        build_notes(config, tables=folder / "tables", out=folder / "notes", seed=1)
+        build_notes(config, tables=folder / "tables", out=folder / "notes")
     notes = read_split(folder / "notes" / "train.parquet")
     rows = [notes[number % len(notes)] for number in range(num_notes)]
     columns = {

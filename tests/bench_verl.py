@@ -93,7 +93,7 @@ def build_inputs(experiment: Experiment, paths: RunPaths) -> TrialInput:
     from deepicd.notes.split_files import read_split
     from deepicd.training.start_model import build_model
 
-    build_notes(experiment.data, tables=paths.tables, out=paths.notes, seed=1)
+    build_notes(experiment.data, tables=paths.tables, out=paths.notes)
     texts = [note.text for note in read_split(paths.split("train"))]
     build_model(experiment.model, texts, paths.model, seed=1)
     return TrialInput(paths.model, paths.split("train"), paths.split("validation"))

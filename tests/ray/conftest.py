@@ -100,7 +100,7 @@ class SharedRunner:
 
         self.paths = RunPaths(root)
         experiment = self.experiment({})
-        build_notes(experiment.data, tables=self.paths.tables, out=self.paths.notes, seed=1)
+        build_notes(experiment.data, tables=self.paths.tables, out=self.paths.notes)
         texts = [note.text for note in read_split(self.paths.split("train"))]
         build_model(experiment.model, texts, self.paths.model, seed=1)
         splits = (self.paths.split(name) for name in ("train", "validation"))

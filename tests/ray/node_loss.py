@@ -87,7 +87,7 @@ def main(root: Path) -> None:
 
 def build_inputs(experiment: Experiment, paths: RunPaths) -> TrialInput:
     """Notes and an untrained model."""
-    build_notes(experiment.data, tables=paths.tables, out=paths.notes, seed=1)
+    build_notes(experiment.data, tables=paths.tables, out=paths.notes)
     texts = [note.text for note in read_split(paths.split("train"))]
     build_model(experiment.model, texts, paths.model, seed=1)
     return TrialInput(paths.model, paths.split("train"), paths.split("validation"))

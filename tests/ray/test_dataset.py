@@ -32,7 +32,7 @@ def run(light_ray: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("dataset")
     table = {"data": {"num_notes": 300, "num_codes": 12}, "model": {"vocab_size": 600}}
     experiment = parse_experiment(table, "here")
-    build_notes(experiment.data, tables=root / "tables", out=root / "notes", seed=1)
+    build_notes(experiment.data, tables=root / "tables", out=root / "notes")
     texts = [note.text for note in read_split(root / "notes/train.parquet")]
     build_model(experiment.model, texts, root / "model", seed=1)
     return root

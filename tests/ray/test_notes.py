@@ -32,7 +32,7 @@ pytestmark = pytest.mark.usefixtures("light_ray")
 def built(light_ray: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The embedded corpus, built once."""
     folder = tmp_path_factory.mktemp("built")
-    build_notes(CONFIG, tables=folder / "tables", out=folder / "notes", seed=1)
+    build_notes(CONFIG, tables=folder / "tables", out=folder / "notes")
     return folder
 
 
@@ -70,7 +70,7 @@ def mimic(tmp_path: Path) -> Path:
 def build_from(root: Path, out: Path) -> dict[str, object]:
     shares = (0.4, 0.2, 0.2, 0.2)
     config = DataConfig(source="mimic", root=root, split_shares=shares)
-    return build_notes(config, tables=root, out=out, seed=1)
+    return build_notes(config, tables=root, out=out)
 
 
 def test_the_embedded_corpus_comes_back_through_the_mimic_reader(built: Path) -> None:
@@ -88,7 +88,7 @@ def test_the_embedded_corpus_comes_back_through_the_mimic_reader(built: Path) ->
     assert sum(map(len, owners)) == len(set().union(*owners))
     assert all(note.sex in ("F", "M") and note.age_band and note.race for note in notes)
     assert not has_leak(audit_notes(built / "notes"))
-    assert check_identity(built / "notes", CONFIG, seed=1) == report
+    assert check_identity(built / "notes", CONFIG) == report
     assert report["settings"] == fingerprint(CONFIG)
     assert sorted(path.name for path in (built / "notes").iterdir()) == sorted(
         ["report.json", *(f"{name}.parquet" for name in SPLITS)]
@@ -96,7 +96,7 @@ def test_the_embedded_corpus_comes_back_through_the_mimic_reader(built: Path) ->
 
 
 def test_equal_seeds_build_equal_files(built: Path, tmp_path: Path) -> None:
-    build_notes(CONFIG, tables=tmp_path / "tables", out=tmp_path / "notes", seed=1)
+    build_notes(CONFIG, tables=tmp_path / "tables", out=tmp_path / "notes")
     for name in SPLITS:
         first = (built / "notes" / f"{name}.parquet").read_bytes()
         assert (tmp_path / "notes" / f"{name}.parquet").read_bytes() == first

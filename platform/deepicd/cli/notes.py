@@ -42,12 +42,11 @@ def build(
 
     data: dict[str, object] = {"source": source, **({"root": str(root)} if root else {})}
     data |= {"num_notes": num_notes, "num_codes": num_codes, "difficulty": difficulty}
+    data["split_seed"] = seed
     config = parse_experiment({"data": data}, "command line").data
     has_baselines = source == "embedded" if baselines is None else baselines
     folders = {"tables": tables or out.with_name("tables"), "out": out}
-    report = build_notes(
-        config, **folders, seed=seed, is_card_written=card, has_baselines=has_baselines
-    )
+    report = build_notes(config, **folders, is_card_written=card, has_baselines=has_baselines)
     print_outcome(report, notes_lines(report), as_json=as_json)
 
 

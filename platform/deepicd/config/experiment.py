@@ -27,7 +27,12 @@ class DataConfig(StrictModel):
     source: Literal["embedded", "mimic"] = "embedded"
     """`embedded` generates the package's own corpus; `mimic` reads MIMIC-IV tables."""
     root: Path | None = None
-    """Folder that holds MIMIC-IV's `note/` and `hosp/`; required for `mimic`."""
+    """Folder that holds MIMIC-IV's `note/` and `hosp/`; required for `mimic` without `splits`."""
+    splits: Path | None = None
+    """Folder of splits that `deepicd notes build` wrote, used as they are; None builds them."""
+    split_seed: int = Field(default=1, ge=0)
+    """Seed of the embedded corpus, of the splits and of the order of their rows. It is not `seed`,
+    so that runs with other seeds learn from and are judged on the same notes."""
     num_notes: int = Field(default=6000, ge=100)
     """Admissions to generate for `embedded`."""
     num_codes: int = Field(default=51, ge=0)
@@ -54,9 +59,10 @@ class DataConfig(StrictModel):
             or min(self.split_shares) <= 0
         ):
             raise ValueError(f"split_shares must be above 0 and sum to 1; got {self.split_shares}")
-        if self.source == "mimic" and self.root is None:
+        if self.source == "mimic" and self.root is None and self.splits is None:
             raise ValueError(
-                "source 'mimic' needs data.root, the folder that holds note/ and hosp/"
+                "source 'mimic' needs data.root, the folder that holds note/ and hosp/, or "
+                "data.splits, the folder of an earlier build"
             )
         return self
 
@@ -245,6 +251,9 @@ class RewardConfig(StrictModel):
 class PromotionConfig(StrictModel):
     """The gate between a sweep's winner and the champion."""
 
+    registry: str = ""
+    """Folder or fsspec URL of the registry; `{run}` stands for the run's folder. Empty: `registry`
+    beside the folders of the runs, so that all of them share it."""
     min_difference: float = 0.0
     """Smallest gain in hierarchical F1 on the promotion split that is accepted."""
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
@@ -301,6 +310,9 @@ class ServingConfig(StrictModel):
     """Answers sampled beside the greedy one, for confidence and top-k."""
     window: int = Field(default=500, ge=1)
     """Predictions of one model version in one monitoring window."""
+    num_check_notes: int = Field(default=24, ge=0)
+    """Test notes that the endpoint is asked, and their labels sent to it, at the end of `deepicd
+    run`; 0 starts no endpoint there."""
 
 
 class Experiment(StrictModel):
@@ -313,7 +325,7 @@ class Experiment(StrictModel):
     profile: Literal["cpu", "gpu"] = "cpu"
     """Hardware profile: composes verl, vLLM and Ray settings; nothing else differs."""
     seed: int = Field(default=1, ge=0)
-    """Seed of corpus, splits, model, sampler, training and bootstrap."""
+    """Seed of model, sampler, training and bootstrap; notes and splits follow `data.split_seed`."""
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
     sft: SFTConfig = SFTConfig()

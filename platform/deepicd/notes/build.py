@@ -42,18 +42,16 @@ def build_notes(
     *,
     tables: Path,
     out: Path,
-    seed: int,
     is_card_written: bool = False,
     has_baselines: bool = False,
 ) -> dict[str, Any]:
     """Build the splits of one experiment; returns the build report.
 
     Args:
-        config: source, size, shares.
+        config: source, size, shares, and the seed of corpus, splits and order of rows.
         tables: where the embedded corpus is written; MIMIC-IV is read from `config.root` instead.
         out: folder of the splits; replaced as a whole. Ray's workers must be able to write beside
             it: on several nodes it lies on shared storage.
-        seed: decides the corpus, the splits and the order of rows.
         is_card_written: also write `card.md` and `card.html` (about a second).
         has_baselines: also score the majority code and a linear model (some seconds).
 
@@ -61,7 +59,7 @@ def build_notes(
         MissingError: a table is not there.
         DataError: broken or inconsistent tables, or a split without a note.
     """
-    root, ceiling = config.root or tables, None
+    root, ceiling, seed = config.root or tables, None, config.split_seed
     if config.source == "embedded":
         root, ceiling = tables, _write_embedded(config, tables, seed)
     with replaced_folder(out, marker=REPORT) as folder:
@@ -77,7 +75,7 @@ def build_notes(
             **summarise_build(kept, rows["reason"].to_pylist()),
             "ceiling": ceiling,
             "baselines": score_baselines(folder) if has_baselines else None,
-            "identity": identify(config, seed=seed, hashes=hashes),
+            "identity": identify(config, hashes=hashes),
         }
         if is_card_written:
             write_card(report, folder)

@@ -28,23 +28,24 @@ from deepicd.notes.split_writer import ROWS_PER_GROUP, hash_rows
 from deepicd.paths import SPLITS
 
 # Settings of those who read the notes; they do not change what is built.
-_IGNORED = {"curriculum", "max_prompt_tokens", "num_validation", "overlong", "root"}
+_IGNORED = {"curriculum", "max_prompt_tokens", "num_validation", "overlong", "root", "splits"}
+_SEED = "split_seed"  # stands beside the settings
 _PACKAGES = ("deepicd", "numpy", "pyarrow", "ray")
 
 
-def identify(config: DataConfig, *, seed: int, hashes: Mapping[str, str]) -> dict[str, Any]:
+def identify(config: DataConfig, *, hashes: Mapping[str, str]) -> dict[str, Any]:
     """Identity of a build whose splits have these hashes."""
     versions = {name: version(name) for name in _PACKAGES}
     return {
         "splits": dict(hashes),
         "codes": {"release": f"FY{codes.RELEASES[-1]}", "sha256": _hash_code_table()},
-        "settings": config.model_dump(mode="json", exclude=_IGNORED),
-        "seed": seed,
+        "settings": config.model_dump(mode="json", exclude=_IGNORED | {_SEED}),
+        "seed": config.split_seed,
         "versions": {"python": platform.python_version(), **versions},
     }
 
 
-def check_identity(folder: Path, config: DataConfig, *, seed: int) -> dict[str, Any]:
+def check_identity(folder: Path, config: DataConfig) -> dict[str, Any]:
     """The report of the build in `folder`, after its splits were found to be what it says.
 
     Raises:
@@ -52,9 +53,29 @@ def check_identity(folder: Path, config: DataConfig, *, seed: int) -> dict[str, 
         DataError: the build is of other settings, another seed or code table, or a split changed
             after it was written; names each difference.
     """
+    return _check(folder, _compared(identify(config, hashes=_hash_splits(folder))))
+
+
+def check_build(folder: Path, config: DataConfig) -> dict[str, Any]:
+    """The report of the build in `folder`, which is used as it is (`data.splits`).
+
+    Raises:
+        MissingError: the report or a split is not there.
+        DataError: a split changed after it was written, or the build is of another source or code
+            table than the experiment's; names each difference.
+    """
+    wanted = _compared(identify(config, hashes=_hash_splits(folder)))
+    of_build = ("splits.", "codes.", "settings.source")
+    return _check(folder, {name: wanted[name] for name in wanted if name.startswith(of_build)})
+
+
+def _hash_splits(folder: Path) -> dict[str, str]:
+    return {name: hash_split(folder / f"{name}.parquet") for name in SPLITS}
+
+
+def _check(folder: Path, wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """The report of a build, after these values of its identity were compared."""
     report = read_build_report(folder)
-    hashes = {name: hash_split(folder / f"{name}.parquet") for name in SPLITS}
-    wanted = _compared(identify(config, seed=seed, hashes=hashes))
     stored = _compared(report.get("identity", {}))
     differences = [
         f"{name} is {stored.get(name)} there and {value} here"

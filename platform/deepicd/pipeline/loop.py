@@ -117,7 +117,7 @@ def resume_sweep(root: Path, *, overrides: Sequence[str] = ()) -> "SweepStatus":
         )
     with _running(experiment, paths.root, is_resumed=True) as run:
         if (paths.notes / "report.json").is_file():
-            check_identity(paths.notes, experiment.data, seed=experiment.seed)
+            check_identity(paths.notes, experiment.data)
         else:
             stages.build_data(run)
         if not (paths.sft / "config.json").is_file():

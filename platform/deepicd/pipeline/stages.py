@@ -38,9 +38,7 @@ def build_data(run: Run) -> None:
 
     data = run.experiment.data
     with run.stage("notes", f"{data.source} corpus, {data.num_notes} admissions, split by patient"):
-        report = build_notes(
-            data, tables=run.paths.tables, out=run.paths.notes, seed=run.experiment.seed
-        )
+        report = build_notes(data, tables=run.paths.tables, out=run.paths.notes)
         counts = (f"{name} {split['num_notes']}" for name, split in report["splits"].items())
         run.detail(", ".join(counts))
 
