@@ -196,7 +196,7 @@ class JudgeConfig(StrictModel):
     max_failures: int = Field(default=3, ge=1)
     """Failed requests in a row that count as an endpoint that is down."""
     when_down: Literal["absent", "stop"] = "absent"
-    """`absent`: the part is left out of the reward, and counted; `stop`: the trial fails."""
+    """`absent`: the component is left out of the reward, and counted; `stop`: the trial fails."""
     cache: str = ""
     """SQLite file of ratings by content hash, shared by workers; empty keeps them in memory."""
     max_note_characters: int = Field(default=12_000, ge=100)
@@ -232,11 +232,11 @@ class RewardConfig(StrictModel):
     preset: str = "default"
     """Named preset (see docs/rewards.md); `weights` replace the preset's own, name by name."""
     weights: dict[str, float] = {}
-    """Name of reward → weight ≥ 0; with 0 the part is in the metrics and not in the total."""
+    """Name of reward → weight ≥ 0; with 0 the component is in the metrics and not in the total."""
     hierarchy_curve: float = Field(default=1.0, gt=0)
     """Exponent of the hierarchical credit: share of the gold path that is right, to this power."""
     judge: JudgeConfig = JudgeConfig()
-    """Who gives the part `judge`; its weight is `weights.judge`."""
+    """Who gives the component `judge`; its weight is `weights.judge`."""
 
     @model_validator(mode="after")
     def _check(self) -> "RewardConfig":

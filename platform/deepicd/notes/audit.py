@@ -1,6 +1,6 @@
 """Split notes on disk → what leaks from the future, from the label, or from one split to another.
 
-In: a folder that `build` wrote (each split a Parquet file or a folder of parts), and traces where
+In: a folder that `build` wrote (each split a Parquet file or a folder of them), and traces where
 there are some. Out: one `Check` a rule: how many notes break it, the share that is still accepted,
 a few note ids. Decided here: which rules there are and what each accepts. A share above the limit
 is a leak; a smaller one is a warning, because some findings are natural: the words of a gold title
@@ -102,7 +102,7 @@ class _Notes:
     digest: NDArray[np.uint64]
     """Of the text in lower case, blanks collapsed."""
     signature: NDArray[np.uint32]
-    found: Mapping[str, NDArray[np.bool_]]
+    broken: Mapping[str, NDArray[np.bool_]]
     """Check on the text → whether a note breaks it."""
 
 
@@ -126,7 +126,7 @@ def audit_notes(
     allowed = _merge_limits(limits or {})
     notes = _read_notes(folder)
     broken = {
-        **notes.found,
+        **notes.broken,
         "repeated_note_id": _repeats(pc.cast(notes.note_id, pa.string())),
         "shared_patient": _is_shared(_number(notes.patient_id), notes.split),
         "exact_duplicate": _is_shared(notes.digest, notes.split),
@@ -154,11 +154,11 @@ def parse_limits(texts: Iterable[str]) -> dict[str, float]:
 
 def as_report(checks: Iterable[Check]) -> dict[str, Any]:
     """Leaks, warnings, and the limit of every check, ready for JSON."""
-    listed = [check.as_dict() for check in checks]
+    rows = [check.as_dict() for check in checks]
     return {
-        "leaks": [one for one in listed if one["verdict"] == "leak"],
-        "warnings": [one for one in listed if one["verdict"] == "warning"],
-        "limits": {one["check"]: one["limit"] for one in listed},
+        "leaks": [row for row in rows if row["verdict"] == "leak"],
+        "warnings": [row for row in rows if row["verdict"] == "warning"],
+        "limits": {row["check"]: row["limit"] for row in rows},
     }
 
 
@@ -173,9 +173,9 @@ def gold_phrases(code: str) -> tuple[str, ...]:
 
     A short form leaves out ", unspecified", "initial encounter" and what stands in brackets.
     """
-    titles = [codes.title(one).lower() for one in (code, *codes.successors(code))]
+    titles = [codes.title(each).lower() for each in (code, *codes.successors(code))]
     short = [" ".join(_SHORTER.sub("", title).split()).strip(" ,") for title in titles]
-    return tuple(dict.fromkeys(one for one in (*titles, *short) if len(one) >= _MIN_PHRASE))
+    return tuple(dict.fromkeys(name for name in (*titles, *short) if len(name) >= _MIN_PHRASE))
 
 
 def is_gold_named(text: str, phrases: Iterable[str]) -> bool:
@@ -206,22 +206,22 @@ def _merge_limits(limits: Mapping[str, float]) -> dict[str, float]:
 
 
 def _read_notes(folder: Path) -> _Notes:
-    parts: list[dict[str, Any]] = []
+    batches: list[dict[str, Any]] = []
     for number, name in enumerate(SPLITS):
         for batch in _read_batches(folder / f"{name}.parquet"):
             split = np.full(batch.num_rows, number, np.int8)
-            parts.append({**_read_batch(batch), "split": split})
-    if not parts:
+            batches.append({**_read_batch(batch), "split": split})
+    if not batches:
         raise DataError(f"the splits under {folder} hold no note; build them anew.")
     return _Notes(
-        note_id=pa.concat_arrays([part["note_id"] for part in parts]),
-        patient_id=pa.concat_arrays([part["patient_id"] for part in parts]),
-        split=np.concatenate([part["split"] for part in parts]),
-        digest=np.concatenate([part["digest"] for part in parts]),
-        signature=np.concatenate([part["signature"] for part in parts]),
-        found={
-            name: np.concatenate([part["found"][name] for part in parts])
-            for name in parts[0]["found"]
+        note_id=pa.concat_arrays([batch["note_id"] for batch in batches]),
+        patient_id=pa.concat_arrays([batch["patient_id"] for batch in batches]),
+        split=np.concatenate([batch["split"] for batch in batches]),
+        digest=np.concatenate([batch["digest"] for batch in batches]),
+        signature=np.concatenate([batch["signature"] for batch in batches]),
+        broken={
+            name: np.concatenate([batch["broken"][name] for batch in batches])
+            for name in batches[0]["broken"]
         },
     )
 
@@ -245,24 +245,24 @@ def _read_batch(batch: pa.RecordBatch) -> dict[str, Any]:
     text = batch["text"]
     lower = pc.utf8_lower(text).to_pylist()
     gold = batch["code"].to_pylist()
-    found = {name: _matches(text, pattern) for name, pattern in _PATTERNS.items()}
-    found["forbidden_section"] = np.array(
-        [has_forbidden(one) for one in text.to_pylist()], np.bool_
+    broken = {name: _matches(text, pattern) for name, pattern in _PATTERNS.items()}
+    broken["forbidden_section"] = np.array(
+        [has_forbidden(note) for note in text.to_pylist()], np.bool_
     )
-    found["gold_title"] = _named(lower, gold, gold_phrases)
-    found["gold_code"] = _named(lower, gold, _dotted)
+    broken["gold_title"] = _named(lower, gold, gold_phrases)
+    broken["gold_code"] = _named(lower, gold, _dotted)
     return {
         "note_id": batch["note_id"],
         "patient_id": batch["patient_id"],
-        "digest": np.array([_digest(one) for one in lower], np.uint64),
+        "digest": np.array([_digest(note) for note in lower], np.uint64),
         "signature": minhash_signatures(text),
-        "found": found,
+        "broken": broken,
     }
 
 
 def _matches(text: pa.Array, pattern: str) -> NDArray[np.bool_]:
-    found = pc.match_substring_regex(text, pattern, ignore_case=True)
-    return np.asarray(found.to_numpy(zero_copy_only=False), np.bool_)
+    matches = pc.match_substring_regex(text, pattern, ignore_case=True)
+    return np.asarray(matches.to_numpy(zero_copy_only=False), np.bool_)
 
 
 def _named(texts: Sequence[str], gold: Sequence[str], phrases_of: Any) -> NDArray[np.bool_]:

@@ -35,7 +35,7 @@ def draw_learning(histories: Histories, metric: str) -> list[Figure]:
             draw_curves(
                 histories,
                 key,
-                title=f"Reward part: {key[len(_COMPONENT) : -len(_MEAN)]} (unweighted)",
+                title=f"Reward component: {key[len(_COMPONENT) : -len(_MEAN)]} (unweighted)",
                 caption="Before the trial's weight for it.",
             )
             for key in _reward_components(histories)

@@ -180,7 +180,7 @@ def validate(config: RewardConfig, *, searched: Sequence[str] = ()) -> None:
     if not others and config.judge.when_down == "absent":
         raise ConfigError(
             "only the judge has a weight, so there is no reward while it is down; set "
-            "rewards.judge.when_down = 'stop', or give another part a weight"
+            "rewards.judge.when_down = 'stop', or give another component a weight"
         )
 
 

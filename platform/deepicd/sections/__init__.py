@@ -6,7 +6,7 @@ are data (`data/section_words.tsv`, a reason a row), lines are brought to one sh
 header is known by its words in any order, never by a list of whole spellings. Pure.
 """
 
-from deepicd.sections.found import Found, Start
+from deepicd.sections.header_match import HeaderMatch, Start
 from deepicd.sections.headers import Header, read_phrase
 from deepicd.sections.lexicon import load_lexicon
 from deepicd.sections.line_inside import find_later, read_inside
@@ -43,8 +43,8 @@ SECTION_OF = {
 __all__ = [
     "SECTIONS",
     "SECTION_OF",
-    "Found",
     "Header",
+    "HeaderMatch",
     "Start",
     "clean_text",
     "find_later",

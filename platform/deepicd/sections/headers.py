@@ -54,13 +54,13 @@ def read_phrase(phrase: str) -> Phrase:
     words = words_of(phrase)
     if not words or len(words) > MAX_WORDS:
         return _NOTHING._replace(num_unknown=len(words))
-    meanings, num_unknown = _look_up(words)
-    roles = {meaning.role for found in meanings for meaning in found}
+    phrases, num_unknown = _look_up(words)
+    roles = {meaning.role for meanings in phrases for meaning in meanings}
     is_prose = "prose" in roles
-    topics, time = _resolve(meanings)
-    named = sum(any(one.role in _NAMING for one in found) for found in meanings)
+    topics, time = _resolve(phrases)
+    num_named = sum(any(meaning.role in _NAMING for meaning in meanings) for meanings in phrases)
     is_header = bool(topics or time) and not num_unknown and not is_prose
-    header = Header(topics, time, _has(meanings, "preposition"), named) if is_header else None
+    header = Header(topics, time, _has(phrases, "preposition"), num_named) if is_header else None
     return Phrase(header, num_unknown, is_prose, topics, time)
 
 
@@ -70,7 +70,7 @@ _NAMING = {"topic", "adjective", "time"}
 def _look_up(words: Sequence[str]) -> tuple[list[tuple[Meaning, ...]], int]:
     """Meanings of the phrases that words are made of, and how many words are unknown."""
     lexicon = load_lexicon().phrases
-    found: list[tuple[Meaning, ...]] = []
+    phrases: list[tuple[Meaning, ...]] = []
     position = num_unknown = num_free = 0
     while position < len(words):
         fitting = (
@@ -83,18 +83,18 @@ def _look_up(words: Sequence[str]) -> tuple[list[tuple[Meaning, ...]], int]:
         if num_free and words[position - 1] != "and":
             num_free -= 1
         elif meanings:
-            found.append(meanings)
-            num_free = _FREE_WORDS if any(one.role == "source" for one in meanings) else 0
+            phrases.append(meanings)
+            is_source = any(meaning.role == "source" for meaning in meanings)
+            num_free = _FREE_WORDS if is_source else 0
         elif not phrase[0].isdigit():
             num_unknown += 1
-    return found, num_unknown
+    return phrases, num_unknown
 
 
-def _resolve(meanings: Sequence[tuple[Meaning, ...]]) -> tuple[tuple[str, ...], str]:
+def _resolve(phrases: Sequence[tuple[Meaning, ...]]) -> tuple[tuple[str, ...], str]:
     """Topics and time; a word of several roles is a topic only where nothing else is."""
-    strong = [found[0].value for found in meanings if _is_only(found, "topic")]
-    kinds = [one.value for found in meanings for one in found if one.role == "adjective"]
-    times = {one.value for found in meanings for one in found if one.role == "time"}
+    strong = [meanings[0].value for meanings in phrases if _is_only(meanings, "topic")]
+    kinds, times = _values(phrases, "adjective"), set(_values(phrases, "time"))
     if "history" in strong:
         rest = [topic for topic in strong if topic != "history"]
         if "medical" in kinds:
@@ -103,13 +103,9 @@ def _resolve(meanings: Sequence[tuple[Meaning, ...]]) -> tuple[tuple[str, ...], 
         if kinds or rest:
             times.discard("past")
     elif not strong:
-        weak = [
-            one.value for found in meanings if len(found) > 1
-            for one in found if one.role == "topic"
-        ]  # fmt: skip
+        weak = _values([meanings for meanings in phrases if len(meanings) > 1], "topic")
         if weak:
-            only = {found[0].value for found in meanings if _is_only(found, "time")}
-            times = only
+            times = {meanings[0].value for meanings in phrases if _is_only(meanings, "time")}
         strong = weak or (["caption"] if kinds and not times else [])
     if len(strong) > 1:
         strong = [topic for topic in strong if topic not in ("title", "caption")] or ["title"]
@@ -117,9 +113,13 @@ def _resolve(meanings: Sequence[tuple[Meaning, ...]]) -> tuple[tuple[str, ...], 
     return tuple(dict.fromkeys(strong)), time
 
 
-def _is_only(found: Sequence[Meaning], role: str) -> bool:
-    return len(found) == 1 and found[0].role == role
+def _values(phrases: Sequence[tuple[Meaning, ...]], role: str) -> list[str]:
+    return [meaning.value for meanings in phrases for meaning in meanings if meaning.role == role]
 
 
-def _has(meanings: Sequence[tuple[Meaning, ...]], value: str) -> bool:
-    return any(one.value == value for found in meanings for one in found)
+def _is_only(meanings: Sequence[Meaning], role: str) -> bool:
+    return len(meanings) == 1 and meanings[0].role == role
+
+
+def _has(phrases: Sequence[tuple[Meaning, ...]], value: str) -> bool:
+    return any(meaning.value == value for meanings in phrases for meaning in meanings)

@@ -55,9 +55,9 @@ def load_lexicon() -> Lexicon:
         for name in names:
             meanings.setdefault(name, []).append(Meaning(role, value))
     by_first: dict[str, list[tuple[tuple[str, ...], tuple[Meaning, ...]]]] = {}
-    for name, found in meanings.items():
+    for name, listed in meanings.items():
         words = tuple(word for word in name.split() if word not in ARTICLES) or (name,)
-        by_first.setdefault(words[0], []).append((words, tuple(found)))
+        by_first.setdefault(words[0], []).append((words, tuple(listed)))
     for entries in by_first.values():
         entries.sort(key=lambda entry: -len(entry[0]))
     return Lexicon(by_first, around)
@@ -70,11 +70,11 @@ MIN_GLUED = 3
 @cache
 def unglue(word: str) -> tuple[str, ...]:
     """The two known words that a word is made of; empty where it is not."""
-    known = load_lexicon().phrases
+    phrases = load_lexicon().phrases
     for end in range(MIN_GLUED, len(word) - MIN_GLUED + 1):
-        parts = (word[:end], word[end:])
-        if all(any(words == (part,) for words, _ in known.get(part, ())) for part in parts):
-            return parts
+        halves = (word[:end], word[end:])
+        if all(any(words == (half,) for words, _ in phrases.get(half, ())) for half in halves):
+            return halves
     return ()
 
 
@@ -88,7 +88,7 @@ def correct(word: str) -> str:
     """The known word that differs by one slip (a letter more, less, other, or two exchanged)."""
     if len(word) < MIN_CORRECTED - 1 or word.endswith(("ed", "ing")):
         return ""
-    known = _long_words()
+    targets = _long_words()
     splits = [(word[:end], word[end:]) for end in range(1, len(word) + 1)]
     slips = (
         *(a + b[1:] for a, b in splits if b),
@@ -96,13 +96,13 @@ def correct(word: str) -> str:
         *(a + letter + b for a, b in splits for letter in _LETTERS),
         *(a + letter + b[1:] for a, b in splits for letter in _LETTERS if b),
     )
-    return next((slip for slip in slips if slip in known), "")
+    return next((slip for slip in slips if slip in targets), "")
 
 
 @cache
 def _all_words() -> frozenset[str]:
     entries = load_lexicon().phrases.values()
-    return frozenset(word for one in entries for words, _ in one for word in words)
+    return frozenset(word for listed in entries for words, _ in listed for word in words)
 
 
 @cache
@@ -111,19 +111,19 @@ def _prose_words() -> frozenset[str]:
         words[0]
         for entries in load_lexicon().phrases.values()
         for words, meanings in entries
-        if len(words) == 1 and any(one.role == "prose" for one in meanings)
+        if len(words) == 1 and any(meaning.role == "prose" for meaning in meanings)
     )
 
 
 @cache
 def _naming_words() -> frozenset[str]:
     """Words of topics and times; of phrases with other words, the ones that are no filler."""
-    entries = [entry for found in load_lexicon().phrases.values() for entry in found]
-    single = [(words[0], found[0].role) for words, found in entries if len(words) == 1]
+    entries = [entry for listed in load_lexicon().phrases.values() for entry in listed]
+    single = [(words[0], meanings[0].role) for words, meanings in entries if len(words) == 1]
     fillers = {word for word, role in single if role == "filler"}
     named: set[str] = set()
-    for words, found in entries:
-        if any(one.role in ("topic", "adjective", "time") for one in found):
+    for words, meanings in entries:
+        if any(meaning.role in ("topic", "adjective", "time") for meaning in meanings):
             named.update(words if fillers.issuperset(words) else set(words) - fillers)
     return frozenset(named)
 
@@ -136,9 +136,9 @@ def rank_word(word: str) -> int:
         return 0
     if plain in _all_words() or plain in _ALIASES or plain in ARTICLES:
         return 2 if plain in _naming_words() or plain in ("hx",) else 1
-    parts = [part.rstrip("0123456789") for part in re.split(r"[/&-]", plain)]
-    if len(parts) > 1 or plain[-1:].isdigit():
-        return 2 if all(len(part) < 2 or rank_word(part) for part in parts) else 0
+    pieces = [piece.rstrip("0123456789") for piece in re.split(r"[/&-]", plain)]
+    if len(pieces) > 1 or plain[-1:].isdigit():
+        return 2 if all(len(piece) < 2 or rank_word(piece) for piece in pieces) else 0
     return 2 if word[:1].isupper() and (unglue(plain) or correct(plain)) else 0
 
 
@@ -150,7 +150,8 @@ def _long_words() -> frozenset[str]:
         for entries in load_lexicon().phrases.values()
         for words, meanings in entries
         for word in words
-        if len(word) >= MIN_CORRECTED and any(one.role in ("topic", "time") for one in meanings)
+        if len(word) >= MIN_CORRECTED
+        and any(meaning.role in ("topic", "time") for meaning in meanings)
     )
 
 
@@ -171,6 +172,6 @@ def words_of(phrase: str) -> list[str]:
             continue
         named = _ALIASES.get(word, word)
         is_whole = len(named) < 2 * MIN_GLUED or named in _all_words()
-        parts = (named,) if is_whole else unglue(named)
-        words.extend(parts or (correct(named) or named,))
+        halves = (named,) if is_whole else unglue(named)
+        words.extend(halves or (correct(named) or named,))
     return words

@@ -1,15 +1,15 @@
 """Headers in the middle of a line, and sentences of an exam that are of a later time.
 
-In: the shape of a line. Out: `Found` in order; the place where a later exam begins. Decided here:
-in the middle of a line a header needs a colon or capitals, and nothing in front that makes it a
-part of a sentence. Whether it counts where it stands is decided by the reader. Pure.
+In: the shape of a line. Out: `HeaderMatch` in order; the index where a later exam begins. Decided
+here: in the middle of a line a header needs a colon or capitals, and nothing in front that makes it
+belong to a sentence. Whether it counts where it stands is decided by the reader. Pure.
 """
 
 import re
 from collections.abc import Iterator
 from functools import lru_cache
 
-from deepicd.sections.found import (
+from deepicd.sections.header_match import (
     COLON,
     FIRST,
     GOES_ON,
@@ -18,10 +18,10 @@ from deepicd.sections.found import (
     MAX_HEADER,
     MEASURE,
     WORD,
-    Found,
+    HeaderMatch,
     has_late,
     is_first,
-    last_part,
+    last_word,
     last_words,
     read_header,
     style_of,
@@ -30,7 +30,7 @@ from deepicd.sections.headers import Header
 from deepicd.sections.lexicon import load_lexicon
 
 
-def read_inside(line: str, begin: int, *, is_flat: bool = False) -> list[Found]:
+def read_inside(line: str, begin: int, *, is_flat: bool = False) -> list[HeaderMatch]:
     """Headers in the middle of a line, from `begin` on.
 
     `is_flat`: the line holds a whole section, as a rendered note has it, so that capitals are
@@ -41,33 +41,33 @@ def read_inside(line: str, begin: int, *, is_flat: bool = False) -> list[Found]:
     if not (has_colon or has_title):
         return []
     last = begin
-    found = [*_colons_inside(line, begin)] if has_colon else []
+    matches = [*_colons_inside(line, begin)] if has_colon else []
     if has_title:
-        found += _capitals_inside(line, begin, is_flat)
+        matches += _capitals_inside(line, begin, is_flat)
     chosen = []
-    for one in sorted(found, key=lambda one: (one.start, -one.end)):
-        if one.start >= last:
-            last = one.end
-            chosen.append(one)
+    for match in sorted(matches, key=lambda match: (match.start, -match.end)):
+        if match.start >= last:
+            last = match.end
+            chosen.append(match)
     return chosen
 
 
-def _colons_inside(line: str, begin: int) -> Iterator[Found]:
+def _colons_inside(line: str, begin: int) -> Iterator[HeaderMatch]:
     edge = begin
     ends = last_words()
     for colon in COLON.finditer(line, begin):
         window = line[max(edge, colon.start() - MAX_HEADER) : colon.start()]
         offset = colon.start() - len(window)
         words = list(WORD.finditer(window))[-8:]
-        if not words or last_part(words[-1][0]) not in ends:
+        if not words or last_word(words[-1][0]) not in ends:
             continue
-        found = _longest_before(line, [offset + word.start() for word in words], colon)
-        if found and found.start > begin:
+        match = _longest_before(line, [offset + word.start() for word in words], colon)
+        if match and match.start > begin:
             edge = colon.end()
-            yield found
+            yield match
 
 
-def _longest_before(line: str, starts: list[int], colon: re.Match[str]) -> Found | None:
+def _longest_before(line: str, starts: list[int], colon: re.Match[str]) -> HeaderMatch | None:
     """The longest header that ends at a colon and is written like one."""
     for start in starts:
         head = line[start : colon.start()]
@@ -82,7 +82,7 @@ def _longest_before(line: str, starts: list[int], colon: re.Match[str]) -> Found
             continue
         if not _is_inside(header, style, head=head, before=line[:start]):
             return None  # what stands before it makes all of it a sentence
-        return Found(header, "inside", style, start, colon.end(), is_listed=False)
+        return HeaderMatch(header, "inside", style, start, colon.end(), is_listed=False)
     return None
 
 
@@ -116,7 +116,7 @@ _CAPITALS = re.compile(
 )
 
 
-def _capitals_inside(line: str, begin: int, is_flat: bool) -> Iterator[Found]:
+def _capitals_inside(line: str, begin: int, is_flat: bool) -> Iterator[HeaderMatch]:
     """Headers of two and more words in capitals (where a section is flat: also of one)."""
     if line[begin:].isupper():
         return
@@ -124,15 +124,15 @@ def _capitals_inside(line: str, begin: int, is_flat: bool) -> Iterator[Found]:
         words = list(WORD.finditer(line, run.start(), run.end()))
         number = 0
         while number < len(words):
-            found = _longest_run(line, words[number:][:7], is_flat)
-            if found and found.start > begin:
-                yield found
-                number += sum(1 for word in words[number:] if word.start() < found.end)
+            match = _longest_run(line, words[number:][:7], is_flat)
+            if match and match.start > begin:
+                yield match
+                number += sum(1 for word in words[number:] if word.start() < match.end)
             else:
                 number += 1
 
 
-def _longest_run(line: str, words: list[re.Match[str]], is_flat: bool) -> Found | None:
+def _longest_run(line: str, words: list[re.Match[str]], is_flat: bool) -> HeaderMatch | None:
     for last in reversed(range(len(words))):
         start, end = words[0].start(), words[last].end()
         if line[end : end + 1] in (")", "]"):
@@ -146,16 +146,16 @@ def _longest_run(line: str, words: list[re.Match[str]], is_flat: bool) -> Found 
         if style == "upper":
             is_one = is_flat and not KEPT.issuperset(header.topics) and len(head) > 3
             if last > 0 or "/" in head or is_one:
-                return Found(header, "inside", style, start, end, is_listed=False)
+                return HeaderMatch(header, "inside", style, start, end, is_listed=False)
         elif style == "title" and last > 0 and is_late and header.topics:
             before = line[:start].rstrip().rsplit(None, 1)[-1:] or [""]
             after = FIRST.search(line, end)
             if before[0].lower() not in load_lexicon().words["ahead"] and not (
                 after and after[0] in load_lexicon().words["after"]
             ):
-                return Found(header, "inside", style, start, end, is_listed=False)
+                return HeaderMatch(header, "inside", style, start, end, is_listed=False)
         elif is_flat and is_late and not header.topics and _is_timed(header, head, line[end:]):
-            return Found(header, "inside", style, start, end, is_listed=False)
+            return HeaderMatch(header, "inside", style, start, end, is_listed=False)
         return None
     return None
 
@@ -187,13 +187,13 @@ def find_later(line: str, begin: int = 0) -> int | None:
 
 @lru_cache(maxsize=1)
 def _later_pattern() -> re.Pattern[str]:
-    entries = [entry for found in load_lexicon().phrases.values() for entry in found]
+    entries = [entry for listed in load_lexicon().phrases.values() for entry in listed]
 
     def spell(role: str, values: set[str]) -> str:
         names = {
             " ".join(words)
             for words, meanings in entries
-            if any(one.role == role and one.value in values for one in meanings)
+            if any(meaning.role == role and meaning.value in values for meaning in meanings)
         }
         return "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
 

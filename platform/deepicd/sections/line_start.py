@@ -9,7 +9,7 @@ or values have to follow. Whether it counts where it stands is decided by the re
 import re
 from functools import lru_cache
 
-from deepicd.sections.found import (
+from deepicd.sections.header_match import (
     COLON,
     FIRST,
     GOES_ON,
@@ -20,7 +20,7 @@ from deepicd.sections.found import (
     SOURCE,
     TRAIL,
     WORD,
-    Found,
+    HeaderMatch,
     Start,
     has_late,
     read_header,
@@ -84,13 +84,13 @@ def _read_start(line: str) -> Start:
     ends = _known_run(line, begin)
     if ends:
         zone = _zone_of(line, begin, ends[-1])
-        found = None
+        match = None
         if zone == len(line) or _SIGN.search(line, begin, zone):
-            found = _at_sign(line, begin, zone=zone, is_listed=is_listed)
-        if found is None and _may_run_in(line, begin, ends):
-            found = _run_in(line, begin, ends=ends, is_listed=is_listed)
-        if found:
-            return Start(found, None, found.style)
+            match = _at_sign(line, begin, zone=zone, is_listed=is_listed)
+        if match is None and _may_run_in(line, begin, ends):
+            match = _run_in(line, begin, ends=ends, is_listed=is_listed)
+        if match:
+            return Start(match, None, match.style)
     return _unknown(line, begin)._replace(is_listed=is_listed)
 
 
@@ -134,21 +134,23 @@ def _spaced(line: str, begin: int) -> Start:
         return _NO_START
     head = " ".join(word.replace(" ", "") for word in re.split(r" {2,}", spaced[0]))
     header = read_header(head)
-    found = header and Found(header, "bare", style_of(head), begin, spaced.end(), is_listed=False)
-    return Start(found, None, style_of(head)) if found else _NO_START
+    match = header and HeaderMatch(
+        header, "bare", style_of(head), begin, spaced.end(), is_listed=False
+    )
+    return Start(match, None, style_of(head)) if match else _NO_START
 
 
-def _at_sign(line: str, begin: int, *, zone: int, is_listed: bool) -> Found | None:
+def _at_sign(line: str, begin: int, *, zone: int, is_listed: bool) -> HeaderMatch | None:
     """A header that a sign or the end of the line ends."""
     colon = COLON.search(line, begin, min(len(line), zone + 1))
     if colon:
         head = line[begin : colon.start()]
         if header := read_header(head):
-            return Found(header, "colon", style_of(head), begin, colon.end(), is_listed)
+            return HeaderMatch(header, "colon", style_of(head), begin, colon.end(), is_listed)
     if zone == len(line):
         head = line[begin:].rstrip(TRAIL)
         if header := read_header(head):
-            return Found(header, "bare", style_of(head), begin, len(line), is_listed)
+            return HeaderMatch(header, "bare", style_of(head), begin, len(line), is_listed)
     best, is_blank = None, True
     for sign in _SEPARATOR.finditer(line, begin):
         if sign.start() > zone:
@@ -160,11 +162,11 @@ def _at_sign(line: str, begin: int, *, zone: int, is_listed: bool) -> Found | No
         header = read_header(head)
         if header and (best is None or is_blank or (header.time and not best.header.time)):
             is_blank = not sign[0].strip()  # a tab may stand inside of a header
-            best = Found(header, "mark", style, begin, sign.end(), is_listed)
+            best = HeaderMatch(header, "mark", style, begin, sign.end(), is_listed)
     return best
 
 
-def _run_in(line: str, begin: int, *, ends: list[int], is_listed: bool) -> Found | None:
+def _run_in(line: str, begin: int, *, ends: list[int], is_listed: bool) -> HeaderMatch | None:
     """A header whose text follows without a sign: the longest that could be one."""
     for end in reversed(ends[:7]):
         head = line[begin:end]
@@ -176,7 +178,7 @@ def _run_in(line: str, begin: int, *, ends: list[int], is_listed: bool) -> Found
         style, after = style_of(head), line[end:]
         is_measured = MEASURE.match(after) is not None
         if _is_run_in(header, style, head=head, after=after, is_measured=is_measured):
-            return Found(header, "run_in", style, begin, end, is_listed, is_measured)
+            return HeaderMatch(header, "run_in", style, begin, end, is_listed, is_measured)
     return None
 
 

@@ -111,7 +111,7 @@ def test_the_report_needs_no_network_and_escapes_what_it_shows(tmp_path):
     _, html = write(tmp_path, accepted=True)
     assert "<script src" not in html and "&lt;gain&gt;" in html
     assert html.count('class="plotly-graph-div"') == 6
-    assert "Reward part: outcome" in html and "TrainingError: x" in html
+    assert "Reward component: outcome" in html and "TrainingError: x" in html
 
 
 def test_an_earlier_run_is_kept_beside_a_new_one(tmp_path, log_lines):

@@ -27,7 +27,7 @@ from deepicd.notes.mimic.section_state import (
     STAY,
     State,
 )
-from deepicd.sections import SECTION_OF, Found, Header, Start, load_lexicon
+from deepicd.sections import SECTION_OF, Header, HeaderMatch, Start, load_lexicon
 
 _LISTS = (*HISTORIES, MEDICATION, "ALLERGIES")
 """Sections whose items may be a word that is a header elsewhere."""
@@ -46,39 +46,39 @@ _LONG_WORD = 13
 _LONG_BARE = 3
 
 
-def acts(state: State, found: Found, shape: str) -> bool:
+def acts(state: State, match: HeaderMatch, shape: str) -> bool:
     """Whether a header in a line is one here, and not a caption or a part of a sentence."""
-    header = found.header
-    if found.form == "bare" and not _is_bare(state, found, shape):
+    header = match.header
+    if match.form == "bare" and not _is_bare(state, match, shape):
         return False
     if not header.topics:
-        return _is_time(state, found, shape)
-    is_weak = found.form == "run_in" and found.style == "sentence" and not found.is_measured
+        return _is_time(state, match, shape)
+    is_weak = match.form == "run_in" and match.style == "sentence" and not match.is_measured
     if is_weak and state.is_history:
         return False
     if header.topics == ("title",):
         return not state.is_flat
     if ENDS.isdisjoint(header.topics):
-        return _is_section(state, found, shape)
-    return not _is_caption(state, found, shape)
+        return _is_section(state, match, shape)
+    return not _is_caption(state, match, shape)
 
 
-def find_target(state: State, found: Found) -> tuple[str | None, int]:
+def find_target(state: State, match: HeaderMatch) -> tuple[str | None, int]:
     """Section that a header opens (None: it ends the one before) and the evidence it gives."""
-    header = found.header
+    header = match.header
     if header.topics == ("title",):
         return (None if state.has_text else state.current), NO_STAY
     ends = ENDS.intersection(header.topics)
     if "illness" in header.topics:
         ends -= {"emergency"}
     if ends:
-        return None, _evidence_of_end(state, found, ends)
+        return None, _evidence_of_end(state, match, ends)
     return _open_kept(state, header)
 
 
-def is_secretion(found: Found, rest: str) -> bool:
+def is_secretion(match: HeaderMatch, rest: str) -> bool:
     """Whether a header is a body's discharge: "Discharge: yellow"."""
-    header = found.header
+    header = match.header
     if header.topics or header.has_preposition or header.time != "discharge":
         return False
     words = re.findall(r"[a-z]+", rest.lower())[:4]
@@ -114,183 +114,185 @@ def is_lone(shape: str) -> bool:
     return text.endswith(":") or text.isupper()
 
 
-def _is_bare(state: State, found: Found, shape: str) -> bool:
+def _is_bare(state: State, match: HeaderMatch, shape: str) -> bool:
     """Whether a header alone on its line is no rest of a sentence and no item of a list."""
-    header, text = found.header, shape.strip()
-    if found.style in ("upper", "title") and not found.is_listed:
+    header, text = match.header, shape.strip()
+    if match.style in ("upper", "title") and not match.is_listed:
         return True
-    if found.is_listed and state.current in _LISTS:
+    if match.is_listed and state.current in _LISTS:
         is_late = header.num_words > 1 and header.time in LATE
         is_heading = state.has_listed or state.is_after_blank
-        return is_heading or is_late or found.style == "upper"
-    if state.is_open_ended() or (text.endswith((".", ",")) and found.style == "lower"):
+        return is_heading or is_late or match.style == "upper"
+    if state.is_open_ended() or (text.endswith((".", ",")) and match.style == "lower"):
         return False
     is_end = not ENDS.isdisjoint(header.topics)
     num_words = sum(any(map(str.isalpha, word)) for word in text.split())
-    if state.is_history and is_end and found.style == "sentence" and num_words > _LONG_BARE:
+    if state.is_history and is_end and match.style == "sentence" and num_words > _LONG_BARE:
         return state.is_after_blank or header.time in AT_THE_END
     is_short = len(text) <= 4 and not is_end
-    return num_words > 1 or "/" in text or is_short or state.is_after_blank or found.is_listed
+    return num_words > 1 or "/" in text or is_short or state.is_after_blank or match.is_listed
 
 
-def _is_time(state: State, found: Found, shape: str) -> bool:
+def _is_time(state: State, match: HeaderMatch, shape: str) -> bool:
     """Whether a header that names a time alone is one: "At discharge", "On admission:"."""
-    header = found.header
+    header = match.header
     if header.time in AT_THE_END:
-        return _is_end_time(state, found, shape) and _is_written_as_time(state, found)
+        return _is_end_time(state, match, shape) and _is_written_as_time(state, match)
     if header.time in IN_THE_STAY:
-        is_named = found.form in ("colon", "bare") and found.style != "lower"
+        is_named = match.form in ("colon", "bare") and match.style != "lower"
         is_later = header.has_preposition or (is_named and state.current == EXAM)
         return is_later and state.current in (EXAM, MEDICATION)
-    if header.time == "admission" and found.form != "run_in":
-        return bool(_ADMITTED.match(shape, found.start)) and found.style != "lower"
+    if header.time == "admission" and match.form != "run_in":
+        return bool(_ADMITTED.match(shape, match.start)) and match.style != "lower"
     return False
 
 
-def _is_end_time(state: State, found: Found, shape: str) -> bool:
+def _is_end_time(state: State, match: HeaderMatch, shape: str) -> bool:
     """Whether words of discharge or death name the time of what follows."""
-    header, rest = found.header, shape[found.end :]
+    header, rest = match.header, shape[match.end :]
     if not state.has_text and not header.has_preposition:
         return False  # the name of the paper
-    if is_secretion(found, rest):
+    if is_secretion(match, rest):
         return False
     is_single = header.time == "death" and not header.has_preposition
     if is_single and state.current not in (EXAM, None) and rest.strip():
         return False  # "Death: father at 60"
-    head = shape[found.start : found.end].lower()
+    head = shape[match.start : match.end].lower()
     if header.has_preposition and head.startswith(_NAMED):
         return False
-    return head.startswith(_TIMED) or not (found.style == "lower" or state.is_history)
+    return head.startswith(_TIMED) or not (match.style == "lower" or state.is_history)
 
 
-def _is_written_as_time(state: State, found: Found) -> bool:
+def _is_written_as_time(state: State, match: HeaderMatch) -> bool:
     """Outside an exam a time alone has to be written like a header."""
     if state.current == EXAM:
         return True
-    if found.form == "run_in":
-        return found.is_measured and found.style != "lower"
-    if found.form == "mark":
-        return found.style not in ("lower", "sentence")
-    return found.style != "lower" or (found.header.has_preposition and found.form != "inside")
+    if match.form == "run_in":
+        return match.is_measured and match.style != "lower"
+    if match.form == "mark":
+        return match.style not in ("lower", "sentence")
+    return match.style != "lower" or (match.header.has_preposition and match.form != "inside")
 
 
-def _is_section(state: State, found: Found, shape: str) -> bool:
+def _is_section(state: State, match: HeaderMatch, shape: str) -> bool:
     """Whether a header of kept topics opens or ends something, or is a caption."""
-    header = found.header
+    header = match.header
     topics = set(header.topics)
     is_late = header.time in AT_THE_END
     if topics <= {"body", "caption"}:
-        return is_late and "body" in topics and found.style != "lower"
+        return is_late and "body" in topics and match.style != "lower"
     if is_late:
         return True
     if topics <= {"review"}:
         return state.current is None and state.evidence == NO_STAY
     if topics <= {"vitals", "body"}:
-        return _is_vitals(state, found, topics)
+        return _is_vitals(state, match, topics)
     if topics <= {"background", "habits"}:
-        return _is_background(state, found, shape)
+        return _is_background(state, match, shape)
     if topics == {"history"}:
-        return found.form != "inside" and (state.current is None or found.style == "upper")
+        return match.form != "inside" and (state.current is None or match.style == "upper")
     if topics == {"problems"}:
         return not state.is_history
-    return _is_named_section(state, found, shape)
+    return _is_named_section(state, match, shape)
 
 
-def _is_named_section(state: State, found: Found, shape: str) -> bool:
-    header = found.header
+def _is_named_section(state: State, match: HeaderMatch, shape: str) -> bool:
+    header = match.header
     if header.time == "past" and header.topics == ("medication",) and state.is_history:
         return False
     is_system = "body" in header.topics and header.time in ("", "admission")
     if is_system and state.current == EXAM:
         return False
-    if found.form in ("inside", "run_in"):
-        return _is_kept_inside(state, found, shape)
+    if match.form in ("inside", "run_in"):
+        return _is_kept_inside(state, match, shape)
     return True
 
 
-def _is_vitals(state: State, found: Found, topics: Set[str]) -> bool:
+def _is_vitals(state: State, match: HeaderMatch, topics: Set[str]) -> bool:
     """Vital signs belong to the exam; in an illness and in an exam they are a caption."""
-    header = found.header
+    header = match.header
     if header.time in IN_THE_STAY:
         return state.current in (EXAM, MEDICATION)
     if header.time == "past" or state.current in (ILLNESS, EXAM) or "body" in topics:
-        is_own = found.style == "upper" or state.is_after_blank
-        return header.time == "admission" and is_own and found.form != "inside"
-    return found.form == "colon" or (found.form == "bare" and found.style != "lower")
+        is_own = match.style == "upper" or state.is_after_blank
+        return header.time == "admission" and is_own and match.form != "inside"
+    return match.form == "colon" or (match.form == "bare" and match.style != "lower")
 
 
-def _is_background(state: State, found: Found, shape: str) -> bool:
+def _is_background(state: State, match: HeaderMatch, shape: str) -> bool:
     """Whether one kind of past history ("Oncologic history:") opens a section, or is a caption."""
-    if state.current == SECTION_OF[found.header.topics[0]] or found.form == "inside":
+    if state.current == SECTION_OF[match.header.topics[0]] or match.form == "inside":
         return False
     if state.is_history:
-        is_alone = not shape[found.end :].strip()
-        is_own = state.is_after_blank or found.style == "upper"
-        return found.style in ("upper", "title") and is_alone and is_own
+        is_alone = not shape[match.end :].strip()
+        is_own = state.is_after_blank or match.style == "upper"
+        return match.style in ("upper", "title") and is_alone and is_own
     return True
 
 
-def _is_kept_inside(state: State, found: Found, shape: str) -> bool:
+def _is_kept_inside(state: State, match: HeaderMatch, shape: str) -> bool:
     """Whether a kept header in the middle of a line is one."""
-    before = shape[: found.start].rstrip()
+    before = shape[: match.start].rstrip()
     is_anew = state.is_packed or before.endswith((".", ";", "|"))
-    if found.style == "lower" or (found.style == "sentence" and not is_anew):
+    if match.style == "lower" or (match.style == "sentence" and not is_anew):
         return False
-    head = shape[found.start : found.end].strip(" :")
+    head = shape[match.start : match.end].strip(" :")
     if head.lower() in _AMBIGUOUS:
         return state.is_packed and (state.current != EXAM or head.lower() in ("sh", "fh"))
     if len(head.split()) > 1 or "/" in head or state.is_packed:
         return True
-    topics = set(found.header.topics)
+    topics = set(match.header.topics)
     return "allergies" in topics or (
         head.isupper() and not topics.isdisjoint(("complaint", "illness", "medical"))
     )
 
 
-def _is_caption(state: State, found: Found, shape: str) -> bool:
+def _is_caption(state: State, match: HeaderMatch, shape: str) -> bool:
     """Whether a header of a topic that is not kept stays text in the section around it."""
-    header, rest = found.header, shape[found.end :].strip()
+    header, rest = match.header, shape[match.end :].strip()
     topics = set(header.topics)
     if "emergency" in topics and topics & {"illness", "complaint"}:
         return False
-    if found.form == "inside":
-        return not _is_end_inside(state, found, shape)
-    if state.is_history and _is_history_caption(state, found, topics, has_text=bool(rest)):
+    if match.form == "inside":
+        return not _is_end_inside(state, match, shape)
+    if state.is_history and _is_history_caption(state, match, topics, has_text=bool(rest)):
         return True
     is_habit = topics <= {"lifestyle"} and not header.time
-    is_word = len(shape[found.start : found.end].split()) == 1
+    is_word = len(shape[match.start : match.end].split()) == 1
     return is_habit and is_word and state.current == "SOCIAL HISTORY" and bool(rest)
 
 
-def _is_history_caption(state: State, found: Found, topics: Set[str], *, has_text: bool) -> bool:
+def _is_history_caption(
+    state: State, match: HeaderMatch, topics: Set[str], *, has_text: bool
+) -> bool:
     """Captions of a history: what was before, one word in front of a line, an item of a list."""
-    header = found.header
+    header = match.header
     if header.time in ("past", "before") or topics == {"emergency"}:
         return True
     if header.time:
         return topics == {"admin"} or (header.time == "latest" and topics <= MEASURED)
     if topics == {"admin"}:
-        return found.form == "colon" and found.style == "sentence"
+        return match.form == "colon" and match.style == "sentence"
     if state.is_after_blank or not has_text:
         return False
-    if topics <= CAPTIONS and found.style != "upper" and header.num_words < 2:
+    if topics <= CAPTIONS and match.style != "upper" and header.num_words < 2:
         return True
-    return topics <= {"results", "pathology"} and found.is_listed and not state.has_listed
+    return topics <= {"results", "pathology"} and match.is_listed and not state.has_listed
 
 
-def _is_end_inside(state: State, found: Found, shape: str) -> bool:
+def _is_end_inside(state: State, match: HeaderMatch, shape: str) -> bool:
     """Whether a header in the middle of a line that is not kept ends the section."""
-    header = found.header
+    header = match.header
     topics = set(header.topics)
     if header.time == "past" or "emergency" in topics:
         return False
     if state.is_packed:
         return True
-    is_one = header.num_words < 2 and len(shape[found.start : found.end].split()) < 2
-    if found.style == "upper":
-        if is_one and state.is_history and ":" not in shape[found.start : found.end]:
+    is_one = header.num_words < 2 and len(shape[match.start : match.end].split()) < 2
+    if match.style == "upper":
+        if is_one and state.is_history and ":" not in shape[match.start : match.end]:
             return False  # "MRCP with a stone"
-        before = shape[: found.start].rstrip().rpartition(" ")[2]
+        before = shape[: match.start].rstrip().rpartition(" ")[2]
         is_part = is_one and len(before) > 2 and before.isalpha() and before.isupper()
         return not (is_part and state.is_history)
     if state.is_history and (is_one or topics <= {"admin"}):
@@ -298,14 +300,14 @@ def _is_end_inside(state: State, found: Found, shape: str) -> bool:
     return not is_one or topics.isdisjoint(("treatment", "pathology", "lifestyle"))
 
 
-def _evidence_of_end(state: State, found: Found, ends: Set[str]) -> int:
+def _evidence_of_end(state: State, match: HeaderMatch, ends: Set[str]) -> int:
     """What a header of a topic that is not kept proves."""
-    header = found.header
+    header = match.header
     if header.time == "past" or ends <= {"admin"}:
         return NO_STAY
     if "course" in ends:
         return STAY if state.has_core else LATER_EXAM
-    is_word = found.end - found.start < _LONG_WORD and not header.time
+    is_word = match.end - match.start < _LONG_WORD and not header.time
     is_given = (not GIVEN.isdisjoint(ends) and not is_word) or header.time in AT_THE_END
     if is_given and state.has_history and not ends <= MEASURED:
         return STAY
@@ -336,4 +338,4 @@ def _section_of(state: State, topics: list[str]) -> str:
             return SECTION_OF[topic]
     if not topics:
         return EXAM
-    return next((SECTION_OF[one] for one in topics if one in SECTION_OF), "MEDICAL HISTORY")
+    return next((SECTION_OF[topic] for topic in topics if topic in SECTION_OF), "MEDICAL HISTORY")

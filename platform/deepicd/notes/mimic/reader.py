@@ -1,10 +1,10 @@
-"""MIMIC-IV tables → cut notes in Parquet parts, and one row an admission with why it is left out.
+"""MIMIC-IV tables → cut notes in Parquet files, and one row an admission with why it is left out.
 
-In: a folder that holds `note/` and `hosp/`. Out: parts with `COLUMNS`, and an Arrow table of
+In: a folder that holds `note/` and `hosp/`. Out: files with `COLUMNS`, and an Arrow table of
 `CUT_COLUMNS` sorted by note id, without text. Decided here: the label is the diagnosis with
 `seq_num == 1` and `icd_version == 10` (billing priority: a noisy target); of several summaries of
 an admission the first counts, addenda do not. The short tables are read into memory and joined to
-every block of notes; the notes stream through Ray Data, each worker writes what it cut as a part,
+every block of notes; the notes stream through Ray Data, each worker writes what it cut to a file,
 and only ids, codes and digests come back: memory is bounded by blocks, not by the corpus.
 
 No text and no identifier of a row is put into an error: MIMIC-IV is credentialed.
@@ -83,11 +83,11 @@ _CUT = pa.schema([(name, pa.int64() if name in _NUMBERS else pa.string()) for na
 _ROWS = pa.schema([(name, pa.string()) for name in (*COLUMNS, "note_seq", "reason")])
 
 
-def cut_notes(root: Path, parts: Path) -> pa.Table:
-    """Cut all notes under `root` into Parquet files in `parts` (`COLUMNS`; dropped ones with an
+def cut_notes(root: Path, folder: Path) -> pa.Table:
+    """Cut all notes under `root` into Parquet files in `folder` (`COLUMNS`; dropped ones with an
     empty text).
 
-    `parts` must be a folder that every worker can write to; it is made.
+    `folder` must be one that every worker can write to; it is made.
 
     Returns:
         `CUT_COLUMNS` of every note, sorted by note id.
@@ -105,14 +105,14 @@ def cut_notes(root: Path, parts: Path) -> pa.Table:
         for name, columns in _SHORT.items()
     }
     labels = principal_diagnoses(short["hosp/diagnoses_icd"], paths["hosp/diagnoses_icd"])
-    known = Known(labels, short["hosp/admissions"], short["hosp/patients"])
-    parts.mkdir(parents=True)
-    rows = _stream_notes(paths[_NOTES], known, parts.resolve())
+    facts = AdmissionFacts(labels, short["hosp/admissions"], short["hosp/patients"])
+    folder.mkdir(parents=True)
+    rows = _stream_notes(paths[_NOTES], facts, folder.resolve())
     check_rows(rows, short["hosp/admissions"], paths[_NOTES])
     return mark_repeats(rows.sort_by("note_id"))
 
 
-class Known:
+class AdmissionFacts:
     """What the short tables know, laid out for joins: sorted by nothing, looked up by value."""
 
     def __init__(self, labels: pa.Table, admissions: pa.Table, patients: pa.Table) -> None:
@@ -165,7 +165,7 @@ class Known:
         ]
 
 
-def write_part(rows: pa.Table, folder: Path) -> pa.Table:
+def write_cut(rows: pa.Table, folder: Path) -> pa.Table:
     """Write one block of cut notes; returns its `CUT_COLUMNS`.
 
     The name of the file follows from the notes, so a worker that tries again writes the same file.
@@ -174,13 +174,13 @@ def write_part(rows: pa.Table, folder: Path) -> pa.Table:
     name = blake2b("\n".join(ids).encode(), digest_size=16).hexdigest()
     pq.write_table(rows.select(list(COLUMNS)), folder / name, row_group_size=_BATCH_ROWS)
     columns = {
-        **{one: rows[one] for one in rows.column_names if one in CUT_COLUMNS},
+        **{column: rows[column] for column in rows.column_names if column in CUT_COLUMNS},
         "digest": pa.array([_digest(text) for text in rows["text"].to_pylist()], pa.int64()),
         "num_characters": pc.utf8_length(rows["text"]).cast(pa.int64()),
         "part": pa.array([name] * rows.num_rows, pa.string()),
         "row": pa.array(range(rows.num_rows), pa.int64()),
     }
-    return pa.table({one: columns[one] for one in CUT_COLUMNS}).cast(_CUT)
+    return pa.table({column: columns[column] for column in CUT_COLUMNS}).cast(_CUT)
 
 
 def check_rows(rows: pa.Table, admissions: pa.Table, path: Path) -> None:
@@ -208,7 +208,7 @@ def check_rows(rows: pa.Table, admissions: pa.Table, path: Path) -> None:
         )
 
 
-def _stream_notes(path: Path, known: Known, parts: Path) -> pa.Table:
+def _stream_notes(path: Path, facts: AdmissionFacts, folder: Path) -> pa.Table:
     import ray
     from ray.data import DataContext
 
@@ -217,13 +217,13 @@ def _stream_notes(path: Path, known: Known, parts: Path) -> pa.Table:
     context.target_max_block_size = BLOCK_BYTES
     logging.getLogger("ray.data").setLevel(logging.ERROR)  # else it logs its plan on the screen
     with ray_session(object_store_memory=OBJECT_STORE_BYTES), DataContext.current(context):
-        shared = ray.put(known)
+        shared = ray.put(facts)
 
         def cut_block(block: pa.Table) -> pa.Table:  # in pieces: a worker stays small
-            known = ray.get(shared)
+            facts = ray.get(shared)
             starts = range(0, block.num_rows, _BATCH_ROWS)
             pieces = (block.slice(start, _BATCH_ROWS) for start in starts)
-            done = [write_part(known.to_rows(piece), parts) for piece in pieces]
+            done = [write_cut(facts.to_rows(piece), folder) for piece in pieces]
             pa.default_memory_pool().release_unused()
             return pa.concat_tables([_CUT.empty_table(), *done])
 
@@ -300,19 +300,19 @@ def _look_up(keys: Any, table: pa.Table, *, key: str, value: str) -> Any:
 
 def _reasons(kinds: Any, admission: Any, code: Any, *, billable: pa.Array) -> list[str]:
     """First reason of each note to leave it out, empty where none is known yet."""
-    known = pc.is_in(code, billable).to_pylist()
+    is_listed = pc.is_in(code, billable).to_pylist()
     return [
         "addendum"
         if kind and kind != "DS"
         else "no_admission_id"
-        if not one
+        if not hadm_id
         else "no_icd10_principal"
         if principal is None
         else ""
-        if is_known
+        if is_billable
         else "unknown_code"
-        for kind, one, principal, is_known in zip(
-            kinds.to_pylist(), admission.to_pylist(), code.to_pylist(), known, strict=True
+        for kind, hadm_id, principal, is_billable in zip(
+            kinds.to_pylist(), admission.to_pylist(), code.to_pylist(), is_listed, strict=True
         )
     ]
 
@@ -373,5 +373,5 @@ def mark_repeats(rows: pa.Table) -> pa.Table:
             reasons[row] = "repeated_text"
         else:
             seen.add(digest)
-    place = rows.schema.get_field_index("reason")
-    return rows.set_column(place, "reason", pa.array(reasons, pa.string()))
+    index = rows.schema.get_field_index("reason")
+    return rows.set_column(index, "reason", pa.array(reasons, pa.string()))

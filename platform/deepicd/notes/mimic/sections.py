@@ -45,7 +45,7 @@ from deepicd.notes.mimic.section_state import (
 )
 from deepicd.sections import (
     SECTIONS,
-    Found,
+    HeaderMatch,
     Start,
     find_later,
     read_inside,
@@ -117,11 +117,11 @@ def find_late(section: str, text: str) -> int | None:
     state.note_text()
     state.has_core = state.has_history = True
     shape = next((shape for _, shape in split_lines(text)), "")
-    start = read_start(shape).found
-    headers: list[Found] = [start] if start else []
-    for found in (*headers, *read_inside(shape, 0, is_flat=True)):
-        if acts(state, found, shape) and find_target(state, found)[0] is None:
-            return found.start
+    start = read_start(shape).match
+    headers: list[HeaderMatch] = [start] if start else []
+    for match in (*headers, *read_inside(shape, 0, is_flat=True)):
+        if acts(state, match, shape) and find_target(state, match)[0] is None:
+            return match.start
     return find_later(shape) if section == EXAM else None
 
 
@@ -130,7 +130,7 @@ class _Reader:
 
     def __init__(self, state: State) -> None:
         self.state = state
-        self.parts: dict[str, list[str]] = {}
+        self.texts: dict[str, list[str]] = {}
         self.late: list[str] = []
         self.num_unknown = 0
         self.is_late = False
@@ -147,8 +147,8 @@ class _Reader:
         start = read_start(shape)
         begin = self._read_start(start, shape)
         if len(shape) > _MIN_INSIDE:
-            is_caption = not begin and start.found is not None and start.found.form == "colon"
-            first = start.found.end if start.found and is_caption else begin
+            is_caption = not begin and start.match is not None and start.match.form == "colon"
+            first = start.match.end if start.match and is_caption else begin
             begin = self._read_inside(line, shape, begin=begin, first=first)
         if self.state.current == EXAM and (later := find_later(shape, begin)) is not None:
             self._add(line[begin:later])
@@ -159,7 +159,7 @@ class _Reader:
 
     def done(self) -> Cut:
         """What was read."""
-        joined = {name: " ".join(" ".join(self.parts.get(name, ())).split()) for name in SECTIONS}
+        joined = {name: " ".join(" ".join(self.texts.get(name, ())).split()) for name in SECTIONS}
         return Cut(
             sections={name: value for name, value in joined.items() if value},
             num_unknown=self.num_unknown,
@@ -169,8 +169,8 @@ class _Reader:
 
     def _read_start(self, start: Start, shape: str) -> int:
         """Read the beginning of a line; returns where its text begins."""
-        if start.found and acts(self.state, start.found, shape):
-            return self._open_more(start.found, shape)
+        if start.match and acts(self.state, start.match, shape):
+            return self._open_more(start.match, shape)
         if start.phrase is not None:
             self._meet_unknown(start, shape)
         elif self.resumes and _RESUMED.match(shape):
@@ -179,32 +179,32 @@ class _Reader:
 
     def _read_inside(self, line: str, shape: str, *, begin: int, first: int) -> int:
         """Read headers in the middle of a line; returns where the text after them begins."""
-        for found in read_inside(shape, first):
-            if acts(self.state, found, shape):
-                self._add(line[begin : found.start].rstrip(_OPENERS))
-                self._open(found)
-                begin = found.end
+        for match in read_inside(shape, first):
+            if acts(self.state, match, shape):
+                self._add(line[begin : match.start].rstrip(_OPENERS))
+                self._open(match)
+                begin = match.end
         return begin
 
-    def _open_more(self, found: Found, shape: str) -> int:
+    def _open_more(self, match: HeaderMatch, shape: str) -> int:
         """Open a header, and what qualifies it at the beginning of its text; where text begins."""
-        self._open(found)
-        if found.form in ("colon", "mark") and self.state.current in (EXAM, MEDICATION):
-            rest = shape[found.end :]
-            more = read_start(rest).found
+        self._open(match)
+        if match.form in ("colon", "mark") and self.state.current in (EXAM, MEDICATION):
+            rest = shape[match.end :]
+            more = read_start(rest).match
             is_time = more and not more.header.topics and more.header.time in AT_THE_END
             if more and is_time and not is_secretion(more, rest):
                 self._leave(LATER_EXAM)
-                return found.end + more.end
-        return found.end
+                return match.end + more.end
+        return match.end
 
-    def _open(self, found: Found) -> None:
-        before, topics = self.state.current, found.header.topics
-        target, evidence = find_target(self.state, found)
+    def _open(self, match: HeaderMatch) -> None:
+        before, topics = self.state.current, match.header.topics
+        target, evidence = find_target(self.state, match)
         self.state.evidence = max(self.state.evidence, evidence)
         self.state.current = target
-        self.state.has_listed |= found.is_listed
-        is_given = found.header.time in LATE or not GIVEN.isdisjoint(topics)
+        self.state.has_listed |= match.is_listed
+        is_given = match.header.time in LATE or not GIVEN.isdisjoint(topics)
         self.is_late = target is None and (is_given or "results" in topics)
         is_workup = before == ILLNESS and "results" in topics and not self.state.is_after_blank
         self.resumes = before if is_workup and target is None else None
@@ -227,7 +227,7 @@ class _Reader:
         if not text.strip():
             return
         if self.state.current is not None:
-            self.parts.setdefault(self.state.current, []).append(text)
+            self.texts.setdefault(self.state.current, []).append(text)
             self.state.note_text()
         elif self.is_late or self.state.evidence == STAY:
             self.late.append(text)

@@ -30,14 +30,14 @@ _MAX_DEPTH = 2
 
 
 def find_table(root: Path, name: str) -> Path:
-    """Path of the table `room/stem` under `root`.
+    """Path of the table `folder/stem` under `root`.
 
     Raises MissingError naming what was looked for, DataError where two releases lie under `root` or
     a folder may not be read.
     """
-    room, _, stem = name.partition("/")
+    parent, _, stem = name.partition("/")
     try:
-        folder = _find_room(root, room)
+        folder = _find_folder(root, parent)
         for suffix in SUFFIXES:
             path = folder / f"{stem}{suffix}"
             if path.exists():
@@ -170,18 +170,18 @@ def _unpack(path: Path) -> Iterator[bytes]:
             )
 
 
-def _find_room(root: Path, room: str) -> Path:
-    """The one folder `room` under `root`, at most `_MAX_DEPTH` folders down."""
+def _find_folder(root: Path, name: str) -> Path:
+    """The only folder `name` under `root`, at most `_MAX_DEPTH` folders down."""
     for depth in range(_MAX_DEPTH + 1):
-        found = sorted(path for path in root.glob("*/" * depth + room) if path.is_dir())
-        if len(found) > 1:
+        folders = sorted(path for path in root.glob("*/" * depth + name) if path.is_dir())
+        if len(folders) > 1:
             raise DataError(
-                f"{root} holds {room}/ of several releases: {', '.join(map(str, found))}. "
+                f"{root} holds {name}/ of several releases: {', '.join(map(str, folders))}. "
                 "Releases must not be mixed: point --root at a folder with one note/ and one hosp/."
             )
-        if found:
-            return found[0]
-    return root / room
+        if folders:
+            return folders[0]
+    return root / name
 
 
 def _read_header(path: Path) -> list[str]:

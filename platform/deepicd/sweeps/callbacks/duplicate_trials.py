@@ -150,7 +150,7 @@ def _are_set(*names: str) -> Callable[[str, _Row], bool]:
 
 
 def _has_varied(address: str, row: _Row) -> bool:
-    """Whether the answers of a step differ in the part that a reward weight is for."""
+    """Whether the answers of a step differ in the component that a reward weight is for."""
     component = address.removeprefix("rewards.weights.")
     return bool(row.get(metric_names.reward_component(component, "std"), 0.0) > 0)
 

@@ -172,8 +172,8 @@ def _check_weights(experiment: Experiment) -> None:
         resolve_weights(str(preset), {**experiment.rewards.weights, **lowest})
     except ConfigError as error:
         raise ConfigError(
-            f"[sweep.search] at the least of every weight: {error} In every trial: give one part a "
-            "weight that is not searched, or raise the least value of one that is"
+            f"[sweep.search] at the least of every weight: {error} In every trial: give a "
+            "component a weight that is not searched, or raise the least value of one that is"
         ) from None
 
 

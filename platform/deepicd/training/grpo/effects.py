@@ -109,8 +109,8 @@ def _weight(experiment: Experiment, address: str) -> str:
     if any(others) or has_penalty or not is_scaled_away:
         return _ACTS
     return (
-        f"no other part has a weight, and GRPO divides rewards by their spread in the group, so "
-        f"any weight of {name} is the same; give another part a weight"
+        f"no other component has a weight, and GRPO divides rewards by their spread in the group, "
+        f"so any weight of {name} is the same; give another component a weight"
     )
 
 
@@ -118,7 +118,7 @@ def _curve(experiment: Experiment, _: str) -> str:
     presets = possible(experiment, "rewards.preset")
     if any(_greatest_weights(experiment, str(name)).get("hierarchy") for name in presets):
         return _ACTS
-    return "the part hierarchy has no weight in any trial; set rewards.weights.hierarchy"
+    return "the component hierarchy has no weight in any trial; set rewards.weights.hierarchy"
 
 
 def _verl(_: Experiment, address: str) -> str:
@@ -246,7 +246,7 @@ def _own(experiment: Experiment, address: str, default: Scalar | None) -> tuple[
 
 
 def _greatest_weights(experiment: Experiment, preset: str) -> dict[str, float]:
-    """Part of the reward → the greatest weight that a trial can give it."""
+    """Reward component → the greatest weight that a trial can give it."""
     searched = {
         address.removeprefix(_WEIGHT): max(map(float, possible(experiment, address)))
         for address in experiment.sweep.search

@@ -19,7 +19,7 @@ def rows_of(notes: list[dict[str, str]], labels: dict[str, str]) -> list[dict[st
         {"hadm_id": ["10"], "subject_id": ["1"], "race": ["WHITE"], "insurance": ["Other"]}
     )
     patients = pa.table({"subject_id": ["1"], "gender": ["F"], "anchor_age": ["67"]})
-    return reader.Known(codes_, admissions, patients).to_rows(block).to_pylist()
+    return reader.AdmissionFacts(codes_, admissions, patients).to_rows(block).to_pylist()
 
 
 def test_a_row_joins_label_and_subgroups() -> None:
@@ -53,7 +53,7 @@ def test_the_first_summary_of_an_admission_counts_and_a_text_counts_once(tmp_pat
         {"note_id": "c", "hadm_id": "11", "text": "CC: first"},
     ]
     rows = pa.Table.from_pylist(rows_of(notes, {"10": "I2510", "11": "I214"}))
-    marked = reader.mark_repeats(reader.write_part(rows, tmp_path))["reason"].to_pylist()
+    marked = reader.mark_repeats(reader.write_cut(rows, tmp_path))["reason"].to_pylist()
     assert marked == ["later_summary", "", "repeated_text"]
 
 
@@ -82,7 +82,7 @@ def test_the_code_table_alone_decides_what_a_code_is() -> None:
     table = pa.table({"hadm_id": [r[0] for r in rows], "icd_code": [r[1] for r in rows]})
     labels = reader.principal_diagnoses(table, Path("t.csv"))
     assert labels["icd_code"].to_pylist() == ["QA00101", "I2510", "I214", "I9999"]
-    known = reader.Known(labels, pa.table({"hadm_id": []}), pa.table({"subject_id": []}))
+    known = reader.AdmissionFacts(labels, pa.table({"hadm_id": []}), pa.table({"subject_id": []}))
     assert set(known.billable.to_pylist()) == {"QA00101", "I2510", "I214"}
 
 

@@ -1,6 +1,6 @@
 """What a header in a line is, how it is written, and what its words mean.
 
-In: a phrase of a line. Out: `Found`, the meaning of the phrase (`read_header`) and its style.
+In: a phrase of a line. Out: `HeaderMatch`, the meaning of the phrase (`read_header`) and its style.
 Decided here: words in brackets may be unknown, but their time counts; most phrases are given up by
 their first or last word, because nearly all text is no header. Pure.
 """
@@ -59,7 +59,7 @@ KEPT = frozenset(
 """Topics that end no section by themselves."""
 
 
-class Found(NamedTuple):
+class HeaderMatch(NamedTuple):
     """A header in a line."""
 
     header: Header
@@ -79,7 +79,7 @@ class Found(NamedTuple):
 class Start(NamedTuple):
     """The beginning of a line."""
 
-    found: Found | None
+    match: HeaderMatch | None
     phrase: Phrase | None
     """Of an unknown header: what its known words say."""
     style: str
@@ -102,14 +102,14 @@ def read_header(head: str) -> Header | None:
     head = head.strip(TRAIL)
     if not head or not head[0].isalpha() or not _may_end(head):
         return None
-    parts = _BRACKETS.findall(head)
-    if not parts:
+    brackets = _BRACKETS.findall(head)
+    if not brackets:
         return read_phrase(head).header
     outside = read_phrase(_BRACKETS.sub(" ", head)).header
     if outside is None:
-        is_free = any(SOURCE.search(part) for part in parts)
+        is_free = any(SOURCE.search(words) for words in brackets)
         return None if is_free else read_phrase(head).header
-    times = [read_phrase(part).time for part in parts]
+    times = [read_phrase(words).time for words in brackets]
     time = next((time for time in times if time), outside.time)
     return outside._replace(time=time)
 
@@ -152,14 +152,14 @@ def last_words() -> set[str]:
 
 def _may_end(head: str) -> bool:
     """Whether the last word of a phrase can end a header: most sentences fail here, cheaply."""
-    last = last_part(head.rpartition(" ")[2].rstrip("0123456789:"))
+    last = last_word(head.rpartition(" ")[2].rstrip("0123456789:"))
     is_known = not last.isalpha() or last in last_words() or bool(unglue(last))
     is_free = "(" in head or "[" in head or SOURCE.search(head)
     return is_known or bool(is_free) or (len(head) < _MAX_CORRECTED and bool(correct(last)))
 
 
-def last_part(word: str) -> str:
-    """The part of a word behind its last slash or dash, in lower case."""
+def last_word(word: str) -> str:
+    """What stands in a word behind its last slash or dash, in lower case."""
     return re.split(r"[/&-]", word.lower().replace(".", ""))[-1]
 
 
