@@ -142,6 +142,8 @@ RULES: Mapping[str, Rule] = {
     "data.num_codes": _NOTES,
     "data.difficulty": _NOTES,
     "data.split_shares": _NOTES,
+    "data.split_seed": _NOTES,
+    "data.splits": _NOTES,
     "data.max_prompt_tokens": _prompt_length,
     "data.overlong": "it decides which validation notes a trial answers; trials share them",
     "data.curriculum": _ACTS,
