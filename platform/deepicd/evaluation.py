@@ -86,8 +86,9 @@ def evaluate(
     """Score predictions and write `out/predictions.jsonl` and, last, `out/scores.json`.
 
     The file holds `scores` (as returned, with intervals by patient), `labels` (the frozen list of
-    each level), `reasons` (why answers were unusable, counted), `chapters`, with `train` also
-    `thirds` (head, middle and tail by frequency there), and `facts` as given.
+    each level), `reasons` (why answers were unusable, counted), `chapters`, `subgroups` (of
+    patients whose groups are known), with `train` also `thirds` (head, middle and tail by frequency
+    there), and `facts` as given.
 
     Raises:
         DataError: no predictions, or a gold label that is not a billable code.
@@ -103,6 +104,7 @@ def evaluate(
         "labels": labels,
         "reasons": dict(sorted(reasons.items())),
         "chapters": scoring.score_chapters(predictions),
+        "subgroups": scoring.compare_groups(predictions, num_bootstrap=num_bootstrap, seed=seed),
         "facts": {"num_bootstrap": num_bootstrap, "seed": seed, **(facts or {})},
     }
     if train is not None:

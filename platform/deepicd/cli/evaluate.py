@@ -33,15 +33,14 @@ def command(
     Example: deepicd evaluate runs/demo/sft runs/demo/notes/test.parquet --out runs/demo/again
     """
     from deepicd.cli.console import print_outcome, print_table
+    from deepicd.cli.text import score_cells, subgroup_lines
     from deepicd.pipeline.evaluation import evaluate_model
 
-    scores, num_notes = evaluate_model(model, split, out, experiment=experiment, limit=limit)
+    scores = evaluate_model(model, split, out, experiment=experiment, limit=limit)
     if as_json:
         print_outcome(scores, [], as_json=True)
         return
-    intervals = {name: (scores[f"{name}_low"], scores[f"{name}_high"]) for name in _SHOWN}
-    rows = [
-        [name, f"{scores[name]:.4f}", f"{low:.4f} to {high:.4f}"]
-        for name, (low, high) in intervals.items()
-    ]
-    print_table(("", f"{num_notes} notes", "95% interval"), rows)
+    rows = (score_cells(scores, name) for name in _SHOWN)
+    print_table(("", f"{scores['num_notes']} notes", "95% interval"), rows)
+    if scores["subgroups"]:
+        print_outcome(None, subgroup_lines(scores["subgroups"]), as_json=False)

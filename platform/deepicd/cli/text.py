@@ -65,13 +65,39 @@ def score_lines(result: Mapping[str, Any]) -> Iterator[str]:
     """Scores of a file of predictions, beside another model's where there is one."""
     other = result.get("against", {})
     for name, value in result.items():
-        if isinstance(value, dict) or name.endswith(("_low", "_high")):
+        if isinstance(value, (dict, list)) or name.endswith(("_low", "_high")):
             continue
         beside = f"   against {_score(name, other)}" if other else ""
         yield f"{name:24} {_score(name, result)}{beside}"
     if "paired" in result:
         values = ", ".join(f"{name} {value:.4f}" for name, value in result["paired"].items())
         yield f"hierarchical F1, paired: {values}"
+    yield from subgroup_lines(result.get("subgroups", ()))
+
+
+def score_cells(scores: Mapping[str, Any], name: str) -> tuple[str, str, str]:
+    """A score's name, value and interval."""
+    low, high = scores[f"{name}_low"], scores[f"{name}_high"]
+    return name, f"{scores[name]:.4f}", f"{low:.4f} to {high:.4f}"
+
+
+def subgroup_lines(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Hierarchical F1 and gap to the others by subgroup of patients; nothing without groups."""
+    if rows:
+        yield f"{'subgroup':38}{'notes':>7}  {'hierarchical F1':24}gap to the others"
+    for row in rows:
+        name = f"{row['attribute']}: {row['group']}"
+        own = _with_interval(row, "hierarchical_f1", ("low", "high"))
+        gap = _with_interval(row, "gap", ("gap_low", "gap_high"))
+        yield f"{name:38.37}{row['num_notes']:7}  {own:24}{gap}".rstrip()
+
+
+def _with_interval(row: Mapping[str, Any], name: str, ends: tuple[str, str]) -> str:
+    if row[name] is None:
+        return "–"
+    low, high = (row.get(end) for end in ends)
+    interval = "" if low is None or high is None else f" [{low:.3f}, {high:.3f}]"
+    return f"{row[name]:.3f}{interval}"
 
 
 def _score(name: str, scores: Mapping[str, Any]) -> str:

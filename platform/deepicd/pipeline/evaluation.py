@@ -5,8 +5,9 @@ or the explanation of a reward. Decided here: the limits are those of the run th
 in, unless an experiment file is named.
 """
 
+import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from deepicd.errors import MissingError
 
@@ -20,8 +21,8 @@ MAJORITY = "majority"
 
 def evaluate_model(
     model: str, split: Path, out: Path, *, experiment: Path | None, limit: int
-) -> tuple[dict[str, float], int]:
-    """Scores of a model on a split, and the number of notes.
+) -> dict[str, Any]:
+    """Scores of a model on a split, and its `subgroups` of patients (`scoring.compare_groups`).
 
     Args:
         model: Hugging Face folder, or `majority`.
@@ -35,12 +36,13 @@ def evaluate_model(
         MissingError: a file is not there.
         CheckpointError: vLLM failed on the model.
     """
-    from deepicd.evaluation import evaluate
+    from deepicd.evaluation import SCORES, evaluate
 
     predictions = _answer_split(model, split, experiment, limit=limit)
     train = split.with_name("train.parquet")
     scores = evaluate(predictions, out, train=train if train.is_file() else None)
-    return scores, len(predictions)
+    written = json.loads((out / SCORES).read_text(encoding="utf-8"))
+    return {**scores, "subgroups": written["subgroups"]}
 
 
 def _answer_split(

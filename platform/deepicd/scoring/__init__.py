@@ -2,13 +2,13 @@
 and F1, and their intervals.
 
 In: `records.Prediction` rows. Out: flat dicts of numbers. Formulas are in `scores.py`, intervals in
-`bootstrap.py` and `replicates.py`, scores by chapter, frequency and subgroup in `breakdowns.py`,
-files in `prediction_files.py`, agreement of several answers in `levels.py`, its calibration in
-`calibration.py`.
+`bootstrap.py` and `replicates.py`, scores by chapter and frequency in `breakdowns.py`, by subgroup
+of patients in `subgroups.py`, files in `prediction_files.py`, agreement of several answers in
+`levels.py`, its calibration in `calibration.py`.
 """
 
 from deepicd.scoring.bootstrap import PairedDifference, compare_paired, paired_bootstrap
-from deepicd.scoring.breakdowns import score_chapters, score_groups, score_thirds
+from deepicd.scoring.breakdowns import score_chapters, score_thirds
 from deepicd.scoring.calibration import (
     calibrate,
     expected_calibration_error,
@@ -26,6 +26,7 @@ from deepicd.scoring.levels import (
 from deepicd.scoring.prediction_files import format_predictions, read_predictions, score_files
 from deepicd.scoring.replicates import interval, replicate
 from deepicd.scoring.scores import hierarchical_f1, score_predictions
+from deepicd.scoring.subgroups import compare_groups
 
 __all__ = [
     "AGREEMENT_LEVELS",
@@ -34,6 +35,7 @@ __all__ = [
     "PairedDifference",
     "agreement",
     "calibrate",
+    "compare_groups",
     "compare_paired",
     "count_shares",
     "expected_calibration_error",
@@ -48,7 +50,6 @@ __all__ = [
     "replicate",
     "score_chapters",
     "score_files",
-    "score_groups",
     "score_predictions",
     "score_thirds",
 ]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 
 from deepicd.errors import ConfigError, DataError
 from deepicd.records import Prediction
@@ -180,16 +181,21 @@ def match_notes(
     return pairs
 
 
-def patient_sums(encoded: Encoded) -> Floats:
-    """Shape (2, patients): shared nodes, and predicted plus gold nodes."""
+def patient_sums(encoded: Encoded, is_counted: NDArray[np.bool_] | None = None) -> Floats:
+    """Shape (2, patients): shared nodes, and predicted plus gold nodes; of the notes that
+    `is_counted`, shape (n,), says, or of all.
+    """
     depth = len(encoded.levels)
     shared = sum(
         (level.gold == level.predicted).astype(np.float64) for level in encoded.levels.values()
     )
     # Every note has gold nodes; one whose prediction is a code has as many predicted nodes.
     nodes = depth * (1.0 + encoded.is_valid)
+    weights = 1.0 if is_counted is None else is_counted.astype(np.float64)
     size = encoded.num_patients
-    return np.stack([np.bincount(encoded.patient, values, size) for values in (shared, nodes)])
+    return np.stack(
+        [np.bincount(encoded.patient, values * weights, size) for values in (shared, nodes)]
+    )
 
 
 def _difference(sums: Floats) -> Floats:

@@ -1,14 +1,14 @@
-"""Scores by chapter, by frequency in training and by subgroup."""
+"""Scores by chapter and by frequency in training."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from deepicd import codes
 from deepicd.records import Prediction
 from deepicd.scoring.levels import encode
-from deepicd.scoring.scores import class_f1, score_predictions
+from deepicd.scoring.scores import class_f1
 
 _THIRDS = ("head", "middle", "tail")
 
@@ -75,29 +75,3 @@ def score_thirds(
             "accuracy_full": float(right[here].mean()),
         }
     return result
-
-
-def score_groups(
-    predictions: Sequence[Prediction], groups: Mapping[str, str | None], *, min_notes: int = 30
-) -> dict[str, dict[str, float]]:
-    """Scores of each subgroup of notes (an age band, sex, race, insurance).
-
-    Args:
-        predictions: rows of one split.
-        groups: note id → subgroup; notes without one (absent or None) are left out.
-        min_notes: subgroups with fewer notes are left out: their numbers say little and may
-            identify people.
-
-    Returns:
-        Subgroup, sorted → `score_predictions` of its notes.
-
-    Raises:
-        DataError: as in `score_predictions`.
-    """
-    members: dict[str, list[Prediction]] = {}
-    for prediction in predictions:
-        group = groups.get(prediction.note_id)
-        if group is not None:
-            members.setdefault(group, []).append(prediction)
-    large = {name: rows for name, rows in sorted(members.items()) if len(rows) >= min_notes}
-    return {name: score_predictions(rows) for name, rows in large.items()}

@@ -1,5 +1,5 @@
-"""Prediction files: JSON lines `{"patient_id", "gold", "prediction"}`, optionally `note_id` and
-`reason`.
+"""Prediction files: JSON lines `{"patient_id", "gold", "prediction"}`, optionally `note_id`,
+`reason` and `groups` (attribute of the patient → group).
 
 `prediction` is a code, null or anything: what is not a usable code is NIL. A broken line is refused
 with file, line and what was read; a gold label that is not one code is refused too, and never taken
@@ -17,6 +17,7 @@ from deepicd.errors import DataError, MissingError
 from deepicd.records import Prediction
 from deepicd.scoring.bootstrap import match_notes, paired_bootstrap
 from deepicd.scoring.scores import score_predictions
+from deepicd.scoring.subgroups import compare_groups
 
 _ALWAYS = ("note_id", "patient_id", "gold", "prediction", "reason")
 """Fields of a row that are written whatever they hold."""
@@ -52,7 +53,8 @@ def format_predictions(predictions: Iterable[Prediction]) -> str:
 def score_files(
     file: Path, against: Path | None = None, *, num_bootstrap: int, seed: int, confidence: float
 ) -> dict[str, Any]:
-    """Scores of one file; with another model's file also `against` (its scores) and `paired`.
+    """Scores of one file, and of its `subgroups` as far as rows have `groups`; with another model's
+    file also `against` (its scores) and `paired`.
 
     Rows of the two files are matched by `note_id`, or by line where there is none.
 
@@ -71,6 +73,7 @@ def score_files(
         if num_bootstrap:
             paired = paired_bootstrap(rows, others, num_bootstrap=num_bootstrap, **options)
             result["paired"] = paired
+    result["subgroups"] = compare_groups(rows, num_bootstrap=num_bootstrap, **options)
     return score_predictions(rows, num_bootstrap=num_bootstrap, **options) | result
 
 
@@ -100,7 +103,17 @@ def _parse_line(line: str, number: int, address: str) -> Prediction:
         gold=codes.normalise(gold),
         prediction=codes.normalise(prediction) if isinstance(prediction, str) else None,
         reason=reason if isinstance(reason, str) else None,
+        groups=_parse_groups(row.get("groups") or {}, address),
     )
+
+
+def _parse_groups(groups: Any, address: str) -> dict[str, str]:
+    if not isinstance(groups, dict) or not all(isinstance(name, str) for name in groups.values()):
+        raise DataError(
+            f"{address}: groups must map an attribute to one group as text, such as "
+            f'{{"sex": "F"}}; got {groups!r:.60}'
+        )
+    return groups
 
 
 def _text(value: Any) -> str:

@@ -52,3 +52,19 @@ def test_command_compares_two_files(tmp_path):
     bare = json.loads(run(path, "--against", other, "--json", "--num-bootstrap", 0).stdout)
     assert "paired" not in bare and "accuracy_full_low" not in bare["against"]
     assert "accuracy_full            0.0000\n" in run(path, "--num-bootstrap", 0).stdout
+
+
+def test_subgroups_of_patients_are_shown_with_the_interval_of_their_gap(tmp_path):
+    rows = [
+        {"patient_id": i, "gold": "I10", "prediction": "I10" if i % 2 else None}
+        | {"groups": {"sex": "F" if i % 2 else "M"}}
+        for i in range(80)
+    ]
+    path = write(tmp_path / "p.jsonl", rows)
+    result = json.loads(run(path, "--json", "--num-bootstrap", 50).stdout)
+    female, male = result["subgroups"]
+    assert (female["group"], female["num_notes"], female["gap"]) == ("F", 40, 1.0)
+    assert (male["gap_low"], male["gap_high"]) == (-1.0, -1.0)
+    shown = run(path, "--num-bootstrap", 50).stdout.splitlines()
+    assert " ".join(shown[-2].split()) == "sex: F 40 1.000 [1.000, 1.000] 1.000 [1.000, 1.000]"
+    assert "subgroup" not in run(write(tmp_path / "q.jsonl", ROWS), "--num-bootstrap", 20).stdout

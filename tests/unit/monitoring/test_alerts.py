@@ -168,6 +168,7 @@ def test_groups_with_enough_labels_are_compared_with_the_others(log: PredictionL
     assert set(rows) == {("race", "Y"), ("sex", "F"), ("sex", "M")}  # 20 are too few to show
     assert (rows["sex", "F"]["num_labelled"], rows["sex", "M"]["num_labelled"]) == (60, 35)
     assert (rows["sex", "F"]["gap"], rows["sex", "M"]["gap"]) == (1.0, -1.0)
+    assert (rows["sex", "F"]["gap_low"], rows["sex", "F"]["gap_high"]) == (1.0, 1.0)
     assert rows["race", "Y"]["hierarchical_f1"] == pytest.approx(40 / 75)
     assert rows["race", "Y"]["gap"] == pytest.approx(40 / 75 - 1)
     assert log.windows()[0].calibration_error == pytest.approx(0.4)  # sure, and wrong 40 times

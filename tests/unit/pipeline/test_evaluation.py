@@ -28,19 +28,18 @@ def splits(tmp_path):
 
 def test_the_majority_baseline_is_scored_and_written(splits):
     out = splits / "out"
-    scores, num_notes = evaluate_model(
-        MAJORITY, splits / "test.parquet", out, experiment=None, limit=0
-    )
-    assert num_notes == 4 and scores["accuracy_full"] == pytest.approx(0.5)
-    assert json.loads((out / "scores.json").read_text())["scores"] == scores
+    found = evaluate_model(MAJORITY, splits / "test.parquet", out, experiment=None, limit=0)
+    assert found["num_notes"] == 4 and found["accuracy_full"] == pytest.approx(0.5)
+    written = json.loads((out / "scores.json").read_text())
+    assert {**written["scores"], "subgroups": written["subgroups"]} == found
     assert len((out / "predictions.jsonl").read_text().splitlines()) == 4
 
 
 def test_a_limit_takes_the_first_notes_only(splits):
-    scores, num_notes = evaluate_model(
+    found = evaluate_model(
         MAJORITY, splits / "test.parquet", splits / "out", experiment=None, limit=1
     )
-    assert num_notes == 1 and scores["accuracy_full"] == 1.0
+    assert found["num_notes"] == 1 and found["accuracy_full"] == 1.0
 
 
 @pytest.mark.parametrize("note", [None, "CHIEF COMPLAINT: pain"])

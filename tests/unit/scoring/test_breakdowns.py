@@ -1,4 +1,4 @@
-"""Scores by chapter, by frequency in training and by subgroup."""
+"""Scores by chapter and by frequency in training."""
 
 import pytest
 from prediction_rows import POOL, build_rows
@@ -34,14 +34,6 @@ def test_chapters_come_in_order_with_their_own_scores():
     assert (table[2]["accuracy_full"], table[0]["accuracy_full"]) == (1, 0)
 
 
-def test_small_subgroups_are_left_out():
-    rows = build_rows([("I10", "I10")] * 40)
-    groups = {str(i): "F" if i < 31 else "M" if i < 39 else None for i in range(39)}
-    scored = scoring.score_groups(rows, groups)
-    assert {name: scores["num_notes"] for name, scores in scored.items()} == {"F": 31}
-    assert list(scoring.score_groups(rows, groups, min_notes=1)) == ["F", "M"]
-
-
 def test_breakdowns_count_every_note_once():
     rows = build_rows([(code, code if index % 2 else None) for index, code in enumerate(POOL * 3)])
     chapters = scoring.score_chapters(rows)
@@ -51,11 +43,3 @@ def test_breakdowns_count_every_note_once():
     assert sum(third["num_labels"] for third in thirds.values()) == len(set(POOL))
     right = sum(third["accuracy_full"] * third["num_notes"] for third in thirds.values())
     assert right / len(rows) == pytest.approx(scoring.score_predictions(rows)["accuracy_full"])
-
-
-def test_a_group_has_the_scores_of_its_notes_alone():
-    rows = build_rows([("I10", "I10"), ("J189", "I10"), ("I10", None), ("J189", "J189")])
-    groups = {"0": "F", "1": "M", "2": "F", "3": "M"}
-    scored = scoring.score_groups(rows, groups, min_notes=2)
-    assert scored["F"] == scoring.score_predictions([rows[0], rows[2]])
-    assert scored["M"] == scoring.score_predictions([rows[1], rows[3]])

@@ -49,6 +49,10 @@ def test_prediction_files_are_read_as_written(tmp_path):
             r"p.jsonl:2: gold must be one billable .* got \['I10'\]",
         ),
         ('{"patient_id": 1, "gold": "I25", "prediction": 1}', "gold must be one billable"),
+        (
+            '{"patient_id": 1, "gold": "I10", "prediction": 1, "groups": {"sex": 1}}',
+            r"p.jsonl:2: groups must map an attribute .* got \{'sex': 1\}",
+        ),
     ],
 )
 def test_a_broken_line_is_refused_with_its_place(tmp_path, line, message):
@@ -84,4 +88,5 @@ def test_what_is_known_of_an_answer_survives_its_file(tmp_path):
     read = [json.loads(line) for line in path.read_text().splitlines()]
     assert read[0]["shares"]["code"] == 0.5 and read[0]["num_tokens"] == 7
     assert set(read[1]) == {"note_id", "patient_id", "gold", "prediction", "reason"}
-    assert [found.prediction for found in scoring.read_predictions(path)] == ["I2510", None]
+    found = scoring.read_predictions(path)
+    assert [(row.prediction, row.groups) for row in found] == [("I2510", {"sex": "F"}), (None, {})]

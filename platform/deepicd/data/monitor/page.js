@@ -159,7 +159,7 @@ function show(report) {
     ["version", (row) => `${row.version} (${row.role})`],
     ["labelled", (row) => row.num_labelled, "number"],
     ["hierarchical F1", (row) => `${shown(row.hierarchical_f1)} [${shown(row.low)}, ${shown(row.high)}]`],
-    ["gap to the others", (row) => shown(row.gap), "number"],
+    ["gap to the others", (row) => (row.gap === null ? "–" : `${shown(row.gap)} [${shown(row.gap_low)}, ${shown(row.gap_high)}]`)],
   ], "No group has enough labelled answers.");
   table("decisions", report.decisions, [
     ["when (UTC)", (row) => when(row.time)],
