@@ -54,6 +54,7 @@ def successors(code: str) -> tuple[str, ...]:
         )
     if years[-1] == RELEASES[-1]:
         return ()
+    # The first release without it: codes that began later replaced something else.
     gone = RELEASES[RELEASES.index(years[-1]) + 1]
     below = tuple(c for c in codes_below(code) if is_billable(c, gone))
     rules = (_fill_placeholders, _merged_ancestor, _new_siblings)
@@ -109,6 +110,7 @@ def _merged_ancestor(code: str, release: int) -> tuple[str, ...]:
 
 
 def _new_siblings(code: str, release: int) -> tuple[str, ...]:
+    # Of the siblings only those that are new: the others stood beside the retired code.
     before = RELEASES[RELEASES.index(release) - 1]
     above = path(code)[-2]
     candidates = codes_below(above) if above in load_table().masks else ()

@@ -44,6 +44,7 @@ def _write(node: dict[str, Any]) -> str:
         return ""
     if len(choices) == 1 and _END not in node:
         return choices[0]
+    # A code may end here and go on too, as D75.82 and D75.821 of different releases.
     return f"({'|'.join(choices)})" + ("?" if _END in node else "")
 
 

@@ -155,5 +155,6 @@ def codes_below(code: str) -> list[str]:
 def _build_path(code: str) -> tuple[str, ...]:
     table = load_table()
     name = table.block_of[code[:3]]
+    # Not every prefix is a code: S02.62XA hangs directly below S02.62.
     prefixes = (code[:length] for length in range(3, len(code) + 1))
     return (table.chapter_of[name], name, *(prefix for prefix in prefixes if prefix in table.masks))

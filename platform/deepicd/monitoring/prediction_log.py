@@ -242,6 +242,7 @@ class PredictionLog:
         """Quality by subgroup, over the latest labelled answers of every version and role."""
         quality = []
         bound = dict.fromkeys(("last", "end", "as_of"), FOREVER) | {"first": 0, "start": 0}
+        # The same query from its end: an old window's answers say little about today's groups.
         latest = LABELLED.replace("ORDER BY p.number", "ORDER BY p.number DESC LIMIT :most")
         with self._session() as session:
             for who in session.execute(ANSWERERS).fetchall():

@@ -301,6 +301,7 @@ def _is_shared(keys: NDArray[np.uint64], split: NDArray[np.int8]) -> NDArray[np.
     """Rows whose key also stands in an earlier split."""
     _, numbers = np.unique(keys, return_inverse=True)
     first = np.full(int(numbers.max()) + 1, len(SPLITS), np.int8)
+    # Assignment by index would keep the last split of a key, not the least.
     np.minimum.at(first, numbers, split)
     return np.asarray(split > first[numbers], np.bool_)
 
@@ -309,6 +310,7 @@ def _near_duplicates(notes: _Notes) -> NDArray[np.bool_]:
     """Rows that are nearly, and not just exactly, a note of an earlier split."""
     rows = np.zeros(len(notes.split), np.bool_)
     for first, second in find_near_duplicates(notes.signature, notes.split, similarity=SIMILARITY):
+        # Equal texts are counted by `exact_duplicate` already.
         rows[second] = notes.digest[first] != notes.digest[second]
     return rows
 

@@ -43,6 +43,7 @@ def draw_pair(
     values = [scores[trial] for trial in trials]
     axes = [_axis_of(search[address]) for address in pair]
     if len(pair) == 1:
+        # With one parameter the score takes the vertical axis, or all points lay on a line.
         columns, axes = [columns[0], values], [axes[0], {}]
     plot = new_plot(x=short(pair[0]), y=short(pair[-1]) if len(pair) > 1 else label(metric))
     plot.update_layout(height=480, coloraxis={"colorscale": SCALE, "colorbar_title": label(metric)})
@@ -87,6 +88,7 @@ def _interpolate(
     ]
     lines = [np.linspace(column.min(), column.max(), _GRID) for column in placed]
     try:
+        # Rescaled: a learning rate beside a batch size would make triangles of no width.
         grid = griddata(tuple(placed), np.asarray(values), tuple(np.meshgrid(*lines)), rescale=True)
     except QhullError:
         return None

@@ -72,6 +72,7 @@ def draw_early_stopping(
     _add_validations(plot, {name: histories.get(name, ()) for name in names}, metric)
     for step in stopping_steps:
         plot.add_vline(x=step, line={"dash": "dot", "color": GREY})
+    # Ids that look like numbers would else become an axis of numbers.
     plot.update_yaxes(type="category", categoryorder="array", categoryarray=names)
     mark_steps(plot, max((trial.steps for trial in trials), default=0))
     return Figure(

@@ -88,6 +88,7 @@ def merge_alike(splits: Sequence[Split]) -> list[Split]:
     """Splits that part the trials alike as one; the first one gives it its name."""
     merged: dict[frozenset[tuple[str, ...]], Split] = {}
     for split in splits:
+        # A set: two groups named the other way round are the same comparison.
         groups = frozenset((split.first_trials, split.second_trials))
         first_alike = merged.setdefault(groups, split)
         if first_alike is not split:
@@ -117,6 +118,7 @@ def _by_choice(
     address: str, values: Mapping[str, Scalar], choices: Sequence[Scalar]
 ) -> list[Split]:
     used = set(values.values())
+    # The first value that a trial drew: one that nobody drew can be no reference.
     reference, *others = [value for value in dict.fromkeys((*choices, *used)) if value in used]
     return [
         _split(
@@ -192,6 +194,7 @@ def _welch(
     if not sum(variances):
         return None, None
     shares = [variance**2 / (size - 1) for variance, size in zip(variances, sizes, strict=True)]
+    # Welch and Satterthwaite's degrees of freedom.
     quantile = t.ppf((1 + confidence) / 2, sum(variances) ** 2 / sum(shares))
     difference = statistics.fmean(first) - statistics.fmean(second)
     margin = float(quantile * math.sqrt(sum(variances)))

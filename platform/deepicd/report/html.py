@@ -105,6 +105,7 @@ def page_values(sections: Sequence[Section]) -> list[dict[str, Any]]:
         }
         for section in sections
     ]
+    # Through text and back, so that paths and NumPy's numbers are what JSON has.
     values: list[dict[str, Any]] = json.loads(json.dumps(rows, default=str))
     return values
 

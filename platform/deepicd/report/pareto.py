@@ -54,11 +54,13 @@ def _draw_pareto(trials: Sequence[Trial], pareto_fronts: ParetoFronts) -> Figure
     num_rows = (len(pairs) + 1) // 2
     plot = make_subplots(num_rows, 2, horizontal_spacing=0.14, vertical_spacing=0.35 / num_rows)
     legend = {"orientation": "h", "y": 1.04, "yanchor": "bottom"}
+    # make_subplots takes no layout: the house's look comes from an empty plot.
     look = new_plot(height=330 * num_rows, legend=legend)
     plot.update_layout(look.layout)
     for number, pair in enumerate(pairs):
         cell = {"row": number // 2 + 1, "col": number % 2 + 1}
         for trace in _draw_panel(trials, pair, pareto_fronts=pareto_fronts):
+            # Every panel has the same names; the legend shows the first panel's.
             plot.add_trace(trace.update(showlegend=bool(trace.name) and number == 0), **cell)
         unit = f"{_UNITS[pair[1]]}; " if pair[1] in _UNITS else ""
         plot.update_xaxes(title=f"{label(pair[1])} ({unit}{_aim(pair[1])})", **cell)

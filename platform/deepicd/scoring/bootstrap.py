@@ -149,6 +149,7 @@ def _draw_kept(num_patients: int, num_bootstrap: int, seed: int) -> Floats:
 
 def _draw_block(generator: np.random.Generator, num_patients: int, num_rows: int) -> Floats:
     drawn = generator.integers(num_patients, size=(num_rows, num_patients))
+    # One count for all rows: each row counts in a range of its own.
     places = drawn + num_patients * np.arange(num_rows)[:, np.newaxis]
     counts = np.bincount(places.ravel(), minlength=num_rows * num_patients)
     return counts.reshape(num_rows, num_patients).astype(np.float64)
@@ -162,6 +163,7 @@ def match_notes(
     Raises:
         DataError: see `paired_bootstrap`.
     """
+    # A repeated id is lost in a dict, so its length shows it.
     others = {row.note_id: row for row in champion}
     if len(others) != len(champion) or len({row.note_id for row in candidate}) != len(candidate):
         raise DataError("a comparison needs each note once on both sides; a note id occurs twice")

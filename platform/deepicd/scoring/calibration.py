@@ -43,6 +43,7 @@ def expected_calibration_error(
     # A value falls into the bin in which its answers lie on average.
     middle = np.cumsum(counts) - counts / 2
     bins = (middle * num_bins / values.size).astype(int)[inverse]
+    # Within a bin too much and too little confidence cancel; between bins they do not.
     gaps = np.bincount(bins, values - right, minlength=num_bins)
     return float(np.abs(gaps).sum() / values.size)
 

@@ -17,6 +17,7 @@ MAX_HEADER = 96
 
 TRAIL = " \t*#=_~\"'])}>.,;-|<[({:"
 """Marks that may stand around a header."""
+# A colon with a digit on both sides is a time of day or a ratio.
 COLON = re.compile(r"(?:(?<!\d):|:(?!\d))(?:[:=>-]+(?=\s|$))?(?:[ \t]*(?:\*\*|__|[\])}]))*")
 FIRST = re.compile(r"[A-Za-z]+(?:'[a-z]+)?")
 WORD = re.compile(r"[A-Za-z][A-Za-z.'/&-]*\d?|[A-Za-z]")
@@ -107,9 +108,12 @@ def read_header(head: str) -> Header | None:
         return read_phrase(head).header
     outside = read_phrase(_BRACKETS.sub(" ", head)).header
     if outside is None:
+        # "Exam (per the day team)": a source in brackets excuses unknown words only behind a
+        # header; here there is none outside the brackets, so the phrase is a sentence.
         is_free = any(SOURCE.search(words) for words in brackets)
         return None if is_free else read_phrase(head).header
     times = [read_phrase(words).time for words in brackets]
+    # What stands in brackets qualifies the rest, so its time counts before the others.
     time = next((time for time in times if time), outside.time)
     return outside._replace(time=time)
 
@@ -135,6 +139,7 @@ def is_first(head: str) -> bool:
 
 
 def _first_words() -> set[str]:
+    # Plain sets and no cached calls: these two are asked for every line of every note.
     global _FIRST_WORDS
     if not _FIRST_WORDS:
         _FIRST_WORDS = set(load_lexicon().phrases) | set("abcdefghijklmnopqrstuvwxyz") | {"hx"}
@@ -153,6 +158,7 @@ def last_words() -> set[str]:
 def _may_end(head: str) -> bool:
     """Whether the last word of a phrase can end a header: most sentences fail here, cheaply."""
     last = last_word(head.rpartition(" ")[2].rstrip("0123456789:"))
+    # Looking for a misspelling tries hundreds of words, so only short phrases are worth it.
     is_known = not last.isalpha() or last in last_words() or bool(unglue(last))
     is_free = "(" in head or "[" in head or SOURCE.search(head)
     return is_known or bool(is_free) or (len(head) < _MAX_CORRECTED and bool(correct(last)))

@@ -80,12 +80,15 @@ def _look_up(words: Sequence[str]) -> tuple[list[tuple[Meaning, ...]], int]:
         )
         phrase, meanings = next(fitting, ((words[position],), ()))
         position += len(phrase)
+        # "per Dr Smith": the words behind a source are names that no table has; "and" ends them,
+        # because a second topic may follow.
         if num_free and words[position - 1] != "and":
             num_free -= 1
         elif meanings:
             phrases.append(meanings)
             is_source = any(meaning.role == "source" for meaning in meanings)
             num_free = _FREE_WORDS if is_source else 0
+        # A number is neither a topic nor unknown: "Hospital day 3".
         elif not phrase[0].isdigit():
             num_unknown += 1
     return phrases, num_unknown
@@ -97,16 +100,20 @@ def _resolve(phrases: Sequence[tuple[Meaning, ...]]) -> tuple[tuple[str, ...], s
     kinds, times = _values(phrases, "adjective"), set(_values(phrases, "time"))
     if "history" in strong:
         rest = [topic for topic in strong if topic != "history"]
+        # "Past medical and cardiac history" is the medical history as a whole.
         if "medical" in kinds:
             kinds = [kind for kind in kinds if kind != "background"]
         strong = [*kinds, *rest] or (["medical"] if "past" in times else ["history"])
         if kinds or rest:
+            # Here "past" says that it is a history, and not that it was another stay.
             times.discard("past")
     elif not strong:
         weak = _values([meanings for meanings in phrases if len(meanings) > 1], "topic")
         if weak:
+            # A word that became the topic ("final") must not be the time as well.
             times = {meanings[0].value for meanings in phrases if _is_only(meanings, "time")}
         strong = weak or (["caption"] if kinds and not times else [])
+    # "Discharge summary: medications" speaks of medications; a title is left only alone.
     if len(strong) > 1:
         strong = [topic for topic in strong if topic not in ("title", "caption")] or ["title"]
     time = next((name for name in _LATER_FIRST if name in times), "")

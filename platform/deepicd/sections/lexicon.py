@@ -56,6 +56,7 @@ def load_lexicon() -> Lexicon:
             meanings.setdefault(name, []).append(Meaning(role, value))
     by_first: dict[str, list[tuple[tuple[str, ...], tuple[Meaning, ...]]]] = {}
     for name, listed in meanings.items():
+        # A phrase that is an article and nothing else would otherwise be empty.
         words = tuple(word for word in name.split() if word not in ARTICLES) or (name,)
         by_first.setdefault(words[0], []).append((words, tuple(listed)))
     for entries in by_first.values():
@@ -86,6 +87,7 @@ _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 @lru_cache(maxsize=1 << 15)
 def correct(word: str) -> str:
     """The known word that differs by one slip (a letter more, less, other, or two exchanged)."""
+    # Verbs lie one letter from nouns ("presented", "complained") and are no slips.
     if len(word) < MIN_CORRECTED - 1 or word.endswith(("ed", "ing")):
         return ""
     targets = _long_words()
@@ -132,10 +134,12 @@ def _naming_words() -> frozenset[str]:
 def rank_word(word: str) -> int:
     """What a word, as it is written, may be in a header: 0 nothing, 1 filler, 2 topic or time."""
     plain = word.lower().replace(".", "").strip("'-&/")
+    # Before all others: "was" may stand in no header, whatever else it could mean.
     if plain in _prose_words():
         return 0
     if plain in _all_words() or plain in _ALIASES or plain in ARTICLES:
         return 2 if plain in _naming_words() or plain in ("hx",) else 1
+    # "CN2-12" and "A/P": each piece is looked up alone, and single letters are taken on trust.
     pieces = [piece.rstrip("0123456789") for piece in re.split(r"[/&-]", plain)]
     if len(pieces) > 1 or plain[-1:].isdigit():
         return 2 if all(len(piece) < 2 or rank_word(piece) for piece in pieces) else 0
@@ -171,6 +175,7 @@ def words_of(phrase: str) -> list[str]:
         if word in ARTICLES:
             continue
         named = _ALIASES.get(word, word)
+        # Most words are whole, and taking one apart tries every place of the lost blank.
         is_whole = len(named) < 2 * MIN_GLUED or named in _all_words()
         halves = (named,) if is_whole else unglue(named)
         words.extend(halves or (correct(named) or named,))

@@ -58,6 +58,7 @@ def _colons_inside(line: str, begin: int) -> Iterator[HeaderMatch]:
     for colon in COLON.finditer(line, begin):
         window = line[max(edge, colon.start() - MAX_HEADER) : colon.start()]
         offset = colon.start() - len(window)
+        # The last word decides cheaply for most colons: "at 10 am:" needs no further look.
         words = list(WORD.finditer(window))[-8:]
         if not words or last_word(words[-1][0]) not in ends:
             continue
@@ -78,9 +79,11 @@ def _longest_before(line: str, starts: list[int], colon: re.Match[str]) -> Heade
             continue
         style, first = style_of(head), head.partition(" ")[0].lower()
         is_joint = first in _JOINTS or (first in load_lexicon().words["linking"] and header.topics)
+        # "of admission:" in the middle of a line belongs to the words in front of it.
         if is_joint and (head[0].islower() or first in _JOINTS):
             continue
         if not _is_inside(header, style, head=head, before=line[:start]):
+            # A shorter run of the same words would be a header cut out of a sentence.
             return None  # what stands before it makes all of it a sentence
         return HeaderMatch(header, "inside", style, start, colon.end(), is_listed=False)
     return None
@@ -144,6 +147,7 @@ def _longest_run(line: str, words: list[re.Match[str]], is_flat: bool) -> Header
         style = style_of(head)
         is_late = header.time in ("discharge", "death")
         if style == "upper":
+            # Three capitals are an abbreviation of a finding more often than a header.
             is_one = is_flat and not KEPT.issuperset(header.topics) and len(head) > 3
             if last > 0 or "/" in head or is_one:
                 return HeaderMatch(header, "inside", style, start, end, is_listed=False)
@@ -176,6 +180,7 @@ def find_later(line: str, begin: int = 0) -> int | None:
     """
     if not has_late(line):
         return None
+    # "Unchanged at discharge from the other hospital" goes on about the past, so it does not count.
     for said in _later_pattern().finditer(line, begin):
         if not GOES_ON.intersection(line[said.end() :].lower().split()[:1]):
             if line[begin : said.start()].rstrip().endswith(","):

@@ -64,6 +64,8 @@ def _is_prose(line: str) -> bool:
     for number, word in enumerate(line[:MAX_HEADER].split(" ", 8)[:8]):
         plain = word.strip(_MARKS)
         rank = rank_word(plain)
+        # The first word that no header has settles it, unless what stood before may be a title in
+        # front of its text ("Chest Pain patient with …").
         if not rank and word:
             return not is_title and word[0].isalpha() and not has_late(line[:MAX_HEADER])
         is_high = number > 0 and word[:1].isupper()
@@ -78,6 +80,7 @@ def _read_start(line: str) -> Start:
     begin = lead.end() if lead else 0
     if FIRST.match(line, begin) is None:
         return _NO_START
+    # "E X A M": letters that stand apart would each be an unknown word below.
     if line[begin + 1 : begin + 2] == " " == line[begin + 3 : begin + 4]:
         return _spaced(line, begin)
     is_listed = bool(lead and (lead["list"].strip(" \t\"'[({<_=#>|")))
@@ -85,6 +88,7 @@ def _read_start(line: str) -> Start:
     if ends:
         zone = _zone_of(line, begin, ends[-1])
         match = None
+        # Without a sign inside the zone the slower look for one finds nothing.
         if zone == len(line) or _SIGN.search(line, begin, zone):
             match = _at_sign(line, begin, zone=zone, is_listed=is_listed)
         if match is None and _may_run_in(line, begin, ends):
@@ -157,10 +161,12 @@ def _at_sign(line: str, begin: int, *, zone: int, is_listed: bool) -> HeaderMatc
             break
         head = line[begin : sign.start()]
         style = style_of(head)
+        # A full stop behind a plain phrase ends a sentence, and no header stands behind that.
         if "." in sign[0] and style in ("lower", "sentence") and len(head) > 5:
             break
         header = read_header(head)
         if header and (best is None or is_blank or (header.time and not best.header.time)):
+            # Of several signs the first visible one counts, unless a later one adds the time.
             is_blank = not sign[0].strip()  # a tab may stand inside of a header
             best = HeaderMatch(header, "mark", style, begin, sign.end(), is_listed)
     return best
@@ -170,6 +176,7 @@ def _run_in(line: str, begin: int, *, ends: list[int], is_listed: bool) -> Heade
     """A header whose text follows without a sign: the longest that could be one."""
     for end in reversed(ends[:7]):
         head = line[begin:end]
+        # Text that runs in behind a small letter is prose, except where a late word may be hidden.
         if not (head[0].isupper() or has_late(head)):
             return None
         header = read_header(head)
@@ -186,6 +193,7 @@ def _is_run_in(header: Header, style: str, *, head: str, after: str, is_measured
     next_word = FIRST.search(after)
     is_prose = bool(next_word and next_word[0] in load_lexicon().words["after"])
     num_words = len(head.split())
+    # "Exam on" is the beginning of something longer, whose other words are unknown.
     if head.rpartition(" ")[2].lower() in load_lexicon().words["small"]:
         return False
     is_late = header.time in LATE or not KEPT.issuperset(header.topics)

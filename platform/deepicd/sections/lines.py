@@ -53,6 +53,7 @@ def clean_text(text: str) -> str:
         text = _TAG.sub(lambda tag: "\n" if _BREAKING.match(tag[0]) else "", text)
     if "&nbsp;" in text:
         text = text.replace("&nbsp;", " ")
+    # Some exports write line ends as two characters; a real line end shows that this one does not.
     if "\\n" in text and "\n" not in text:
         text = text.replace("\\r", "").replace("\\n", "\n")
     return text
@@ -60,6 +61,7 @@ def clean_text(text: str) -> str:
 
 def shape_of(line: str) -> str:
     """The line with plain marks, character by character."""
+    # Character by character, so that an index into the shape is one into the line.
     return line if line.isascii() else line.translate(_SHAPES)
 
 

@@ -53,6 +53,8 @@ def acts(state: State, match: HeaderMatch, shape: str) -> bool:
         return False
     if not header.topics:
         return _is_time(state, match, shape)
+    # "Exam showed" without a sign is a sentence of a history, and a header elsewhere only if values
+    # follow.
     is_weak = match.form == "run_in" and match.style == "sentence" and not match.is_measured
     if is_weak and state.is_history:
         return False
@@ -69,6 +71,7 @@ def find_target(state: State, match: HeaderMatch) -> tuple[str | None, int]:
     if header.topics == ("title",):
         return (None if state.has_text else state.current), NO_STAY
     ends = ENDS.intersection(header.topics)
+    # "HPI per ED": the emergency department tells the illness, it ends nothing.
     if "illness" in header.topics:
         ends -= {"emergency"}
     if ends:
@@ -119,6 +122,7 @@ def _is_bare(state: State, match: HeaderMatch, shape: str) -> bool:
     header, text = match.header, shape.strip()
     if match.style in ("upper", "title") and not match.is_listed:
         return True
+    # An item of a list ("- Diet") is a header only where headers are written as items too.
     if match.is_listed and state.current in _LISTS:
         is_late = header.num_words > 1 and header.time in LATE
         is_heading = state.has_listed or state.is_after_blank
@@ -129,6 +133,8 @@ def _is_bare(state: State, match: HeaderMatch, shape: str) -> bool:
     num_words = sum(any(map(str.isalpha, word)) for word in text.split())
     if state.is_history and is_end and match.style == "sentence" and num_words > _LONG_BARE:
         return state.is_after_blank or header.time in AT_THE_END
+    # "PE" or "ROS" alone on a line is a header; one longer word in lower case is the rest of a
+    # sentence.
     is_short = len(text) <= 4 and not is_end
     return num_words > 1 or "/" in text or is_short or state.is_after_blank or match.is_listed
 
@@ -154,10 +160,12 @@ def _is_end_time(state: State, match: HeaderMatch, shape: str) -> bool:
         return False  # the name of the paper
     if is_secretion(match, rest):
         return False
+    # Death alone is a fact of a family; with a preposition it is a time.
     is_single = header.time == "death" and not header.has_preposition
     if is_single and state.current not in (EXAM, None) and rest.strip():
         return False  # "Death: father at 60"
     head = shape[match.start : match.end].lower()
+    # "Discharge from the left ear" names where, not when.
     if header.has_preposition and head.startswith(_NAMED):
         return False
     return head.startswith(_TIMED) or not (match.style == "lower" or state.is_history)
@@ -200,6 +208,7 @@ def _is_named_section(state: State, match: HeaderMatch, shape: str) -> bool:
     header = match.header
     if header.time == "past" and header.topics == ("medication",) and state.is_history:
         return False
+    # "Lungs:" in an exam is a caption of the exam.
     is_system = "body" in header.topics and header.time in ("", "admission")
     if is_system and state.current == EXAM:
         return False
@@ -293,6 +302,7 @@ def _is_end_inside(state: State, match: HeaderMatch, shape: str) -> bool:
         if is_one and state.is_history and ":" not in shape[match.start : match.end]:
             return False  # "MRCP with a stone"
         before = shape[: match.start].rstrip().rpartition(" ")[2]
+        # One word in capitals behind another is the rest of a title or of an emphasis.
         is_part = is_one and len(before) > 2 and before.isalpha() and before.isupper()
         return not (is_part and state.is_history)
     if state.is_history and (is_one or topics <= {"admin"}):
@@ -305,6 +315,7 @@ def _evidence_of_end(state: State, match: HeaderMatch, ends: Set[str]) -> int:
     header = match.header
     if header.time == "past" or ends <= {"admin"}:
         return NO_STAY
+    # A course in front of any history may be the one of an earlier stay, so it is weaker evidence.
     if "course" in ends:
         return STAY if state.has_core else LATER_EXAM
     is_word = match.end - match.start < _LONG_WORD and not header.time

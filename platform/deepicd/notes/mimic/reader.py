@@ -171,6 +171,7 @@ def write_cut(rows: pa.Table, folder: Path) -> pa.Table:
     The name of the file follows from the notes, so a worker that tries again writes the same file.
     """
     ids = pc.fill_null(rows["note_id"], "").to_pylist()
+    # Not a random name: a second attempt after a lost worker must not leave the notes twice.
     name = blake2b("\n".join(ids).encode(), digest_size=16).hexdigest()
     pq.write_table(rows.select(list(COLUMNS)), folder / name, row_group_size=_BATCH_ROWS)
     columns = {
@@ -295,6 +296,7 @@ def principal_diagnoses(table: pa.Table, path: Path) -> pa.Table:
 
 def _look_up(keys: Any, table: pa.Table, *, key: str, value: str) -> Any:
     """Value of each key, null where the table does not hold it."""
+    # A key that is not there has a null index, and taking null gives null.
     return pc.take(table[value], pc.index_in(keys, table[key]))
 
 
@@ -348,6 +350,7 @@ def age_band(years: str | None) -> str | None:
     """Decade of an age in years, the oldest together; null where it is unknown."""
     if years is None or not years.isdigit():
         return None
+    # Everybody under 20 is in the first band; MIMIC-IV has no patient under 18.
     decade = min(max(int(years), 10), 89) // 10 * 10
     return "80+" if decade >= 80 else f"{decade}-{decade + 9}"
 
@@ -361,6 +364,7 @@ def mark_repeats(rows: pa.Table) -> pa.Table:
     for row, reason in enumerate(reasons):
         if not reason:
             best = first.setdefault(admissions[row], row)
+            # As text: the numbers were padded to one width when the notes were cut.
             if sequence[row] < sequence[best]:
                 first[admissions[row]] = row
     seen: set[int] = set()

@@ -94,6 +94,8 @@ def cut_sections(text: str) -> dict[str, str]:
 def cut_summary(text: str) -> Cut:
     """Kept sections of a summary, and what was seen on the way."""
     lines = list(split_lines(text))
+    # A text without line breaks has its headers in the middle of lines, where they are otherwise
+    # distrusted.
     is_packed = len(lines) <= 2 * _PACKED and text.count(":") >= _PACKED
     reader = _Reader(State(is_packed=is_packed))
     for line, shape in lines:
@@ -115,6 +117,8 @@ def find_late(section: str, text: str) -> int | None:
     """Where in one section of a rendered note a header stands that would have ended it."""
     state = State(current=section, is_flat=True, is_after_blank=False)
     state.note_text()
+    # The strictest reading: as if the note had a history before, so that what is given at the end
+    # counts as evidence of the stay.
     state.has_core = state.has_history = True
     shape = next((shape for _, shape in split_lines(text)), "")
     start = read_start(shape).match
@@ -142,11 +146,13 @@ class _Reader:
             self.state.is_after_blank, self.resumes = True, None
             return
         if not shape.strip(" \t=_-*#~|."):
+            # "___" is de-identified text, a ruler of other marks is none.
             self._add(line if "_" in shape else "")
             return
         start = read_start(shape)
         begin = self._read_start(start, shape)
         if len(shape) > _MIN_INSIDE:
+            # A caption keeps its words as text, but no further header begins inside of them.
             is_caption = not begin and start.match is not None and start.match.form == "colon"
             first = start.match.end if start.match and is_caption else begin
             begin = self._read_inside(line, shape, begin=begin, first=first)
@@ -192,6 +198,7 @@ class _Reader:
         if match.form in ("colon", "mark") and self.state.current in (EXAM, MEDICATION):
             rest = shape[match.end :]
             more = read_start(rest).match
+            # "Physical Exam: Discharge: T 98": the time stands behind the colon of the topic.
             is_time = more and not more.header.topics and more.header.time in AT_THE_END
             if more and is_time and not is_secretion(more, rest):
                 self._leave(LATER_EXAM)
@@ -206,6 +213,8 @@ class _Reader:
         self.state.has_listed |= match.is_listed
         is_given = match.header.time in LATE or not GIVEN.isdisjoint(topics)
         self.is_late = target is None and (is_given or "results" in topics)
+        # Results in the middle of an illness are often the emergency department's; the illness may
+        # go on behind them ("On arrival to the floor").
         is_workup = before == ILLNESS and "results" in topics and not self.state.is_after_blank
         self.resumes = before if is_workup and target is None else None
 

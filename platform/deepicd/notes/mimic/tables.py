@@ -121,6 +121,7 @@ def find_fault(path: Path) -> str:
     position = 0
     try:
         for piece in _unpack(path):
+            # Bytes of a character that the piece before cut in two count from there.
             held = len(decoder.getstate()[0])
             decoder.decode(piece)
             position += len(piece)
@@ -150,6 +151,8 @@ def _unpack(path: Path) -> Iterator[bytes]:
         if path.suffix != ".gz":
             yield from iter(lambda: file.read(_PIECE_BYTES), b"")
             return
+        # 31 asks for a gzip header and its checksum; Python's gzip module does not say where it
+        # broke.
         unpacker, position = zlib.decompressobj(31), 0
         while piece := file.read(_PIECE_BYTES):
             position += len(piece)

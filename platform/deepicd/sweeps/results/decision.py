@@ -199,6 +199,7 @@ def _compare(rows: Sequence[Configuration], means: Sequence[_Floats | None]) -> 
     shares = _shares(means)
     compared = []
     for at, row in enumerate(rows):
+        # The leader is compared with the next one, everybody else with the leader.
         other = 0 if at else min(1, len(rows) - 1)
         values: dict[str, float | None] = {"p_best": shares[at] if shares else None}
         if other != at:
