@@ -24,32 +24,33 @@ def list_versions(registry: RegistryOption, as_json: JsonOption = False) -> None
     Example: deepicd registry list --registry runs/demo/registry
     """
     from deepicd.cli.console import print_outcome, print_table
-    from deepicd.cli.text import cell
-    from deepicd.promotion.remote_registry import open_registry
+    from deepicd.cli.text import VERSION_COLUMNS, version_cells
+    from deepicd.promotion.remote_registry import open_existing
 
-    store = open_registry(registry)
+    store = open_existing(registry)
     aliases = {name: alias for alias, name in store.aliases().items()}
-    rows = [{**each.as_dict(), "alias": aliases.get(each.name)} for each in store.versions()]
+    versions = [(each, aliases.get(each.name)) for each in store.versions()]
     if as_json:
+        rows = [{**each.as_dict(), "alias": alias} for each, alias in versions]
         print_outcome(rows, [], as_json=True)
     else:
-        columns = ("name", "alias", "created", "scores", "lineage")
-        print_table(columns, [[cell(row[column]) for column in columns] for row in rows])
+        print_table(VERSION_COLUMNS, (version_cells(each, alias) for each, alias in versions))
 
 
 @app.command()
 def show(name: NameArgument, registry: RegistryOption, as_json: JsonOption = False) -> None:
-    """The model card of one version; with --json its lineage and scores.
+    """The model card of one version and its lineage; with --json lineage and scores.
 
     Example: deepicd registry show champion --registry runs/demo/registry
     """
     from deepicd.cli.console import print_outcome
-    from deepicd.promotion.registry import CARD
-    from deepicd.promotion.remote_registry import open_registry
+    from deepicd.cli.text import lineage_lines
+    from deepicd.promotion.remote_registry import open_existing
+    from deepicd.promotion.versions import CARD
 
-    version = open_registry(registry).get(name)
-    text = (version.path / CARD).read_text(encoding="utf-8")
-    print_outcome(version.as_dict(), [text], as_json=as_json)
+    version = open_existing(registry).get(name)
+    card = (version.path / CARD).read_text(encoding="utf-8")
+    print_outcome(version.as_dict(), [card, *lineage_lines(version)], as_json=as_json)
 
 
 @app.command()
@@ -59,16 +60,16 @@ def diff(
     registry: RegistryOption,
     as_json: JsonOption = False,
 ) -> None:
-    """What differs between two versions: lineage, scores, contents.
+    """What differs between two versions: contents, lineage field by field, scores.
 
     Example: deepicd registry diff v0001 champion --registry runs/demo/registry
     """
     from deepicd.cli.console import print_outcome, print_table
     from deepicd.cli.text import cell
-    from deepicd.promotion.registry import compare
-    from deepicd.promotion.remote_registry import open_registry
+    from deepicd.promotion.remote_registry import open_existing
+    from deepicd.promotion.versions import compare
 
-    store = open_registry(registry)
+    store = open_existing(registry)
     rows = compare(store.get(first), store.get(second))
     if as_json:
         differences = [{"field": f, "first": a, "second": b} for f, a, b in rows]
@@ -88,9 +89,9 @@ def verify(
     Example: deepicd registry verify --registry runs/demo/registry
     """
     from deepicd.cli.console import print_outcome
-    from deepicd.promotion.remote_registry import open_registry
+    from deepicd.promotion.remote_registry import open_existing
 
-    store = open_registry(registry)
+    store = open_existing(registry)
     names = [name] if name else [version.name for version in store.versions()]
     verified = [store.verify(each).name for each in names]
     line = f"sound: {', '.join(verified)}"
@@ -104,9 +105,9 @@ def log(registry: RegistryOption, as_json: JsonOption = False) -> None:
     Example: deepicd registry log --registry runs/demo/registry
     """
     from deepicd.cli.console import print_outcome, print_table
-    from deepicd.promotion.remote_registry import open_registry
+    from deepicd.promotion.remote_registry import open_existing
 
-    events = open_registry(registry).events()
+    events = open_existing(registry).events()
     if as_json:
         print_outcome([asdict(event) for event in events], [], as_json=True)
     else:

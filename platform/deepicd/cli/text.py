@@ -9,8 +9,11 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from deepicd.promotion.versions import Version
     from deepicd.records import Decision
     from deepicd.sweeps.planning.plan import Plan
+
+VERSION_COLUMNS = ("name", "alias", "created", "scores", "from")
 
 _MAX_LISTED = 12
 """Siblings and children printed for a person; JSON has all."""
@@ -136,6 +139,24 @@ def decision_lines(version: str, decision: "Decision") -> Iterator[str]:
     verdict = "is champion now" if decision.accepted else "was not promoted; nothing changed"
     yield f"{version} {verdict}"
     yield from (f"  {reason}" for reason in decision.reasons)
+
+
+def version_cells(version: "Version", alias: str | None) -> tuple[str, ...]:
+    """Cells of a registered version, in the order of `VERSION_COLUMNS`."""
+    from deepicd.promotion.lineage import name_origin
+
+    scores = cell(dict(version.scores))
+    return version.name, alias or "", version.created, scores, name_origin(version.origin)
+
+
+def lineage_lines(version: "Version") -> Iterator[str]:
+    """Where a version comes from, from the answers that it gives down to the machine."""
+    from deepicd.promotion.lineage import describe_lineage
+
+    yield f"## Lineage of {version.name}\n"
+    yield f"{'answers':13} those whose model_version is {version.name}"
+    yield f"{'version':13} {version.name}, content {version.content[:12]}, {version.created}"
+    yield from (f"{name:13} {text}" for name, text in describe_lineage(version.origin))
 
 
 def cell(value: Any) -> str:

@@ -26,8 +26,9 @@ def promote(run: Run, best: Trial, *, sft: Scored, candidate: Scored) -> tuple[D
 
     Returns the decision about the winner and the name of the version that is champion now.
     """
-    from deepicd.promotion.promote import promote_candidate
-    from deepicd.promotion.registry import CHAMPION, Registry
+    from deepicd.promotion.promote import promote_best
+    from deepicd.promotion.registry import Registry
+    from deepicd.promotion.versions import CHAMPION
 
     registry, experiment = Registry(run.paths.registry), run.experiment
     lineage = {"experiment": experiment.name, "seed": experiment.seed, "code": code_commit()}
@@ -46,13 +47,13 @@ def promote(run: Run, best: Trial, *, sft: Scored, candidate: Scored) -> tuple[D
             scores=candidate.test,
             calibration=candidate.calibration,
         )
-        decision = promote_candidate(
+        decision = promote_best(
             registry,
-            winner.name,
+            [winner.name],
             examinations={start.name: sft.promotion, winner.name: candidate.promotion},
             config=experiment.promotion,
             seed=experiment.seed,
-        )
+        ).decision
         champion = registry.aliases()[CHAMPION]
         _log_decision(run, decision, champion)
     return decision, champion
@@ -82,8 +83,8 @@ def judge_version(store: "Registry", name: str, *, split: Path | None, run: "Run
         MissingError: nothing is called that, or there is no such split.
         PromotionError: the version is champion already, or the champion changed meanwhile.
     """
-    from deepicd.promotion.promote import promote_candidate
-    from deepicd.promotion.registry import CHAMPION
+    from deepicd.promotion.promote import promote_best
+    from deepicd.promotion.versions import CHAMPION
 
     champion = store.aliases().get(CHAMPION)
     recorded = store.decision(name)
@@ -94,16 +95,16 @@ def judge_version(store: "Registry", name: str, *, split: Path | None, run: "Run
     experiment = experiment_or_defaults(run.experiment)
     names = {store.get(name).name, *([champion] if champion else [])}
     notes = split or run.split("promotion")
-    return promote_candidate(
+    return promote_best(
         store,
-        name,
+        [name],
         examinations={
             each: _examine_version(store, each, split=notes, experiment=experiment)
             for each in names
         },
         config=experiment.promotion,
         seed=experiment.seed,
-    )
+    ).decision
 
 
 def _examine_version(

@@ -17,7 +17,7 @@ from typing import Any
 
 from deepicd.errors import PromotionError
 from deepicd.files import write_atomically
-from deepicd.records import Challenge
+from deepicd.records import Challenge, Decision
 
 REGISTERED, GATED, CHALLENGER, WITHDRAWN, PROMOTED, ROLLED_BACK = (
     "registered",
@@ -123,6 +123,29 @@ def next_event(
         previous=_digest(lines[-1]) if lines else "",
     )
     return event, json.dumps(vars(event), sort_keys=True)
+
+
+def count_uses(events: Sequence[Event], split: str) -> int:
+    """Comparisons that were made on the notes of a promotion split, whatever came of them."""
+    return sum(
+        event.kind == GATED
+        and event.details["split"] == split
+        and any(row["use"] for row in _decisions(event).values())
+        for event in events
+    )
+
+
+def decision_about(event: Event, version: str, champion: str | None) -> Decision | None:
+    """What an event says about a version against a champion; None where it is another one."""
+    if event.kind != GATED or event.details["champion"] != champion:
+        return None
+    row = _decisions(event).get(version)
+    return None if row is None else Decision(row["accepted"], row["reasons"], row["numbers"])
+
+
+def _decisions(event: Event) -> dict[str, Mapping[str, Any]]:
+    """Version → what was decided about it, of an event of the gate."""
+    return {event.version: event.details, **event.details["others"]}
 
 
 def fold(events: Sequence[Event]) -> State:

@@ -9,6 +9,7 @@ here:
 - It is non-inferior in every chapter and group of patients with enough notes: the lower end of the
   difference lies above minus the margin. With too few notes to know, the answer is "undecided",
   with the number of notes that would be enough.
+- Fewer than `min_patients` patients are too few: the gate does not judge.
 - Its answers are usable, short and quick, and no behaviour test is lost beyond chance.
 
 Whatever is looked at more than once is held to more. A comparison that brings the best of several
@@ -96,9 +97,12 @@ def gate(
     rows = candidate.predictions
     if not rows:
         raise DataError("the candidate has no predictions; predict on the promotion split first.")
+    num_patients = len({row.patient_id for row in rows})
+    if champion is not None and num_patients < config.min_patients:
+        return refuse_to_judge(num_patients, config)
     report = _Report()
     report.numbers["num_notes"] = float(len(rows))
-    report.numbers["num_patients"] = float(len({row.patient_id for row in rows}))
+    report.numbers["num_patients"] = float(num_patients)
     _check_answers(report, rows, config)
     if champion is None:
         _check_behaviour(report, candidate, None, config=config)
@@ -115,6 +119,16 @@ def gate(
         _check_seconds(report, candidate.seconds, champion.seconds, config=config)
         _check_behaviour(report, candidate, champion, config=config)
     return Decision(report.is_accepted, tuple(report.reasons), report.numbers)
+
+
+def refuse_to_judge(num_patients: int, config: PromotionConfig) -> Decision:
+    """The decision where too few patients are left: nothing was compared, nothing changes."""
+    reason = (
+        f"NOT judged: {num_patients} patients are left to compare on, and fewer than "
+        f"{config.min_patients} say too little (promotion.min_patients). Build more notes, or "
+        "judge on a promotion split of patients that neither model was trained on"
+    )
+    return Decision(False, (reason,), {"num_patients": float(num_patients)})
 
 
 @dataclass(frozen=True)
@@ -181,11 +195,11 @@ def _check_answers(
 
 
 def _check_size(report: _Report, num_uses: int, pair: _Pair) -> None:
-    least, num_patients = pair.config.min_patients, int(report.numbers["num_patients"])
     report.rule(
-        num_patients >= least,
-        f"{num_patients} patients are compared (at least {least}); use {num_uses} of this "
-        f"promotion split, so every interval is one of {pair.confidence:.2%}",
+        True,
+        f"{report.numbers['num_patients']:.0f} patients are compared (at least "
+        f"{pair.config.min_patients}); use {num_uses} of this promotion split, so every interval "
+        f"is one of {pair.confidence:.2%}",
     )
 
 

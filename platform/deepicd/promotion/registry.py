@@ -1,7 +1,8 @@
 """The registry: immutable model versions in a folder, and the aliases champion and challenger.
 
     registry/history.jsonl     what happened, and the only truth about what exists (`event_log`)
-    registry/versions/v0001/   model files, README.md, manifest.json
+    registry/versions/v0001/   model files, README.md, manifest.json (`versions`)
+    registry/salt              random, for the digests of patients (`patients`)
     registry/.lock             held while the event log grows; released when its holder dies
 
 In: a verified Hugging Face folder with lineage and scores, or a wish to move an alias. Out:
@@ -12,121 +13,49 @@ its writer lives. No alias moves to a version whose hashes have not just been ch
 is one small object and a version is written once: both fit an object store.
 """
 
-import hashlib
-import json
 import shutil
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from deepicd import checkpoints
-from deepicd.config import nearest
-from deepicd.errors import CheckpointError, MissingError, PromotionError
-from deepicd.files import exclusive_lock, is_held, sync
+from deepicd.errors import CheckpointError, PromotionError
+from deepicd.files import exclusive_lock, is_held, sync, write_atomically
 from deepicd.promotion import event_log
-from deepicd.promotion.calibration_file import CALIBRATION, write_calibration
 from deepicd.promotion.event_log import Event, State
-from deepicd.promotion.model_card import model_card
-from deepicd.records import Calibration, Challenge, Decision
+from deepicd.promotion.lineage import same_origin
+from deepicd.promotion.patients import (
+    PATIENTS,
+    SALT,
+    PatientList,
+    check_salt,
+    find_listed,
+    list_patients,
+    new_salt,
+    read_patients,
+)
+from deepicd.promotion.registry_view import RegistryView
+from deepicd.promotion.versions import (
+    CHALLENGER,
+    CHAMPION,
+    Attachments,
+    Version,
+    content_of,
+    digest,
+    finish_folder,
+)
+from deepicd.records import Calibration, Decision
 
-CHAMPION, CHALLENGER = "champion", "challenger"
 ANY = "*"
 """`expected` of a move that does not care who is champion now."""
-CARD = "README.md"
 
 _RESERVED = ".incoming-"
 _MOST_PERCENT = 100
 
 
-@dataclass(frozen=True)
-class Version:
-    """One registered model; its folder never changes."""
-
-    name: str
-    """v0001, v0002, …"""
-    path: Path
-    """Hugging Face folder, ready for transformers and vLLM."""
-    content: str
-    """SHA-256 over the model files."""
-    created: str
-    """UTC, ISO 8601."""
-    lineage: Mapping[str, Any]
-    """Sweep, trial, step, data identity, code commit: whatever the registrant knew."""
-    scores: Mapping[str, float]
-
-    def as_dict(self) -> dict[str, Any]:
-        """The version as values of JSON."""
-        return {**asdict(self), "path": str(self.path)}
-
-
-@dataclass(frozen=True)
-class Aliases:
-    """Which version has which alias, and which one had it before."""
-
-    champion: str | None
-    former: str | None
-    """Who becomes champion by a roll-back."""
-    challenge: Challenge | None
-
-
-class Registry:
+class Registry(RegistryView):
     """Versions and aliases under one folder. Safe to use from several processes at once."""
-
-    def __init__(self, root: Path | str) -> None:
-        self.root = Path(root)
-
-    @property
-    def _event_log(self) -> Path:
-        return self.root / "history.jsonl"
-
-    @property
-    def _versions(self) -> Path:
-        return self.root / "versions"
-
-    def events(self) -> tuple[Event, ...]:
-        """The audit log, oldest first."""
-        return event_log.read_events(self._event_log)
-
-    def aliases(self) -> dict[str, str]:
-        """`champion` and `challenger` → version name, read in one go; without an alias
-        that no version has.
-        """
-        return self._state().aliases
-
-    def versions(self) -> list[Version]:
-        """Every version, oldest first; hashes are not checked (see `verify`)."""
-        return [self._describe(name) for name in self._state().manifests]
-
-    def get(self, name: str) -> Version:
-        """The version of that name or alias; hashes are not checked.
-
-        Raises:
-            MissingError: nothing is called that; names the nearest, or says that no version holds
-            the alias yet.
-        """
-        return self._describe(_resolve(self._state(), name, self.root))
-
-    def verify(self, name: str) -> Version:
-        """The version of that name or alias, after every byte of it has been hashed again.
-
-        Raises:
-            MissingError: nothing is called that.
-            CheckpointError: a file is missing, added or changed, or the manifest is not the
-            registered one.
-        """
-        state = self._state()
-        version = self._describe(_resolve(state, name, self.root))
-        checkpoints.verify(version.path)
-        if digest(version.path / checkpoints.MANIFEST) != state.manifests[version.name]:
-            raise CheckpointError(
-                f"{version.path / checkpoints.MANIFEST} is not the manifest that was registered. "
-                "Restore the folder "
-                "from a copy, or promote another version."
-            )
-        return version
 
     def register(
         self,
@@ -135,28 +64,32 @@ class Registry:
         lineage: Mapping[str, Any],
         scores: Mapping[str, float] | None = None,
         calibration: Calibration | None = None,
+        patients: PatientList | None = None,
     ) -> Version:
         """Copy a Hugging Face folder in as the next version. The same model with the same lineage
-        is not copied twice. With a calibration, the endpoint says how sure it may be.
+        is not copied twice (`lineage.same_origin`).
+
+        Args:
+            model: Hugging Face folder.
+            lineage: where it comes from (`lineage.Lineage.as_dict`, or values by hand).
+            scores: on the test split.
+            calibration: by which the endpoint says how sure it may be.
+            patients: those that it was trained on (`list_patients`); None where nobody knows.
 
         Raises:
             MissingError: `model` is not a Hugging Face folder.
             CheckpointError: it holds pickles or scripts, or lacks weights or tokeniser.
         """
         checkpoints.check_layout(model)
+        attached = Attachments(lineage, scores or {}, calibration, patients)
         with self._reserve() as (name, folder):
             checkpoints.copy_files(model, folder)
-            facts = _facts(lineage, scores or {})
-            (folder / CALIBRATION).unlink(missing_ok=True)  # that of the version it came from
-            if calibration is not None:
-                write_calibration(folder, calibration)
-                facts["calibration"] = dict(calibration.errors)
-            (folder / CARD).write_text(model_card(name, facts), encoding="utf-8")
-            content = _content(checkpoints.write_manifest(folder, facts))
+            written = finish_folder(folder, name, attached)
+            content, origin = content_of(written), written["facts"]["lineage"]
             with self._lock():
                 # Copying and hashing are over: others are kept out for this short part only.
                 for version in self.versions():
-                    if (version.content, version.lineage) == (content, facts["lineage"]):
+                    if version.content == content and same_origin(version.lineage, origin):
                         return version
                 self._claim(folder, name)
                 # The new name must be on disk before the event log says that the version exists.
@@ -164,6 +97,49 @@ class Registry:
                 manifest = digest(self._versions / name / checkpoints.MANIFEST)
                 self._append(event_log.REGISTERED, name, {"manifest": manifest})
         return self.get(name)
+
+    def list_patients(self, patients: Collection[str]) -> PatientList:
+        """Patients as this registry keeps them."""
+        return list_patients(patients, self._salt())
+
+    def patients_of(self, name: str) -> PatientList | None:
+        """Patients that a version was trained on; None where nobody knows.
+
+        Raises:
+            MissingError: nothing is called that.
+            CheckpointError: the list is damaged.
+            PromotionError: it was made with another salt than the registry's.
+        """
+        version = self.get(name)
+        listed = version.origin.patients
+        if listed is None:
+            return None
+        if digest(version.path / PATIENTS) != listed.sha256:
+            raise CheckpointError(
+                f"{version.path / PATIENTS} is not the list that was registered. Restore the "
+                "folder from a copy."
+            )
+        patients = read_patients(version.path)
+        if patients.salt != self.list_patients(()).salt:
+            raise PromotionError(
+                f"the list of patients of {version.name} was made with another salt than that of "
+                f"{self.place}, so nobody can be found in it. Restore the registry's salt."
+            )
+        return patients
+
+    def find_listed(
+        self, patients: Collection[str], lists: Collection[PatientList]
+    ) -> frozenset[str]:
+        """Those of the patients that are on one of the lists of this registry's versions."""
+        return find_listed(patients, lists, self._salt()) if lists else frozenset()
+
+    def _salt(self) -> str:
+        """The registry's own, made at the first call."""
+        file = self.root / SALT
+        with self._lock():
+            if not file.is_file():
+                write_atomically(file, new_salt())
+        return check_salt(file.read_text(encoding="utf-8"), str(file))
 
     def challenge(
         self, name: str, *, reason: str, percent: float = 0.0, is_shadow: bool = False
@@ -185,7 +161,7 @@ class Registry:
             champion = self._state().aliases.get(CHAMPION)
             if champion in {None, version}:
                 raise PromotionError(
-                    f"{version} cannot challenge {champion or 'nobody'} in {self.root}. Promote a "
+                    f"{version} cannot challenge {champion or 'nobody'} in {self.place}. Promote a "
                     "version first, then let another one challenge it."
                 )
             details = {"reason": reason, "percent": float(percent), "is_shadow": is_shadow}
@@ -197,58 +173,39 @@ class Registry:
         Raises:
             PromotionError: nobody is challenger.
         """
-        with self._lock():
+        with self._lock(must_exist=True):
             version = self._state().aliases.get(CHALLENGER)
             if version is None:
-                raise PromotionError(f"no version is challenger in {self.root}; nothing to end.")
+                raise PromotionError(f"no version is challenger in {self.place}; nothing to end.")
             return self._append(event_log.WITHDRAWN, version, {"reason": reason})
 
-    def read_aliases(self) -> Aliases:
-        """Who is champion, was champion before, and challenges, read in one go."""
-        state = self._state()
-        former = state.former[-1] if state.former else None
-        return Aliases(state.aliases.get(CHAMPION), former, state.challenge)
-
-    def record_decision(
-        self, name: str, champion: str | None, decision: Decision, *, split: str
+    def judge(
+        self,
+        split: str,
+        decide: Callable[[int], Mapping[str, Decision]],
+        *,
+        champion: str | None,
     ) -> Event:
-        """Note what the gate said about a version against the champion of that moment, on the notes
-        of `split` (`promote.split_digest`).
+        """Count a comparison on a promotion split and record what came of it, as one step: of two
+        promoters at once each has a number of its own.
+
+        Args:
+            split: the notes (`promote.split_digest`).
+            decide: number of this use of the split → decisions about versions, the best first.
+            champion: whom they were compared with.
+
+        Raises:
+            PromotionError: somebody else is champion now; nothing is counted.
         """
-        version = self.get(name).name
-        details = {
-            "champion": champion,
-            "split": split,
-            "accepted": decision.accepted,
-            "reasons": list(decision.reasons),
-            "numbers": dict(decision.numbers),
-        }
-        with self._lock():
-            return self._append(event_log.GATED, version, details)
-
-    def count_uses(self, split: str) -> int:
-        """Comparisons that were made on the notes of a promotion split, whatever came of them."""
-        return sum(
-            event.kind == event_log.GATED
-            and event.details.get("split") == split
-            and event.details.get("champion") is not None
-            for event in self.events()
-        )
-
-    def decision(self, name: str) -> Decision | None:
-        """The latest decision about a version against the present champion, if there is one."""
-        state = self._state()
-        version = _resolve(state, name, self.root)
-        for event in reversed(self.events()):
-            against = event.details.get("champion")
-            if event.kind == event_log.GATED and (event.version, against) == (
-                version,
-                state.aliases.get(CHAMPION),
-            ):
-                return Decision(
-                    event.details["accepted"], event.details["reasons"], event.details["numbers"]
-                )
-        return None
+        with self._lock(must_exist=True):
+            events = self.events()
+            self._check_champion(event_log.fold(events), "the candidates were", champion)
+            use = event_log.count_uses(events, split) + 1
+            decisions = decide(use)
+            best, *others = decisions
+            details = {"champion": champion, "split": split, **_decided(decisions[best], use)}
+            details["others"] = {name: _decided(decisions[name], use) for name in others}
+            return self._append(event_log.GATED, best, details, after=len(events))
 
     def promote(self, name: str, *, reason: str, expected: str | None = ANY) -> Event:
         """Make a version champion, after checking its hashes.
@@ -263,17 +220,14 @@ class Registry:
         """
         version = self.verify(name).name
         with self._lock():
-            champion = self._state().aliases.get(CHAMPION)
+            state = self._state()
+            champion = state.aliases.get(CHAMPION)
             if version == champion:
                 raise PromotionError(
-                    f"{version} is champion already in {self.root}; nothing to do."
+                    f"{version} is champion already in {self.place}; nothing to do."
                 )
-            if expected not in {ANY, champion}:
-                raise PromotionError(
-                    f"{version} was judged against {expected or 'no champion'}, but "
-                    f"{champion or 'nobody'} is champion "
-                    f"of {self.root} now. Judge it again."
-                )
+            if expected != ANY:
+                self._check_champion(state, f"{version} was", expected)
             return self._append(
                 event_log.PROMOTED, version, {"reason": reason, "champion": champion}
             )
@@ -286,38 +240,41 @@ class Registry:
             PromotionError: there is no earlier champion.
             CheckpointError: the earlier champion is damaged; the present one keeps it.
         """
-        with self._lock():
+        with self._lock(must_exist=True):
             state = self._state()
             if not state.former:
                 raise PromotionError(
-                    f"{self.root} has no earlier champion to go back to; promote a version instead "
-                    f"({', '.join(state.manifests) or 'none is registered'})."
+                    f"{self.place} has no earlier champion to go back to; promote a version "
+                    f"instead ({', '.join(state.manifests) or 'none is registered'})."
                 )
             # Inside the lock, unlike in `promote`: only the state says which version it is.
             version = self.verify(state.former[-1]).name
             details = {"reason": reason, "champion": state.aliases[CHAMPION]}
             return self._append(event_log.ROLLED_BACK, version, details)
 
-    def _state(self) -> State:
-        return event_log.fold(self.events())
+    def _check_champion(self, state: State, who: str, expected: str | None) -> None:
+        champion = state.aliases.get(CHAMPION)
+        if champion != expected:
+            raise PromotionError(
+                f"{who} judged against {expected or 'no champion'}, but {champion or 'nobody'} is "
+                f"champion of {self.place} now. Judge again."
+            )
 
-    def _append(self, kind: str, version: str, details: Mapping[str, Any]) -> Event:
+    def _append(
+        self, kind: str, version: str, details: Mapping[str, Any], *, after: int | None = None
+    ) -> Event:
+        """Add an event; `after` is the number of events that it was decided upon."""
         return event_log.append_event(self._event_log, kind, version=version, details=details)
 
     def _claim(self, folder: Path, name: str) -> None:
         """Give a reserved folder its name."""
         folder.rename(self._versions / name)
 
-    def _describe(self, name: str) -> Version:
-        path = self._versions / name
-        manifest = checkpoints.read_manifest(path)
-        facts = manifest["facts"]
-        return Version(
-            name, path, _content(manifest), facts["created"], facts["lineage"], facts["scores"]
-        )
-
     @contextmanager
-    def _lock(self) -> Iterator[None]:
+    def _lock(self, *, must_exist: bool = False) -> Iterator[None]:
+        # Looked at first: what fails must not leave a folder where no registry is.
+        if must_exist:
+            self.check_exists()
         self.root.mkdir(parents=True, exist_ok=True)
         with exclusive_lock(self.root / ".lock"):
             yield
@@ -352,46 +309,11 @@ class Registry:
                 shutil.rmtree(folder)
 
 
-def compare(first: Version, second: Version) -> list[tuple[str, Any, Any]]:
-    """Rows (field, first's value, second's value) of what differs: contents, lineage, scores."""
-    pairs: list[tuple[str, Any, Any]] = [("content", first.content[:12], second.content[:12])]
-    for field in ("lineage", "scores"):
-        left, right = getattr(first, field), getattr(second, field)
-        names = sorted({*left, *right})
-        pairs += [(f"{field}.{name}", left.get(name), right.get(name)) for name in names]
-    return [pair for pair in pairs if pair[1] != pair[2]]
-
-
-def _resolve(state: State, name: str, root: Path) -> str:
-    if name in {CHAMPION, CHALLENGER}:
-        if name not in state.aliases:
-            raise MissingError(f"no version is {name} in {root}. Register one and promote it.")
-        return state.aliases[name]
-    if name not in state.manifests:
-        names = [*state.manifests, *state.aliases]
-        raise MissingError(
-            f"no version {name!r} in {root}{nearest(name, names)}; known: "
-            f"{', '.join(names) or 'none'}."
-        )
-    return name
-
-
-def _facts(lineage: Mapping[str, Any], scores: Mapping[str, float]) -> dict[str, Any]:
-    """What the manifest says besides hashes, as it will be read back from JSON."""
-    facts = {
-        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "lineage": dict(lineage),
-        "scores": dict(scores),
+def _decided(decision: Decision, use: int) -> dict[str, Any]:
+    """A decision as details of an event. Where the models were not compared, nothing was used."""
+    return {
+        "use": use if "difference" in decision.numbers else 0,
+        "accepted": decision.accepted,
+        "reasons": list(decision.reasons),
+        "numbers": dict(decision.numbers),
     }
-    return dict(json.loads(json.dumps(facts, default=str)))
-
-
-def _content(manifest: Mapping[str, Any]) -> str:
-    """Digest of the model itself: the card, which names the version, is left out."""
-    files = {name: entry for name, entry in manifest["files"].items() if name != CARD}
-    return checkpoints.content_digest({"files": files})
-
-
-def digest(path: Path) -> str:
-    """SHA-256 of a small file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -16,6 +16,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,7 +25,9 @@ from deepicd.errors import CheckpointError, ConfigError, PromotionError
 from deepicd.files import replaced_file, write_atomically
 from deepicd.promotion import event_log
 from deepicd.promotion.event_log import Event
-from deepicd.promotion.registry import ANY, CARD, Registry, Version, digest
+from deepicd.promotion.patients import PATIENTS, SALT, PatientList, check_salt, new_salt
+from deepicd.promotion.registry import ANY, Registry
+from deepicd.promotion.versions import CARD, Version, digest
 from deepicd.records import Calibration, Decision
 
 CACHE_VARIABLE = "DEEPICD_CACHE"
@@ -52,6 +55,11 @@ class RemoteRegistry(Registry):
         folder = cache or Path(os.environ.get(CACHE_VARIABLE) or Path.home() / ".cache" / "deepicd")
         super().__init__(folder / f"registry-{hashlib.sha256(self.url.encode()).hexdigest()[:16]}")
 
+    @property
+    def place(self) -> str:
+        """Its URL."""
+        return self.url
+
     def events(self) -> tuple[Event, ...]:
         """The audit log, oldest first, as the store has it now."""
         self._pull()
@@ -60,7 +68,8 @@ class RemoteRegistry(Registry):
     def get(self, name: str) -> Version:
         """See `Registry.get`; the folder holds manifest and card, and after `verify` everything."""
         version = super().get(name)
-        self._fetch(version.name, [CARD])
+        listed = [PATIENTS] if version.origin.patients is not None else []
+        self._fetch(version.name, [CARD, *listed])
         return version
 
     def verify(self, name: str) -> Version:
@@ -83,9 +92,11 @@ class RemoteRegistry(Registry):
         lineage: Mapping[str, Any],
         scores: Mapping[str, float] | None = None,
         calibration: Calibration | None = None,
+        patients: PatientList | None = None,
     ) -> Version:
         """See `Registry.register`."""
-        options: dict[str, Any] = {"lineage": lineage, "scores": scores, "calibration": calibration}
+        options: dict[str, Any] = {"lineage": lineage, "scores": scores}
+        options |= {"calibration": calibration, "patients": patients}
         return self._until_first(lambda: super(RemoteRegistry, self).register(model, **options))
 
     def challenge(
@@ -99,13 +110,17 @@ class RemoteRegistry(Registry):
         """See `Registry.withdraw`."""
         return self._until_first(lambda: super(RemoteRegistry, self).withdraw(reason=reason))
 
-    def record_decision(
-        self, name: str, champion: str | None, decision: Decision, *, split: str
+    def judge(
+        self,
+        split: str,
+        decide: Callable[[int], Mapping[str, Decision]],
+        *,
+        champion: str | None,
     ) -> Event:
-        """See `Registry.record_decision`."""
+        """See `Registry.judge`."""
         # Taken here, because `super()` without arguments knows no instance inside a lambda.
-        base = super().record_decision
-        return self._until_first(lambda: base(name, champion, decision, split=split))
+        base = super().judge
+        return self._until_first(lambda: base(split, decide, champion=champion))
 
     def promote(self, name: str, *, reason: str, expected: str | None = ANY) -> Event:
         """See `Registry.promote`."""
@@ -127,12 +142,24 @@ class RemoteRegistry(Registry):
             f"{self.url} changes all the time; gave up after {MAX_ATTEMPTS} attempts. Try again."
         )
 
-    def _append(self, kind: str, version: str, details: Mapping[str, Any]) -> Event:
+    def _salt(self) -> str:
+        """The store's own: whoever creates it first decides for all."""
+        key = f"{self._folder}/{SALT}"
+        # Asked first: not every store refuses to overwrite.
+        if not self._ask("exists", key):
+            with suppress(FileExistsError):
+                self._ask("pipe_file", key, new_salt().encode(), mode="create")
+        return check_salt(self._ask("cat_file", key).decode(), f"{self.url}/{SALT}")
+
+    def _append(
+        self, kind: str, version: str, details: Mapping[str, Any], *, after: int | None = None
+    ) -> Event:
+        lines = event_log.read_lines(self._event_log)
+        if after is not None and len(lines) != after:
+            raise _OvertakenError(f"{self.url} has changed meanwhile.")
         if kind == event_log.REGISTERED:
             self._upload(version, details["manifest"])
-        event, line = event_log.next_event(
-            event_log.read_lines(self._event_log), kind, version=version, details=details
-        )
+        event, line = event_log.next_event(lines, kind, version=version, details=details)
         try:
             self._create(f"{self._folder}/history/{event.number:08d}.json", line.encode())
         except _OvertakenError:
@@ -235,6 +262,18 @@ def open_registry(address: Path | str) -> Registry:
         ConfigError: see `RemoteRegistry`.
     """
     return RemoteRegistry(str(address)) if is_url(address) else Registry(address)
+
+
+def open_existing(address: Path | str) -> Registry:
+    """The registry there.
+
+    Raises:
+        MissingError: none is; nothing is made.
+        ConfigError: see `RemoteRegistry`.
+    """
+    registry = open_registry(address)
+    registry.check_exists()
+    return registry
 
 
 def is_url(address: Path | str) -> bool:

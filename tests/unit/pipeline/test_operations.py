@@ -11,7 +11,7 @@ from deepicd.errors import MissingError, PromotionError
 from deepicd.monitoring.alerts import Alert
 from deepicd.paths import RunPaths
 from deepicd.pipeline import operations
-from deepicd.promotion.registry import Aliases
+from deepicd.promotion.versions import Aliases
 from deepicd.records import Challenge
 
 TABLE = {"serving": {"port": 8123, "window": 50}, "training": {"temperature": 0.5}}

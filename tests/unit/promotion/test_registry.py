@@ -12,7 +12,8 @@ from deepicd.errors import (
     PromotionError,
 )
 from deepicd.promotion.calibration_file import read_calibration
-from deepicd.promotion.registry import Aliases, Registry
+from deepicd.promotion.registry import Registry
+from deepicd.promotion.versions import Aliases
 from deepicd.records import (
     Calibration,
     Challenge,

@@ -2,14 +2,14 @@
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from deepicd import cli
-from deepicd.errors import (
-    DeepICDError,
-)
+from deepicd.errors import DeepICDError, MissingError
+from deepicd.promotion.lineage import Lineage
 from deepicd.promotion.registry import Registry
 from deepicd.records import (
     Decision,
@@ -46,12 +46,12 @@ def test_promote_uses_the_decision_on_record(
     run: Callable[..., tuple[int, str]], registry: Registry
 ) -> None:
     declined = Decision(False, ["NOT met: too little"], {})
-    registry.record_decision("v0001", "v0002", declined, split="s")
+    registry.judge("s", lambda use: {"v0001": declined}, champion="v0002")
     code, text = run("promote", "v0001")
     assert (code, registry.aliases()) == (0, {"champion": "v0002"})
     assert text == "v0001 was not promoted; nothing changed\n  NOT met: too little\n"
     accepted = Decision(True, ["met: enough"], {"p": 0.01})
-    registry.record_decision("v0001", "v0002", accepted, split="s")
+    registry.judge("s", lambda use: {"v0001": accepted}, champion="v0002")
     code, text = run("promote", "v0001", "--json")
     assert json.loads(text) == {
         "accepted": True, "reasons": ["met: enough"], "numbers": {"p": 0.01}, "champion": "v0001",
@@ -83,3 +83,31 @@ def test_registry_commands_tell_what_is_there(
     (registry.get("v0001").path / "config.json").write_text("{}")
     code, text = run("registry", "verify")
     assert code == 7 and "differs from its manifest" in text
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["registry list", "registry verify", "registry log", "registry show v0001",
+     "registry diff v0001 v0002", "rollback", "challenge end", "challenge shadow v0001",
+     "promote v0001", "promote v0001 --force"],
+)  # fmt: skip
+def test_where_no_registry_is_nothing_is_done_and_nothing_is_left(
+    command: str, tmp_path: Path
+) -> None:
+    place = tmp_path / "nowhere"
+    result = CliRunner().invoke(cli.app, [*command.split(), "--registry", str(place)])
+    assert isinstance(result.exception, MissingError)
+    assert f"{place}" in str(result.exception) and not place.exists()
+
+
+def test_a_version_is_shown_with_its_lineage(
+    run: Callable[..., tuple[int, str]], registry: Registry, models: list[Path]
+) -> None:
+    lineage = Lineage(stage="grpo", run="a", trial="40a2", code={"commit": "bcc8ecba1c86e"})
+    registry.register(models[2], lineage=lineage.as_dict())
+    _, text = run("registry", "show", "v0003")
+    assert "# v0003" in text and "answers       those whose model_version is v0003" in text
+    assert "run           a\n" in text and "code          commit bcc8ecba1c86\n" in text
+    assert "grpo, run a," in run("registry", "list")[1]
+    shown = json.loads(run("registry", "show", "v0003", "--json")[1])
+    assert shown["lineage"]["trial"] == "40a2"

@@ -1,5 +1,6 @@
 """The registry under kills and races."""
 
+import multiprocessing
 import os
 import shutil
 import signal
@@ -15,8 +16,9 @@ from registry_models import QUICK, build_model, rows
 from deepicd.errors import (
     PromotionError,
 )
-from deepicd.promotion.promote import promote_candidate
+from deepicd.promotion.promote import promote_best
 from deepicd.promotion.registry import Registry
+from deepicd.records import Decision
 
 
 def test_many_writers_at_once_lose_nothing(tmp_path: Path) -> None:
@@ -50,9 +52,9 @@ def test_of_two_promoters_that_judged_against_one_champion_one_wins(
 
     def run(name: str) -> bool:
         try:
-            return promote_candidate(
-                registry, name, examinations=examinations, config=QUICK, seed=0
-            ).accepted
+            return promote_best(
+                registry, [name], examinations=examinations, config=QUICK, seed=0
+            ).decision.accepted
         except PromotionError:
             return False
 
@@ -62,6 +64,7 @@ def test_of_two_promoters_that_judged_against_one_champion_one_wins(
     assert registry.aliases()["champion"] == ("v0001" if won[0] else "v0003")
 
 
+NO = Decision(False, ("NOT met: too little",), {"difference": 0.0})
 WRITES = {"os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.truncate", "shutil.rmtree"}
 
 
@@ -88,13 +91,15 @@ def run_killed(action: Callable[[], Any], step: int) -> bool:
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
 
 
-def snapshot(registry: Registry) -> tuple[list[str], dict[str, str]]:
+def snapshot(registry: Registry) -> tuple[list[str], dict[str, str], int]:
     """What a reader sees; every version must verify."""
     names = [registry.verify(version.name).name for version in registry.versions()]
-    return names, registry.aliases()
+    return names, registry.aliases(), registry.count_uses("s")
 
 
-@pytest.mark.parametrize("verb", ["register", "promote", "rollback", "challenge", "withdraw"])
+@pytest.mark.parametrize(
+    "verb", ["register", "promote", "rollback", "challenge", "withdraw", "judge"]
+)
 def test_a_kill_at_any_step_leaves_the_old_or_the_new_state(
     registry: Registry, models: list[Path], tmp_path: Path, verb: str
 ) -> None:
@@ -104,6 +109,7 @@ def test_a_kill_at_any_step_leaves_the_old_or_the_new_state(
         "rollback": lambda r: r.rollback(reason="worse"),
         "challenge": lambda r: r.challenge("v0001", reason="try"),
         "withdraw": lambda r: r.withdraw(reason="slow"),
+        "judge": lambda r: r.judge("s", lambda use: {"v0001": NO}, champion="v0002"),
     }
     if verb == "withdraw":
         registry.challenge("v0001", reason="try")
@@ -122,3 +128,39 @@ def test_a_kill_at_any_step_leaves_the_old_or_the_new_state(
     assert new != old and len(seen) > 3
     changed = seen.index(new)  # old up to one step, new from there on, nothing between
     assert seen == [old] * changed + [new] * (len(seen) - changed)
+
+
+def test_two_promoters_at_once_count_one_use_each(registry: Registry, models: list[Path]) -> None:
+    """Two processes, several times: neither sees the same number, and each decision has its own."""
+    registry.register(models[2], lineage={})
+    shown = rows(*[("I2510", "J189"), ("J189", "I2510")] * 60)
+    examinations = dict.fromkeys(("v0001", "v0002", "v0003"), shown)
+    config = QUICK.model_copy(update={"num_bootstrap": 5000})
+    context = multiprocessing.get_context("fork")
+    start = context.Barrier(2)
+
+    def promote(name: str) -> None:
+        for _ in range(4):
+            start.wait()
+            promote_best(
+                Registry(registry.root), [name], examinations=examinations, config=config, seed=0
+            )
+
+    workers = [context.Process(target=promote, args=(name,)) for name in ("v0001", "v0003")]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(120)
+        assert worker.exitcode == 0
+    judged = [event for event in registry.events() if event.kind == "gated"]
+    assert [event.details["use"] for event in judged] == list(range(1, 9))
+    assert [event.details["numbers"]["num_uses"] for event in judged] == list(range(1, 9))
+    assert registry.count_uses(judged[0].details["split"]) == 8
+
+
+def test_a_judge_that_was_overtaken_records_nothing(registry: Registry, models: list[Path]) -> None:
+    registry.register(models[2], lineage={})
+    before = registry.events()
+    with pytest.raises(PromotionError, match="judged against v0001, but v0002 is champion"):
+        registry.judge("s", lambda use: {}, champion="v0001")
+    assert registry.events() == before

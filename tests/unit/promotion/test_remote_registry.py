@@ -17,7 +17,12 @@ from typer.testing import CliRunner
 from deepicd import cli
 from deepicd.errors import CheckpointError, ConfigError, MissingError, PromotionError
 from deepicd.promotion.registry import Registry
-from deepicd.promotion.remote_registry import CACHE_VARIABLE, RemoteRegistry, open_registry
+from deepicd.promotion.remote_registry import (
+    CACHE_VARIABLE,
+    RemoteRegistry,
+    open_existing,
+    open_registry,
+)
 from deepicd.records import Decision
 
 URL = "bucket://registry"
@@ -109,7 +114,7 @@ def test_what_one_machine_registers_and_promotes_another_verifies_and_rolls_back
         models[1] / "model.safetensors"
     ).read_bytes()
     there.challenge("v0001", reason="test", percent=10)
-    there.record_decision("v0001", "v0002", Decision(False, ("no",), {}), split="s")
+    there.judge("s", lambda use: {"v0001": Decision(False, ("no",), {})}, champion="v0002")
     assert here.read_aliases().challenge is not None
     there.withdraw(reason="test")
     assert here.rollback(reason="test").version == "v0001"
@@ -189,6 +194,44 @@ def test_a_process_killed_at_any_write_leaves_the_state_before_or_after(
             if is_whole:
                 break
         assert is_whole and writes > 0
+
+
+def test_machines_share_one_salt_and_each_use_of_a_split_is_counted_once(
+    tmp_path: Path, models: list[Path]
+) -> None:
+    def listed(name: str) -> Any:
+        return client(tmp_path, name).list_patients(["10000001"])
+
+    with ThreadPoolExecutor(8) as pool:
+        lists = list(pool.map(listed, "abcdefgh"))
+    assert len(set(lists)) == 1
+    here = client(tmp_path, "a")
+    here.register(models[0], lineage={})
+    here.register(models[1], lineage={}, patients=lists[0])
+    here.promote("v0001", reason="test")
+    assert client(tmp_path, "new").patients_of("v0002") == lists[0]
+    no = Decision(False, ("no",), {"difference": 0.0})
+
+    def judge(name: str) -> int:
+        slow = threading.Event()
+
+        def decide(use: int) -> dict[str, Decision]:
+            slow.wait(0.05)  # the others count meanwhile
+            return {"v0002": no}
+
+        event = client(tmp_path, name).judge("s", decide, champion="v0001")
+        return int(event.details["use"])
+
+    with ThreadPoolExecutor(4) as pool:
+        assert sorted(pool.map(judge, "abcd")) == [1, 2, 3, 4]
+    assert here.count_uses("s") == 4
+
+
+def test_where_nothing_was_registered_is_no_registry(tmp_path: Path) -> None:
+    with pytest.raises(MissingError, match="no registry at bucket://registry"):
+        open_existing(URL)
+    with pytest.raises(MissingError, match="no registry at bucket://registry"):
+        client(tmp_path, "here").rollback(reason="test")
 
 
 def test_a_flipped_bit_is_refused_in_the_store_and_mended_in_the_mirror(

@@ -13,7 +13,7 @@ from deepicd.monitoring.alerts import Alert
 from deepicd.monitoring.drift import Drift
 from deepicd.monitoring.monitor import Report
 from deepicd.pipeline.operations import handle_alerts
-from deepicd.promotion.registry import Aliases
+from deepicd.promotion.versions import Aliases
 from deepicd.records import Challenge, Window
 from deepicd.serving import capacity
 from deepicd.serving.metrics import GAUGES, MonitorView, Sample, read_samples

@@ -26,7 +26,7 @@ from deepicd.inference.engine_config import (
     set_server_environment,
 )
 from deepicd.promotion.calibration_file import read_calibration
-from deepicd.promotion.registry import CARD
+from deepicd.promotion.versions import CARD
 from deepicd.prompts import PromptEncoder
 from deepicd.records import Calibration
 from deepicd.serving.engine.completions import AnswerGenerator
