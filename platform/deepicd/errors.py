@@ -98,6 +98,12 @@ class ServingError(DeepICDError, RuntimeError):
     exit_code = 8
 
 
+class ExhaustedError(DeepICDError, RuntimeError):
+    """Memory or disk ran out; what is whole is kept, and the run can go on."""
+
+    exit_code = 12
+
+
 class MonitoringError(DeepICDError, RuntimeError):
     """The prediction or label log cannot be read or written."""
 

@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -98,6 +98,20 @@ def replaced_file(path: Path) -> Iterator[Path]:
         # Asked first: `missing_ok` does not cover a parent that is a file.
         if aside.exists():
             aside.unlink()
+
+
+def link_files(source: Path, target: Path, names: Iterable[str]) -> None:
+    """Let files below `source` stand below `target` too, by hard link where the file system can,
+    else as a copy. Both are to be replaced when they change, never written into.
+    """
+    for name in names:
+        file = target / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.unlink(missing_ok=True)
+        try:
+            os.link(source / name, file)
+        except OSError:  # another file system, or one without links
+            shutil.copyfile(source / name, file)
 
 
 def sync(path: Path) -> None:

@@ -19,6 +19,8 @@ RECORD = "record.json"
 """Name of what a trial ran with, in the trial's folder."""
 DIFF = "code.diff"
 """Name of the code's difference to its commit beside it."""
+CACHE, REGISTRY = "cache", "registry"
+"""Names beside the folders of runs: stages that they share, and their registry."""
 SPLITS = ("train", "validation", "test", "promotion")
 
 
@@ -64,6 +66,24 @@ class RunPaths:
         return self.root / "console.log"
 
     @property
+    def command(self) -> Path:
+        """How far the run was to go (JSON); `resume` goes as far."""
+        return self.root / "command.json"
+
+    def seal(self, stage: str) -> Path:
+        """What says that a stage is whole (JSON)."""
+        return self.root / "stages" / f"{stage}.json"
+
+    def begun(self, stage: str) -> Path:
+        """What a stage that can go on from its parts began with (JSON)."""
+        return self.root / "stages" / f"{stage}.begun.json"
+
+    @property
+    def cache(self) -> Path:
+        """Whole stages that runs beside this one can take over."""
+        return self.root.parent / CACHE
+
+    @property
     def tables(self) -> Path:
         """Generated corpus in the MIMIC-IV table layout (`note/`, `hosp/`)."""
         return self.root / "tables"
@@ -85,7 +105,7 @@ class RunPaths:
     @property
     def grpo_notes(self) -> Path:
         """Training notes of patients without a trace (Parquet)."""
-        return self.notes / "train_grpo.parquet"
+        return self.root / "train_grpo.parquet"
 
     @property
     def model(self) -> Path:
@@ -128,14 +148,29 @@ class RunPaths:
         return self.root / "sweep.html"
 
     @property
+    def swept(self) -> Path:
+        """What the sweep ended with, as the stages after it read it (JSON)."""
+        return self.sweep / "result.json"
+
+    @property
     def evaluation(self) -> Path:
         """Predictions and scores, one folder a model."""
         return self.root / "evaluation"
 
     @property
     def registry(self) -> Path:
-        """Model versions and aliases."""
-        return self.root / "registry"
+        """Model versions and aliases, of all runs beside this one."""
+        return self.root.parent / REGISTRY
+
+    @property
+    def promotion(self) -> Path:
+        """What the gate decided, and who is champion (JSON)."""
+        return self.root / "promotion.json"
+
+    @property
+    def deployment(self) -> Path:
+        """What the endpoint answered, and what monitoring saw (JSON)."""
+        return self.root / "deployment.json"
 
     @property
     def monitor(self) -> Path:

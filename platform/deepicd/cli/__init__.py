@@ -21,7 +21,9 @@ from deepicd import __version__
 from deepicd.errors import DeepICDError
 
 NOUNS = {
-    "demo": "Run the whole loop here: notes, SFT, sweep, promotion, serving, monitoring.",
+    "run": "Walk the whole pipeline: notes, SFT, sweep, promotion, serving, monitoring.",
+    "train": "Train once, without a search; judge and register the model.",
+    "resume": "Go on with a run, whatever ended it.",
     "notes": "Build and inspect the split admission notes.",
     "sweep": "Run, watch and report a hyperparameter sweep.",
     "evaluate": "Score a model on a split of notes.",
@@ -76,7 +78,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Sweep, train, promote, serve and watch models that code admission notes in ICD-10-CM.",
-    epilog="Example: deepicd sweep run experiments/demo.toml",
+    epilog="Example: deepicd run experiments/demo.toml",
 )
 
 

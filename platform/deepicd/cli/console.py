@@ -26,6 +26,7 @@ from deepicd.cli.text import reply_cells
 
 if TYPE_CHECKING:
     from deepicd.config import SweepConfig
+    from deepicd.pipeline.loop import Ended
     from deepicd.records import Trial
     from deepicd.sweeps.results.decision import SweepDecision
     from deepicd.sweeps.results.status import SweepStatus
@@ -136,6 +137,14 @@ def print_sweep(status: "SweepStatus", *, as_json: bool) -> None:
     )
 
 
+def print_run(ended: "Ended", root: Path, *, as_json: bool) -> None:
+    """Print what a run found; where nothing was promoted, its sweep."""
+    if ended.summary:
+        Outcome(as_json=as_json).show_run(ended.summary, root)
+    else:
+        print_sweep(ended.sweep, as_json=as_json)
+
+
 class Outcome:
     """The closing tables, or JSON, on standard output."""
 
@@ -184,10 +193,11 @@ class Outcome:
         champion = summary["champion"]["trial"]
         who = f"trial {champion}" if champion else "the SFT start (no trial won the gate)"
         self._output.print(f"champion: {summary['version']}, {who}")
-        self._output.print(
-            f"monitoring: hierarchical F1 {summary['monitor']['hierarchical_f1']:.3f} over "
-            f"{summary['monitor']['labelled']} labels"
-        )
+        if summary["monitor"]:
+            self._output.print(
+                f"monitoring: hierarchical F1 {summary['monitor']['hierarchical_f1']:.3f} over "
+                f"{summary['monitor']['labelled']} labels"
+            )
         self._output.print(f"report: {(root / 'report.html').resolve().as_uri()}", soft_wrap=True)
 
 

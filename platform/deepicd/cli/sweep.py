@@ -6,11 +6,20 @@ from typing import Annotated
 
 import typer
 
+from deepicd.cli.options import (
+    FileArgument,
+    JsonOption,
+    NameOption,
+    PromoteOption,
+    RunArgument,
+    RunsOption,
+    SetOption,
+    YesOption,
+)
+
 _STOP_TIMEOUT_S = 120.0
 
 app = typer.Typer(no_args_is_help=True, help="Run a hyperparameter sweep and look at its trials.")
-_RunsOption = Annotated[Path, typer.Option(help="Folder of the runs.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.command()
@@ -68,54 +77,53 @@ def plan(
 
 @app.command()
 def run(
-    file: Annotated[Path, typer.Argument(help="Experiment file.")],
-    name: Annotated[str, typer.Option(help="Name of the run; the experiment's if empty.")] = "",
-    runs: _RunsOption = Path("runs"),
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", help="ADDRESS=VALUE, may be repeated.")
-    ] = None,
+    file: FileArgument,
+    name: NameOption = "",
+    runs: RunsOption = Path("runs"),
+    overrides: SetOption = None,
+    promote: PromoteOption = True,
+    yes: YesOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Build the data, fine-tune the start model and run every trial.
+    """Build the data, fine-tune the start model and run every trial; then gate and registry.
 
     Example: deepicd sweep run experiments/demo.toml --name first --set sweep.num_trials=8
     """
     from deepicd.cli.console import configure_logging, print_sweep
     from deepicd.config import load_experiment
-    from deepicd.pipeline.loop import run_until_sweep
+    from deepicd.pipeline.loop import run_pipeline
+    from deepicd.pipeline.run import Command
 
     experiment = load_experiment(file, overrides or [])
-    root = runs / (name or experiment.name)
+    root, extent = runs / (name or experiment.name), Command(promote, is_deployed=False)
     with configure_logging(has_clock=True).live_table(is_shown=not as_json):
-        status = run_until_sweep(experiment, root)
-    print_sweep(status, as_json=as_json)
+        ended = run_pipeline(experiment, root, command=extent, may_delete=yes)
+    print_sweep(ended.sweep, as_json=as_json)
 
 
 @app.command()
 def resume(
-    name: Annotated[str, typer.Argument(help="Name of the run.")],
-    runs: _RunsOption = Path("runs"),
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", help="ADDRESS=VALUE: other machines.")
-    ] = None,
+    name: RunArgument,
+    runs: RunsOption = Path("runs"),
+    overrides: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Go on with a run that was interrupted: finished trials stay, the others follow.
+    """Go on with a run that was interrupted, as `deepicd resume`; shows its sweep at the end.
 
     Example: deepicd sweep resume first --set training.num_gpus=2
     """
     from deepicd.cli.console import configure_logging, print_sweep
-    from deepicd.pipeline.loop import resume_sweep
+    from deepicd.pipeline.loop import resume_run
 
     with configure_logging(has_clock=True).live_table(is_shown=not as_json):
-        status = resume_sweep(runs / name, overrides=overrides or [])
-    print_sweep(status, as_json=as_json)
+        ended = resume_run(runs / name, overrides=overrides or [])
+    print_sweep(ended.sweep, as_json=as_json)
 
 
 @app.command()
 def stop(
-    name: Annotated[str, typer.Argument(help="Name of the run.")],
-    runs: _RunsOption = Path("runs"),
+    name: RunArgument,
+    runs: RunsOption = Path("runs"),
 ) -> None:
     """End a run that goes on, with everything it started; `resume` goes on with it later.
 
@@ -125,13 +133,13 @@ def stop(
     from deepicd.pipeline.run import stop_holder
 
     process = stop_holder(RunPaths((runs / name).resolve()).lock, timeout_s=_STOP_TIMEOUT_S)
-    typer.echo(f"process {process} has ended; deepicd sweep resume {name} goes on", err=True)
+    typer.echo(f"process {process} has ended; deepicd resume {name} goes on", err=True)
 
 
 @app.command()
 def status(
-    name: Annotated[str, typer.Argument(help="Name of the run.")],
-    runs: _RunsOption = Path("runs"),
+    name: RunArgument,
+    runs: RunsOption = Path("runs"),
     as_json: JsonOption = False,
 ) -> None:
     """Show the trials of a run, while it goes on or afterwards.
@@ -146,8 +154,8 @@ def status(
 
 @app.command()
 def replay(
-    name: Annotated[str, typer.Argument(help="Name of the run.")],
-    runs: _RunsOption = Path("runs"),
+    name: RunArgument,
+    runs: RunsOption = Path("runs"),
     scheduler: Annotated[str, typer.Option(help="asha, median or none.")] = "asha",
     grace: Annotated[int, typer.Option(help="Grace steps; 0: the run's own.", min=0)] = 0,
     factor: Annotated[int, typer.Option(help="ASHA's halving rate; 0: the run's own.", min=0)] = 0,
@@ -167,9 +175,9 @@ def replay(
 
 @app.command()
 def show(
-    name: Annotated[str, typer.Argument(help="Name of the run.")],
+    name: RunArgument,
     trial: Annotated[str, typer.Argument(help="Id of the trial.")],
-    runs: _RunsOption = Path("runs"),
+    runs: RunsOption = Path("runs"),
     as_json: JsonOption = False,
 ) -> None:
     """Show what a trial ran with and its last report.
@@ -188,8 +196,8 @@ def show(
 
 @app.command()
 def report(
-    name: Annotated[str, typer.Argument(help="Name of the run.")],
-    runs: _RunsOption = Path("runs"),
+    name: RunArgument,
+    runs: RunsOption = Path("runs"),
     out: Annotated[
         Path | None, typer.Option(help="HTML file to write; RUN/sweep.html if not given.")
     ] = None,

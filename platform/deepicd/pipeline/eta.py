@@ -1,4 +1,4 @@
-"""How long the rest of `deepicd demo` will take on this machine.
+"""How long the rest of `deepicd run` will take on this machine.
 
 In: the seconds that the finished stages took, and the size of the sweep. Out: seconds, and words
 for them. The rule: the seconds recorded for the stages that are left (docs/timings.md: 2 cores, no
@@ -11,18 +11,18 @@ first two stages take a few seconds and say little about a machine; SFT, the thi
 estimate is rough for other experiments: only the sweep's size is taken into account.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 RECORDED_S: Mapping[str, float] = {
     "notes": 4,
+    "traces": 1,
     "model": 1,
     "sft": 125,
     "baselines": 22,
     "sweep": 728,
     "evaluation": 23,
     "promotion": 0,
-    "serving": 17,
-    "monitoring": 4,
+    "deployment": 21,
     "report": 1,
 }
 """Stage → seconds, as in the table of docs/timings.md."""
@@ -34,11 +34,14 @@ _RECORDED_STEPS = 4 * 15
 _PRIOR_S = 30.0
 
 
-def seconds_left(finished: Mapping[str, float], *, num_trials: int, total_steps: int) -> float:
+def seconds_left(
+    finished: Mapping[str, float], *, left: Iterable[str], num_trials: int, total_steps: int
+) -> float:
     """Seconds until the end of the last stage.
 
     Args:
-        finished: stage → seconds that it took here; stages of `RECORDED_S`.
+        finished: stage → seconds that it took this process; stages of `RECORDED_S`.
+        left: stages that are to be done.
         num_trials: trials of the sweep.
         total_steps: GRPO steps that each of them plans.
     """
@@ -47,7 +50,8 @@ def seconds_left(finished: Mapping[str, float], *, num_trials: int, total_steps:
     recorded = {**RECORDED_S, "sweep": sweep_s}
     recorded_s = sum(recorded[stage] for stage in finished)
     slowness = (sum(finished.values()) + _PRIOR_S) / (recorded_s + _PRIOR_S)
-    return slowness * sum(s for stage, s in recorded.items() if stage not in finished)
+    remaining = set(left)
+    return slowness * sum(s for stage, s in recorded.items() if stage in remaining)
 
 
 def describe_left(seconds: float) -> str:

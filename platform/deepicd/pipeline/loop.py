@@ -1,129 +1,144 @@
-"""The whole loop: notes, model, SFT, sweep, evaluation, promotion, endpoint, monitoring, report.
+"""One pipeline, entered anywhere: `deepicd run`, `train`, `sweep run` and `resume` all walk it.
 
-In: an experiment and a folder. Out: `RUN/summary.json`, `RUN/report.html` and everything on the
-way, as laid out by `paths.RunPaths`. Decided here: the order of the stages and what each hands on.
+    notes → traces → model → sft → baselines → sweep → evaluation → promotion → deployment → report
+
+In: an experiment, a folder, and how far to go. Out: the stages' outputs as laid out by
+`paths.RunPaths`, and `RUN/summary.json` last. Decided here: the order of the stages and what each
+hands on. A single training is a sweep of one trial without a search.
 """
 
-import json
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deepicd.clusters.ray_session import library_output_to
-from deepicd.config import Experiment, dump_experiment, override
+from deepicd.config import Experiment, SweepConfig, dump_experiment, override
 from deepicd.errors import SweepError
-from deepicd.files import lock_holder, write_atomically
+from deepicd.files import lock_holder
 from deepicd.paths import RunPaths
-from deepicd.pipeline import promotion, stages, summary
-from deepicd.pipeline.run import Run, experiment_of_run, locked, on_sigterm, prepare_root
-from deepicd.pipeline.validation import (
-    check,
-    check_endpoint,
-    check_folder,
-    check_same,
-    prepare,
+from deepicd.pipeline import deployment, promotion, stages, summary
+from deepicd.pipeline.resources import explain_exhaustion
+from deepicd.pipeline.run import (
+    Command,
+    Run,
+    experiment_of_run,
+    locked,
+    on_sigterm,
+    prepare_root,
+    read_command,
+    write_command,
 )
+from deepicd.pipeline.stage import PATIENCE
+from deepicd.pipeline.validation import check, check_endpoint, check_folder, check_same, prepare
+from deepicd.pipeline.values import read_value, write_value
+from deepicd.records import Decision
 
 if TYPE_CHECKING:
     from deepicd.sweeps.results.decision import SweepResult
     from deepicd.sweeps.results.status import SweepStatus
 
-_RESUMED_WITH = (
-    *("training.num_gpus", "training.num_nodes", "training.ppo_micro_batch_size_per_gpu"),
-    *("training.disk_wait_s", "training.hang_timeout_s", "sweep.keep_top", "sweep.max_failures"),
-    *("sweep.max_interruptions", "sweep.room_timeout_s"),
-)
-"""Addresses that may change when a sweep goes on: the machines, patience, and what is kept."""
+_log = logging.getLogger(__name__)
+
+_OF_SEARCH = ("num_trials", "num_seeds", "confirm_top", "sampler", "search", "freeze", "start_from")
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What a command ends with."""
+
+    command: Command
+    sweep: "SweepStatus"
+    summary: dict[str, Any]
+    """Empty where nothing was promoted."""
+
+
+@dataclass(frozen=True)
+class Promoted:
+    """What the gate decided, and the champion since then."""
+
+    decision: Decision
+    champion: str
 
 
 def run_pipeline(
     experiment: Experiment,
     root: Path,
     *,
+    command: Command,
+    may_delete: bool = False,
     serve_on: Callable[[Any], None] | None = None,
-) -> dict[str, Any]:
-    """Run every stage and return the summary.
+) -> Ended:
+    """Walk every stage of a new run.
 
     Args:
         experiment: what to run.
         root: folder of the run; an earlier run in it is moved to `NAME.previous`.
-        serve_on: called with the running endpoint after the summary is written; None stops the
-            endpoint right away.
+        command: how far to go.
+        may_delete: whether a run that lies in `NAME.previous` may be deleted.
+        serve_on: called with the running endpoint at the end; None leaves no endpoint up.
     """
-    experiment = prepare(experiment)
-    check_endpoint(experiment)
-    with _running(experiment, root) as run:
-        # The recorded seconds are those of the CPU profile.
-        run.is_rest_estimated = experiment.profile == "cpu"
-        stages.build_data(run)
-        stages.build_start_model(run)
-        sft = stages.score_model(run, "sft", run.paths.sft, stage="baselines")
-        swept = _sweep_and_write(run, is_resumed=False)
-        best, candidate = stages.evaluate_best(run, swept)
-        outcome = summary.RunOutcome(trials=swept.trials, best=best, sft=sft, candidate=candidate)
-        outcome.decision, outcome.version = promotion.promote(
-            run, best, sft=sft, candidate=candidate
-        )
-        endpoint = promotion.start_endpoint(run, outcome.version)
-        try:
-            outcome.reply, outcome.monitor = promotion.query_and_label(run, endpoint.url)
-            result = summary.write(run, outcome)
-            if serve_on is not None:
-                serve_on(endpoint)
-        finally:
-            endpoint.stop()
-    return result
-
-
-def run_until_sweep(experiment: Experiment, root: Path) -> "SweepStatus":
-    """Notes, model, SFT and sweep only: what `deepicd sweep run` runs. Writes `RUN/trials.json`."""
+    if command.is_deployed and not experiment.sweep.search:
+        experiment = single_training(experiment)
     experiment = prepare(experiment)
     check_folder(root, experiment)
-    with _running(experiment, root) as run:
-        stages.build_data(run)
-        stages.build_start_model(run)
-        return _status_of(run, _sweep_and_write(run, is_resumed=False))
+    if command.is_deployed:
+        check_endpoint(experiment)
+    root = root.resolve()
+    # The lock lies beside the folder, which the next line may move aside: it must not move along.
+    with locked(RunPaths(root).lock), on_sigterm():
+        paths = RunPaths(prepare_root(root, may_delete=may_delete))
+        dump_experiment(experiment, paths.experiment)
+        write_command(paths, command)
+        return _walk(Run(experiment, paths, command.stages), command, serve_on)
 
 
-def resume_sweep(root: Path, *, overrides: Sequence[str] = ()) -> "SweepStatus":
-    """Go on with a run that ended before its sweep did: trials that are over stay as they are, one
-    that was going on continues from its last checkpoint, the others follow.
+def resume_run(
+    root: Path,
+    *,
+    overrides: Sequence[str] = (),
+    serve_on: Callable[[Any], None] | None = None,
+) -> Ended:
+    """Go on with a run from whatever is whole, as far as its command went: trials that are over
+    stay as they are, one that was going on continues from its last checkpoint.
 
     Args:
         root: the run's folder.
-        overrides: `a.b=value` for addresses in `_RESUMED_WITH`.
+        overrides: `a.b=value` for addresses in `stage.PATIENCE`.
+        serve_on: as `run_pipeline`.
 
     Raises:
         MissingError: no run lies there.
         SweepError: it is going on, or has ended.
         ConfigError: its sweep was started with another experiment, or another address is set.
-        DataError: its notes are not those it was started with.
+        DataError: what it was made from, or an output of a stage, was changed.
     """
-    from deepicd.notes.identity import check_identity
-
     paths = RunPaths(root.resolve())
     experiment = experiment_of_run(paths)
+    command = read_command(paths)
     if paths.sweep_experiment.is_file():
         check_same(
             paths.sweep_experiment, experiment, f"put {paths.experiment} back, or start a new run"
         )
-    experiment = override(experiment, overrides, allowed=_RESUMED_WITH)
+    experiment = override(experiment, overrides, allowed=PATIENCE)
     check(experiment)
-    if paths.trials.is_file():
+    if all(paths.seal(name).is_file() for name in command.stages):
         raise SweepError(
-            f"the sweep in {root} has ended, there is nothing to resume; `deepicd sweep status` "
-            "shows it, `deepicd sweep run` starts another"
+            f"the run in {root} has ended, there is nothing to resume; `deepicd sweep status "
+            f"{root.name}` shows it, `deepicd run` starts another"
         )
-    with _running(experiment, paths.root, is_resumed=True) as run:
-        if (paths.notes / "report.json").is_file():
-            check_identity(paths.notes, experiment.data)
-        else:
-            stages.build_data(run)
-        if not (paths.sft / "config.json").is_file():
-            stages.build_start_model(run)
-        swept = _sweep_and_write(run, is_resumed=(paths.tune / "tuner.pkl").is_file())
-        return _status_of(run, swept)
+    with locked(paths.lock), on_sigterm():
+        return _walk(Run(experiment, paths, command.stages), command, serve_on)
+
+
+def single_training(experiment: Experiment) -> Experiment:
+    """The experiment as one training: a sweep of one trial that searches nothing."""
+    sweep = experiment.sweep.model_dump(exclude=set(_OF_SEARCH))
+    sweep |= {"num_trials": 1, "max_concurrent": 1, "scheduler": "none", "sampler": "random"}
+    single = SweepConfig.model_validate(sweep | {"compare_fingerprints": False})
+    return experiment.model_copy(update={"sweep": single})
 
 
 def sweep_status(root: Path) -> "SweepStatus":
@@ -139,15 +154,40 @@ def sweep_status(root: Path) -> "SweepStatus":
     return read_sweep_status(paths, experiment_of_run(paths), is_alive=is_alive)
 
 
-def _sweep_and_write(run: Run, *, is_resumed: bool) -> "SweepResult":
-    from deepicd.sweeps.search.warm_start import check_notes
+def _walk(run: Run, command: Command, serve_on: Callable[[Any], None] | None) -> Ended:
+    # The recorded seconds are those of the CPU profile.
+    run.is_rest_estimated = run.experiment.profile == "cpu" and command.is_promoted
+    with _ray(run), explain_exhaustion(run.paths.root):
+        stages.build_data(run)
+        stages.build_start_model(run)
+        if not command.is_promoted:
+            return Ended(command, _status_of(run, stages.sweep(run)), {})
+        sft = stages.score_start(run)
+        swept = stages.sweep(run)
+        candidates = stages.evaluate_best(run, swept)
+        promoted = _promote(run, candidates, sft)
+        best = candidates[0]
+        outcome = summary.RunOutcome(swept.trials, best.trial, sft=sft, candidate=best.scored)
+        outcome.decision, outcome.version = promoted.decision, promoted.champion
+        if command.is_deployed:
+            deployed = deployment.deploy(run, promoted.champion)
+            outcome.reply, outcome.monitor = deployed.reply, deployed.monitor
+        written = summary.write(run, outcome)
+        if serve_on is not None:
+            deployment.keep_serving(run, promoted.champion, serve_on)
+        return Ended(command, _status_of(run, swept), written)
 
-    check_notes(run.paths, run.experiment)
-    dump_experiment(run.experiment, run.paths.sweep_experiment)
-    swept = stages.sweep(run, is_resumed=is_resumed)
-    rows = [summary.trial_row(trial) for trial in swept.trials]
-    write_atomically(run.paths.trials, json.dumps(rows, indent=2) + "\n")
-    return swept
+
+def _promote(run: Run, candidates: Sequence[stages.Candidate], sft: stages.Scored) -> Promoted:
+    file = run.paths.promotion
+
+    def work() -> None:
+        decision, champion = promotion.promote(run, candidates, sft=sft)
+        write_value(file, Promoted(decision, champion), Promoted)
+
+    run.do("promotion", "the winner against the champion, paired on the promotion split", work)
+    promoted: Promoted = read_value(file, Promoted)
+    return promoted
 
 
 def _status_of(run: Run, swept: "SweepResult") -> "SweepStatus":
@@ -158,24 +198,16 @@ def _status_of(run: Run, swept: "SweepResult") -> "SweepStatus":
 
 
 @contextmanager
-def _running(experiment: Experiment, root: Path, *, is_resumed: bool = False) -> Iterator[Run]:
-    """A run in its folder, alone there, with Ray up; what libraries print goes to `console.log`.
+def _ray(run: Run) -> Iterator[None]:
+    """Ray for a run; what libraries print goes to `console.log`."""
+    # Imported only here: Ray and what it loads print while they are imported.
+    with library_output_to(run.paths.console):
+        from deepicd.clusters.ray_session import run_session
+        from deepicd.clusters.storage import check_storage
+        from deepicd.sweeps.search.validation import check_capacity
 
-    SIGTERM ends it as Ctrl-C does: what was started is ended first.
-    """
-    root = root.resolve()
-    # The lock lies beside the folder, which the next line may move aside: it must not move along.
-    with locked(RunPaths(root).lock), on_sigterm():
-        run = Run(experiment, RunPaths(root if is_resumed else prepare_root(root)))
-        # Imported only here: Ray and what it loads print while they are imported.
-        with library_output_to(run.paths.console):
-            from deepicd.clusters.ray_session import run_session
-            from deepicd.clusters.storage import check_storage
-            from deepicd.sweeps.search.validation import check_capacity
-
-            dump_experiment(experiment, run.paths.experiment)
-            with run_session(experiment, run.paths.root):
-                check_capacity(experiment)
-                model = experiment.model.path
-                check_storage(run.paths.root, [model.resolve()] if model else [])
-                yield run
+        with run_session(run.experiment, run.paths.root):
+            check_capacity(run.experiment)
+            model = run.experiment.model.path
+            check_storage(run.paths.root, [model.resolve()] if model else [])
+            yield

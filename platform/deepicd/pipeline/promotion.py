@@ -1,15 +1,16 @@
-"""From a sweep's winner to a watched endpoint: gate, registry, serving, late labels."""
+"""From a sweep's winner to the champion: gate and registry."""
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from deepicd.config import Experiment
 from deepicd.errors import MissingError
-from deepicd.pipeline.run import Run, experiment_or_defaults
-from deepicd.pipeline.stages import Scored, lineage_of, model_folder, sampling_of
+from deepicd.pipeline.run import Run, experiment_or_defaults, registry_address
+from deepicd.pipeline.stages import Candidate, Scored, lineage_of, model_folder, sampling_of
 from deepicd.provenance import code_commit
-from deepicd.records import Decision, Examination, Trial
+from deepicd.records import Decision, Examination
 
 if TYPE_CHECKING:
     from deepicd.paths import RunPaths
@@ -17,45 +18,43 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-_NUM_QUERIES = 24
-"""Test notes sent to the endpoint."""
 
-
-def promote(run: Run, best: Trial, *, sft: Scored, candidate: Scored) -> tuple[Decision, str]:
+def promote(run: Run, candidates: Sequence[Candidate], *, sft: Scored) -> tuple[Decision, str]:
     """The SFT start becomes champion; the winner challenges it on the split that no trial saw.
 
     Returns the decision about the winner and the name of the version that is champion now.
     """
     from deepicd.promotion.promote import promote_best
-    from deepicd.promotion.registry import Registry
     from deepicd.promotion.versions import CHAMPION
+    from deepicd.promotion.remote_registry import open_registry
 
-    registry, experiment = Registry(run.paths.registry), run.experiment
+    best, candidate = candidates[0].trial, candidates[0].scored
+    experiment = run.experiment
+    registry = open_registry(registry_address(experiment, run.paths))
     lineage = {"experiment": experiment.name, "seed": experiment.seed, "code": code_commit()}
-    with run.stage("promotion", "the winner against the SFT start, paired on the promotion split"):
-        start = registry.register(
-            run.paths.sft,
-            lineage=lineage | {"stage": "sft"},
-            scores=sft.test,
-            calibration=sft.calibration,
-        )
-        # Without a gate: there is no champion to compare with, and the winner needs an opponent.
-        registry.promote(start.name, reason="the SFT start: nothing else can serve yet")
-        winner = registry.register(
-            model_folder(best),
-            lineage=lineage | lineage_of(best),
-            scores=candidate.test,
-            calibration=candidate.calibration,
-        )
-        decision = promote_best(
-            registry,
-            [winner.name],
-            examinations={start.name: sft.promotion, winner.name: candidate.promotion},
-            config=experiment.promotion,
-            seed=experiment.seed,
-        ).decision
-        champion = registry.aliases()[CHAMPION]
-        _log_decision(run, decision, champion)
+    start = registry.register(
+        run.paths.sft,
+        lineage=lineage | {"stage": "sft"},
+        scores=sft.test,
+        calibration=sft.calibration,
+    )
+    # Without a gate: there is no champion to compare with, and the winner needs an opponent.
+    registry.promote(start.name, reason="the SFT start: nothing else can serve yet")
+    winner = registry.register(
+        model_folder(best),
+        lineage=lineage | lineage_of(best),
+        scores=candidate.test,
+        calibration=candidate.calibration,
+    )
+    decision = promote_best(
+        registry,
+        [winner.name],
+        examinations={start.name: sft.promotion, winner.name: candidate.promotion},
+        config=experiment.promotion,
+        seed=experiment.seed,
+    ).decision
+    champion = registry.aliases()[CHAMPION]
+    _log_decision(run, decision, champion)
     return decision, champion
 
 
@@ -126,62 +125,3 @@ def _examine_version(
         predictions = model.answer_split(split)
         sampling = sampling_of(experiment)
         return examine(model, read_split(split), predictions, sampling=sampling)
-
-
-def start_endpoint(run: Run, version: str) -> Any:
-    """Champion behind the endpoint."""
-    from deepicd.promotion.registry import Registry
-    from deepicd.serving import endpoint
-    from deepicd.serving.settings import ServedModel, ServingSettings
-
-    with run.stage("serving", f"{version} on Ray Serve with vLLM"):
-        path = Registry(run.paths.registry).verify(version).path
-        settings = ServingSettings.of_experiment(run.experiment, log=run.paths.monitor)
-        started = endpoint.start(ServedModel(path=path, version=version), settings)
-        run.detail(f"{started.url} answers")
-    return started
-
-
-def query_and_label(run: Run, url: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Ask the typed route, and once the OpenAI route by the official client; then send the labels.
-
-    Returns the first typed reply, and the window that monitoring computed.
-    """
-    import httpx
-
-    from deepicd.notes.split_files import read_split
-    from deepicd.serving.client import Client, read_token
-
-    token = read_token()
-    headers = {"authorization": f"Bearer {token}"} if token else {}
-    with run.stage("monitoring", f"{_NUM_QUERIES} test notes asked, their labels sent late"):
-        notes = read_split(run.paths.split("test"))[:_NUM_QUERIES]
-        client = Client(url, token=token)
-        replies = [client.diagnose(note.text) for note in notes]
-        pieces = _stream_with_openai(url, notes[0].text, token=token)
-        run.detail(f"the openai client streamed {pieces} pieces")
-        with httpx.Client(base_url=url, headers=headers, trust_env=False, timeout=60) as http:
-            for note, reply in zip(notes, replies, strict=True):
-                label = {"prediction_id": reply["prediction_id"], "code": note.code}
-                http.post("/v1/labels", json=label).raise_for_status()
-            window = http.get("/v1/monitor").raise_for_status().json()["windows"][-1]
-        low, high = window["low"], window["high"]
-        score = f"{window['hierarchical_f1']:.3f} [{low:.3f}, {high:.3f}]"
-        run.detail(f"hierarchical F1 {score} over {window['num_labelled']} labels")
-    return replies[0], {**window, "labelled": window["num_labelled"]}
-
-
-def _stream_with_openai(url: str, note: str, *, token: str | None) -> int:
-    """Number of pieces that the official client receives for one note."""
-    import openai
-
-    from deepicd.prompts import render_messages
-
-    client = openai.OpenAI(base_url=f"{url}/v1", api_key=token or "none")
-    turns: Any = render_messages(note)
-    model = client.models.list().data[0].id
-    stream = client.chat.completions.create(
-        model=model, messages=turns, max_tokens=64, temperature=0, stream=True
-    )
-    contents = (chunk.choices[0].delta.content for chunk in stream if chunk.choices)
-    return sum(1 for content in contents if content)

@@ -1,13 +1,17 @@
 """From notes to scored models: data, start model, sweep, evaluation."""
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deepicd.config import Experiment
+from deepicd.config import Experiment, dump_experiment
 from deepicd.errors import CheckpointError
+from deepicd.files import link_files, write_atomically
+from deepicd.paths import SPLITS
 from deepicd.pipeline.run import Run
+from deepicd.pipeline.values import read_value, write_value
 from deepicd.records import Calibration, Examination, Prediction, Trial
 
 if TYPE_CHECKING:
@@ -32,74 +36,121 @@ class Scored:
     """None where too few validation answers could be used."""
 
 
-def build_data(run: Run) -> None:
-    """Notes in MIMIC-IV tables → patient-level splits."""
-    from deepicd.notes.build import build_notes
+@dataclass(frozen=True)
+class Candidate:
+    """A trial of the sweep that may be promoted."""
 
+    trial: Trial
+    scored: Scored
+
+
+def build_data(run: Run) -> None:
+    """Notes in MIMIC-IV tables → patient-level splits; or the splits of an earlier build."""
     data = run.experiment.data
-    with run.stage("notes", f"{data.source} corpus, {data.num_notes} admissions, split by patient"):
-        report = build_notes(data, tables=run.paths.tables, out=run.paths.notes)
-        counts = (f"{name} {split['num_notes']}" for name, split in report["splits"].items())
-        run.detail(", ".join(counts))
+    what = f"{data.source} corpus, {data.num_notes} admissions, split by patient"
+    if data.source == "mimic":
+        what = f"MIMIC-IV in {data.root}, split by patient"
+    if data.splits is not None:
+        what = f"splits of {data.splits}, as they are"
+    run.do("notes", what, lambda: _build_data(run))
+
+
+def _build_data(run: Run) -> None:
+    from deepicd.notes.build import build_notes
+    from deepicd.notes.build_report import REPORT
+    from deepicd.notes.identity import check_build
+
+    data, paths = run.experiment.data, run.paths
+    if data.splits is None:
+        report = build_notes(data, tables=paths.tables, out=paths.notes)
+    else:
+        report = check_build(data.splits, data)
+        link_files(data.splits, paths.notes, [REPORT, *(f"{name}.parquet" for name in SPLITS)])
+    counts = (f"{name} {split['num_notes']}" for name, split in report["splits"].items())
+    run.detail(", ".join(counts))
 
 
 def build_start_model(run: Run) -> None:
     """Traces, model and tokeniser, SFT: where every trial starts."""
-    model = _build_or_take_model(run)
-    _fit_start_model(run, model)
+    own, sft = run.experiment.model.path, run.experiment.sft
+    num_traces = sft.num_traces if sft.is_enabled else 0
+    run.do("traces", f"{num_traces} for SFT, notes for GRPO", lambda: _write_traces(run))
+    run.do("model", f"{own or 'built here, with its tokeniser'}", lambda: _build_model(run))
+    what = f"{sft.epochs} epochs, verl's SFT trainer on Ray Train"
+    if not sft.is_enabled:
+        what = "switched off; GRPO starts from the model as it is"
+    run.do("sft", what, lambda: _fit_start_model(run))
 
 
-def _build_or_take_model(run: Run) -> Path:
-    """Write the traces; build the small model unless one is named. Returns the model's folder."""
+def _write_traces(run: Run) -> None:
+    """Traces, and the training notes of patients without one."""
     from deepicd.notes.split_files import leave_out_patients, read_split
     from deepicd.traces import collect_traces, write_traces
+
+    experiment, paths, sft = run.experiment, run.paths, run.experiment.sft
+    notes = read_split(paths.split("train"))
+    traces = collect_traces(notes, sft, seed=experiment.seed) if sft.is_enabled else []
+    write_traces(traces, paths.traces)
+    patients = {trace["patient_id"] for trace in traces}
+    num_left = leave_out_patients(paths.split("train"), patients, paths.grpo_notes)
+    run.detail(f"{len(traces)} traces; {num_left} notes of patients without one are left for GRPO")
+
+
+def _build_model(run: Run) -> None:
+    """Build the small model, unless one is named."""
+    from deepicd.notes.split_files import read_split
+    from deepicd.traces import read_traces
     from deepicd.training.start_model import build_model
 
-    experiment, paths = run.experiment, run.paths
-    notes = read_split(paths.split("train"))
-    own_model = experiment.model.path
-    with run.stage("model", f"{own_model or 'built here'}, and traces for SFT"):
-        sft = experiment.sft
-        traces = collect_traces(notes, sft, seed=experiment.seed) if sft.is_enabled else []
-        write_traces(traces, paths.traces)
-        patients = {trace["patient_id"] for trace in traces}
-        num_left = leave_out_patients(paths.split("train"), patients, paths.grpo_notes)
-        run.detail(
-            f"{len(traces)} traces; {num_left} notes of patients without one are left for GRPO"
-        )
-        if own_model is not None:
-            return own_model
-        # The traces too: the tokeniser is learnt from these texts, and has to write what SFT
-        # teaches.
-        texts = [note.text for note in notes] + [trace["response"] for trace in traces]
-        built = build_model(experiment.model, texts, paths.model, seed=experiment.seed)
-        run.detail(f"{built.num_parameters:,} parameters, {built.vocab_size} tokens")
-        return built.path
+    paths = run.paths
+    if run.experiment.model.path is not None:
+        return
+    # The traces too: the tokeniser is learnt from these texts, and has to write what SFT teaches.
+    texts = [note.text for note in read_split(paths.split("train"))]
+    texts += [trace["response"] for trace in read_traces(paths.traces)]
+    built = build_model(run.experiment.model, texts, paths.model, seed=run.experiment.seed)
+    run.detail(f"{built.num_parameters:,} parameters, {built.vocab_size} tokens")
 
 
-def _fit_start_model(run: Run, model: Path) -> None:
+def base_model(run: Run) -> Path:
+    """The model that SFT starts from."""
+    return run.experiment.model.path or run.paths.model
+
+
+def _fit_start_model(run: Run) -> None:
     """SFT on the traces with verl's SFT trainer on Ray Train."""
     from deepicd import checkpoints
     from deepicd.training.sft.run import train_sft
 
-    sft, paths = run.experiment.sft, run.paths
-    if not sft.is_enabled:
-        with run.stage("sft", "switched off; GRPO starts from the model as it is"):
-            checkpoints.export(model, paths.sft, facts={"stage": "base"})
+    paths = run.paths
+    if not run.experiment.sft.is_enabled:
+        checkpoints.export(base_model(run), paths.sft, facts={"stage": "base"})
         return
-    with run.stage("sft", f"{sft.epochs} epochs, verl's SFT trainer on Ray Train"):
-        fitted = train_sft(
-            run.experiment,
-            model=model,
-            traces=paths.traces,
-            notes=paths.split("train"),
-            out=paths.sft,
+    fitted = train_sft(
+        run.experiment,
+        model=base_model(run),
+        traces=paths.traces,
+        notes=paths.split("train"),
+        out=paths.sft,
+    )
+    losses = f"loss {fitted.losses[0]:.2f} -> {fitted.losses[-1]:.2f}"
+    run.detail(f"{fitted.num_traces} traces, {fitted.num_steps} steps, {losses}")
+
+
+def score_start(run: Run) -> Scored:
+    """The SFT start on the test and promotion splits, beside the majority code."""
+
+    def work() -> None:
+        write_value(
+            run.paths.evaluation / "sft.json", _score_model(run, "sft", run.paths.sft), Scored
         )
-        losses = f"loss {fitted.losses[0]:.2f} -> {fitted.losses[-1]:.2f}"
-        run.detail(f"{fitted.num_traces} traces, {fitted.num_steps} steps, {losses}")
+
+    run.do("baselines", "the SFT start on the test and promotion splits", work)
+    scored: Scored = read_value(run.paths.evaluation / "sft.json", Scored)
+    return scored
 
 
-def score_model(run: Run, name: str, model: Path, *, stage: str) -> Scored:
+def _score_model(run: Run, name: str, model: Path) -> Scored:
     """Answers of one model to test and promotion, one start of vLLM for all that is asked of it;
     test scores on disk with intervals.
     """
@@ -111,34 +162,33 @@ def score_model(run: Run, name: str, model: Path, *, stage: str) -> Scored:
     experiment, paths = run.experiment, run.paths
     engine = OfflineEngine.for_profile(experiment.profile, seed=experiment.seed)
     sampling = sampling_of(experiment)
-    with run.stage(stage, f"{name} on the test and promotion splits"):
-        with load_model(model, limits=experiment.limits, engine=engine) as answering:
-            asked = answering.answer_split(paths.split("test"))
-            promotion = examine(
-                answering,
-                read_split(paths.split("promotion")),
-                answering.answer_split(paths.split("promotion")),
-                sampling=sampling,
-            )
-            calibration = measure_calibration(
-                answering,
-                paths.split("validation"),
-                num_notes=experiment.promotion.num_calibration,
-                sampling=sampling,
-            )
-        most_common = majority_predictions(
-            paths.split("train"), paths.split("test"), note_ids=[row.note_id for row in asked]
+    with load_model(model, limits=experiment.limits, engine=engine) as answering:
+        asked = answering.answer_split(paths.split("test"))
+        promotion = examine(
+            answering,
+            read_split(paths.split("promotion")),
+            answering.answer_split(paths.split("promotion")),
+            sampling=sampling,
         )
-        majority = score(run, "majority", most_common)
-        test = score(run, name, asked)
-        run.detail(f"majority: {headline(majority)}")
-        run.detail(f"{name}: {headline(test)}")
-        if calibration is not None:
-            errors = calibration.errors
-            run.detail(
-                f"confidence in a code: calibration error {errors['code_raw']:.3f} as counted, "
-                f"{errors['code']:.3f} calibrated on {calibration.num_notes} answers"
-            )
+        calibration = measure_calibration(
+            answering,
+            paths.split("validation"),
+            num_notes=experiment.promotion.num_calibration,
+            sampling=sampling,
+        )
+    most_common = majority_predictions(
+        paths.split("train"), paths.split("test"), note_ids=[row.note_id for row in asked]
+    )
+    majority = score(run, "majority", most_common)
+    test = score(run, name, asked)
+    run.detail(f"majority: {headline(majority)}")
+    run.detail(f"{name}: {headline(test)}")
+    if calibration is not None:
+        errors = calibration.errors
+        run.detail(
+            f"confidence in a code: calibration error {errors['code_raw']:.3f} as counted, "
+            f"{errors['code']:.3f} calibrated on {calibration.num_notes} answers"
+        )
     return Scored(test=test, majority=majority, promotion=promotion, calibration=calibration)
 
 
@@ -172,24 +222,63 @@ def headline(scores: Mapping[str, float]) -> str:
     )
 
 
-def sweep(run: Run, *, is_resumed: bool = False) -> "SweepResult":
-    """Ray Tune over verl trainers on Ray Train."""
+def sweep(run: Run) -> "SweepResult":
+    """Ray Tune over verl trainers on Ray Train; goes on where trials are there already."""
+    from deepicd.sweeps.results.decision import SweepResult
+
+    settings, steps = run.experiment.sweep, run.experiment.training.total_steps
+    what = f"{settings.total_trials} trials of up to {steps} GRPO steps"
+    run.do("sweep", what, lambda: _sweep(run))
+    result: SweepResult = read_value(run.paths.swept, SweepResult)
+    return result
+
+
+def _sweep(run: Run) -> None:
+    from deepicd.sweeps.results.decision import SweepResult
     from deepicd.sweeps.run import run_sweep
+    from deepicd.sweeps.search.warm_start import check_notes
     from deepicd.training.process.protocol import TrialInput
 
-    paths, settings = run.paths, run.experiment.sweep
-    steps = run.experiment.training.total_steps
+    paths = run.paths
+    check_notes(paths, run.experiment)
     trial_input = TrialInput(
         model=paths.sft, train=paths.grpo_notes, validation=paths.split("validation")
     )
-    with run.stage("sweep", f"{settings.total_trials} trials of up to {steps} GRPO steps"):
-        return run_sweep(run.experiment, trial_input, storage=paths.sweep, is_resumed=is_resumed)
+    is_resumed = (paths.tune / "tuner.pkl").is_file()
+    if not is_resumed:
+        dump_experiment(run.experiment, paths.sweep_experiment)
+    result = run_sweep(run.experiment, trial_input, storage=paths.sweep, is_resumed=is_resumed)
+    rows = [trial_row(trial) for trial in result.trials]
+    write_atomically(paths.trials, json.dumps(rows, indent=2) + "\n")
+    write_value(paths.swept, result, SweepResult)
 
 
-def evaluate_best(run: Run, swept: "SweepResult") -> tuple[Trial, Scored]:
-    """The sweep's winner, its export checked by loading, scored like the baselines."""
-    best = find_sound(run, swept)
-    return best, score_model(run, f"trial-{best.id}", model_folder(best), stage="evaluation")
+def trial_row(trial: Trial) -> dict[str, Any]:
+    """One trial, its checkpoint as a path."""
+    return {**asdict(trial), "checkpoint": trial.checkpoint.path if trial.checkpoint else None}
+
+
+def evaluate_best(run: Run, swept: "SweepResult") -> list[Candidate]:
+    """The sweep's winner, its export checked by loading, scored like the SFT start."""
+    file = run.paths.evaluation / "candidates.json"
+
+    def work() -> None:
+        best = find_sound(run, swept)
+        write_value(file, [_evaluate_trial(run, best)], list[Candidate])
+
+    run.do("evaluation", "the winner on the test and promotion splits", work)
+    candidates: list[Candidate] = read_value(file, list[Candidate])
+    return candidates
+
+
+def _evaluate_trial(run: Run, trial: Trial) -> Candidate:
+    """A trial's scores; those of an interrupted evaluation are taken as they are."""
+    file = run.paths.evaluation / f"trial-{trial.id}.json"
+    if not file.is_file():
+        scored = _score_model(run, f"trial-{trial.id}", model_folder(trial))
+        write_value(file, Candidate(trial, scored), Candidate)
+    candidate: Candidate = read_value(file, Candidate)
+    return candidate
 
 
 def find_sound(run: Run, swept: "SweepResult") -> Trial:

@@ -1,12 +1,14 @@
 """The outcome of a run: `summary.json`, `report.html`, plain values."""
 
 import json
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from deepicd.files import write_atomically
 from deepicd.pipeline.run import Run
-from deepicd.pipeline.stages import Scored
+from deepicd.pipeline.stages import Scored, trial_row
 from deepicd.provenance import versions
 from deepicd.records import Decision, Trial
 
@@ -28,15 +30,18 @@ class RunOutcome:
 
 def write(run: Run, outcome: RunOutcome) -> dict[str, Any]:
     """Write report and, last, summary; returns the summary."""
-    with run.stage("report", str(run.paths.report)):
-        summary = _summarise(run, outcome)
-        run.paths.report.write_text(render(run, summary), encoding="utf-8")
-    # After the report, whose own seconds belong to it. The summary is written last: who finds one
-    # knows that the run came to its end.
-    summary["stages"] = run.seconds
-    text = json.dumps(summary, indent=2, sort_keys=True, default=list)
-    run.paths.summary.write_text(text + "\n", encoding="utf-8")
+    run.do("report", str(run.paths.report), lambda: _write(run, outcome))
+    summary: dict[str, Any] = json.loads(run.paths.summary.read_text(encoding="utf-8"))
     return summary
+
+
+def _write(run: Run, outcome: RunOutcome) -> None:
+    started = time.monotonic()
+    summary = _summarise(run, outcome)
+    run.paths.report.write_text(render(run, summary), encoding="utf-8")
+    summary["stages"] = {**run.seconds, "report": round(time.monotonic() - started, 1)}
+    text = json.dumps(summary, indent=2, sort_keys=True, default=list)
+    write_atomically(run.paths.summary, text + "\n")
 
 
 def _summarise(run: Run, outcome: RunOutcome) -> dict[str, Any]:
@@ -66,8 +71,3 @@ def render(run: Run, summary: Mapping[str, Any]) -> str:
 
     histories = read_histories(run.paths.tune)
     return render_run(summary, histories, stages=run.seconds, experiment=run.experiment)
-
-
-def trial_row(trial: Trial) -> dict[str, Any]:
-    """One trial, its checkpoint as a path."""
-    return {**asdict(trial), "checkpoint": trial.checkpoint.path if trial.checkpoint else None}

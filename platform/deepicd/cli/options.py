@@ -1,0 +1,20 @@
+"""Options that several commands share."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+FileArgument = Annotated[Path, typer.Argument(help="Experiment file.")]
+RunArgument = Annotated[str, typer.Argument(help="Name of the run.")]
+RunsOption = Annotated[Path, typer.Option(help="Folder of the runs.")]
+NameOption = Annotated[str, typer.Option(help="Name of the run; the experiment's if empty.")]
+SetOption = Annotated[list[str] | None, typer.Option("--set", help="ADDRESS=VALUE, repeatable.")]
+YesOption = Annotated[
+    bool, typer.Option("--yes", help="Delete the run that NAME.previous holds, if one does.")
+]
+PromoteOption = Annotated[
+    bool, typer.Option("--promote/--no-promote", help="Evaluate, judge and register the winner.")
+]
+KeepOption = Annotated[bool, typer.Option("--keep", help="Leave the endpoint up until Ctrl-C.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]

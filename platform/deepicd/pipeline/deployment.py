@@ -1,0 +1,107 @@
+"""The champion behind the endpoint, asked as a client asks it, with labels that come late.
+
+In: the champion's name. Out: `RUN/deployment.json`: the first reply, and the window that monitoring
+computed. Decided here: what an interrupted deployment logged is put aside, so that the window holds
+each note once.
+"""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from deepicd.pipeline.run import Run, registry_address
+from deepicd.pipeline.values import read_value, write_value
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """What was seen of an endpoint."""
+
+    reply: dict[str, Any]
+    """To the first note."""
+    monitor: dict[str, Any]
+    """The window that monitoring computed; `labelled` is the number of labels in it."""
+
+
+def deploy(run: Run, version: str) -> Deployment:
+    """Serve a version, ask it test notes, send their labels, and stop the endpoint."""
+    file = run.paths.deployment
+
+    def work() -> None:
+        _put_aside(run.paths.monitor)
+        with _start_endpoint(run, version) as endpoint:
+            run.detail(f"{endpoint.url} answers")
+            write_value(file, _query_and_label(run, endpoint.url), Deployment)
+
+    num_notes = run.experiment.serving.num_check_notes
+    what = f"{version} on Ray Serve with vLLM, {num_notes} test notes asked, their labels sent late"
+    run.do("deployment", what, work)
+    deployment: Deployment = read_value(file, Deployment)
+    return deployment
+
+
+def keep_serving(run: Run, version: str, serve_on: Callable[[Any], None]) -> None:
+    """Serve a version until `serve_on` returns."""
+    with _start_endpoint(run, version) as endpoint:
+        serve_on(endpoint)
+
+
+def _put_aside(log: Path) -> None:
+    if log.exists():
+        number = len(list(log.parent.glob(f"{log.name}.*"))) + 1
+        log.rename(log.with_name(f"{log.name}.{number}"))
+
+
+def _start_endpoint(run: Run, version: str) -> AbstractContextManager[Any]:
+    from deepicd.promotion.remote_registry import open_registry
+    from deepicd.serving import endpoint
+    from deepicd.serving.settings import ServedModel, ServingSettings
+
+    registry = open_registry(registry_address(run.experiment, run.paths))
+    path = registry.verify(version).path
+    settings = ServingSettings.of_experiment(run.experiment, log=run.paths.monitor)
+    return endpoint.start(ServedModel(path=path, version=version), settings)
+
+
+def _query_and_label(run: Run, url: str) -> Deployment:
+    """Ask the typed route, and once the OpenAI route by the official client; then send the
+    labels.
+    """
+    import httpx
+
+    from deepicd.notes.split_files import read_split
+    from deepicd.serving.client import Client, read_token
+
+    token = read_token()
+    headers = {"authorization": f"Bearer {token}"} if token else {}
+    notes = read_split(run.paths.split("test"))[: run.experiment.serving.num_check_notes]
+    client = Client(url, token=token)
+    replies = [client.diagnose(note.text) for note in notes]
+    pieces = _stream_with_openai(url, notes[0].text, token=token)
+    run.detail(f"the openai client streamed {pieces} pieces")
+    with httpx.Client(base_url=url, headers=headers, trust_env=False, timeout=60) as http:
+        for note, reply in zip(notes, replies, strict=True):
+            label = {"prediction_id": reply["prediction_id"], "code": note.code}
+            http.post("/v1/labels", json=label).raise_for_status()
+        window = http.get("/v1/monitor").raise_for_status().json()["windows"][-1]
+    score = f"{window['hierarchical_f1']:.3f} [{window['low']:.3f}, {window['high']:.3f}]"
+    run.detail(f"hierarchical F1 {score} over {window['num_labelled']} labels")
+    return Deployment(replies[0], {**window, "labelled": window["num_labelled"]})
+
+
+def _stream_with_openai(url: str, note: str, *, token: str | None) -> int:
+    """Number of pieces that the official client receives for one note."""
+    import openai
+
+    from deepicd.prompts import render_messages
+
+    client = openai.OpenAI(base_url=f"{url}/v1", api_key=token or "none")
+    turns: Any = render_messages(note)
+    model = client.models.list().data[0].id
+    stream = client.chat.completions.create(
+        model=model, messages=turns, max_tokens=64, temperature=0, stream=True
+    )
+    contents = (chunk.choices[0].delta.content for chunk in stream if chunk.choices)
+    return sum(1 for content in contents if content)

@@ -1,0 +1,61 @@
+"""Memory or disk that ran out in a stage: one line with the way out, and an exit code of its own.
+
+In: any error on its way out of a stage. Out: `ExhaustedError` where the machine had no memory or no
+disk left, else the error as it is. Decided here: libraries report a full disk in several ways (an
+errno, or only its text), so the chain of causes is searched for both.
+"""
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from deepicd.errors import ExhaustedError
+
+_GPU = ("cuda out of memory", "cuda error: out of memory")
+_DISK = ("no space left on device", "os error 28", "disk quota exceeded")
+_MEMORY = ("cannot allocate memory", "outofmemoryerror", "out of memory", "worker was killed due")
+_DEPTH = 20
+_WAYS_OUT = {
+    "disk space": "free some",
+    "memory": "end what else needs it, or take a machine with more",
+    "GPU memory": "lower training.ppo_micro_batch_size_per_gpu (`resume --set …`)",
+}
+
+
+@contextmanager
+def explain_exhaustion(root: Path) -> Iterator[None]:
+    """Turn errors of a full disk or memory, raised in the block, into `ExhaustedError`."""
+    try:
+        yield
+    except Exception as error:
+        what = find_exhausted(error)
+        if what is None:
+            raise
+        raise ExhaustedError(
+            f"{what} ran out ({type(error).__name__}); {_WAYS_OUT[what]}, then `deepicd resume "
+            f"{root.name}` goes on from what is whole in {root}"
+        ) from error
+
+
+def find_exhausted(error: BaseException) -> str | None:
+    """What ran out (a key of `_WAYS_OUT`) where that is at the bottom of an error, else None."""
+    current: BaseException | None = error
+    for _ in range(_DEPTH):
+        if current is None:
+            return None
+        if kind := _kind_of(current):
+            return kind
+        current = current.__cause__ or current.__context__
+    return None
+
+
+def _kind_of(error: BaseException) -> str | None:
+    text = f"{type(error).__name__} {error}".lower()
+    number = getattr(error, "errno", None)
+    if number in {errno.ENOSPC, errno.EDQUOT} or any(words in text for words in _DISK):
+        return "disk space"
+    if any(words in text for words in _GPU):
+        return "GPU memory"
+    is_memory = isinstance(error, MemoryError) or number == errno.ENOMEM
+    return "memory" if is_memory or any(words in text for words in _MEMORY) else None
