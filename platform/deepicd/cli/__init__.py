@@ -2,8 +2,8 @@
 
 Decided here: which nouns exist, and the wall at which errors become messages. A noun's module is
 imported only when that noun is called, so `deepicd --help` needs neither Ray nor torch and stays
-under a second. Each module `deepicd.cli.NOUN` exposes either `app` (a typer app with verbs) or
-`command` (a plain function).
+under a second. Each module `deepicd.cli.NOUN`, or one in a folder of it, exposes either `app` (a
+typer app with verbs) or `command` (a plain function).
 
 Exit codes: 0 done, 2 wrong usage or configuration, other numbers as in `deepicd.errors`,
 130 interrupted.
@@ -40,6 +40,9 @@ NOUNS = {
     "cluster": "Check and show descriptions of clusters.",
 }
 
+_FOLDERS = dict.fromkeys(("run", "train", "resume", "sweep"), "experiments.")
+"""Folder of a noun's module below this package, where it is not the package itself."""
+
 
 class _NounGroup(TyperGroup):
     """A group that knows its nouns by name and imports one only when it is called."""
@@ -60,7 +63,7 @@ class _NounGroup(TyperGroup):
 
 
 def _load(noun: str) -> Any:
-    module = import_module(f"deepicd.cli.{noun}")
+    module = import_module(f"deepicd.cli.{_FOLDERS.get(noun, '')}{noun}")
     if hasattr(module, "app"):
         group = typer.main.get_group(module.app)
         group.name = noun

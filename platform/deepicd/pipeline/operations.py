@@ -2,10 +2,10 @@
 
 In: a registry, and the alerts of the prediction log. Out: an endpoint until it is told to stop; a
 roll-back or a withdrawn challenger in the registry's event log, with the alert as reason. Decided
-here: the run that the registry lies in gives the limits (`experiment.json`) and the prediction log
-(`monitor/`), unless they are named. An alert of severity `rollback` withdraws a challenger. It
-takes the alias from the champion only where the former champion has no such alert itself: otherwise
-two bad versions would swap for ever.
+here: the run that the registry lies in, or the champion's run, gives the limits
+(`experiment.json`); the prediction log is `monitor` beside the registry, unless named. An alert of
+severity `rollback` withdraws a challenger. It takes the alias from the champion only where the
+former champion has no such alert itself: otherwise two bad versions would swap for ever.
 """
 
 import logging
@@ -15,20 +15,26 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from deepicd.config import load_experiment
+from deepicd.config import Experiment, load_experiment, read_experiment, with_values
 from deepicd.errors import DeepICDError
 from deepicd.monitoring.alerts import Alert, find_alerts
 from deepicd.monitoring.parquet_export import FOLDER, keep_exported
 from deepicd.monitoring.prediction_log import FILE, PredictionLog
 from deepicd.monitoring.prometheus import SERVICE_DISCOVERY_FILE
-from deepicd.pipeline.run import experiment_or_defaults, run_of_registry
-from deepicd.promotion.registry import Registry
+from deepicd.paths import RunPaths
+from deepicd.pipeline.run import run_of_registry
+from deepicd.promotion.registry import CHAMPION, Registry
 from deepicd.promotion.remote_registry import is_url, open_registry
 from deepicd.serving import Endpoint, ServedModel, ServingSettings
 from deepicd.serving.reconciler import DesiredState
 
 _log = logging.getLogger(__name__)
 
+_LIMITS = {
+    "max_prompt_tokens": "data.max_prompt_tokens",
+    "overlong": "data.overlong",
+    "max_response_tokens": "training.max_response_tokens",
+}
 _WATCH_S = 10.0
 """Seconds between two looks at the alerts."""
 _REST = 9
@@ -42,17 +48,34 @@ def serving_settings(
 
     Args:
         registry: folder or fsspec URL.
-        experiment: experiment file with the limits; None takes those of the registry's run, or the
-            defaults where it lies in none.
-        log: folder of the prediction log; None takes the run's own.
+        experiment: experiment file with the limits; None takes the run's that the registry lies in,
+            else the champion's, else the defaults.
+        log: folder of the prediction log; None takes `monitor` beside the registry.
         host: interface instead of the experiment's.
         port: TCP port instead of the experiment's.
     """
     run = run_of_registry(registry)
-    values = load_experiment(experiment) if experiment else experiment_or_defaults(run.experiment)
+    values = load_experiment(experiment) if experiment else _values_of(registry, run)
     settings = ServingSettings.of_experiment(values, log=log or run.monitor, host=host, port=port)
     address = registry if is_url(registry) else str(Path(registry).resolve())
     return settings.model_copy(update={"registry": address})
+
+
+def _values_of(registry: str, run: RunPaths) -> Experiment:
+    """The experiment of the run that the registry lies in, else of the champion's run; else the
+    defaults with the limits that the champion was trained with.
+    """
+    if run.experiment.is_file():
+        return read_experiment(run.experiment)
+    store = open_registry(registry)
+    champion = store.aliases().get(CHAMPION)
+    lineage = store.get(champion).lineage if champion else {}
+    own = RunPaths(run.root / str(lineage.get("run", ""))).experiment
+    if lineage.get("run") and own.is_file():
+        return read_experiment(own)
+    known = lineage.get("limits") or {}
+    values = {_LIMITS[name]: value for name, value in known.items() if name in _LIMITS}
+    return with_values(Experiment(), values, source=f"limits of {champion}")
 
 
 def endpoint_config(settings: ServingSettings) -> str:

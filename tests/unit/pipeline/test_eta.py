@@ -9,9 +9,11 @@ from hypothesis import strategies as st
 from deepicd.config import load_experiment, parse_experiment
 from deepicd.paths import RunPaths
 from deepicd.pipeline.eta import RECORDED_S, describe_left, seconds_left
-from deepicd.pipeline.run import STAGES, Run
+from deepicd.pipeline.run import Run
+from deepicd.pipeline.stage import STAGES
 
 DEMO = {"num_trials": 4, "total_steps": 15}
+ORDER = tuple(STAGES)
 WHOLE_S = sum(RECORDED_S.values())
 SOON = {"notes": 4.0, "model": 1.0}
 
@@ -20,7 +22,7 @@ def test_the_recorded_seconds_are_those_of_the_docs(root):
     text = (root / "docs" / "timings.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| (\w+) \| (\d+) \|$", text, re.MULTILINE)
     assert {stage: float(seconds) for stage, seconds in rows} == RECORDED_S
-    assert tuple(RECORDED_S) == STAGES
+    assert tuple(RECORDED_S) == tuple(STAGES)
 
 
 def test_the_recorded_sweep_is_that_of_the_demo(root):
@@ -43,20 +45,31 @@ def test_the_recorded_sweep_is_that_of_the_demo(root):
     ],
 )
 def test_what_is_left_follows_the_stages_that_are_over(finished, left_s):
-    assert seconds_left(finished, **DEMO) == pytest.approx(left_s)
+    assert left_after(finished) == pytest.approx(left_s)
+
+
+def left_after(finished, **size):
+    left = [stage for stage in STAGES if stage not in finished]
+    return seconds_left(finished, left=left, **(size or DEMO))
+
+
+def test_a_stage_that_was_taken_over_says_nothing_of_the_machine():
+    left = [stage for stage in STAGES if stage not in {"notes", "traces", "model", "sft"}]
+    expected = sum(RECORDED_S[stage] for stage in left)
+    assert seconds_left({}, left=left, **DEMO) == pytest.approx(expected)
 
 
 def test_twice_the_trials_take_the_start_once_and_the_steps_twice():
-    longer = seconds_left({}, num_trials=8, total_steps=15) - seconds_left({}, **DEMO)
+    longer = left_after({}, num_trials=8, total_steps=15) - left_after({})
     assert longer == pytest.approx(RECORDED_S["sweep"] - 90)
 
 
 @given(st.floats(0.2, 5.0), st.integers(0, len(STAGES)))
 def test_a_machine_that_is_slower_throughout_is_never_said_to_be_faster(slowness, num_finished):
-    finished = {stage: slowness * RECORDED_S[stage] for stage in STAGES[:num_finished]}
-    truth = slowness * sum(RECORDED_S[stage] for stage in STAGES[num_finished:])
-    recorded = sum(RECORDED_S[stage] for stage in STAGES[num_finished:])
-    left = seconds_left(finished, **DEMO)
+    finished = {stage: slowness * RECORDED_S[stage] for stage in ORDER[:num_finished]}
+    truth = slowness * sum(RECORDED_S[stage] for stage in ORDER[num_finished:])
+    recorded = sum(RECORDED_S[stage] for stage in ORDER[num_finished:])
+    left = left_after(finished)
     assert min(truth, recorded) - 1e-6 <= left <= max(truth, recorded) + 1e-6
 
 
@@ -78,8 +91,7 @@ def test_a_run_that_estimates_says_the_rest_from_its_first_stage_on(tmp_path, lo
     experiment = parse_experiment(
         {"sweep": {"num_trials": 4}, "training": {"total_steps": 15}}, "x"
     )
-    run = Run(experiment, RunPaths(tmp_path), is_rest_estimated=True)
-    with run.stage("notes", "embedded corpus"):
-        pass
+    run = Run(experiment, RunPaths(tmp_path / "run"), is_rest_estimated=True)
+    run.do("notes", "embedded corpus", lambda: None)
     assert log_lines[0] == "[1/10] notes: embedded corpus (about 15 minutes left)"
     assert log_lines[1] == "       notes took 0 s"

@@ -21,7 +21,7 @@ TABLE = {"serving": {"port": 8123, "window": 50}, "training": {"temperature": 0.
 def run(tmp_path: Path) -> RunPaths:
     """A run with an experiment of its own and an empty registry."""
     paths = RunPaths(tmp_path / "run")
-    paths.registry.mkdir(parents=True)
+    (paths.root / "registry").mkdir(parents=True)
     dump_experiment(parse_experiment(TABLE, "here"), paths.experiment)
     return paths
 
@@ -32,20 +32,20 @@ def settings_of(registry: Path | str, experiment: Path | None = None, **changes:
 
 
 def test_the_run_of_the_registry_gives_limits_and_log(run: RunPaths) -> None:
-    settings = settings_of(run.registry)
+    settings = settings_of(run.root / "registry")
     assert settings.config.port == 8123 and settings.config.window == 50
     assert settings.temperature == 0.5 and settings.log == run.monitor
-    assert settings.registry == str(run.registry)
+    assert settings.registry == str(run.root / "registry")
 
 
 def test_options_replace_what_the_run_says(run: RunPaths, tmp_path: Path) -> None:
-    settings = settings_of(run.registry, log=tmp_path / "log", host="127.0.0.2", port=9)
+    settings = settings_of(run.root / "registry", log=tmp_path / "log", host="127.0.0.2", port=9)
     assert (settings.log, settings.config.host, settings.config.port) == (
         tmp_path / "log", "127.0.0.2", 9,
     )  # fmt: skip
     other = tmp_path / "other.toml"
     other.write_text("[training]\ntemperature = 0.25\n")
-    assert settings_of(run.registry, other).temperature == 0.25
+    assert settings_of(run.root / "registry", other).temperature == 0.25
 
 
 def test_a_registry_in_no_run_is_served_by_the_defaults(tmp_path: Path) -> None:
@@ -56,7 +56,7 @@ def test_a_registry_in_no_run_is_served_by_the_defaults(tmp_path: Path) -> None:
 
 
 def test_nothing_is_served_where_nobody_is_champion(run: RunPaths) -> None:
-    settings = settings_of(run.registry)
+    settings = settings_of(run.root / "registry")
     with pytest.raises(MissingError, match="no version is champion"):
         operations.endpoint_config(settings)
     with pytest.raises(MissingError, match="no version is champion"):
@@ -145,5 +145,5 @@ def test_a_log_without_a_prediction_has_no_alerts(tmp_path: Path) -> None:
 def test_the_configuration_for_serve_deploy_is_yaml(run: RunPaths, monkeypatch) -> None:
     monkeypatch.setattr(operations, "open_registry", lambda _: Store(Aliases("v2", None, None)))
     monkeypatch.delenv("DEEPICD_TOKEN", raising=False)
-    table = yaml.safe_load(operations.endpoint_config(settings_of(run.registry)))
+    table = yaml.safe_load(operations.endpoint_config(settings_of(run.root / "registry")))
     assert "applications" in table and "v2" in str(table)

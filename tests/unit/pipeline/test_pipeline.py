@@ -14,8 +14,10 @@ from deepicd.errors import CheckpointError, ConfigError, DataError, MissingError
 from deepicd.notes.split_files import leave_out_patients, read_split, write_split
 from deepicd.paths import RunPaths
 from deepicd.pipeline import stages, summary
-from deepicd.pipeline.loop import resume_sweep
-from deepicd.pipeline.run import Run, prepare_root
+from deepicd.pipeline.loop import resume_run
+from deepicd.pipeline.run import Command, Run, prepare_root, write_command
+from deepicd.pipeline.seal import Seal
+from deepicd.pipeline.stage import STAGES
 from deepicd.pipeline.stages import Scored, build_start_model, headline, lineage_of, model_folder
 from deepicd.pipeline.validation import check, check_folder
 from deepicd.records import Checkpoint, Decision, Examination, Note, Prediction, Trial
@@ -71,6 +73,12 @@ def found(*, accepted: bool) -> summary.RunOutcome:
     )
 
 
+def run_in(root: Path, table: dict) -> Run:
+    """A run whose earlier stages are said to be whole."""
+    seals = {name: Seal(name, {}, {}, 1.0) for name in STAGES}
+    return Run(parse_experiment(table, "here"), RunPaths(root), seals=seals)
+
+
 def write(tmp_path: Path, *, accepted: bool) -> tuple[dict, str]:
     history = tmp_path / "sweep" / "tune" / "a1"
     history.mkdir(parents=True)
@@ -81,7 +89,7 @@ def write(tmp_path: Path, *, accepted: bool) -> tuple[dict, str]:
         "reward/reward_outcome/mean": 0.2,
     }
     (history / "result.json").write_text(json.dumps(row) + "\n")
-    run = Run(parse_experiment({}, "here"), RunPaths(tmp_path))
+    run = run_in(tmp_path, {})
     summary.write(run, found(accepted=accepted))
     return json.loads(run.paths.summary.read_text()), run.paths.report.read_text()
 
@@ -121,6 +129,11 @@ def test_an_earlier_run_is_kept_beside_a_new_one(tmp_path, log_lines):
     assert again == first and not list(again.iterdir())
     assert (tmp_path / "demo.previous" / "summary.json").is_file()
     assert len(log_lines) == 1 and "started anew" in log_lines[0]
+    with pytest.raises(ConfigError, match=r"would be deleted; give --yes"):
+        prepare_root(tmp_path / "demo")
+    assert (tmp_path / "demo.previous" / "summary.json").is_file()
+    prepare_root(tmp_path / "demo", may_delete=True)
+    assert not list((tmp_path / "demo.previous").iterdir())
 
 
 def test_a_run_is_started_anew_in_its_own_folder_only(tmp_path):
@@ -147,15 +160,9 @@ def test_a_sweep_goes_on_with_the_experiment_it_was_started_with_only(tmp_path):
     experiment = parse_experiment({"sweep": {"search": SEARCH}}, "here")
     dump_experiment(experiment, paths.sweep_experiment)
     dump_experiment(experiment.model_copy(update={"seed": 7}), paths.experiment)
+    write_command(paths, Command())
     with pytest.raises(ConfigError, match="another experiment: seed is 1 there and 7 here; put"):
-        resume_sweep(tmp_path)
-
-
-def test_a_stage_is_timed_and_numbered(tmp_path, log_lines):
-    run = Run(parse_experiment({}, "here"), RunPaths(tmp_path))
-    with run.stage("sweep", "two trials"):
-        run.detail("inside")
-    assert log_lines[0] == "[5/10] sweep: two trials" and run.seconds["sweep"] >= 0
+        resume_run(tmp_path)
 
 
 def test_lineage_and_folder_of_a_trial():
@@ -231,8 +238,8 @@ def test_notes_of_ones_own_need_traces_of_ones_own(tmp_path):
 
 def test_without_sft_grpo_starts_from_the_model_as_it_is(tmp_path):
     table = {"sft": {"is_enabled": False}, "model": {"hidden_size": 64, "num_heads": 2}}
-    run = Run(parse_experiment(table, "here"), RunPaths(tmp_path))
-    run.paths.notes.mkdir()
+    run = run_in(tmp_path / "run", table)
+    run.paths.notes.mkdir(parents=True)
     text = "CHIEF COMPLAINT: chest pain"
     write_split([Note("n1", "p1", "a1", text, "I2510")], run.paths.split("train"))
     build_start_model(run)

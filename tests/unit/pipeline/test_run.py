@@ -15,8 +15,6 @@ from deepicd.errors import MissingError, SweepError
 from deepicd.files import exclusive_lock, lock_holder
 from deepicd.paths import RunPaths
 from deepicd.pipeline.run import (
-    STAGES,
-    Run,
     experiment_of_run,
     experiment_or_defaults,
     locked,
@@ -109,22 +107,6 @@ def test_outside_of_the_main_thread_sigterm_is_left_alone():
     thread.start()
     thread.join()
     assert steps == [signal.getsignal(signal.SIGTERM)]
-
-
-def test_the_seconds_of_stages_are_kept_in_their_order(tmp_path, log_lines):
-    run = Run(parse_experiment({}, "here"), RunPaths(tmp_path))
-    for stage in STAGES[:2]:
-        with run.stage(stage, "nothing"):
-            pass
-    assert tuple(run.seconds) == STAGES[:2]
-    assert [line.split()[0] for line in log_lines] == ["[1/10]", "notes", "[2/10]", "model"]
-
-
-def test_a_stage_that_fails_has_no_seconds(tmp_path):
-    run = Run(parse_experiment({}, "here"), RunPaths(tmp_path))
-    with pytest.raises(MissingError, match="gone"), run.stage("notes", "nothing"):
-        raise MissingError("gone")
-    assert run.seconds == {}
 
 
 def test_the_experiment_of_a_run_is_read_back_or_missed(tmp_path):

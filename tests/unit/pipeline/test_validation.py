@@ -10,7 +10,8 @@ import pytest
 from deepicd.config import dump_experiment, load_experiment, parse_experiment
 from deepicd.errors import ConfigError, MissingError, ServingError
 from deepicd.paths import RunPaths
-from deepicd.pipeline.loop import resume_sweep, run_pipeline, run_until_sweep
+from deepicd.pipeline.loop import resume_run, run_pipeline
+from deepicd.pipeline.run import Command, write_command
 from deepicd.pipeline.validation import check, check_endpoint, check_same, prepare
 
 SEARCH = {"training.learning_rate": {"type": "loguniform", "low": 1e-5, "high": 1e-3}}
@@ -34,14 +35,23 @@ def _no_token(monkeypatch):
 
 def resume(experiment, root):
     dump_experiment(experiment, RunPaths(root).experiment)
-    resume_sweep(root)
+    write_command(RunPaths(root), Command())
+    resume_run(root)
+
+
+def run(experiment, root):
+    run_pipeline(experiment, root, command=Command())
+
+
+def sweep(experiment, root):
+    run_pipeline(experiment, root, command=Command(is_deployed=False))
 
 
 ROADS = {
     "plan": lambda experiment, root: prepare(experiment),
-    "run": run_until_sweep,
+    "sweep": sweep,
     "resume": resume,
-    "demo": run_pipeline,
+    "run": run,
 }
 
 
@@ -77,14 +87,14 @@ def test_experiments_of_the_repository_pass(root, name):
     check(load_experiment(root / "experiments" / f"{name}.toml"))
 
 
-def test_a_port_that_is_taken_is_refused_by_the_demo_before_it_starts(tmp_path):
+def test_a_port_that_is_taken_is_refused_by_a_run_before_it_starts(tmp_path):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         table = {**SOUND, "serving": {"port": taken.getsockname()[1]}}
         experiment = parse_experiment(table, "here")
         check(experiment)  # a plan does not need the port
-        for refused in (check_endpoint, lambda each: run_pipeline(each, tmp_path / "run")):
+        for refused in (check_endpoint, lambda each: run(each, tmp_path / "run")):
             with pytest.raises((ConfigError, ServingError), match=str(taken.getsockname()[1])):
                 refused(experiment)
     assert not (tmp_path / "run").exists()

@@ -11,7 +11,9 @@ from deepicd import cli
 from deepicd.config import parse_experiment, with_values
 from deepicd.errors import MissingError, SweepError
 from deepicd.paths import RunPaths
-from deepicd.pipeline.loop import experiment_of_run, resume_sweep
+from deepicd.pipeline.loop import resume_run
+from deepicd.pipeline.run import Command, experiment_of_run, write_command
+from deepicd.pipeline.seal import Seal, write_seal
 from deepicd.sweeps.results.decision import write_decision
 from deepicd.sweeps.results.status import (
     budget,
@@ -105,7 +107,7 @@ def test_a_failed_trial_is_told_by_its_error_file(tmp_path):
 
 
 def test_a_run_that_is_not_there_says_how_to_make_one(tmp_path):
-    with pytest.raises(MissingError, match="deepicd sweep run"):
+    with pytest.raises(MissingError, match="deepicd run FILE"):
         status_rows(tmp_path / "nothing")
 
 
@@ -195,8 +197,11 @@ def test_a_sweep_that_has_ended_is_not_resumed(tmp_path):
     root = write_run(tmp_path / "run", {"a": ROWS})
     table = {"sweep": {"search": {"training.learning_rate": LEARNING_RATE}}}
     RunPaths(root).experiment.write_text(parse_experiment(table, "here").model_dump_json())
-    RunPaths(root).trials.write_text("[]")
+    command = Command(is_promoted=False, is_deployed=False)
+    write_command(RunPaths(root), command)
+    for stage in command.stages:
+        write_seal(RunPaths(root).seal(stage), Seal(stage, {}, {}, 1.0))
     with pytest.raises(SweepError, match="there is nothing to resume"):
-        resume_sweep(root)
+        resume_run(root)
     with pytest.raises(MissingError, match="no run in"):
-        resume_sweep(tmp_path / "nothing")
+        resume_run(tmp_path / "nothing")

@@ -1,0 +1,1 @@
+"""Commands that take an experiment, or a run of one."""
