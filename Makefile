@@ -87,10 +87,10 @@ prometheus: setup ## Debian's prometheus and promtool in .venv/bin, unpacked and
 	  > /dev/null 2>&1 || echo "no prometheus was fetched; the tests of its rules will be skipped"
 
 demo: setup ## the whole loop on this machine, 15 to 30 minutes on 2 cores (KEEP=1 leaves the endpoint up)
-	$(BIN)/deepicd demo $(EXPERIMENT) $(if $(KEEP),--keep) $(ARGS)
+	$(BIN)/deepicd run $(EXPERIMENT) $(if $(KEEP),--keep) $(ARGS)
 
 demo-small: setup ## the same in some minutes (experiments/tiny.toml): too short to learn much
-	$(BIN)/deepicd demo experiments/tiny.toml $(ARGS)
+	$(BIN)/deepicd run experiments/tiny.toml $(ARGS)
 
 docs: setup ## the docs as a site in build/docs; a broken link fails
 	$(BIN)/python -m sphinx -W --keep-going --quiet -b html docs build/docs

@@ -127,7 +127,7 @@ def fire(
 def under_fire(file: Path, runs: Path, address: str) -> Fire:
     found, rng = Fire(), random.Random(1)
     began = time.monotonic()
-    sweep = command(address, runs, "run", str(file))
+    sweep = command(address, runs, "run", str(file), "--no-promote")
     shoot(sweep, runs, found.killed, rng, until=lambda: len(found.killed) == NUM_KILLS // 2)
     sweep.send_signal(signal.SIGKILL)
     sweep.wait()

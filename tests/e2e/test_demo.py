@@ -1,4 +1,4 @@
-"""`deepicd demo` as a stranger runs it: the whole loop to its end, and Ctrl-C in the middle.
+"""`deepicd run` as a stranger runs it: the whole loop to its end, and Ctrl-C in the middle.
 
 `experiments/tiny.toml` with the real verl, vLLM and Ray; one run serves all tests of its outcome.
 """
@@ -21,7 +21,7 @@ from processes import wait_until_gone
 
 from deepicd.notes.split_files import read_split
 from deepicd.paths import SPLITS, RunPaths
-from deepicd.pipeline.run import STAGES
+from deepicd.pipeline.stage import STAGES
 from deepicd.promotion.behaviour_tests import DIRECTION, INVARIANCES, MINIMUM
 from deepicd.promotion.calibration_file import read_calibration
 from deepicd.sweeps.results.trials import read_histories, read_history
@@ -34,7 +34,7 @@ SHORT = (
     *("--set=sweep.scheduler=none", "--set=sweep.num_trials=2"),
     "--set=training.validate_every=1",
 )
-SHOULD_HOLD_TEXT = ("tables", "notes", "traces.parquet")
+SHOULD_HOLD_TEXT = ("tables", "notes", "traces.parquet", "train_grpo.parquet")
 
 
 @dataclass
@@ -67,7 +67,7 @@ def start(root: Path, runs: Path, noun: str, *options: str) -> subprocess.Popen[
 @pytest.fixture(scope="module")
 def demo(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Demo:
     runs = tmp_path_factory.mktemp("runs")
-    process = start(root, runs, "demo", "--json")
+    process = start(root, runs, "run", "--json")
     started: dict[int, psutil.Process] = {}
     output, progress = communicate(process, started)
     assert process.returncode == 0, progress[-4000:]
@@ -210,7 +210,7 @@ def test_a_sweep_that_ctrl_c_ended_leaves_nothing_and_is_resumed_from_a_whole_ch
     root: Path, demo: Demo, tmp_path: Path
 ) -> None:
     fitted = ["--set=sft.is_enabled=false", f"--set=model.path={demo.paths.sft}"]
-    process = start(root, tmp_path, "sweep run", *SHORT, *fitted)
+    process = start(root, tmp_path, "sweep run", "--no-promote", *SHORT, *fitted)
     try:
         wait_for_checkpoints(process, tmp_path, 2)
         started = descendants(process)

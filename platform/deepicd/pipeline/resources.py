@@ -14,7 +14,10 @@ from deepicd.errors import ExhaustedError
 
 _GPU = ("cuda out of memory", "cuda error: out of memory")
 _DISK = ("no space left on device", "os error 28", "disk quota exceeded")
-_MEMORY = ("cannot allocate memory", "outofmemoryerror", "out of memory", "worker was killed due")
+_MEMORY = (
+    *("cannot allocate memory", "can't allocate memory", "outofmemoryerror", "out of memory"),
+    "running low on memory",
+)
 _DEPTH = 20
 _WAYS_OUT = {
     "disk space": "free some",

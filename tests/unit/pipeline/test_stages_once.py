@@ -1,0 +1,246 @@
+"""A stage is done once: sealed, taken over, done again where it must be, else refused."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from deepicd.config import Experiment, parse_experiment
+from deepicd.errors import DataError
+from deepicd.paths import RunPaths
+from deepicd.pipeline.run import Command, Run
+from deepicd.pipeline.seal import Seal, hash_outputs, is_whole, read_seal, write_seal
+from deepicd.pipeline.stage import STAGES, digest_of, identify
+
+SEARCH = {"training.learning_rate": {"type": "loguniform", "low": 1e-5, "high": 1e-3}}
+TABLE = {"sweep": {"search": SEARCH}}
+ALL = tuple(STAGES)
+
+
+class Walker:
+    """Does every stage of a run by writing its outputs, and counts what was done."""
+
+    def __init__(self, root: Path, table: dict | None = None, *, dies_in: str = "") -> None:
+        self.run = Run(parse_experiment(table or TABLE, "here"), RunPaths(root))
+        self.done: list[str] = []
+        self._dies_in = dies_in
+
+    def walk(self) -> list[str]:
+        for name in STAGES:
+            self.run.do(name, "something", self._work(name))
+        return self.done
+
+    def _work(self, name: str) -> Callable[[], None]:
+        def work() -> None:
+            self.done.append(name)
+            first, *others = STAGES[name].outputs
+            self._write(first, name)
+            if name == self._dies_in:
+                raise KeyboardInterrupt
+            for output in others:
+                self._write(output, name)
+
+        return work
+
+    def _write(self, output: str, name: str) -> None:
+        path = self.run.paths.root / output
+        file = path if path.suffix else path / "file"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        seed = self.run.experiment.seed if name != "notes" else 0
+        file.write_text(f"{name} {seed}")
+
+
+def test_a_whole_run_does_nothing_again(tmp_path):
+    root = tmp_path / "a"
+    assert Walker(root).walk() == list(ALL)
+    again = Walker(root)
+    assert again.walk() == []
+    assert list(again.run.seconds) == list(ALL)
+
+
+@pytest.mark.parametrize("stage", ALL)
+def test_a_run_that_died_in_a_stage_goes_on_with_that_stage(tmp_path, stage):
+    root = tmp_path / "a"
+    with pytest.raises(KeyboardInterrupt):
+        Walker(root, dies_in=stage).walk()
+    # What the dead one left is removed first, unless the stage goes on from its parts.
+    left = root / STAGES[stage].outputs[0]
+    assert left.exists()
+    resumed = Walker(root)
+    assert resumed.walk() == list(ALL[ALL.index(stage) :])
+    whole = tmp_path / "b"
+    Walker(whole).walk()
+    for name in ALL:
+        first, second = (read_seal(RunPaths(each).seal(name)) for each in (root, whole))
+        assert first is not None and second is not None and first.digest == second.digest
+
+
+def test_another_run_takes_over_what_follows_from_the_same_inputs_and_says_so(tmp_path, log_lines):
+    Walker(tmp_path / "a").walk()
+    other = Walker(tmp_path / "b")
+    shared = [name for name, stage in STAGES.items() if stage.is_shared]
+    assert other.walk() == [name for name in ALL if name not in shared]
+    said = [line for line in log_lines if "taken over from" in line]
+    assert len(said) == len(shared) == 5 and "made of the same inputs" in said[0]
+    assert (tmp_path / "b/notes/train.parquet").read_text() == "notes 0"
+
+
+def test_another_seed_shares_the_notes_and_nothing_else(tmp_path):
+    Walker(tmp_path / "a").walk()
+    assert Walker(tmp_path / "b", {**TABLE, "seed": 2}).walk() == list(ALL[1:])
+    other = {**TABLE, "data": {"split_seed": 2}}
+    assert Walker(tmp_path / "c", other).walk()[0] == "notes"
+
+
+def test_a_run_stays_whole_without_the_cache_and_without_the_run_it_was_taken_from(tmp_path):
+    Walker(tmp_path / "a").walk()
+    Walker(tmp_path / "b").walk()
+    shutil.rmtree(tmp_path / "cache")
+    shutil.rmtree(tmp_path / "a")
+    assert Walker(tmp_path / "b").walk() == []
+
+
+def test_a_stage_that_is_done_again_does_not_write_into_the_files_of_others(tmp_path):
+    Walker(tmp_path / "a").walk()
+    Walker(tmp_path / "b").walk()
+    RunPaths(tmp_path / "b").seal("notes").unlink()
+    (tmp_path / "b/notes/train.parquet").unlink()
+    shutil.rmtree(tmp_path / "cache")
+    Walker(tmp_path / "b").walk()
+    assert Walker(tmp_path / "a").walk() == []
+
+
+@pytest.mark.parametrize("stage", ALL)
+def test_an_output_that_was_changed_by_hand_is_refused_with_the_way_out(tmp_path, stage):
+    root = tmp_path / "a"
+    Walker(root).walk()
+    seal = read_seal(RunPaths(root).seal(stage))
+    assert seal is not None
+    file = root / sorted(seal.outputs)[0]
+    file.unlink()  # a new file, as an editor writes it: the cache's stays
+    file.write_text("changed")
+    with pytest.raises(DataError, match=rf"changed after stage '{stage}' was whole.* remove "):
+        Walker(root).walk()
+
+
+def test_an_output_that_is_gone_is_made_again_and_what_followed_stays(tmp_path):
+    root = tmp_path / "a"
+    Walker(root).walk()
+    (root / "notes/test.parquet").unlink()
+    shutil.rmtree(tmp_path / "cache")
+    assert Walker(root).walk() == ["notes"]
+
+
+def test_what_followed_from_another_input_is_done_again_but_a_sweep_is_not_thrown_away(tmp_path):
+    root = tmp_path / "a"
+    Walker(root).walk()
+    sft = RunPaths(root).seal("sft")
+    values = json.loads(sft.read_text())
+    write_seal(sft, Seal("sft", values["identity"], {"sft/file": "0" * 64}, 1.0))
+    (root / "sft/file").unlink()
+    shutil.rmtree(tmp_path / "cache")
+    walker = Walker(root)
+    assert walker.walk() == ["sft"]  # equal again: what followed is whole
+    (root / "sft/file").write_text("sft of another kind")
+    write_seal(sft, Seal("sft", values["identity"], hash_outputs(root, ["sft"]), 1.0))
+    with pytest.raises(DataError, match=r"stage 'sweep' .* began with another sft"):
+        Walker(root).walk()
+
+
+def test_settings_that_were_changed_by_hand_are_refused_by_name(tmp_path):
+    Walker(tmp_path / "a").walk()
+    with pytest.raises(DataError, match=r"stage 'traces' .* made with other settings\.seed"):
+        Walker(tmp_path / "a", {**TABLE, "seed": 3}).walk()
+
+
+def test_machines_and_patience_may_change(tmp_path):
+    Walker(tmp_path / "a").walk()
+    table = {**TABLE, "training": {"num_gpus": 2, "hang_timeout_s": 9.0}}
+    assert Walker(tmp_path / "a", table).walk() == []
+
+
+def test_code_that_changed_meanwhile_is_said_and_gone_on_with(tmp_path, log_lines):
+    root = tmp_path / "a"
+    Walker(root).walk()
+    for name in ALL:
+        file = RunPaths(root).seal(name)
+        seal = read_seal(file)
+        assert seal is not None
+        write_seal(file, Seal(name, {**seal.identity, "code": "older"}, seal.outputs, 1.0))
+    assert Walker(root).walk() == []
+    assert "begun with other code" in log_lines[-2]
+
+
+def test_a_broken_seal_is_refused_and_a_broken_entry_of_the_cache_is_not_used(tmp_path, log_lines):
+    Walker(tmp_path / "a").walk()
+    entry = next((tmp_path / "cache").glob("notes-*"))
+    file = entry / "notes/train.parquet"
+    file.unlink()
+    file.write_text("changed")
+    assert Walker(tmp_path / "b").walk()[0] == "notes"
+    assert any("is not used" in line and "was changed" in line for line in log_lines)
+    RunPaths(tmp_path / "a").seal("notes").write_text("{}")
+    with pytest.raises(DataError, match="no record of a whole stage any more; remove it"):
+        Walker(tmp_path / "a").walk()
+
+
+def test_a_search_that_moved_does_not_count_but_what_its_files_hold_does(tmp_path):
+    traces = tmp_path / "traces.parquet"
+    traces.write_text("a")
+    table = {**TABLE, "sft": {"traces": str(traces)}}
+
+    def identity() -> str:
+        seals = {"notes": Seal("notes", {}, {}, 1.0)}
+        return digest_of(identify(STAGES["traces"], parse_experiment(table, "here"), seals))
+
+    first = identity()
+    assert identity() == first
+    traces.write_text("other")
+    assert identity() != first
+
+
+def addresses(experiment: Experiment) -> set[str]:
+    seals = {name: Seal(name, {}, {}, 1.0) for name in STAGES}
+    found = (identify(stage, experiment, seals)["settings"] for stage in STAGES.values())
+    return set().union(*found)
+
+
+def test_every_setting_acts_on_some_stage_or_is_known_not_to(root):
+    from deepicd.config import flatten
+    from deepicd.pipeline.stage import PATIENCE
+
+    experiment = parse_experiment(TABLE, "here")
+    named = {"data.root", "data.splits", "sft.traces", "model.path"}
+    left = set(flatten(experiment.model_dump(mode="json"))) - addresses(experiment) - named
+    assert left == {"name", "question", *PATIENCE}
+
+
+@settings(max_examples=40)
+@given(st.dictionaries(st.text("abc/.", min_size=1), st.text("0123456789abcdef", min_size=4)))
+def test_digests_are_equal_exactly_when_the_outputs_are(outputs):
+    seal = Seal("notes", {}, outputs, 1.0)
+    assert seal.digest == Seal("sft", {"a": 1}, dict(reversed(outputs.items())), 2.0).digest
+    assert seal.digest != Seal("notes", {}, {**outputs, "new": "0"}, 1.0).digest
+
+
+def test_a_seal_is_read_back(tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/file").write_text("x")
+    outputs = hash_outputs(tmp_path, ["out", "nothing"])
+    assert list(outputs) == ["out/file"]
+    seal = Seal("notes", {"a": 1}, outputs, 2.0, taken_from="there")
+    write_seal(tmp_path / "seal.json", seal)
+    assert read_seal(tmp_path / "seal.json") == seal
+    assert is_whole(tmp_path, seal, seal_file=tmp_path / "seal.json")
+    assert read_seal(tmp_path / "none.json") is None
+
+
+def test_a_command_says_which_stages_are_walked():
+    assert Command().stages == ALL
+    assert "deployment" not in Command(is_deployed=False).stages
+    sweep_only = Command(is_promoted=False).stages
+    assert sweep_only == ("notes", "traces", "model", "sft", "sweep")
