@@ -1,0 +1,270 @@
+"""A run that is killed with -9 in each of its stages, and what comes after it in the same folder.
+
+The smallest run with the real verl, vLLM and Ray: one training of two steps. It is killed in every
+stage and resumed each time, and ends as an unbroken run would. Then `deepicd serve` follows the
+registry that it left, while another run's winner takes the champion's place.
+"""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+from processes import wait_until_gone
+
+from deepicd.errors import DataError
+from deepicd.paths import RunPaths
+from deepicd.pipeline.run import Command
+from deepicd.pipeline.stage import STAGES
+
+pytestmark = pytest.mark.timeout(2400)
+PORT = 8137
+EXPERIMENT = f"""
+name = "kills"
+[data]
+num_notes = 400
+max_prompt_tokens = 192
+num_validation = 16
+num_codes = 12
+[model]
+vocab_size = 800
+hidden_size = 64
+num_layers = 1
+num_heads = 2
+[sft]
+num_traces = 120
+epochs = 1
+batch_size = 16
+learning_rate = 5e-3
+max_trace_tokens = 72
+[training]
+train_batch_size = 8
+ppo_mini_batch_size = 8
+ppo_micro_batch_size_per_gpu = 32
+rollout_n = 4
+max_response_tokens = 24
+entropy_coeff = 0.01
+total_steps = 2
+validate_every = 1
+[promotion] # two steps teach nothing: what is shown is the way, so every candidate may pass
+min_difference = -1.0
+max_unparsable = 1.0
+max_nonexistent = 1.0
+max_chapter_loss = 1.0
+max_subgroup_loss = 1.0
+max_behaviour_loss = 1.0
+max_latency_ratio = 100.0
+max_length_ratio = 100.0
+min_patients = 5
+num_calibration = 16
+[serving]
+port = {PORT}
+num_samples = 2
+num_check_notes = 4
+"""
+
+
+@dataclass
+class Road:
+    """What the killed run left, and what was seen on the way."""
+
+    runs: Path
+    output: str = ""
+    killed: list[str] = field(default_factory=list)
+    survivors: list[str] = field(default_factory=list)
+    progress: str = ""
+
+    @property
+    def paths(self) -> RunPaths:
+        return RunPaths(self.runs / "a")
+
+
+def command(*words: str) -> list[str]:
+    return [sys.executable, "-m", "deepicd", *words]
+
+
+@pytest.fixture(scope="module")
+def experiment(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("experiment") / "kills.toml"
+    file.write_text(EXPERIMENT)
+    return file
+
+
+@pytest.fixture(scope="module")
+def road(experiment: Path, tmp_path_factory: pytest.TempPathFactory) -> Road:
+    road = Road(tmp_path_factory.mktemp("runs"))
+    first = command("run", str(experiment), "--name", "a", "--runs", str(road.runs), "--json")
+    again = command("resume", "a", "--runs", str(road.runs), "--json")
+    for stage in STAGES:
+        kill_in(stage, again if road.killed else first, road)
+    done = subprocess.run(again, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-4000:]
+    road.output, road.progress = done.stdout, road.progress + done.stderr
+    return road
+
+
+def kill_in(stage: str, words: list[str], road: Road) -> None:
+    """Start a command, and kill it with -9 as soon as it says that it is in that stage."""
+    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    for line in process.stderr:
+        road.progress += line
+        if re.search(rf"\[\d+/\d+\] {stage}:", line):
+            break
+    started = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert process.returncode == -signal.SIGKILL, (
+        f"it ended before {stage}: {road.progress[-3000:]}"
+    )
+    road.killed.append(stage)
+    road.survivors += [str(each) for each in wait_until_gone(started, timeout_s=60)]
+
+
+def test_it_was_killed_in_every_stage_and_nothing_outlived_it(road: Road) -> None:
+    assert road.killed == list(STAGES)
+    assert road.survivors == []
+
+
+def test_it_ends_with_the_summary_of_an_unbroken_run(road: Road, root: Path) -> None:
+    summary = json.loads(road.paths.summary.read_text())
+    assert json.loads(road.output) == summary
+    documented = {"experiment", "question", "seed", "trials", "baselines", "best", "champion"}
+    documented |= {"decision", "version", "reply", "monitor", "versions", "stages"}
+    assert documented <= set(summary)
+    assert set(summary["stages"]) == set(STAGES) == set(Command().stages)
+    assert summary["version"] == "v0002" and summary["monitor"]["labelled"] == 4
+    assert [trial["steps"] for trial in summary["trials"]] == [2]
+
+
+def test_stages_that_were_whole_were_not_done_again(road: Road) -> None:
+    took = re.findall(r"(\w+) took \d+ s", road.progress)
+    assert sorted(took) == sorted(STAGES), "each stage ended once"
+    assert road.progress.count("whole already") == sum(range(len(STAGES) + 1)) - len(STAGES)
+
+
+def test_nothing_was_registered_or_counted_twice(road: Road) -> None:
+    rows = ask(road, "registry", "list")
+    assert [row["name"] for row in rows] == ["v0001", "v0002"]
+    assert [row["alias"] for row in rows] == [None, "champion"]
+    events = [event["kind"] for event in ask(road, "registry", "log")]
+    assert events.count("gated") == 1
+
+
+def test_what_was_changed_by_hand_is_refused_and_put_back_goes_on(road: Road) -> None:
+    file, seal = road.paths.split("test"), road.paths.seal("report")
+    whole, sealed = file.read_bytes(), seal.read_bytes()
+    file.unlink()  # as an editor does it: the file in the cache is another one then
+    file.write_bytes(whole[:-1])
+    seal.unlink()
+    words = command("resume", "a", "--runs", str(road.runs))
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == DataError.exit_code, done.stderr[-2000:]
+    assert "was changed after stage 'notes' was whole" in done.stderr.splitlines()[-1]
+    file.write_bytes(whole)
+    seal.write_bytes(sealed)
+
+
+def ask(road: Road, *words: str) -> Any:
+    """JSON answer of a command about the registry."""
+    options = ["--registry", str(road.runs / "registry"), "--json"]
+    done = subprocess.run(command(*words, *options), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@dataclass
+class Client:
+    """Asks the endpoint again and again until it is told to stop."""
+
+    versions: list[str] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+    is_over: threading.Event = field(default_factory=threading.Event)
+
+    def ask_on(self) -> None:
+        with httpx.Client(base_url=f"http://127.0.0.1:{PORT}", timeout=300) as http:
+            while not self.is_over.is_set():
+                try:
+                    reply = http.post("/v1/diagnoses", json={"note": "CHIEF COMPLAINT: chest pain"})
+                except httpx.HTTPError as error:
+                    self.failures.append(repr(error))
+                    continue
+                if reply.is_success:
+                    self.versions.append(reply.json()["model_version"])
+                else:
+                    self.failures.append(reply.text)
+                self.is_over.wait(0.5)
+
+
+@contextmanager
+def served(runs: Path) -> Iterator[Client]:
+    """`deepicd serve` on the registry, and a client that asks it all the time."""
+    words = command("serve", "--registry", str(runs / "registry"))
+    with (runs / "serve.log").open("w") as log:
+        server = subprocess.Popen(words, stdout=log, stderr=log)
+        client = Client()
+        try:
+            wait_for(is_up, server, log.name)
+            thread = threading.Thread(target=client.ask_on)
+            thread.start()
+            try:
+                yield client
+            finally:
+                client.is_over.set()
+                thread.join()
+        finally:
+            server.send_signal(signal.SIGINT)
+            server.wait(timeout=120)
+
+
+def is_up() -> bool:
+    try:
+        return httpx.get(f"http://127.0.0.1:{PORT}/healthz", timeout=5).is_success
+    except httpx.HTTPError:
+        return False
+
+
+def wait_for(condition: Any, server: subprocess.Popen[bytes], log: str) -> None:
+    deadline = time.monotonic() + 600
+    while not condition():
+        assert server.poll() is None and time.monotonic() < deadline, Path(log).read_text()[-3000:]
+        time.sleep(0.5)
+
+
+def test_a_running_endpoint_changes_to_the_champion_of_another_run_without_a_failed_request(
+    road: Road, experiment: Path
+) -> None:
+    with served(road.runs) as client:
+        words = command("train", str(experiment), "--name", "b", "--runs", str(road.runs))
+        changes = ["--set", "seed=2", "--set", "sft.is_enabled=false"]
+        done = subprocess.run(
+            [*words, *changes, "--json"],
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, "RAY_ADDRESS": ""},
+        )
+        assert done.returncode == 0, done.stderr[-4000:]
+        deadline = time.monotonic() + 300
+        while "v0003" not in client.versions[-1:] and time.monotonic() < deadline:
+            time.sleep(0.5)
+    summary = json.loads(done.stdout)
+    assert summary["version"] == "v0003" and summary["decision"]["accepted"]
+    assert "taken over from" in done.stderr, "the notes are those of the other run"
+    assert client.failures == [] and set(client.versions) == {"v0002", "v0003"}
+    assert client.versions == sorted(client.versions)
+    log = ask(road, "registry", "log")
+    gated = [event for event in log if event["kind"] == "gated"]
+    assert gated[-1]["details"]["champion"] == "v0002"
