@@ -23,8 +23,9 @@ from deepicd.monitoring.prediction_log import FILE, PredictionLog
 from deepicd.monitoring.prometheus import SERVICE_DISCOVERY_FILE
 from deepicd.paths import RunPaths
 from deepicd.pipeline.run import run_of_registry
-from deepicd.promotion.registry import CHAMPION, Registry
+from deepicd.promotion.registry import Registry
 from deepicd.promotion.remote_registry import is_url, open_registry
+from deepicd.promotion.versions import CHAMPION
 from deepicd.serving import Endpoint, ServedModel, ServingSettings
 from deepicd.serving.reconciler import DesiredState
 

@@ -25,8 +25,8 @@ def promote(run: Run, candidates: Sequence[Candidate], *, sft: Scored) -> tuple[
     Returns the decision about the winner and the name of the version that is champion now.
     """
     from deepicd.promotion.promote import promote_best
-    from deepicd.promotion.versions import CHAMPION
     from deepicd.promotion.remote_registry import open_registry
+    from deepicd.promotion.versions import CHAMPION
 
     best, candidate = candidates[0].trial, candidates[0].scored
     experiment = run.experiment
