@@ -1,15 +1,19 @@
 """Shortens an over-long note: which words stay, by the importance of their section.
 
 In: the text of a note, a function that counts tokens, a budget. Out: the text with fewer words.
-Decided here: words are kept by the importance of their section (chief complaint first, social
-history last; text under no known header comes after the histories) and within a section from its
-beginning, until the budget is spent; sections keep the order of the note, and a header stays as
-long as one of its words does. A note that fits is never touched. Pure, deterministic.
+Decided here: words are kept by the importance of their section and within a section from its
+beginning, until the budget is spent. Chief complaint comes first, social history last, text of no
+kept section after the exam. Which section a word belongs to is said by the grammar that cut the
+notes (`deepicd.sections`), so a note with a hospital's own headers loses the same words. Sections
+keep the order of the note, and a header stays as long as one of its words does. A note that fits is
+never touched. Pure, deterministic.
 """
 
 import re
 from collections.abc import Callable, Sequence
 from itertools import accumulate
+
+from deepicd.sections import Segment, split_sections
 
 SECTION_PRIORITY = (
     "CHIEF COMPLAINT",
@@ -27,9 +31,6 @@ SECTION_PRIORITY = (
 _CountTokens = Callable[[Sequence[str]], Sequence[int]]
 """Texts → number of tokens of each."""
 
-_HEADER = re.compile(
-    rf"^({'|'.join(re.escape(name) for name in SECTION_PRIORITY if name)}):", re.MULTILINE
-)
 _WORD = re.compile(r"\s*\S+")
 
 
@@ -38,11 +39,11 @@ def fit_note(text: str, count_tokens: _CountTokens, max_tokens: int) -> str:
 
     `max_tokens` is what is left for the note's own text once the rest of the prompt is counted.
     """
-    sections = _split(text)
+    sections = split_sections(text)
     words = [
-        (SECTION_PRIORITY.index(name), number, word)
-        for number, (name, body) in enumerate(sections)
-        for word in _WORD.findall(body)
+        (SECTION_PRIORITY.index(segment.section), number, word)
+        for number, segment in enumerate(sections)
+        for word in _WORD.findall(segment.text)
     ]
     words.sort(key=lambda word: word[0])  # stable: the note's order within a section
     costs = count_tokens([word for _, _, word in words])
@@ -59,23 +60,14 @@ def fit_note(text: str, count_tokens: _CountTokens, max_tokens: int) -> str:
     return ""
 
 
-def _split(text: str) -> list[tuple[str, str]]:
-    """(header or "", text with the header) in the order of the note; joined they are the note."""
-    starts = [(match.start(), match.group(1)) for match in _HEADER.finditer(text)]
-    if not starts or starts[0][0] > 0:
-        starts.insert(0, (0, ""))
-    ends = [start for start, _ in starts[1:]] + [len(text)]
-    return [(name, text[start:end]) for (start, name), end in zip(starts, ends, strict=True)]
-
-
-def _join(sections: Sequence[tuple[str, str]], words: Sequence[tuple[int, int, str]]) -> str:
+def _join(sections: Sequence[Segment], words: Sequence[tuple[int, int, str]]) -> str:
     """The kept words, section by section; a header without a word after it is dropped."""
     kept: dict[int, list[str]] = {}
     for _, number, word in words:
         kept.setdefault(number, []).append(word)
     texts = []
-    for number, (name, _) in enumerate(sections):
+    for number, segment in enumerate(sections):
         text = "".join(kept.get(number, [])).strip()
-        if text and not (name and f"{name}:".startswith(text)):  # a header, or a half of one
+        if text and not segment.header.strip().startswith(text):  # a header, or a half of one
             texts.append(text)
     return "\n".join(texts)

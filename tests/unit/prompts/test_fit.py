@@ -51,6 +51,28 @@ def test_a_section_is_cut_from_its_end_and_a_header_alone_is_dropped():
     assert fitted(5) == "CHIEF COMPLAINT: chest pain"  # not the half of a header
 
 
+HOSPITAL_HISTORY = "HPI: pain since two weeks\nPMH:\n1. HTN\n2. DM"
+HOSPITAL_NOTE = f"""\
+{HOSPITAL_HISTORY}
+
+Soc Hx: lives with wife
+Labs: Na 120
+PE: lungs clear
+Fam Hx: none"""
+
+
+@pytest.mark.parametrize(
+    ("max_tokens", "kept"),
+    [
+        (16, f"{HOSPITAL_HISTORY}\nLabs: Na 120\nPE: lungs clear"),
+        (13, f"{HOSPITAL_HISTORY}\nPE: lungs clear"),
+        (6, "HPI: pain since two weeks"),
+    ],
+)  # fmt: skip
+def test_a_hospitals_own_headers_are_as_important_as_the_ones_they_mean(max_tokens, kept):
+    assert fitted(max_tokens, HOSPITAL_NOTE) == kept
+
+
 def test_text_under_no_header_keeps_its_beginning():
     assert fitted(3, "one two three four five") == "one two three"
 

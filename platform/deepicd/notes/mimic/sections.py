@@ -1,8 +1,9 @@
 """Discharge summary → admission note: keep what was known on admission, and nothing else.
 
-In: the text of one discharge summary. Out: the admission note as text. Decided here, with
-`header_rules`: what a header does where it stands. The grammar (`deepicd.sections`) says what its
-words mean, and the reader keeps the section that is open and the evidence that the stay began:
+In: the text of one discharge summary. Out: the admission note as text. Decided here:
+what is read when. The grammar (`deepicd.sections`) says what the words of a header mean and what it
+does where it stands; the reader keeps the section that is open and the evidence that the stay
+began:
 
 - A header of a kept topic opens its section, unless its time is the discharge, the death or the
   stay. Any other topic ends the section. A title of the paper begins nothing.
@@ -23,14 +24,24 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from deepicd.notes.mimic.header_rules import (
+from deepicd.sections import (
+    SECTIONS,
+    HeaderMatch,
+    Start,
+    find_later,
+    read_inside,
+    read_start,
+    split_lines,
+)
+from deepicd.sections.header_rules import (
     acts,
     ends_by_unknown,
     find_target,
     is_lone,
     is_secretion,
 )
-from deepicd.notes.mimic.section_state import (
+from deepicd.sections.segments import is_packed
+from deepicd.sections.state import (
     AT_THE_END,
     CORE_SECTIONS,
     EXAM,
@@ -42,15 +53,6 @@ from deepicd.notes.mimic.section_state import (
     NO_STAY,
     STAY,
     State,
-)
-from deepicd.sections import (
-    SECTIONS,
-    HeaderMatch,
-    Start,
-    find_later,
-    read_inside,
-    read_start,
-    split_lines,
 )
 
 __all__ = [
@@ -68,8 +70,6 @@ _RESUMED = re.compile(r"\s*(?:[Uu]pon|[Oo]n) (?:arrival|transfer to the|the (?:f
 _MIN_INSIDE = 8
 """A shorter line holds no header in its middle."""
 _OPENERS = " \t[({<*#|"
-_PACKED = 3
-"""So many colons in a text of few lines say that its line breaks are lost."""
 
 
 @dataclass(frozen=True)
@@ -96,8 +96,7 @@ def cut_summary(text: str) -> Cut:
     lines = list(split_lines(text))
     # A text without line breaks has its headers in the middle of lines, where they are otherwise
     # distrusted.
-    is_packed = len(lines) <= 2 * _PACKED and text.count(":") >= _PACKED
-    reader = _Reader(State(is_packed=is_packed))
+    reader = _Reader(State(is_packed=is_packed(lines, text)))
     for line, shape in lines:
         reader.read_line(line, shape)
     return reader.done()

@@ -6,7 +6,7 @@ three steps of evidence (see `sections`). Pure.
 
 from dataclasses import dataclass
 
-from deepicd.sections import SECTIONS
+from deepicd.sections.names import SECTIONS
 
 CORE_SECTIONS = SECTIONS[:3]
 """At least one of these must be non-empty."""

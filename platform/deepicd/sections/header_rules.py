@@ -2,14 +2,18 @@
 
 In: the state of the reader, a header that the grammar found, the shape of its line. Out: whether it
 counts (`acts`), and what it opens and proves (`find_target`). Decided here: the rules that
-`sections` lists. Where a reading is open, text of the stay is kept out rather than a caption in.
-Pure.
+`notes.mimic.sections` lists. Where a reading is open, text of the stay is kept out rather than a
+caption in. Pure.
 """
 
 import re
 from collections.abc import Set
 
-from deepicd.notes.mimic.section_state import (
+from deepicd.sections.header_match import HeaderMatch, Start
+from deepicd.sections.headers import Header
+from deepicd.sections.lexicon import load_lexicon
+from deepicd.sections.names import SECTION_OF
+from deepicd.sections.state import (
     AT_THE_DOOR,
     AT_THE_END,
     CAPTIONS,
@@ -27,7 +31,6 @@ from deepicd.notes.mimic.section_state import (
     STAY,
     State,
 )
-from deepicd.sections import SECTION_OF, Header, HeaderMatch, Start, load_lexicon
 
 _LISTS = (*HISTORIES, MEDICATION, "ALLERGIES")
 """Sections whose items may be a word that is a header elsewhere."""
