@@ -1,9 +1,10 @@
 """A note of any layout → its text in pieces, each with the section that it belongs to.
 
 In: a note, as a hospital wrote it or as `notes.mimic.sections.render_note` did. Out: pieces in the
-order of the note; joined they are the note, unlike a cut, which leaves text out. Decided here: the
-rules are the reader's own (`header_rules`), except that a line which begins with the name of a
-section in a rendered note opens it without further looks. Pure.
+order of the note; joined they are the note (without what `clean_text` takes out), unlike a cut,
+which leaves text out. Decided here: the rules are the reader's own (`header_rules`), except that a
+line which begins with the name of a section in a rendered note opens it without further looks.
+Pure.
 """
 
 import re
@@ -11,10 +12,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from deepicd.sections.header_match import HeaderMatch
-from deepicd.sections.header_rules import acts, find_target
+from deepicd.sections.header_rules import acts, ends_by_unknown, find_target
 from deepicd.sections.line_inside import read_inside
 from deepicd.sections.line_start import read_start
-from deepicd.sections.lines import shape_of
+from deepicd.sections.lines import clean_text, shape_of
 from deepicd.sections.names import SECTIONS
 from deepicd.sections.state import State
 
@@ -41,11 +42,14 @@ def is_packed(lines: Sequence[object], text: str) -> bool:
 
 def split_sections(text: str) -> list[Segment]:
     """The sections of a note, in its order; a section that is opened twice stands there twice."""
+    text = clean_text(text)
     lines = text.splitlines(keepends=True)
+    # A note of a single line has lost its line breaks, even if it begins like a rendered one.
+    has_breaks = len(lines) > 1
     state = State(is_packed=is_packed(lines, text))
     sections: list[Segment] = []
     for line in lines:
-        for segment in _split_line(line, state):
+        for segment in _split_line(line, state, may_be_rendered=has_breaks):
             if segment.header or not sections:
                 sections.append(segment)
             else:
@@ -53,12 +57,13 @@ def split_sections(text: str) -> list[Segment]:
     return sections
 
 
-def _split_line(line: str, state: State) -> list[Segment]:
-    shape = shape_of(line.rstrip("\r\n"))
+def _split_line(line: str, state: State, *, may_be_rendered: bool) -> list[Segment]:
+    shape = shape_of(line.splitlines()[0])  # any of Unicode's line ends is one
     if not shape or shape.isspace():
         state.is_after_blank = True
         return [Segment(state.current or "", line)]
-    if rendered := _RENDERED.match(line):
+    rendered = _RENDERED.match(line) if may_be_rendered else None
+    if rendered:
         # No look inside: the line is the whole section, and its captions are text.
         state.current = rendered["name"]
         segments = [Segment(rendered["name"], line, rendered[0])]
@@ -70,8 +75,10 @@ def _split_line(line: str, state: State) -> list[Segment]:
 
 
 def _split_at_headers(line: str, shape: str, state: State) -> list[Segment]:
-    start = read_start(shape).match
-    matches = [start] if start and acts(state, start, shape) else []
+    start = read_start(shape)
+    if ends_by_unknown(state, start, shape)[0]:
+        state.current = None
+    matches = [start.match] if start.match and acts(state, start.match, shape) else []
     # (where a segment begins, its section, where its header ends)
     cuts = [(0, _open(match, state), match.end) for match in matches]
     cuts = cuts or [(0, state.current or "", 0)]
