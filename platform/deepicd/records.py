@@ -98,7 +98,8 @@ class Calibration:
     """How often answers are right, by how many of their samples agree with them."""
 
     curves: Mapping[str, Curve]
-    """Level (code, category, chapter) → its curve."""
+    """Level (code, category, chapter) → its curve; without the levels at which it would be worse
+    than none."""
     num_notes: int
     """Answers it was fitted on."""
     num_samples: int = 0
@@ -141,8 +142,8 @@ class ServedPrediction:
     confidence: float | None = None
     """Probability in [0, 1] that the code is right, as the reply said; None without one."""
     chapter_confidence: float | None = None
-    """Calibrated probability in [0, 1] that the code's chapter is right; None without a calibration
-    or samples, and 0 for an unusable answer of a calibrated version."""
+    """Calibrated probability in [0, 1] that the code's chapter is right; None where chapters are
+    not calibrated or nothing was sampled, and 0 for an unusable answer of a calibrated version."""
     num_calibration: int | None = None
     """Answers that calibration was fitted on."""
     num_prompt_tokens: int | None = None

@@ -171,14 +171,22 @@ def test_versions_are_calibrated_and_the_gate_saw_how_the_winner_behaves(demo: D
         known = read_calibration(version)
         assert known is not None and known.num_samples == 8
         assert "Calibrated on the validation split" in (version / "README.md").read_text()
-    assert known.errors["code"] < known.errors["code_raw"] + 0.05
+        for level in ("code", "category", "chapter"):
+            is_better = known.errors[level] <= known.errors[f"{level}_raw"]
+            assert (level in known.curves) == is_better
     reply, numbers = demo.summary["reply"], demo.summary["decision"]["numbers"]
-    assert reply["is_calibrated"] == (reply["code"] is not None)
+    served = read_calibration(demo.paths.registry / "versions" / demo.summary["version"])
+    assert served is not None
+    has_code = reply["code"] is not None
+    assert reply["is_calibrated"] == (has_code and "code" in served.curves)
+    assert reply["is_chapter_calibrated"] == (has_code and "chapter" in served.curves)
     for test in (*INVARIANCES, DIRECTION, MINIMUM):
         assert 0 <= numbers[f"candidate_{test}"] <= 1 and f"champion_{test}" in numbers
     assert numbers["candidate_seconds"] > 0 and numbers["candidate_mean_tokens"] > 1
     window = demo.summary["monitor"]
-    assert window["estimated_low"] <= window["estimated_accuracy"] <= window["estimated_high"]
+    assert (window["estimated_accuracy"] is not None) == ("chapter" in served.curves)
+    if window["estimated_accuracy"] is not None:
+        assert window["estimated_low"] <= window["estimated_accuracy"] <= window["estimated_high"]
 
 
 def test_the_report_opens_without_a_network(

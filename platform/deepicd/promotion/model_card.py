@@ -5,7 +5,7 @@ hand and no note or patient identifier is in it, so a card can be shown wherever
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 _FRONT = """---
@@ -28,13 +28,14 @@ wrong; a person must check every code. The label is the first-listed billing cod
 
 def model_card(version: str, facts: Mapping[str, Any]) -> str:
     """Markdown card of one version. `facts` holds `created`, `lineage` and `scores`, with a
-    calibration also `calibration`: its errors.
+    calibration also `calibration`, its errors, and `calibrated_levels`.
     """
     sections = [
         f"{_FRONT}\n# {version}\n",
         _USE,
         "## Scores\n\n" + _table(facts["scores"], "none recorded"),
-        "## Confidence\n\n" + _confidence(facts.get("calibration", {})),
+        "## Confidence\n\n"
+        + _confidence(facts.get("calibration", {}), facts.get("calibrated_levels", ())),
         "## Where it comes from\n\n" + _table(facts["lineage"], "not recorded"),
         f"## Identity\n\nRegistered {facts['created']}. The SHA-256 of every file is in "
         "`manifest.json` and is checked before the version is promoted or served.\n",
@@ -42,11 +43,13 @@ def model_card(version: str, facts: Mapping[str, Any]) -> str:
     return "\n".join(sections)
 
 
-def _confidence(errors: Mapping[str, float]) -> str:
+def _confidence(errors: Mapping[str, float], levels: Sequence[str]) -> str:
     if not errors:
         return "Not calibrated: the share of agreeing answers is no probability.\n"
+    used = f"Used for: {', '.join(levels)}." if levels else "Used for none of them."
     text = (
-        "Calibrated on the validation split (`calibration.json`). Expected calibration error, each "
+        "Calibrated on the validation split (`calibration.json`), where that is better than the "
+        f"bare share of agreeing answers. {used} Expected calibration error, each "
         "answer left out of its own fit; `_raw` is that of the bare share of agreeing answers:\n\n"
     )
     return text + _table(errors, "")

@@ -87,6 +87,7 @@ def finish_folder(folder: Path, name: str, attached: Attachments) -> Mapping[str
     if attached.calibration is not None:
         write_calibration(folder, attached.calibration)
         facts["calibration"] = dict(attached.calibration.errors)
+        facts["calibrated_levels"] = list(attached.calibration.curves)
     (folder / CARD).write_text(model_card(name, facts), encoding="utf-8")
     return checkpoints.write_manifest(folder, facts)
 

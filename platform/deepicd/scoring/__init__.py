@@ -13,6 +13,7 @@ from deepicd.scoring.calibration import (
     calibrate,
     expected_calibration_error,
     fit_calibration,
+    is_calibrated,
 )
 from deepicd.scoring.levels import (
     AGREEMENT_LEVELS,
@@ -44,6 +45,7 @@ __all__ = [
     "gold_labels",
     "hierarchical_f1",
     "interval",
+    "is_calibrated",
     "labels_of",
     "paired_bootstrap",
     "read_predictions",

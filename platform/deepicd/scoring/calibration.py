@@ -6,6 +6,7 @@ self-consistency takes few values and bins of equal width would be mostly empty;
 confidence are never parted, so the order of rows does not matter. A calibration is an isotonic
 regression for each level of the tree (Zadrozny and Elkan 2002); each share counts as if one more
 answer had been seen there, right as often as all are, so that no probability is 0 or 1 by chance.
+A level whose calibration is worse than none on answers that it was not fitted on is not calibrated.
 """
 
 import hashlib
@@ -49,7 +50,8 @@ def expected_calibration_error(
 
 
 def fit_calibration(predictions: Sequence[Prediction]) -> Calibration:
-    """How often an answer is right, by how many of its samples agree with it.
+    """How often an answer is right, by how many of its samples agree with it. A level at which the
+    bare share is nearer to the truth, each answer left out of its own fit, has no curve.
 
     Args:
         predictions: of a split that the model was not fitted on, with `shares`; those without a
@@ -68,10 +70,11 @@ def fit_calibration(predictions: Sequence[Prediction]) -> Calibration:
     errors: dict[str, float] = {}
     for level, node in AGREEMENT_LEVELS.items():
         shares, is_right = _observe(sampled, level, node)
-        curves[level] = _fit_curve(shares, is_right)
         folds = [_fold(row.patient_id) for row in sampled]
         errors[f"{level}_raw"] = expected_calibration_error(shares, is_right)
         errors[level] = expected_calibration_error(_cross_fit(shares, is_right, folds), is_right)
+        if errors[level] <= errors[f"{level}_raw"]:
+            curves[level] = _fit_curve(shares, is_right)
     return Calibration(curves=curves, num_notes=len(sampled), errors=errors)
 
 
@@ -93,6 +96,11 @@ def _fit_curve(shares: Sequence[float], is_right: Sequence[bool]) -> Curve:
 def calibrate(curve: Curve, share: float) -> float:
     """Probability that an answer of that share is right; straight lines between the points."""
     return float(np.interp(share, curve.shares, curve.accuracies))
+
+
+def is_calibrated(calibration: Calibration | None, level: str) -> bool:
+    """Whether a share of answers at that level can be turned into a probability."""
+    return calibration is not None and level in calibration.curves
 
 
 def _observe(

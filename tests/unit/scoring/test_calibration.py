@@ -98,6 +98,20 @@ def test_a_calibration_never_falls_and_is_never_certain(rows, patients):
     }
 
 
+@pytest.mark.parametrize(("power", "is_used"), [(3, True), (1, False)])
+def test_a_level_that_a_calibration_makes_worse_is_left_as_it_is(power, is_used):
+    rng = np.random.default_rng(8)
+    shares = rng.integers(0, 10, 60) / 9  # with power 1 the shares are probabilities already
+    rows = sampled(*[(share, bool(rng.random() < share**power)) for share in shares])
+    found = scoring.fit_calibration(rows)
+    assert (found.errors["code"] <= found.errors["code_raw"]) is is_used
+    for level in ("code", "category", "chapter"):
+        is_better = found.errors[level] <= found.errors[f"{level}_raw"]
+        assert (level in found.curves) is is_better
+        assert scoring.is_calibrated(found, level) is is_better
+    assert not scoring.is_calibrated(None, "code")
+
+
 def test_overconfident_answers_are_put_right_on_other_notes():
     rng = np.random.default_rng(2)
     shares = rng.integers(3, 10, 4000) / 9

@@ -1,5 +1,7 @@
 """How the answers to one note become one reply, by hand-worked cases."""
 
+from dataclasses import replace
+
 import pytest
 
 from deepicd.records import Calibration, Curve
@@ -74,6 +76,19 @@ def test_a_calibrated_version_gives_probabilities():
     found = generation(answer("I25.10"), answer("I25.10"), calibration=CALIBRATION)
     reply = build_diagnosis(found, DiagnosisRequest(note="x"), "x", prediction_id="p")
     assert (reply.confidence, reply.confidence_chapter) == (0.5, 1.0) and reply.is_calibrated
+
+
+def test_a_level_without_a_curve_keeps_the_bare_share_and_says_so():
+    known = replace(CALIBRATION, curves={"category": CALIBRATION.curves["category"]})
+    found = generation(answer("I25.10"), answer("I25.10"), calibration=known)
+    request = DiagnosisRequest(note="x", min_confidence=0.9)
+    reply = build_diagnosis(found, request, "x", prediction_id="p")
+    assert (reply.confidence, reply.confidence_chapter) == (1.0, 1.0)
+    assert not reply.is_calibrated and not reply.is_chapter_calibrated
+    assert reply.agreed is not None and not reply.agreed.is_calibrated
+    assert calibrated_confidence(0.5, "category", known) == calibrated_confidence(
+        0.5, "category", CALIBRATION
+    )
 
 
 def test_without_samples_or_without_a_code_there_is_no_confidence():

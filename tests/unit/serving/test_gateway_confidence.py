@@ -1,5 +1,7 @@
 """Confidence, calibration and agreement in a reply."""
 
+from dataclasses import replace
+
 import pytest
 from gateway_client import OTHER, RIGHT, GatewayClient
 
@@ -35,6 +37,18 @@ def test_a_calibrated_version_says_how_probable_its_code_and_its_level_are():
     assert unusable["confidence"] is None and not unusable["is_calibrated"]
     kept = [(row.chapter_confidence, row.num_calibration) for row in client.log.kept]
     assert kept == [(pytest.approx(0.725), 77), (0.0, 77)]
+
+
+def test_a_version_whose_chapters_are_not_calibrated_promises_nothing_to_the_monitor():
+    client = GatewayClient()
+    curves = {"code": KNOWN.curves["code"]}
+    client.engine.calibration = replace(KNOWN, curves=curves)
+    body = client.post("/v1/diagnoses", {"note": "Pain."}).json()
+    assert body["is_calibrated"] and not body["is_chapter_calibrated"]
+    assert (body["confidence"], body["confidence_chapter"]) == (0.25, 0.75)
+    assert [(row.chapter_confidence, row.num_calibration) for row in client.log.kept] == [
+        (None, None)
+    ]
 
 
 def test_without_a_calibration_the_confidence_is_a_share_and_says_so():

@@ -2,7 +2,7 @@
 
 In: a `Generation`, the request, the note. Out: `Diagnosis`. Decided here: the greedy answer is the
 reply; the samples only say how sure it is. Confidence is the share of all answers, greedy one
-included, that name the same node, turned into a probability where the version is calibrated.
+included, that name the same node, turned into a probability where the level is calibrated.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -45,8 +45,10 @@ def build_diagnosis(
         reason=answer.reason,
         **_describe(answer),
         confidence=_confidence(agreement, "code", calibration),
-        is_calibrated=calibration is not None and agreement is not None,
+        is_calibrated=agreement is not None and scoring.is_calibrated(calibration, "code"),
         confidence_chapter=_confidence(agreement, "chapter", calibration),
+        is_chapter_calibrated=agreement is not None
+        and scoring.is_calibrated(calibration, "chapter"),
         top_k=[
             Candidate(code=code, title=codes.title(code), share=share)
             for code, share in list(scoring.count_shares(named).items())[:NUM_TOP]
@@ -75,8 +77,10 @@ def _confidence(
 
 
 def calibrated_confidence(share: float, level: Level, calibration: Calibration | None) -> float:
-    """Probability of a node at which that share of the answers agree, or the share itself."""
-    if calibration is None:
+    """Probability of a node at which that share of the answers agree, or the share itself where the
+    level is not calibrated.
+    """
+    if calibration is None or level not in calibration.curves:
         return share
     return scoring.calibrate(calibration.curves[level], share)
 
@@ -96,7 +100,12 @@ def majority_vote(
             and (confidence := calibrated_confidence(share, level, calibration)) >= min_confidence
         ):
             return Agreed(
-                level=level, node=node, title=codes.title(node), share=share, confidence=confidence
+                level=level,
+                node=node,
+                title=codes.title(node),
+                share=share,
+                confidence=confidence,
+                is_calibrated=scoring.is_calibrated(calibration, level),
             )
     return Agreed(level=None, node=None, title=None, share=None)
 

@@ -27,7 +27,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, StreamingResponse
 from starlette.exceptions import HTTPException
 
-from deepicd import codes
+from deepicd import codes, scoring
 from deepicd.errors import DeepICDError
 from deepicd.records import ServedPrediction
 from deepicd.serving.errors import (
@@ -305,7 +305,8 @@ def _served_prediction(
     reply: Diagnosis, body: DiagnosisRequest, *, role: Role, generation: Generation
 ) -> ServedPrediction:
     """What the prediction log keeps of a reply: no text."""
-    calibration = generation.calibration
+    known = generation.calibration
+    calibration = known if scoring.is_calibrated(known, "chapter") else None
     return ServedPrediction(
         id=reply.prediction_id,
         version=reply.model_version,
@@ -314,7 +315,7 @@ def _served_prediction(
         reason=reply.reason,
         role=role,
         confidence=reply.confidence,
-        # An unusable answer is wrong for sure; without a calibration nobody can say how sure.
+        # An unusable answer is wrong for sure; else nobody knows where chapters are not calibrated.
         chapter_confidence=None if calibration is None else reply.confidence_chapter or 0.0,
         num_calibration=None if calibration is None else calibration.num_notes,
         num_prompt_tokens=reply.usage.prompt_tokens,

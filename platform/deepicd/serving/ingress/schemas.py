@@ -132,7 +132,9 @@ class Agreed(Body):
     share: float | None
     """Share of all answers, unusable ones included, below this node."""
     confidence: float | None = None
-    """Probability that the node is right where the version is calibrated, else the share."""
+    """Probability that the node is right where its level is calibrated, else the share."""
+    is_calibrated: bool = False
+    """Whether `confidence` is a probability."""
 
 
 class Evidence(Body):
@@ -189,6 +191,9 @@ class Diagnosis(Body):
     """Whether `confidence` is a probability, measured on the validation split."""
     confidence_chapter: float | None = None
     """As `confidence`, of the code's chapter."""
+    is_chapter_calibrated: bool = False
+    """Whether `confidence_chapter` is a probability: a level at which the calibration would be
+    worse than none has the bare share."""
     top_k: list[Candidate]
     agreed: Agreed | None = None
     """Null unless `min_confidence` is given."""
