@@ -187,7 +187,8 @@ def _score_model(run: Run, name: str, model: Path) -> Scored:
         errors = calibration.errors
         run.detail(
             f"confidence in a code: calibration error {errors['code_raw']:.3f} as counted, "
-            f"{errors['code']:.3f} calibrated on {calibration.num_notes} answers"
+            f"{errors['code']:.3f} calibrated on {calibration.num_notes} answers; used for "
+            f"{', '.join(calibration.curves) or 'no level'}"
         )
     return Scored(test=test, majority=majority, promotion=promotion, calibration=calibration)
 
