@@ -9,26 +9,33 @@ from safetensors.numpy import save_file
 
 from deepicd.errors import MissingError
 from deepicd.paths import RunPaths, rollouts_folder, trial_folder
+from deepicd.promotion.lineage import Lineage, ModelFiles
 from deepicd.promotion.registry import Registry
 from deepicd.serving.ingress.registry_views import NUM_ROLLOUTS, read_rollouts
 
 
 @pytest.fixture
 def registry(tmp_path: Path) -> Path:
-    """v0001 is an SFT start, v0002 comes from trial 7."""
-    made = Registry(RunPaths(tmp_path).registry)
-    for name, lineage in (("sft", {"stage": "sft"}), ("trial", {"trial": "7"})):
+    """v0001 is an SFT start, v0002 comes from trial 7 of a run that lies elsewhere."""
+    made = Registry(tmp_path / "registry")
+    checkpoint = ModelFiles(str(trial_of(made.root) / "global_step_10"), step=10)
+    lineages = [Lineage(stage="sft"), Lineage(trial="7", checkpoint=checkpoint)]
+    for name, lineage in zip(("sft", "trial"), lineages, strict=True):
         folder = tmp_path / name
         folder.mkdir()
         save_file({"embed": np.ones(3, np.float32)}, folder / "model.safetensors")
         for file in ("config.json", "tokenizer.json"):
             (folder / file).write_text(json.dumps({"model_type": name}))
-        made.register(folder, lineage=lineage)
+        made.register(folder, lineage=lineage.as_dict())
     return made.root
 
 
+def trial_of(registry: Path) -> Path:
+    return trial_folder(RunPaths(registry.with_name("run")).sweep, "7")
+
+
 def write(registry: Path, step: int, num: int) -> None:
-    folder = rollouts_folder(trial_folder(RunPaths(registry.parent).sweep, "7"))
+    folder = rollouts_folder(trial_of(registry))
     folder.mkdir(parents=True, exist_ok=True)
     answer = "Pain.</think>\n<diagnosis>I25.10</diagnosis>"
     row = {"input": "a note", "output": answer, "gts": "I2510", "score": 1.5, "step": step}

@@ -1,9 +1,9 @@
 """What the registry and its run tell about the version that is served: decisions and rollouts.
 
-In: a registry inside a run's folder, a version, and the files that verl wrote where
+In: a registry, a version, and the files that verl wrote in its trial's folder where
 `training.keep_rollouts` was set. Out: some rollouts of the latest step, JSON-ready. Decided here:
 prompts are shown only where the endpoint was told so, because they hold the note; a version without
-a trial, or a trial that kept nothing, has none, and that is no error.
+a trial, a trial that kept nothing, or one of another machine, has none, and that is no error.
 """
 
 import json
@@ -15,8 +15,8 @@ from typing import Any
 
 from deepicd.answers import parse_answer
 from deepicd.errors import PromotionError
-from deepicd.paths import RunPaths, rollouts_folder, trial_folder
-from deepicd.promotion.remote_registry import is_url, open_registry
+from deepicd.paths import rollouts_folder
+from deepicd.promotion.remote_registry import open_registry
 
 _NUM_DECISIONS = 20
 """Latest events that are shown."""
@@ -34,12 +34,13 @@ def read_rollouts(registry: str | Path, version: str, *, has_prompts: bool) -> d
         MissingError: no such version.
         PromotionError: the registry cannot be read.
     """
-    trial = open_registry(registry).get(version).lineage.get("trial")
+    origin = open_registry(registry).get(version).origin
+    trial = origin.trial or None
     view: dict[str, Any] = {"version": version, "trial": trial, "step": None, "rollouts": []}
-    if trial is None or is_url(registry):  # an object store has no run beside it
+    if trial is None or origin.checkpoint is None:
         return view
-    run = RunPaths(Path(registry).parent)
-    folder = rollouts_folder(trial_folder(run.sweep, str(trial)))
+    # The run may be another's than the registry lies in: the checkpoint says where its trial wrote.
+    folder = rollouts_folder(Path(origin.checkpoint.path).parent)
     # By number: as text, 10 comes before 9.
     steps = sorted(folder.glob("*.jsonl"), key=lambda file: int(file.stem))
     if steps:
