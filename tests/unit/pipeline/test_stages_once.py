@@ -3,7 +3,9 @@
 import json
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 from hypothesis import given, settings
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 from deepicd.config import Experiment, parse_experiment
 from deepicd.errors import DataError
 from deepicd.paths import RunPaths
+from deepicd.pipeline import cache
 from deepicd.pipeline.run import Command, Run
 from deepicd.pipeline.seal import Seal, hash_outputs, is_whole, read_seal, write_seal
 from deepicd.pipeline.stage import STAGES, digest_of, identify
@@ -244,3 +247,32 @@ def test_a_command_says_which_stages_are_walked():
     assert "deployment" not in Command(is_deployed=False).stages
     sweep_only = Command(is_promoted=False).stages
     assert sweep_only == ("notes", "traces", "model", "sft", "sweep")
+
+
+def test_runs_that_write_one_entry_of_the_cache_at_a_time_leave_one_whole_entry(tmp_path):
+    roots = [tmp_path / f"run{number}" for number in range(8)]
+    seals = []
+    for root in roots:
+        (root / "out").mkdir(parents=True)
+        (root / "out/file").write_text("the same")
+        seals.append(Seal("notes", {"a": 1}, hash_outputs(root, ["out"]), 1.0))
+    together = Barrier(len(roots))
+
+    def write(root: Path, seal: Seal) -> None:
+        together.wait()
+        cache.publish(tmp_path / "cache", root, seal)
+
+    with ThreadPoolExecutor(len(roots)) as pool:
+        for done in [pool.submit(write, *pair) for pair in zip(roots, seals, strict=True)]:
+            done.result()
+    (entry,) = (tmp_path / "cache").iterdir()
+    sealed = read_seal(entry / "seal.json")
+    assert sealed == seals[0] and is_whole(entry, seals[0], seal_file=entry / "seal.json")
+    assert cache.take_over(tmp_path / "cache", tmp_path / "other", seals[0]) is not None
+    assert (tmp_path / "other/out/file").read_text() == "the same"
+
+
+def test_a_full_disk_of_the_cache_does_not_end_a_run(tmp_path, log_lines):
+    (tmp_path / "cache").write_text("no folder can be made here")
+    assert Walker(tmp_path / "a").walk() == list(ALL)
+    assert any("is not kept for other runs" in line for line in log_lines)
