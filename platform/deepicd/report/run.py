@@ -97,6 +97,8 @@ def _verdict(summary: Mapping[str, Any]) -> str:
     accepted = summary["decision"]["accepted"]
     outcome = "Promoted" if accepted else "Not promoted; the champion stays"
     monitor = summary["monitor"]
+    if not monitor:
+        return f"{outcome}. {summary['version']} is champion. No endpoint was started by this run."
     return (
         f"{outcome}. {summary['version']} serves. Monitoring: {monitor['labelled']} labelled "
         f"answers, hierarchical F1 {monitor['hierarchical_f1']:.3f}."

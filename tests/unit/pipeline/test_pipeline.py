@@ -115,6 +115,15 @@ def test_a_winner_that_is_rejected_leaves_the_sft_start_champion(tmp_path):
     assert "Not promoted" in html
 
 
+def test_a_run_that_starts_no_endpoint_has_a_report_and_says_so(tmp_path):
+    outcome = found(accepted=True)
+    outcome.reply, outcome.monitor = {}, {}
+    run = run_in(tmp_path, {})
+    run.paths.tune.mkdir(parents=True)
+    assert summary.write(run, outcome)["monitor"] == {}
+    assert "No endpoint was started by this run." in run.paths.report.read_text()
+
+
 def test_the_report_needs_no_network_and_escapes_what_it_shows(tmp_path):
     _, html = write(tmp_path, accepted=True)
     assert "<script src" not in html and "&lt;gain&gt;" in html
