@@ -25,7 +25,13 @@ _OBJECT_STORE_BYTES = 10**9
 
 # Under load a part of Ray may be too slow to report, and Ray then gives up.
 _START_ATTEMPTS = 3
+SLEEPING_THREADS = {"OMP_WAIT_POLICY": "PASSIVE"}
+"""torch's threads sleep between two pieces of parallel work. As OpenMP comes they spin, which with
+a small model took more than half of all processor time (docs/timings.md). What they compute stays
+the same to the last bit. OpenMP reads it when a process loads torch."""
+
 EMBEDDED_ENV = {
+    **SLEEPING_THREADS,
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_agent_register_timeout_ms": "120000",  # patience with a busy machine
     "RAY_prestart_worker_first_driver": "0",  # else one idle Python per logical CPU and job

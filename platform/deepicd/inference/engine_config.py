@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from deepicd.clusters.ray_session import SLEEPING_THREADS
 from deepicd.config import StrictModel
 
 _WORKER_EXTENSION = "deepicd.inference.weight_reload.SwapExtension"
@@ -131,7 +132,7 @@ def offline_environment() -> dict[str, str]:
     """Environment of the actor that evaluates: the engine lives in the actor's own process, so that
     one process has to end before its memory is free.
     """
-    return _OFFLINE | _IN_PROCESS
+    return _OFFLINE | _IN_PROCESS | SLEEPING_THREADS
 
 
 def set_server_environment(engine: EngineConfig) -> None:

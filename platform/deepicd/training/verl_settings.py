@@ -7,6 +7,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from deepicd.clusters.ray_session import SLEEPING_THREADS
 from deepicd.config import Experiment
 from deepicd.training.verl_plugin.platform_choice import PLATFORM_VARIABLE
 
@@ -39,6 +40,7 @@ def worker_env(experiment: Experiment) -> dict[str, str]:
         env |= {
             PLATFORM_VARIABLE: "cpu",
             "OMP_NUM_THREADS": str(num_threads),
+            **SLEEPING_THREADS,
             "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # else vLLM replaces the uni executor
         }
     return env

@@ -126,6 +126,7 @@ def test_a_value_that_cannot_work_is_refused_by_name(field, value):
 def test_evaluation_keeps_the_engine_in_the_actors_process():
     assert offline_environment() == {
         "HF_HUB_OFFLINE": "1",
+        "OMP_WAIT_POLICY": "PASSIVE",
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
         "VLLM_LOGGING_LEVEL": "WARNING",
         "VLLM_NO_USAGE_STATS": "1",
