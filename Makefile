@@ -22,10 +22,10 @@ if [ -n "$$links" ]; then export UV_FIND_LINKS="$$links"; else unset UV_FIND_LIN
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint format test test-unit coverage test-ray test-e2e test-chaos browser prometheus chaos demo demo-small bench figures docs lock clean distclean
+.PHONY: help setup lint format test test-unit test-unit-rest coverage test-ray test-e2e test-chaos browser prometheus chaos demo demo-small bench figures docs lock clean distclean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## build .venv from the CPU lock (again only after the lock or pyproject.toml changed)
 
@@ -54,11 +54,16 @@ format: setup ## rewrite the code in the house's format
 
 test: test-unit test-ray test-e2e test-chaos ## every test: unit, real Ray and vLLM, end to end, a sweep under kill -9
 
-test-unit: setup ## tests without Ray or network, under a minute
+CORE_TESTS := $(addprefix tests/unit/,codes test_answers.py scoring rewards cli/test_codes.py cli/test_score.py)
+
+test-unit: setup ## tests without Ray or network, a minute or two
 	$(BIN)/python -m pytest tests/unit
 
+test-unit-rest: setup ## the unit tests that `make coverage` does not run; CI runs both
+	$(BIN)/python -m pytest tests/unit $(addprefix --ignore=,$(CORE_TESTS))
+
 coverage: setup ## branch coverage of the domain core (codes, answers, scoring, rewards), which must be whole
-	$(BIN)/python -m pytest $(addprefix tests/unit/,codes test_answers.py scoring rewards cli/test_codes.py cli/test_score.py) \
+	$(BIN)/python -m pytest $(CORE_TESTS) \
 	  $(addprefix --cov=deepicd.,codes answers scoring rewards) --cov-branch --cov-fail-under=100 \
 	  --cov-report=term-missing:skip-covered
 

@@ -275,7 +275,7 @@ class Labels(BaseHTTPRequestHandler):
 def test_a_label_can_go_through_the_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DEEPICD_TOKEN", "secret")
     server = HTTPServer(("127.0.0.1", 0), Labels)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     url = f"http://127.0.0.1:{server.server_port}"
     assert run("label", "a", "I2510", "--url", url) == (0, "Bearer secret\n")
     code, text = run("label", "a", "J189", "--url", url)

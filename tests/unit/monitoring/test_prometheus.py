@@ -64,7 +64,7 @@ class Metrics(BaseHTTPRequestHandler):
 @pytest.fixture
 def published(tmp_path: Path) -> Iterator[Path]:
     server = HTTPServer(("127.0.0.1", 0), Metrics)
-    threading.Thread(target=server.serve_forever).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,)).start()
     address = f"127.0.0.1:{server.server_port}"
     (tmp_path / prometheus.SERVICE_DISCOVERY_FILE).write_text(json.dumps([{"targets": [address]}]))
     yield tmp_path

@@ -95,7 +95,7 @@ def completion(content: Any) -> dict[str, Any]:
 @pytest.fixture
 def endpoint() -> Iterator[Endpoint]:
     server = Endpoint()
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     yield server
     server.shutdown()
@@ -242,7 +242,7 @@ def test_a_wrong_key_or_model_is_configuration(endpoint, status):
 
 def test_a_redirect_takes_no_note_to_another_host(endpoint):
     other = Endpoint()
-    threading.Thread(target=other.serve_forever, daemon=True).start()
+    threading.Thread(target=other.serve_forever, args=(0.01,), daemon=True).start()
     endpoint.script = lambda i: (307, f"{other.url}/chat/completions")
     (found,), _ = judge_all(settings_for(endpoint), *texts(1))
     other.shutdown()
