@@ -10,14 +10,18 @@ from threading import Barrier
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from note_rows import note_of
 
-from deepicd.config import Experiment, parse_experiment
+from deepicd.config import DataConfig, Experiment, parse_experiment
 from deepicd.errors import DataError
-from deepicd.paths import RunPaths
+from deepicd.notes import identity
+from deepicd.notes.split_files import write_split
+from deepicd.paths import SPLITS, RunPaths
 from deepicd.pipeline import cache
 from deepicd.pipeline.run import Command, Run
 from deepicd.pipeline.seal import Seal, hash_outputs, is_whole, read_seal, write_seal
 from deepicd.pipeline.stage import STAGES, digest_of, identify
+from deepicd.pipeline.stages import build_data
 
 SEARCH = {"training.learning_rate": {"type": "loguniform", "low": 1e-5, "high": 1e-3}}
 TABLE = {"sweep": {"search": SEARCH}}
@@ -276,3 +280,27 @@ def test_a_full_disk_of_the_cache_does_not_end_a_run(tmp_path, log_lines):
     (tmp_path / "cache").write_text("no folder can be made here")
     assert Walker(tmp_path / "a").walk() == list(ALL)
     assert any("is not kept for other runs" in line for line in log_lines)
+
+
+def test_notes_of_an_earlier_build_serve_many_runs_as_they_are(tmp_path, log_lines):
+    built = tmp_path / "notes"
+    built.mkdir()
+    for number, name in enumerate(SPLITS):
+        write_split([note_of(number)], built / f"{name}.parquet")
+    hashes = {name: identity.hash_split(built / f"{name}.parquet") for name in SPLITS}
+    report = {
+        "identity": identity.identify(DataConfig(split_seed=9), hashes=hashes),
+        "splits": {name: {"num_notes": 1} for name in SPLITS},
+    }
+    (built / "report.json").write_text(json.dumps(report))
+    table = {**TABLE, "data": {"splits": str(built)}}
+    for name in ("a", "b"):
+        run = Run(parse_experiment(table, "here"), RunPaths(tmp_path / name))
+        build_data(run)
+        for split in SPLITS:
+            assert run.paths.split(split).read_bytes() == (built / f"{split}.parquet").read_bytes()
+    assert "train 1, validation 1, test 1, promotion 1" in log_lines[1]
+    assert any("taken over from" in line for line in log_lines)
+    write_split([note_of(8)], built / "test.parquet")
+    with pytest.raises(DataError, match="holds other notes than these settings ask for"):
+        build_data(Run(parse_experiment(table, "here"), RunPaths(tmp_path / "c")))
