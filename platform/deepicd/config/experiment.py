@@ -254,6 +254,8 @@ class PromotionConfig(StrictModel):
     registry: str = ""
     """Folder or fsspec URL of the registry; `{run}` stands for the run's folder. Empty: `registry`
     beside the folders of the runs, so that all of them share it."""
+    num_candidates: int = Field(default=1, ge=1)
+    """Best trials of a sweep that are brought to the gate; each further one narrows what passes."""
     min_difference: float = 0.0
     """Smallest gain in hierarchical F1 on the promotion split that is accepted."""
     confidence: float = Field(default=0.95, gt=0.5, lt=1)

@@ -260,14 +260,18 @@ def trial_row(trial: Trial) -> dict[str, Any]:
 
 
 def evaluate_best(run: Run, swept: "SweepResult") -> list[Candidate]:
-    """The sweep's winner, its export checked by loading, scored like the SFT start."""
+    """The sweep's best trials, best first, their exports checked by loading, scored like the SFT
+    start.
+    """
     file = run.paths.evaluation / "candidates.json"
 
     def work() -> None:
-        best = find_sound(run, swept)
-        write_value(file, [_evaluate_trial(run, best)], list[Candidate])
+        candidates = [_evaluate_trial(run, trial) for trial in find_sound(run, swept)]
+        write_value(file, candidates, list[Candidate])
 
-    run.do("evaluation", "the winner on the test and promotion splits", work)
+    number = run.experiment.promotion.num_candidates
+    who = "the winner" if number == 1 else f"the best {number} trials"
+    run.do("evaluation", f"{who} on the test and promotion splits", work)
     candidates: list[Candidate] = read_value(file, list[Candidate])
     return candidates
 
@@ -282,25 +286,29 @@ def _evaluate_trial(run: Run, trial: Trial) -> Candidate:
     return candidate
 
 
-def find_sound(run: Run, swept: "SweepResult") -> Trial:
-    """The winner, or the next in the ranking where its checkpoint is damaged, which is said.
+def find_sound(run: Run, swept: "SweepResult") -> list[Trial]:
+    """The best trials of a sweep, as many as are brought to the gate; one whose checkpoint is
+    damaged is passed over, which is said.
 
     Raises:
         CheckpointError: all of them are.
     """
     from deepicd.sweeps.results.decision import rank_trials
 
+    sound: list[Trial] = []
     ranked = rank_trials(swept.trials, swept.decision)
     for trial in ranked:
         try:
             check_winner(run, trial)
         except CheckpointError as error:
-            if trial is ranked[-1]:
+            if trial is ranked[-1] and not sound:
                 raise
-            run.detail(f"trial {trial.id} is passed over, the next one is taken: {error}")
+            run.detail(f"trial {trial.id} is passed over: {error}")
         else:
-            return trial
-    raise AssertionError("rank_trials names at least the winner")
+            sound.append(trial)
+        if len(sound) == run.experiment.promotion.num_candidates:
+            break
+    return sound
 
 
 def check_winner(run: Run, best: Trial) -> None:

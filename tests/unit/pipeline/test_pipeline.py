@@ -281,8 +281,13 @@ def test_a_damaged_winner_is_logged_and_the_next_is_taken(tmp_path, monkeypatch,
 
     monkeypatch.setattr(stages, "check_winner", check)
     swept = SweepResult([trial(), trial(id="b2")], decision)
-    assert stages.find_sound(run, swept).id == "b2"
+    assert [each.id for each in stages.find_sound(run, swept)] == ["b2"]
     assert "trial a1 is passed over" in log_lines[-1] and "a1 has no manifest" in log_lines[-1]
-    damaged.add("b2")
+    damaged.clear()
+    assert [each.id for each in stages.find_sound(run, swept)] == ["a1"]
+    both = parse_experiment({"promotion": {"num_candidates": 2}}, "here")
+    best = stages.find_sound(Run(both, run.paths), swept)
+    assert [each.id for each in best] == ["a1", "b2"]
+    damaged |= {"a1", "b2"}
     with pytest.raises(CheckpointError, match="b2 has no manifest"):
         stages.find_sound(run, swept)
