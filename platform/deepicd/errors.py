@@ -17,7 +17,14 @@
 
 A message says rule, value, place and way out. A malformed model answer is data
 (`records.Answer.reason`), never an exception.
+
+A check yields what it refuses as `Fault`s, so that `deepicd validate` can tell all of them;
+`refuse` raises the first for a command that cannot go on.
 """
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
 
 
 class DeepICDError(Exception):
@@ -108,3 +115,50 @@ class MonitoringError(DeepICDError, RuntimeError):
     """The prediction or label log cannot be read or written."""
 
     exit_code = 9
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing that is refused before anything starts."""
+
+    place: str
+    """Dotted address in the experiment, else the file, option or environment variable."""
+    rule: str
+    """What has to hold, and does not; a sentence that names place and value."""
+    way_out: str = ""
+    """What the user can do."""
+    value: Any = None
+    """The value at that place, as JSON has it; None where there is none."""
+    is_missing: bool = False
+    """Whether only this machine lacks it: the experiment is right."""
+
+    def __str__(self) -> str:
+        """The sentence that an error has."""
+        return f"{self.rule}; {self.way_out}" if self.way_out else self.rule
+
+
+def refuse(faults: Iterable[Fault]) -> None:
+    """Raise the first fault, and say how many more there are; what is wrong comes before what this
+    machine lacks.
+
+    Raises:
+        ConfigError: something is wrong.
+        MissingError: nothing is, and something is not on this machine.
+    """
+    found = sorted(faults, key=lambda fault: fault.is_missing)
+    if not found:
+        return
+    kind = MissingError if found[0].is_missing else ConfigError
+    more = f" ({len(found) - 1} more: deepicd validate FILE)" if len(found) > 1 else ""
+    raise kind(f"{found[0]}{more}")
+
+
+def faults_of(check: Callable[[], object], place: str, value: Any = None) -> Iterator[Fault]:
+    """What a function that raises refuses, as a fault of that place."""
+    try:
+        check()
+    except DeepICDError as error:
+        # House style: what is wrong, then a semicolon, then the way out.
+        rule, _, way_out = str(error).rpartition("; ")
+        fault = Fault(place, rule, way_out, value) if rule else Fault(place, way_out, "", value)
+        yield replace(fault, is_missing=isinstance(error, MissingError))

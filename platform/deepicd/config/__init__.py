@@ -2,7 +2,8 @@
 
 In: a TOML file (sparse; defaults fill the rest) and `--set a.b=1` overrides. Out: `Experiment`, and
 its resolved form as JSON beside the results. Precedence: defaults, file, overrides. Unknown keys
-are refused with the nearest valid one. Paths in a file are relative to the working directory.
+are refused with the nearest valid one. Paths of a file or of `--set` count from
+the working directory, and are absolute once they are read.
 """
 
 from deepicd.config.addresses import flatten, known_addresses, nearest
@@ -18,17 +19,17 @@ from deepicd.config.experiment import (
     ServingConfig,
     SFTConfig,
     TrainingConfig,
-    check_batches,
 )
+from deepicd.config.inspection import Inspection, inspect_experiment, with_values
 from deepicd.config.loading import (
     differing,
     dump_experiment,
     fingerprint,
+    inspect_file,
     load_experiment,
     override,
     parse_experiment,
     read_experiment,
-    with_values,
 )
 from deepicd.config.search_space import (
     Choice,
@@ -55,6 +56,7 @@ __all__ = [
     "Domain",
     "Experiment",
     "FloatRange",
+    "Inspection",
     "IntRange",
     "JudgeConfig",
     "ModelConfig",
@@ -69,7 +71,6 @@ __all__ = [
     "TrainingConfig",
     "WarmStartTrial",
     "all_values",
-    "check_batches",
     "differing",
     "distinct_trials",
     "draw_trial",
@@ -78,6 +79,8 @@ __all__ = [
     "fingerprint",
     "flatten",
     "in_order",
+    "inspect_experiment",
+    "inspect_file",
     "known_addresses",
     "load_experiment",
     "nearest",

@@ -5,13 +5,19 @@ verl's own settings are not mirrored here: those that we sweep are mapped in
 """
 
 import math
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from deepicd.config.strict_model import Scalar, StrictModel
+from deepicd.config.strict_model import (
+    Contradiction,
+    FolderOrUrl,
+    LocalPath,
+    Scalar,
+    StrictModel,
+)
 from deepicd.config.sweep import SweepConfig
 from deepicd.records import Limits
 
@@ -26,9 +32,9 @@ class DataConfig(StrictModel):
 
     source: Literal["embedded", "mimic"] = "embedded"
     """`embedded` generates the package's own corpus; `mimic` reads MIMIC-IV tables."""
-    root: Path | None = None
+    root: LocalPath | None = None
     """Folder that holds MIMIC-IV's `note/` and `hosp/`; required for `mimic` without `splits`."""
-    splits: Path | None = None
+    splits: LocalPath | None = None
     """Folder of splits that `deepicd notes build` wrote, used as they are; None builds them."""
     split_seed: int = Field(default=1, ge=0)
     """Seed of the embedded corpus, of the splits and of the order of their rows. It is not `seed`,
@@ -52,25 +58,24 @@ class DataConfig(StrictModel):
     num_validation: int = Field(default=0, ge=0)
     """Validation notes used inside trials (the first ones of the split); 0 uses all."""
 
-    @model_validator(mode="after")
-    def _check(self) -> "DataConfig":
-        if (
-            not math.isclose(sum(self.split_shares), 1.0, abs_tol=1e-6)
-            or min(self.split_shares) <= 0
-        ):
-            raise ValueError(f"split_shares must be above 0 and sum to 1; got {self.split_shares}")
+    def contradictions(self) -> Iterator[Contradiction]:
+        """Shares that do not make a whole, a source that is not named."""
+        shares = self.split_shares
+        if not math.isclose(sum(shares), 1.0, abs_tol=1e-6) or min(shares) <= 0:
+            why = f"split_shares must be above 0 and sum to 1; got {shares}"
+            yield ("split_shares",), why
         if self.source == "mimic" and self.root is None and self.splits is None:
-            raise ValueError(
+            yield (
+                ("source",),
                 "source 'mimic' needs data.root, the folder that holds note/ and hosp/, or "
-                "data.splits, the folder of an earlier build"
+                "data.splits, the folder of an earlier build",
             )
-        return self
 
 
 class ModelConfig(StrictModel):
     """The model that SFT starts from."""
 
-    path: Path | None = None
+    path: LocalPath | None = None
     """Hugging Face model folder; None builds a small Qwen2 with its own tokeniser."""
     vocab_size: int = Field(default=1536, ge=300)
     """Vocabulary of the built model's tokeniser (built model only)."""
@@ -81,15 +86,15 @@ class ModelConfig(StrictModel):
     num_heads: int = Field(default=6, ge=1)
     """Attention heads of the built model; `hidden_size / num_heads` must be in HEAD_WIDTHS."""
 
-    @model_validator(mode="after")
-    def _check(self) -> "ModelConfig":
+    def contradictions(self) -> Iterator[Contradiction]:
+        """A width that does not divide by the heads as vLLM needs."""
         width, rest = divmod(self.hidden_size, self.num_heads)
         if self.path is None and (rest or width not in HEAD_WIDTHS):
-            raise ValueError(
+            yield (
+                ("num_heads",),
                 f"model.hidden_size / model.num_heads must be one of {HEAD_WIDTHS} (vLLM's CPU "
-                f"attention); got {self.hidden_size} / {self.num_heads}"
+                f"attention); got {self.hidden_size} / {self.num_heads}",
             )
-        return self
 
 
 class SFTConfig(StrictModel):
@@ -99,7 +104,7 @@ class SFTConfig(StrictModel):
     """False starts GRPO from `model.path` as it is."""
     num_traces: int = Field(default=1200, ge=1)
     """Traces taken from the training split."""
-    traces: Path | None = None
+    traces: LocalPath | None = None
     """Parquet file of traces (note_id, patient_id, code, response); None writes them from the
     embedded corpus's own profiles. Other notes need a file."""
     epochs: int = Field(default=4, ge=1)
@@ -197,8 +202,8 @@ class JudgeConfig(StrictModel):
     """Failed requests in a row that count as an endpoint that is down."""
     when_down: Literal["absent", "stop"] = "absent"
     """`absent`: the component is left out of the reward, and counted; `stop`: the trial fails."""
-    cache: str = ""
-    """SQLite file of ratings by content hash, shared by workers; empty keeps them in memory."""
+    cache: LocalPath | None = None
+    """SQLite file of ratings by content hash, shared by workers; None keeps them in memory."""
     max_note_characters: int = Field(default=12_000, ge=100)
     """The judge sees this much of a note's beginning."""
     price_per_million_prompt_tokens: float = Field(default=0.0, ge=0)
@@ -206,24 +211,28 @@ class JudgeConfig(StrictModel):
     price_per_million_completion_tokens: float = Field(default=0.0, ge=0)
     """For the cost counter, in the same currency."""
 
-    @model_validator(mode="after")
-    def _check(self) -> "JudgeConfig":
+    def contradictions(self) -> Iterator[Contradiction]:
+        """An endpoint that may not see notes, or that is named in part."""
         if not self.url:
-            return self
+            return
         url = urlsplit(self.url)
         if url.scheme not in {"http", "https"} or not url.hostname:
-            raise ValueError(
-                f"rewards.judge.url must be like http://127.0.0.1:8001/v1; got {self.url!r}"
+            yield (
+                ("url",),
+                f"rewards.judge.url must be like http://127.0.0.1:8001/v1; got {self.url!r}",
             )
-        if url.hostname not in self.allowed_hosts:
-            raise ValueError(
+        elif url.hostname not in self.allowed_hosts:
+            yield (
+                ("url",),
                 f"rewards.judge.url sends notes to {url.hostname}, which is not in "
                 f"rewards.judge.allowed_hosts {list(self.allowed_hosts)}; add it only if your data "
-                "use agreement lets notes go there"
+                "use agreement lets notes go there",
             )
         if not self.model:
-            raise ValueError("rewards.judge.url is set, rewards.judge.model is not; name the model")
-        return self
+            yield (
+                ("model",),
+                "rewards.judge.url is set, rewards.judge.model is not; name the model",
+            )
 
 
 class RewardConfig(StrictModel):
@@ -238,20 +247,18 @@ class RewardConfig(StrictModel):
     judge: JudgeConfig = JudgeConfig()
     """Who gives the component `judge`; its weight is `weights.judge`."""
 
-    @model_validator(mode="after")
-    def _check(self) -> "RewardConfig":
+    def contradictions(self) -> Iterator[Contradiction]:
+        """Weights that cannot steer."""
         for name, weight in self.weights.items():
             if not math.isfinite(weight) or weight < 0:
-                raise ValueError(
-                    f"rewards.weights.{name} must be a finite number >= 0; got {weight}"
-                )
-        return self
+                why = f"rewards.weights.{name} must be a finite number >= 0; got {weight}"
+                yield ("weights", name), why
 
 
 class PromotionConfig(StrictModel):
     """The gate between a sweep's winner and the champion."""
 
-    registry: str = ""
+    registry: FolderOrUrl = ""
     """Folder or fsspec URL of the registry; `{run}` stands for the run's folder. Empty: `registry`
     beside the folders of the runs, so that all of them share it."""
     num_candidates: int = Field(default=1, ge=1)
@@ -340,10 +347,10 @@ class Experiment(StrictModel):
     """Dotted verl key → value, applied last; keys that the installed verl lacks are refused
     (`+key` adds one)."""
 
-    @model_validator(mode="after")
-    def _check(self) -> "Experiment":
-        check_batches(self.training)
-        return self
+    def contradictions(self) -> Iterator[Contradiction]:
+        """Batches that verl cannot divide."""
+        for name, why in _batch_faults(self.training):
+            yield ("training", name), why
 
     @property
     def limits(self) -> Limits:
@@ -353,19 +360,21 @@ class Experiment(StrictModel):
         )
 
 
-def check_batches(training: TrainingConfig) -> None:
-    """Raise ValueError with the way out when batch sizes do not divide as verl needs."""
+def _batch_faults(training: TrainingConfig) -> Iterator[tuple[str, str]]:
+    """Field → the way out, where batch sizes do not divide as verl needs."""
     if training.train_batch_size % training.ppo_mini_batch_size:
-        raise ValueError(
+        yield (
+            "ppo_mini_batch_size",
             f"training.train_batch_size ({training.train_batch_size}) must be a multiple of "
-            f"training.ppo_mini_batch_size ({training.ppo_mini_batch_size}); change either"
+            f"training.ppo_mini_batch_size ({training.ppo_mini_batch_size}); change either",
         )
     num_gpus = training.world_size
     per_gpu, rest = divmod(training.ppo_mini_batch_size * training.rollout_n, num_gpus)
     if rest or per_gpu % training.ppo_micro_batch_size_per_gpu:
-        raise ValueError(
+        yield (
+            "ppo_micro_batch_size_per_gpu",
             f"ppo_mini_batch_size x rollout_n ({training.ppo_mini_batch_size} x "
             f"{training.rollout_n}) must be a multiple of GPUs x ppo_micro_batch_size_per_gpu "
             f"({num_gpus} x {training.ppo_micro_batch_size_per_gpu}); "
-            "choose a micro-batch that divides it"
+            "choose a micro-batch that divides it",
         )

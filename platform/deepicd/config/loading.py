@@ -4,16 +4,17 @@ import hashlib
 import json
 import tomllib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
-from deepicd.config.addresses import flatten, known_addresses, nearest, set_address, set_override
+from deepicd.config.addresses import flatten, nearest, set_override
 from deepicd.config.experiment import Experiment
-from deepicd.config.search_space import extreme_trials
-from deepicd.config.strict_model import Scalar
-from deepicd.errors import ConfigError, MissingError
+from deepicd.config.inspection import Inspection, inspect_experiment
+from deepicd.errors import ConfigError, Fault, MissingError, faults_of
 
 
 def load_experiment(path: str | Path, overrides: Sequence[str] = ()) -> Experiment:
@@ -64,30 +65,28 @@ def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]
 
 def parse_experiment(table: Mapping[str, Any], source: str) -> Experiment:
     """Validate a nested table; `source` names where it is from in errors. Also checks every search
-    address."""
-    try:
-        experiment = Experiment.model_validate(table)
-    except ValidationError as error:
-        raise ConfigError(_explain(error, source)) from None
-    # Each end of each range once with everything else as it is: a trial must not be the first to
-    # learn that its values are refused.
-    for address in experiment.sweep.search:
-        for values in extreme_trials(experiment.sweep.search, address):
-            with_values(experiment, values, source=f"{source} [sweep.search]")
-    return experiment
+    address.
+
+    Raises:
+        ConfigError: with every fault of the table.
+    """
+    inspection = inspect_experiment(table, source)
+    if inspection.faults:
+        raise ConfigError("; ".join(fault.rule for fault in inspection.faults))
+    return inspection.experiment
 
 
-def with_values(
-    experiment: Experiment, values: Mapping[str, Scalar], *, source: str = "trial"
-) -> Experiment:
-    """Experiment with some dotted addresses replaced, validated anew."""
-    table = experiment.model_dump(mode="json")
-    for address, value in values.items():
-        set_address(table, address, value)
-    try:
-        return Experiment.model_validate(table)
-    except ValidationError as error:
-        raise ConfigError(_explain(error, source)) from None
+def inspect_file(path: Path, overrides: Sequence[str] = ()) -> Inspection:
+    """What `load_experiment` would refuse, all of it, and the experiment as far as it can be read.
+
+    Raises:
+        MissingError, ConfigError: as `load_experiment`, where there is no table to look at.
+    """
+    table, faults = _read_table(path), list[Fault]()
+    for override in overrides:
+        faults += faults_of(partial(set_override, table, override), f"--set {override}")
+    inspection = inspect_experiment(table, str(path))
+    return replace(inspection, faults=(*faults, *inspection.faults))
 
 
 def override(
@@ -136,19 +135,3 @@ def fingerprint(model: BaseModel) -> str:
     fingerprints."""
     text = json.dumps(model.model_dump(mode="json"), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _explain(error: ValidationError, source: str) -> str:
-    return "; ".join(_explain_one(item, source) for item in error.errors())
-
-
-def _explain_one(item: Mapping[str, Any], source: str) -> str:
-    # pydantic puts the tag of a discriminated union into the place, where nobody wrote it.
-    location = [
-        str(key) for key in item["loc"] if key not in ("uniform", "loguniform", "int", "choice")
-    ]
-    address = ".".join(location) or "experiment"
-    if item["type"] != "extra_forbidden":
-        value = "" if isinstance(item["input"], dict | BaseModel) else f"; got {item['input']!r}"
-        return f"{source}: {address}: {item['msg'].removeprefix('Value error, ')}{value}"
-    return f"{source}: unknown key {address}{nearest(address, known_addresses())}"

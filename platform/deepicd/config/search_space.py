@@ -5,7 +5,7 @@ of values that together are one trial's. Decided here: a parameter whose `when` 
 drawn; it then keeps the experiment's own value, and so do the parameters that depend on it.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 from typing import Annotated, Literal
 
@@ -163,45 +163,52 @@ def extreme_trials(search: Search, address: str) -> list[dict[str, Scalar]]:
     return [trial for trial in trials if address in trial]
 
 
-def check_conditions(search: Search) -> None:
-    """Raise ValueError, with the way out, for a condition that cannot be decided or never holds."""
-    for address, domain in search.items():
-        for parent, values in domain.when.items():
-            _check_condition(address, parent, values=values, search=search)
+def condition_faults(search: Search) -> Iterator[tuple[str, str]]:
+    """Address → the way out, where a condition cannot be decided or never holds."""
+    undecided = [
+        (address, why)
+        for address, domain in search.items()
+        for parent, values in domain.when.items()
+        if (why := _undecided(address, parent, values=values, search=search))
+    ]
+    yield from undecided
     try:
         in_order(search)
     except CycleError as error:
         # graphlib names the circle from parent to child; a `when` points the other way.
-        circle = " → ".join(reversed(error.args[1]))
-        raise ValueError(
-            f"the conditions {circle} go round in a circle; remove one `when`"
-        ) from None
+        circle = list(reversed(error.args[1]))
+        why = f"the conditions {' → '.join(circle)} go round in a circle; remove one `when`"
+        yield circle[0], why
+        return
+    if undecided:  # who is drawn depends on them
+        return
     for address, domain in search.items():
         if domain.when and not extreme_trials(search, address):
-            raise ValueError(
+            yield (
+                address,
                 f"{address} would never be drawn: the parameters that its `when` names are "
-                "not drawn together with these values; change one of the conditions"
+                "not drawn together with these values; change one of the conditions",
             )
 
 
-def _check_condition(
-    address: str, parent: str, *, values: Sequence[Scalar], search: Search
-) -> None:
+def _undecided(address: str, parent: str, *, values: Sequence[Scalar], search: Search) -> str:
+    """Why a condition cannot be decided; empty when it can."""
     condition, domain = f"{address}: its `when` names {parent}", search.get(parent)
     if domain is None:
-        raise ValueError(
+        return (
             f"{condition}, which is not searched; add {parent} to [sweep.search], or remove the "
             "condition"
         )
     if isinstance(domain, FloatRange):
-        raise ValueError(
+        return (
             f"{condition}, which is {domain.type}; a condition needs a parameter of type choice "
             "or int"
         )
     strange = [value for value in values if not domain.contains(value)]
     if strange or not values:
         own = domain.values if isinstance(domain, Choice) else f"{domain.low} to {domain.high}"
-        raise ValueError(f"{condition} with {strange or 'no value'}; its own values are {own}")
+        return f"{condition} with {strange or 'no value'}; its own values are {own}"
+    return ""
 
 
 def _is_drawn(domain: Domain, values: Mapping[str, Scalar]) -> bool:

@@ -1,13 +1,13 @@
 """The part of an experiment that says what is searched, by whom, and who is stopped early."""
 
 import math
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Literal, get_args
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_validator
 
-from deepicd.config.search_space import Domain, check_conditions
-from deepicd.config.strict_model import Scalar, StrictModel
+from deepicd.config.search_space import Domain, condition_faults
+from deepicd.config.strict_model import Contradiction, LocalPath, Scalar, StrictModel
 
 Metric = Literal["hierarchical_f1", "macro_f1_full", "macro_f1_category", "macro_f1_chapter"]
 _Minimised = Literal["response_length", "share_unparsable", "gpu_hours"]
@@ -76,7 +76,7 @@ class SweepConfig(StrictModel):
     """USD per GPU-hour."""
     search: dict[str, Domain] = {}
     """Dotted experiment address (`rewards.weights.hierarchy`) → domain."""
-    start_from: Path | None = None
+    start_from: LocalPath | None = None
     """Folder of an earlier run, whose trials the sampler is to know from the start."""
     freeze: tuple[str, ...] = ()
     """Addresses that take the value of the best trial in `start_from` and are not searched."""
@@ -86,40 +86,45 @@ class SweepConfig(StrictModel):
     warm_start_notes: str = ""
     """Hash of the validation notes on which those were scored; filled with them."""
 
-    @field_validator("search")
-    @classmethod
-    def _check_search(cls, search: dict[str, Domain]) -> dict[str, Domain]:
-        check_conditions(search)
-        return search
-
-    @model_validator(mode="after")
-    def _check_freeze(self) -> "SweepConfig":
+    def contradictions(self) -> Iterator[Contradiction]:
+        """Conditions, objectives, caps and repetitions that do not go together."""
+        for address, why in condition_faults(self.search):
+            yield ("search", address), why
         if self.freeze and self.start_from is None:
-            raise ValueError(
+            yield (
+                ("freeze",),
                 f"freeze {list(self.freeze)} takes values of an earlier sweep; set start_from to "
-                "its folder"
+                "its folder",
             )
-        return self
-
-    @model_validator(mode="after")
-    def _check_objectives(self) -> "SweepConfig":
-        if len(set(self.objectives)) < len(self.objectives):
-            raise ValueError(f"objectives holds one twice: {self.objectives}; name each once")
-        if self.metric not in self.pursued:
-            raise ValueError(
-                f"objectives {self.objectives} lacks the metric {self.metric}, by which the winner "
-                "is chosen; add it, or set sweep.metric to one of them"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _check_cost(self) -> "SweepConfig":
+        yield from self._faults_of_objectives()
         if self.max_cost and not self.gpu_hour_price:
-            raise ValueError(
-                "max_cost needs sweep.gpu_hour_price, in USD (deepicd sweep plan --gpu NAME shows "
-                "on-demand prices)"
+            yield (
+                ("max_cost",),
+                "max_cost needs sweep.gpu_hour_price, in USD (deepicd plan FILE --gpu NAME shows "
+                "on-demand prices)",
             )
-        return self
+        if self.confirm_top > self.num_trials:
+            yield (
+                ("confirm_top",),
+                f"confirm_top ({self.confirm_top}) is more than num_trials ({self.num_trials}); "
+                "lower it, or propose more",
+            )
+        if "seed" in self.search and (self.num_seeds > 1 or self.confirm_top):
+            yield (
+                ("search", "seed"),
+                "seed is searched and repeated (num_seeds, confirm_top); take it out of the search",
+            )
+
+    def _faults_of_objectives(self) -> Iterator[Contradiction]:
+        if len(set(self.objectives)) < len(self.objectives):
+            why = f"objectives holds one twice: {self.objectives}; name each once"
+            yield ("objectives",), why
+        if self.metric not in self.pursued:
+            yield (
+                ("objectives",),
+                f"objectives {self.objectives} lacks the metric {self.metric}, by which the winner "
+                "is chosen; add it, or set sweep.metric to one of them",
+            )
 
     @property
     def gpu_hours_cap(self) -> float:
@@ -136,19 +141,6 @@ class SweepConfig(StrictModel):
     def total_trials(self) -> int:
         """Trials at most, repetitions included."""
         return self.num_trials * self.num_seeds + self.confirm_top * self.confirm_seeds
-
-    @model_validator(mode="after")
-    def _check_repeats(self) -> "SweepConfig":
-        if self.confirm_top > self.num_trials:
-            raise ValueError(
-                f"confirm_top ({self.confirm_top}) is more than num_trials ({self.num_trials}); "
-                "lower it, or propose more"
-            )
-        if "seed" in self.search and (self.num_seeds > 1 or self.confirm_top):
-            raise ValueError(
-                "seed is searched and repeated (num_seeds, confirm_top); take it out of the search"
-            )
-        return self
 
     @field_validator("scheduler", mode="before")
     @classmethod

@@ -232,15 +232,15 @@ class Judge:
 class _RatingCache:
     """Ratings by content hash, in memory or in an SQLite file that workers share; no text."""
 
-    def __init__(self, path: str) -> None:
-        """Open or create it; an empty path keeps it in memory.
+    def __init__(self, path: Path | None) -> None:
+        """Open or create it; None keeps it in memory.
 
         Raises:
             JudgeError: the file cannot be opened as a cache.
         """
         try:
             if path:
-                Path(path).parent.mkdir(parents=True, exist_ok=True)
+                path.parent.mkdir(parents=True, exist_ok=True)
             # Every statement commits itself, so that other workers see a rating at once.
             self._connection = sqlite3.connect(path or ":memory:", timeout=30, isolation_level=None)
             with closing(self._connection.cursor()) as cursor:
@@ -250,7 +250,7 @@ class _RatingCache:
         except (OSError, sqlite3.Error) as error:
             raise JudgeError(
                 f"rewards.judge.cache: {path} cannot be used as a cache ({error}). Name a file in "
-                "a folder that can be written, or leave it empty"
+                "a folder that can be written, or leave it out"
             ) from error
 
     def get(self, key: str) -> float | None:

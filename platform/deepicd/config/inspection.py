@@ -1,0 +1,193 @@
+"""Every fault of an experiment's table, not only those that pydantic meets first.
+
+In: a nested table. Out: its faults by address, and the experiment without the values at fault, so
+that whoever checks further can go on. Decided here: pydantic stops at a model whose fields are
+wrong, so a table is read again without the values at fault until it passes. What is then refused
+and names a value that was left out would only follow from leaving it out: it is no fault.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from deepicd.config.addresses import known_addresses, nearest, set_address
+from deepicd.config.experiment import Experiment
+from deepicd.config.search_space import Search, extreme_trials, with_parents
+from deepicd.config.strict_model import CONTRADICTIONS, Scalar
+from deepicd.errors import ConfigError, Fault
+
+_TAGS = ("uniform", "loguniform", "int", "choice")
+"""What pydantic puts into the place of a domain, where nobody wrote it."""
+_SEARCH = ("sweep", "search")
+_Keys = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What a table says, and what is wrong with it."""
+
+    experiment: Experiment
+    """Without the values at fault: these have their defaults, or are not searched."""
+    faults: tuple[Fault, ...]
+    left_out: frozenset[str]
+    """Addresses of the values that the experiment lacks."""
+
+    def is_own(self, fault: Fault) -> bool:
+        """Whether a further fault would stand without what was left out."""
+        return not _names_one_of(fault, self.left_out)
+
+
+def inspect_experiment(table: Mapping[str, Any], source: str) -> Inspection:
+    """Read a table as far as it can be read.
+
+    Args:
+        table: nested, as TOML has it.
+        source: where it is from, for the sentences.
+    """
+    rest, faults, left_out = deepcopy(dict(table)), list[Fault](), set[str]()
+    while True:
+        try:
+            experiment = Experiment.model_validate(rest)
+            break
+        except ValidationError as error:
+            placed = _placed_faults(error, source)
+        faults += [fault for _, fault in placed if not _names_one_of(fault, left_out)]
+        removed = [_leave_out(rest, keys, fault) for keys, fault in placed]
+        left_out |= set().union(*removed)
+        if not any(removed):  # nothing that the table says; its defaults alone always pass
+            rest = {}
+    so_far = Inspection(experiment, tuple(faults), frozenset(left_out))
+    return _inspect_search(experiment, source, so_far)
+
+
+def _inspect_search(experiment: Experiment, source: str, so_far: Inspection) -> Inspection:
+    """Each end of each range once with everything else as it is: a trial must not be the first to
+    learn that its values are refused.
+    """
+    search = experiment.sweep.search
+    refused = {
+        address: why
+        for address in search
+        if (why := list(_refusals(experiment, address, source=f"{source} [sweep.search]")))
+    }
+    if not refused:
+        return so_far
+    faults = [
+        Fault(f"sweep.search.{address}", why, f"change the domain of {address}, or remove it")
+        for address, sentences in refused.items()
+        for why in sentences
+    ]
+    own = [fault for fault in dict.fromkeys(faults) if so_far.is_own(fault)]
+    sweep = experiment.sweep.model_copy(update={"search": _without(search, refused)})
+    return Inspection(
+        experiment.model_copy(update={"sweep": sweep}),
+        (*so_far.faults, *own),
+        so_far.left_out | refused.keys(),
+    )
+
+
+def _refusals(experiment: Experiment, address: str, *, source: str) -> Iterator[str]:
+    for values in extreme_trials(experiment.sweep.search, address):
+        try:
+            with_values(experiment, values, source=source)
+        except ConfigError as error:
+            yield str(error)
+
+
+def _without(search: Search, refused: Iterable[str]) -> dict[str, Any]:
+    """The search without some addresses and those that depend on them."""
+    gone = set(refused)
+    return {
+        address: domain
+        for address, domain in search.items()
+        if not gone & with_parents(search, [address]).keys()
+    }
+
+
+def with_values(
+    experiment: Experiment, values: Mapping[str, Scalar], *, source: str = "trial"
+) -> Experiment:
+    """Experiment with some dotted addresses replaced, validated anew.
+
+    Raises:
+        ConfigError: one is unknown or out of range, or they do not go together.
+    """
+    table = experiment.model_dump(mode="json")
+    for address, value in values.items():
+        set_address(table, address, value)
+    try:
+        return Experiment.model_validate(table)
+    except ValidationError as error:
+        raise ConfigError(
+            "; ".join(fault.rule for _, fault in _placed_faults(error, source))
+        ) from None
+
+
+def _placed_faults(error: ValidationError, source: str) -> list[tuple[_Keys, Fault]]:
+    """pydantic's errors in our words, each with the keys that lead to its place."""
+    return [placed for item in error.errors() for placed in _place(item, source)]
+
+
+def _place(item: Mapping[str, Any], source: str) -> Iterator[tuple[_Keys, Fault]]:
+    keys = tuple(str(key) for key in item["loc"] if key not in _TAGS)
+    if item["type"] == CONTRADICTIONS:
+        for below, why in item["ctx"]["found"]:
+            at = (*keys, *below)
+            rule, _, way_out = why.partition("; ")
+            yield at, Fault(".".join(at), f"{source}: {'.'.join(at)}: {why}", way_out or rule)
+        return
+    address = ".".join(keys) or "experiment"
+    if item["type"] == "extra_forbidden":
+        close = nearest(address, known_addresses())
+        way_out = f"write it as{close.strip(' ()').removeprefix('nearest:')}" if close else ""
+        rule = f"{source}: unknown key {address}{close}"
+        yield keys, Fault(address, rule, way_out or "remove it", item["input"])
+        return
+    is_value = not isinstance(item["input"], dict | BaseModel)
+    value = item["input"] if is_value else None
+    shown = f"; got {value!r}" if is_value else ""
+    words = item["msg"].removeprefix("Value error, ")
+    way_out = f"change it in {source}, or with --set {address}=…"
+    yield keys, Fault(address, f"{source}: {address}: {words}{shown}", way_out, value)
+
+
+def _leave_out(table: dict[str, Any], keys: _Keys, fault: Fault) -> set[str]:
+    """Remove from a table what lies at a place, and return the addresses of what was removed: the
+    value itself; where it is a default, those beside it that the fault names, else all of them.
+    """
+    keys, parent = keys[:3] if keys[:2] == _SEARCH else keys, table
+    for depth, key in enumerate(keys):
+        if key not in parent:
+            break
+        if depth == len(keys) - 1 or not isinstance(parent[key], dict):
+            del parent[key]
+            return {_address((*keys[:depth], key))}
+        parent = parent[key]
+    above = keys[: len(keys) - 1]
+    gone = [key for key in parent if re.search(rf"\b{re.escape(key)}\b", fault.rule)] or [*parent]
+    for key in gone:
+        del parent[key]
+    return {_address((*above, key)) for key in gone}
+
+
+def _address(keys: _Keys) -> str:
+    """Dotted address; that of a domain is the address that it searches."""
+    return keys[2] if keys[:2] == _SEARCH and len(keys) > 2 else ".".join(keys)
+
+
+def _names_one_of(fault: Fault, addresses: Iterable[str]) -> bool:
+    """Whether a fault is about one of these, or names one: whole, or by its last part where this is
+    no word of English.
+    """
+    for address in addresses:
+        last = address.rpartition(".")[2]
+        names = (address, last) if "_" in last else (address,)
+        if fault.place == address:
+            return True
+        if any(re.search(rf"(?<!\w){re.escape(name)}(?!\w)", fault.rule) for name in names):
+            return True
+    return False
