@@ -23,7 +23,7 @@ A check yields what it refuses as `Fault`s, so that `deepicd validate` can tell 
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 
@@ -158,7 +158,12 @@ def faults_of(check: Callable[[], object], place: str, value: Any = None) -> Ite
     try:
         check()
     except DeepICDError as error:
-        # House style: what is wrong, then a semicolon, then the way out.
-        rule, _, way_out = str(error).rpartition("; ")
-        fault = Fault(place, rule, way_out, value) if rule else Fault(place, way_out, "", value)
-        yield replace(fault, is_missing=isinstance(error, MissingError))
+        yield fault_of(error, place, value)
+
+
+def fault_of(error: DeepICDError, place: str, value: Any = None) -> Fault:
+    """An error as a fault: what is wrong, and after the last semicolon the way out."""
+    rule, _, way_out = str(error).rpartition("; ")
+    if not rule:
+        rule, way_out = way_out, ""
+    return Fault(place, rule, way_out, value, is_missing=isinstance(error, MissingError))

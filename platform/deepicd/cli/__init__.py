@@ -21,6 +21,8 @@ from deepicd import __version__
 from deepicd.errors import DeepICDError
 
 NOUNS = {
+    "validate": "Say everything that would be refused of an experiment file.",
+    "plan": "Show what a sweep or a training would do and cost.",
     "run": "Walk the whole pipeline: notes, SFT, sweep, promotion, serving, monitoring.",
     "train": "Train once, without a search; judge and register the model.",
     "resume": "Go on with a run, whatever ended it.",
@@ -40,7 +42,7 @@ NOUNS = {
     "cluster": "Check and show descriptions of clusters.",
 }
 
-_FOLDERS = dict.fromkeys(("run", "train", "resume", "sweep"), "experiments.")
+_FOLDERS = dict.fromkeys(("validate", "plan", "run", "train", "resume", "sweep"), "experiments.")
 """Folder of a noun's module below this package, where it is not the package itself."""
 
 

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from deepicd.pipeline.validation import Verdict
     from deepicd.promotion.versions import Version
     from deepicd.records import Decision
     from deepicd.sweeps.planning.plan import Plan
@@ -114,13 +115,32 @@ def _score(name: str, scores: Mapping[str, Any]) -> str:
 
 def plan_lines(plan: "Plan") -> Iterator[str]:
     """What a sweep would do and cost."""
-    for name, values in asdict(plan).items():
+    tables = asdict(plan)
+    missing = tables.pop("missing")
+    for name, values in tables.items():
         for row in values if isinstance(values, tuple) else [values]:
             if row:
                 cells = (f"{key} {_plan_value(value)}" for key, value in row.items())
                 yield f"{name:10} {', '.join(cells)}"
+    yield from (f"{'missing':10} {row['rule']}" for row in missing)
     if plan.cost:
         yield f"The cost is an estimate, by on-demand prices of {plan.prices['as_of']}."
+
+
+def verdict_lines(verdict: "Verdict") -> Iterator[str]:
+    """What is wrong with an experiment file, and what this machine lacks for it."""
+    for name, found in (("fault", verdict.faults), ("missing", verdict.missing)):
+        for fault in found:
+            place = "" if fault.place in fault.rule else f"{fault.place}: "
+            yield f"{name:8} {place}{fault.rule}"
+            if fault.way_out:
+                yield f"{'':8} → {fault.way_out}"
+    if verdict.faults:
+        yield f"{verdict.file}: {len(verdict.faults)} faults; no machine can run it"
+    elif verdict.missing:
+        yield f"{verdict.file} is sound; this machine lacks {len(verdict.missing)} of what it needs"
+    else:
+        yield f"{verdict.file} is sound, and this machine has what it needs"
 
 
 def difference_lines(rows: Mapping[str, Sequence[Any]], num_trials: int) -> Iterator[str]:

@@ -30,6 +30,7 @@ from deepicd.config.loading import (
     override,
     parse_experiment,
     read_experiment,
+    single_training,
 )
 from deepicd.config.search_space import (
     Choice,
@@ -87,6 +88,7 @@ __all__ = [
     "override",
     "parse_experiment",
     "read_experiment",
+    "single_training",
     "with_parents",
     "with_values",
 ]

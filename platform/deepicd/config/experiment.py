@@ -62,13 +62,13 @@ class DataConfig(StrictModel):
         """Shares that do not make a whole, a source that is not named."""
         shares = self.split_shares
         if not math.isclose(sum(shares), 1.0, abs_tol=1e-6) or min(shares) <= 0:
-            why = f"split_shares must be above 0 and sum to 1; got {shares}"
+            why = f"split_shares must be above 0 and sum to 1; got {shares}; change them"
             yield ("split_shares",), why
         if self.source == "mimic" and self.root is None and self.splits is None:
             yield (
                 ("source",),
-                "source 'mimic' needs data.root, the folder that holds note/ and hosp/, or "
-                "data.splits, the folder of an earlier build",
+                "source 'mimic' needs data.root or data.splits; name the folder that holds note/ and "
+                "hosp/, or that of an earlier build",
             )
 
 
@@ -251,7 +251,9 @@ class RewardConfig(StrictModel):
         """Weights that cannot steer."""
         for name, weight in self.weights.items():
             if not math.isfinite(weight) or weight < 0:
-                why = f"rewards.weights.{name} must be a finite number >= 0; got {weight}"
+                why = (
+                    f"rewards.weights.{name} must be a finite number >= 0; got {weight}; change it"
+                )
                 yield ("weights", name), why
 
 

@@ -20,6 +20,7 @@ from deepicd.config.search_space import Search, extreme_trials, with_parents
 from deepicd.config.strict_model import CONTRADICTIONS, Scalar
 from deepicd.errors import ConfigError, Fault
 
+_SEARCHED = "[sweep.search]"
 _TAGS = ("uniform", "loguniform", "int", "choice")
 """What pydantic puts into the place of a domain, where nobody wrote it."""
 _SEARCH = ("sweep", "search")
@@ -41,47 +42,43 @@ class Inspection:
         return not _names_one_of(fault, self.left_out)
 
 
-def inspect_experiment(table: Mapping[str, Any], source: str) -> Inspection:
-    """Read a table as far as it can be read.
-
-    Args:
-        table: nested, as TOML has it.
-        source: where it is from, for the sentences.
-    """
+def inspect_experiment(table: Mapping[str, Any]) -> Inspection:
+    """Read a nested table, as TOML has it, as far as it can be read."""
     rest, faults, left_out = deepcopy(dict(table)), list[Fault](), set[str]()
     while True:
         try:
             experiment = Experiment.model_validate(rest)
             break
         except ValidationError as error:
-            placed = _placed_faults(error, source)
+            placed = _placed_faults(error)
         faults += [fault for _, fault in placed if not _names_one_of(fault, left_out)]
         removed = [_leave_out(rest, keys, fault) for keys, fault in placed]
         left_out |= set().union(*removed)
         if not any(removed):  # nothing that the table says; its defaults alone always pass
             rest = {}
     so_far = Inspection(experiment, tuple(faults), frozenset(left_out))
-    return _inspect_search(experiment, source, so_far)
+    return _inspect_search(experiment, so_far)
 
 
-def _inspect_search(experiment: Experiment, source: str, so_far: Inspection) -> Inspection:
+def _inspect_search(experiment: Experiment, so_far: Inspection) -> Inspection:
     """Each end of each range once with everything else as it is: a trial must not be the first to
     learn that its values are refused.
     """
     search = experiment.sweep.search
-    refused = {
-        address: why
-        for address in search
-        if (why := list(_refusals(experiment, address, source=f"{source} [sweep.search]")))
-    }
+    refused = {address: why for address in search if (why := list(_refusals(experiment, address)))}
     if not refused:
         return so_far
     faults = [
-        Fault(f"sweep.search.{address}", why, f"change the domain of {address}, or remove it")
+        Fault(
+            f"sweep.search.{address}",
+            _split(why)[0],
+            "change its domain, or remove it from the search",
+            search[address].model_dump(mode="json"),
+        )
         for address, sentences in refused.items()
-        for why in sentences
+        for why in dict.fromkeys(sentences)
     ]
-    own = [fault for fault in dict.fromkeys(faults) if so_far.is_own(fault)]
+    own = [fault for fault in faults if so_far.is_own(fault)]
     sweep = experiment.sweep.model_copy(update={"search": _without(search, refused)})
     return Inspection(
         experiment.model_copy(update={"sweep": sweep}),
@@ -90,10 +87,10 @@ def _inspect_search(experiment: Experiment, source: str, so_far: Inspection) -> 
     )
 
 
-def _refusals(experiment: Experiment, address: str, *, source: str) -> Iterator[str]:
+def _refusals(experiment: Experiment, address: str) -> Iterator[str]:
     for values in extreme_trials(experiment.sweep.search, address):
         try:
-            with_values(experiment, values, source=source)
+            with_values(experiment, values, source=_SEARCHED)
         except ConfigError as error:
             yield str(error)
 
@@ -122,37 +119,49 @@ def with_values(
     try:
         return Experiment.model_validate(table)
     except ValidationError as error:
-        raise ConfigError(
-            "; ".join(fault.rule for _, fault in _placed_faults(error, source))
-        ) from None
+        raise ConfigError(tell((fault for _, fault in _placed_faults(error)), source)) from None
 
 
-def _placed_faults(error: ValidationError, source: str) -> list[tuple[_Keys, Fault]]:
+def tell(faults: Iterable[Fault], source: str) -> str:
+    """Faults as one sentence, each with its source and place where it does not name them."""
+    return "; ".join(_sentence(fault, source) for fault in faults)
+
+
+def _sentence(fault: Fault, source: str) -> str:
+    if fault.rule.startswith(_SEARCHED):
+        return f"{source} {fault}"
+    place = "" if fault.place in fault.rule else f"{fault.place}: "
+    return f"{source}: {place}{fault}"
+
+
+def _placed_faults(error: ValidationError) -> list[tuple[_Keys, Fault]]:
     """pydantic's errors in our words, each with the keys that lead to its place."""
-    return [placed for item in error.errors() for placed in _place(item, source)]
+    return [placed for item in error.errors() for placed in _place(item)]
 
 
-def _place(item: Mapping[str, Any], source: str) -> Iterator[tuple[_Keys, Fault]]:
+def _place(item: Mapping[str, Any]) -> Iterator[tuple[_Keys, Fault]]:
     keys = tuple(str(key) for key in item["loc"] if key not in _TAGS)
     if item["type"] == CONTRADICTIONS:
-        for below, why in item["ctx"]["found"]:
+        for below, why, value in item["ctx"]["found"]:
             at = (*keys, *below)
-            rule, _, way_out = why.partition("; ")
-            yield at, Fault(".".join(at), f"{source}: {'.'.join(at)}: {why}", way_out or rule)
+            yield at, Fault(".".join(at), *_split(why), value)
         return
     address = ".".join(keys) or "experiment"
     if item["type"] == "extra_forbidden":
         close = nearest(address, known_addresses())
-        way_out = f"write it as{close.strip(' ()').removeprefix('nearest:')}" if close else ""
-        rule = f"{source}: unknown key {address}{close}"
-        yield keys, Fault(address, rule, way_out or "remove it", item["input"])
+        rule = f"unknown key {address}{close}"
+        yield keys, Fault(address, rule, "correct it, or remove it", item["input"])
         return
-    is_value = not isinstance(item["input"], dict | BaseModel)
-    value = item["input"] if is_value else None
-    shown = f"; got {value!r}" if is_value else ""
+    value = None if isinstance(item["input"], dict | BaseModel) else item["input"]
+    shown = "" if value is None else f"; got {value!r}"
     words = item["msg"].removeprefix("Value error, ")
-    way_out = f"change it in {source}, or with --set {address}=…"
-    yield keys, Fault(address, f"{source}: {address}: {words}{shown}", way_out, value)
+    yield keys, Fault(address, f"{words}{shown}", f"change it, or --set {address}=…", value)
+
+
+def _split(why: str) -> tuple[str, str]:
+    """A sentence in house style: what is wrong, and after the last semicolon the way out."""
+    rule, _, way_out = why.rpartition("; ")
+    return (rule, way_out) if rule else (way_out, "")
 
 
 def _leave_out(table: dict[str, Any], keys: _Keys, fault: Fault) -> set[str]:

@@ -13,8 +13,11 @@ from pydantic import BaseModel
 
 from deepicd.config.addresses import flatten, nearest, set_override
 from deepicd.config.experiment import Experiment
-from deepicd.config.inspection import Inspection, inspect_experiment
+from deepicd.config.inspection import Inspection, inspect_experiment, tell
+from deepicd.config.sweep import SweepConfig
 from deepicd.errors import ConfigError, Fault, MissingError, faults_of
+
+_OF_SEARCH = ("num_trials", "num_seeds", "confirm_top", "sampler", "search", "freeze", "start_from")
 
 
 def load_experiment(path: str | Path, overrides: Sequence[str] = ()) -> Experiment:
@@ -70,9 +73,9 @@ def parse_experiment(table: Mapping[str, Any], source: str) -> Experiment:
     Raises:
         ConfigError: with every fault of the table.
     """
-    inspection = inspect_experiment(table, source)
+    inspection = inspect_experiment(table)
     if inspection.faults:
-        raise ConfigError("; ".join(fault.rule for fault in inspection.faults))
+        raise ConfigError(tell(inspection.faults, source))
     return inspection.experiment
 
 
@@ -85,7 +88,7 @@ def inspect_file(path: Path, overrides: Sequence[str] = ()) -> Inspection:
     table, faults = _read_table(path), list[Fault]()
     for override in overrides:
         faults += faults_of(partial(set_override, table, override), f"--set {override}")
-    inspection = inspect_experiment(table, str(path))
+    inspection = inspect_experiment(table)
     return replace(inspection, faults=(*faults, *inspection.faults))
 
 
@@ -107,6 +110,17 @@ def override(
             )
         set_override(table, text)
     return parse_experiment(table, "--set")
+
+
+def single_training(experiment: Experiment) -> Experiment:
+    """The experiment as one training: a sweep of one trial that searches nothing and stops nobody.
+
+    What guards, caps and scores a trial stays.
+    """
+    sweep = experiment.sweep.model_dump(exclude=set(_OF_SEARCH))
+    sweep |= {"num_trials": 1, "max_concurrent": 1, "scheduler": "none", "sampler": "random"}
+    single = SweepConfig.model_validate(sweep | {"compare_fingerprints": False})
+    return experiment.model_copy(update={"sweep": single})
 
 
 def dump_experiment(experiment: Experiment, path: Path) -> None:

@@ -7,12 +7,13 @@ user's home.
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, model_validator
 from pydantic_core import PydanticCustomError
 
 Scalar = float | int | str | bool
+
 Contradiction = tuple[tuple[str, ...], str]
 """Keys that lead from a model to a value, and why this does not go with the others."""
 CONTRADICTIONS = "contradictions"
@@ -62,5 +63,14 @@ class StrictModel(BaseModel):
     def _refuse_contradictions(self) -> Self:
         if found := list(self.contradictions()):
             words = "; ".join(why for _, why in found)
-            raise PydanticCustomError(CONTRADICTIONS, "{words}", {"words": words, "found": found})
+            placed = [(keys, why, _value_at(self, keys)) for keys, why in found]
+            raise PydanticCustomError(CONTRADICTIONS, "{words}", {"words": words, "found": placed})
         return self
+
+
+def _value_at(model: BaseModel, keys: tuple[str, ...]) -> Any:
+    """What lies there, as JSON has it."""
+    value: Any = model.model_dump(mode="json")
+    for key in keys:
+        value = value.get(key)
+    return value

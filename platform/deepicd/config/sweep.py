@@ -100,8 +100,8 @@ class SweepConfig(StrictModel):
         if self.max_cost and not self.gpu_hour_price:
             yield (
                 ("max_cost",),
-                "max_cost needs sweep.gpu_hour_price, in USD (deepicd plan FILE --gpu NAME shows "
-                "on-demand prices)",
+                "max_cost needs sweep.gpu_hour_price, in USD; set it (deepicd plan FILE --gpu NAME "
+                "shows on-demand prices)",
             )
         if self.confirm_top > self.num_trials:
             yield (

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deepicd.clusters.ray_session import library_output_to
-from deepicd.config import Experiment, SweepConfig, dump_experiment, override
+from deepicd.config import Experiment, dump_experiment, override, single_training
 from deepicd.errors import SweepError
 from deepicd.files import lock_holder
 from deepicd.paths import RunPaths
@@ -41,8 +41,6 @@ if TYPE_CHECKING:
     from deepicd.sweeps.results.status import SweepStatus
 
 _log = logging.getLogger(__name__)
-
-_OF_SEARCH = ("num_trials", "num_seeds", "confirm_top", "sampler", "search", "freeze", "start_from")
 
 
 @dataclass(frozen=True)
@@ -131,14 +129,6 @@ def resume_run(
         )
     with locked(paths.lock), on_sigterm():
         return _walk(Run(experiment, paths, command.stages), command, serve_on)
-
-
-def single_training(experiment: Experiment) -> Experiment:
-    """The experiment as one training: a sweep of one trial that searches nothing."""
-    sweep = experiment.sweep.model_dump(exclude=set(_OF_SEARCH))
-    sweep |= {"num_trials": 1, "max_concurrent": 1, "scheduler": "none", "sampler": "random"}
-    single = SweepConfig.model_validate(sweep | {"compare_fingerprints": False})
-    return experiment.model_copy(update={"sweep": single})
 
 
 def sweep_status(root: Path) -> "SweepStatus":

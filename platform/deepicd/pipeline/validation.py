@@ -1,21 +1,106 @@
-"""What is refused before a run starts: one list of checks for every command that runs a sweep.
+"""What is refused before a run starts: one list of checks for every command that runs something.
 
-In: an experiment. Out: nothing, or the error of the first room that refuses it. Decided here: each
-room judges its own settings in its `validate`; here stands only which rooms are asked, from the top
-of the house to the bottom. The sweep's own check asks the rooms below it, rewards and training's
-effects. `sweep plan`, `sweep run`, `sweep resume` and `demo` all come this way. `run_sweep` asks
+In: an experiment, or the file of one. Out: every fault, or the error that tells the first. Decided
+here: each room finds the faults of its own settings (`find_faults`); here stands only which rooms
+are asked, from the top of the house to the bottom. The sweep's own check asks the rooms below it,
+rewards and training's effects. A fault is `missing` when the experiment is right and only this
+machine lacks something: `validate` and `plan` go on without it, a run does not. `run_sweep` asks
 the sweep's own again, and the plan that of verl's keys: both may be called without this list.
 """
 
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
-from deepicd.config import Experiment, differing, read_experiment
-from deepicd.errors import ConfigError
+from deepicd.config import Experiment, differing, inspect_file, read_experiment, single_training
+from deepicd.errors import ConfigError, DeepICDError, Fault, MissingError, fault_of, refuse
 from deepicd.paths import RunPaths
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What `deepicd validate` finds in a file."""
+
+    file: Path
+    experiment: Experiment | None
+    """None where the file cannot be read at all."""
+    faults: tuple[Fault, ...]
+    """What no machine could run."""
+    missing: tuple[Fault, ...]
+    """What only this machine lacks."""
+
+    def exit_code(self, *, is_here: bool) -> int:
+        """0, or the code of the error that a run would end with; what is missing counts only where
+        the run is to be here.
+        """
+        if self.faults:
+            return ConfigError.exit_code
+        return MissingError.exit_code if is_here and self.missing else 0
+
+    def as_json(self) -> dict[str, Any]:
+        """What `--json` prints."""
+        lists = {
+            name: [_as_row(fault) for fault in found]
+            for name, found in (("faults", self.faults), ("missing", self.missing))
+        }
+        if self.experiment is None:
+            return {"file": str(self.file), **lists}
+        experiment = self.experiment
+        return {
+            "file": str(self.file),
+            "name": experiment.name,
+            "profile": experiment.profile,
+            "kind": "sweep" if experiment.sweep.search else "training",
+            "searched": list(experiment.sweep.search),
+            **lists,
+        }
+
+
+def _as_row(fault: Fault) -> dict[str, Any]:
+    row = asdict(fault)
+    return {name: row[name] for name in ("place", "rule", "value", "way_out")}
+
+
+def validate_file(file: Path, overrides: Sequence[str] = ()) -> Verdict:
+    """Everything that would be refused of an experiment file, and what this machine lacks for it.
+
+    Args:
+        file: the experiment file.
+        overrides: `a.b=value`, as for a run.
+
+    Raises:
+        MissingError: it, or a file that it begins from, is not there.
+    """
+    from deepicd.clusters.local_gpus import find_missing
+
+    try:
+        read = inspect_file(file, overrides)
+    except ConfigError as error:  # broken TOML: there is no table to look at
+        return Verdict(file, None, (Fault(str(file), str(error), "correct the file"),), ())
+    begun, faults = _begin(read.experiment)
+    faults += [*find_faults(begun), *find_missing(begun)]
+    found = [*read.faults, *filter(read.is_own, faults)]
+    return Verdict(
+        file,
+        begun,
+        tuple(fault for fault in found if not fault.is_missing),
+        tuple(fault for fault in found if fault.is_missing),
+    )
+
+
+def _begin(experiment: Experiment) -> tuple[Experiment, list[Fault]]:
+    """The experiment with what an earlier sweep found, or as it is with the reason why not."""
+    from deepicd.sweeps.search.warm_start import apply_warm_start
+
+    try:
+        return apply_warm_start(experiment), []
+    except DeepICDError as error:
+        return experiment, [fault_of(error, "sweep.start_from")]
 
 
 def prepare(experiment: Experiment) -> Experiment:
@@ -31,20 +116,58 @@ def prepare(experiment: Experiment) -> Experiment:
     return experiment
 
 
+def prepare_plan(experiment: Experiment) -> tuple[Experiment, list[Fault]]:
+    """The experiment as a run would begin it, and what only this machine lacks.
+
+    Raises:
+        ConfigError: as `check`.
+    """
+    experiment, faults = _begin(experiment)
+    faults += find_faults(experiment)
+    refuse(fault for fault in faults if not fault.is_missing)
+    if not experiment.sweep.search:
+        experiment = single_training(experiment)
+    return experiment, faults
+
+
 def check(experiment: Experiment) -> None:
-    """Refuse what cannot run on any machine.
+    """Refuse what cannot run on any machine, or not on this one for want of a file.
 
     Raises:
         ConfigError: settings that cannot work, keys that verl lacks or refuses, or an endpoint that
             others can reach and that has no token.
         MissingError: a model, traces or tables that the experiment names are not there.
     """
+    refuse(_quick_faults(experiment))
+    refuse(_composed_faults(experiment))  # takes seconds
+
+
+def find_faults(experiment: Experiment) -> Iterator[Fault]:
+    """Everything that `check` refuses."""
+    yield from _quick_faults(experiment)
+    yield from _composed_faults(experiment)
+
+
+def _quick_faults(experiment: Experiment) -> Iterator[Fault]:
     from deepicd.serving import applications
     from deepicd.sweeps.search import validation as sweeps
 
-    sweeps.validate(experiment)  # which asks training for its effects, and rewards
-    applications.validate(experiment)
-    _check_composed(experiment)  # last, because it takes seconds
+    yield from sweeps.find_faults(experiment)  # which asks training for its effects, and rewards
+    yield from applications.find_faults(experiment)
+
+
+def require_search(experiment: Experiment) -> None:
+    """Refuse to sweep over nothing.
+
+    Raises:
+        ConfigError: the experiment has no [sweep.search].
+    """
+    if not experiment.sweep.search:
+        raise ConfigError(
+            f"experiment {experiment.name} has an empty [sweep.search], so it is one training; "
+            "`deepicd train FILE` runs it. To sweep, add at least one address, for example "
+            '"training.learning_rate" = {type = "loguniform", low = 1e-5, high = 1e-3}'
+        )
 
 
 def check_endpoint(experiment: Experiment) -> None:
@@ -59,25 +182,23 @@ def check_endpoint(experiment: Experiment) -> None:
     check_port(ServingSettings.of_experiment(experiment))
 
 
-def _check_composed(experiment: Experiment) -> None:
-    """Let the installed verl judge keys of its own that an experiment sets or searches.
+def _composed_faults(experiment: Experiment) -> list[Fault]:
+    """What the installed verl says of keys of its own that an experiment sets or searches: one that
+    it lacks, a value that it refuses, or that does not reach it.
 
     In a process that ends again: verl takes seconds and half a gigabyte to import.
-
-    Raises:
-        ConfigError: it lacks one, refuses a value, or a searched one does not reach it.
     """
     if not experiment.verl and not any(key.startswith("verl.") for key in experiment.sweep.search):
-        return
+        return []
     # spawn: a forked process would inherit the threads' locks of what is imported here.
     with ProcessPoolExecutor(max_workers=1, mp_context=get_context("spawn")) as process:
-        process.submit(_validate_composed, experiment).result()
+        return process.submit(_find_composed_faults, experiment).result()
 
 
-def _validate_composed(experiment: Experiment) -> None:
-    from deepicd.training.grpo.differences import validate
+def _find_composed_faults(experiment: Experiment) -> list[Fault]:
+    from deepicd.training.grpo.differences import find_faults
 
-    validate(experiment)
+    return list(find_faults(experiment))
 
 
 def check_folder(root: Path, experiment: Experiment) -> None:

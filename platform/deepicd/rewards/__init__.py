@@ -11,8 +11,8 @@ from deepicd.rewards.composite import (
     Reward,
     build_reward,
     check_gold,
+    find_faults,
     resolve_weights,
-    validate,
 )
 
 __all__ = [
@@ -23,6 +23,6 @@ __all__ = [
     "Reward",
     "build_reward",
     "check_gold",
+    "find_faults",
     "resolve_weights",
-    "validate",
 ]

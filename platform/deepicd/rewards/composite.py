@@ -11,12 +11,12 @@ a rating is neither better nor worse off than the others of its GRPO group.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from deepicd import codes
 from deepicd.config import RewardConfig, nearest
-from deepicd.errors import CodeError, ConfigError
+from deepicd.errors import CodeError, ConfigError, Fault, refuse
 from deepicd.records import Answer, Score
 from deepicd.rewards import reference
 from deepicd.rewards.format import reward_format
@@ -132,55 +132,61 @@ def resolve_weights(preset: str, weights: Mapping[str, float]) -> dict[str, floa
     Raises:
         ConfigError: as in `build_reward`.
     """
+    refuse(weight_faults(preset, weights))
+    return {**PRESETS[preset], **{name: float(weight) for name, weight in weights.items()}}
+
+
+def weight_faults(preset: str, weights: Mapping[str, float]) -> Iterator[Fault]:
+    """An unknown preset or reward, a weight that cannot steer, or none above 0."""
+    faults = list(_faults_by_name(preset, weights))
+    yield from faults
+    if not faults and sum({**PRESETS[preset], **weights}.values()) <= 0:
+        rule = f"reward weights must sum to more than 0; got {dict(weights)} on preset {preset!r}"
+        yield Fault("rewards.weights", rule, "set at least one weight above 0", dict(weights))
+
+
+def _faults_by_name(preset: str, weights: Mapping[str, float]) -> Iterator[Fault]:
     if preset not in PRESETS:
-        presets = ", ".join(PRESETS)
-        raise ConfigError(
-            f"unknown reward preset {preset!r}{nearest(preset, list(PRESETS))}; known: {presets}"
-        )
+        close = nearest(preset, list(PRESETS))
+        rule = f"unknown reward preset {preset!r}{close}"
+        yield Fault("rewards.preset", rule, f"known: {', '.join(PRESETS)}", preset)
     for name, weight in weights.items():
+        place = f"rewards.weights.{name}"
         if name not in NAMES:
-            names = ", ".join(NAMES)
-            raise ConfigError(f"unknown reward {name!r}{nearest(name, NAMES)}; known: {names}")
-        if not isinstance(weight, int | float) or not math.isfinite(weight) or weight < 0:
-            raise ConfigError(
-                f"rewards.weights.{name} must be a finite number >= 0; got {weight!r}"
-            )
-    chosen = {**PRESETS[preset], **{name: float(weight) for name, weight in weights.items()}}
-    if sum(chosen.values()) <= 0:
-        raise ConfigError(
-            f"reward weights must sum to more than 0; got {chosen}. Set at least one weight above"
-            " 0."
-        )
-    return chosen
+            rule = f"unknown reward {name!r}{nearest(name, NAMES)}"
+            yield Fault(place, rule, f"known: {', '.join(NAMES)}", weight)
+        elif not isinstance(weight, int | float) or not math.isfinite(weight) or weight < 0:
+            rule = f"{place} must be a finite number >= 0; got {weight!r}"
+            yield Fault(place, rule, "choose such a number", weight)
 
 
-def validate(config: RewardConfig, *, searched: Sequence[str] = ()) -> None:
-    """Refuse settings from which no reward can be built, before anything starts.
+def find_faults(config: RewardConfig, *, searched: Sequence[str] = ()) -> Iterator[Fault]:
+    """Settings from which no reward can be built.
 
     Args:
         config: an experiment's rewards.
         searched: names whose weights a sweep will choose.
-
-    Raises:
-        ConfigError: as in `build_reward`; the judge weighs something and has no endpoint, or
-            nothing but the judge weighs something while its absence is allowed.
     """
     # What the sweep will choose is not known yet; 1 stands for any weight above 0.
     weights = {**config.weights, **{name: config.weights.get(name, 1.0) for name in searched}}
-    chosen = resolve_weights(config.preset, weights)
-    build_reward(config.preset, weights, hierarchy_curve=config.hierarchy_curve)
+    faults = list(weight_faults(config.preset, weights))
+    yield from faults
+    chosen = {} if faults else resolve_weights(config.preset, weights)
     if not chosen.get(JUDGE):
         return
     if not config.judge.url:
-        raise ConfigError(
-            f"rewards.weights.judge is {chosen[JUDGE]:g} and there is no judge; set "
-            "rewards.judge.url and rewards.judge.model, or the weight to 0"
+        yield Fault(
+            "rewards.judge.url",
+            f"rewards.weights.judge is {chosen[JUDGE]:g} and there is no judge",
+            "set rewards.judge.url and rewards.judge.model, or the weight to 0",
         )
     others = math.fsum(weight for name, weight in chosen.items() if name != JUDGE)
     if not others and config.judge.when_down == "absent":
-        raise ConfigError(
-            "only the judge has a weight, so there is no reward while it is down; set "
-            "rewards.judge.when_down = 'stop', or give another component a weight"
+        yield Fault(
+            "rewards.judge.when_down",
+            "only the judge has a weight, so there is no reward while it is down",
+            "set rewards.judge.when_down = 'stop', or give another component a weight",
+            config.judge.when_down,
         )
 
 

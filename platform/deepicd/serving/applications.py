@@ -7,11 +7,13 @@ held constant, so that another `user_config` reconfigures a replica and does not
 
 import os
 import re
+from collections.abc import Iterator
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
 from deepicd.config import Experiment
-from deepicd.errors import ConfigError, ServingError
+from deepicd.errors import ConfigError, Fault, ServingError, faults_of
 from deepicd.serving.held_version import options_with_held_version
 from deepicd.serving.ingress.middleware import ADMIN, LABEL, QUERY, hash_token
 from deepicd.serving.routing import ENGINE_APP_PREFIX, GATEWAY_APP, Backend, TrafficSplit
@@ -28,13 +30,10 @@ TOKEN_VARIABLES = {
 """Environment variable → scope of the token that it holds."""
 
 
-def validate(experiment: Experiment) -> None:
-    """Refuse an endpoint that others could reach and that asks for no token.
-
-    Raises:
-        ConfigError: as `read_tokens`.
-    """
-    read_tokens(ServingSettings.of_experiment(experiment))
+def find_faults(experiment: Experiment) -> Iterator[Fault]:
+    """An endpoint that others could reach and that asks for no token."""
+    settings = ServingSettings.of_experiment(experiment)
+    yield from faults_of(partial(read_tokens, settings), "serving.host", settings.config.host)
 
 
 def read_tokens(settings: ServingSettings) -> dict[str, str]:
@@ -54,8 +53,8 @@ def read_tokens(settings: ServingSettings) -> dict[str, str]:
             "a token is set" if tokens else f"{settings.config.host} can be reached from elsewhere"
         )
         raise ConfigError(
-            f"{reason}, and {_ADMIN_VARIABLE} is not set. Set it to a long random value, or serve "
-            "on 127.0.0.1 without tokens."
+            f"{reason}, and {_ADMIN_VARIABLE} is not set; set it to a long random value, or serve "
+            "on 127.0.0.1 without tokens"
         )
     return tokens
 

@@ -6,13 +6,13 @@ configuration holds: an unknown one is refused with the nearest, a table or a va
 is refused too.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from deepicd.config import flatten, nearest
-from deepicd.errors import ConfigError
+from deepicd.errors import Fault, refuse
 
 PLACE = "[verl]"
 
@@ -30,13 +30,25 @@ def pass_through(
     Raises:
         ConfigError: a refused or unknown key, a table, or a value of another kind than the default.
     """
+    refuse(faults_of_overrides(config, overrides, refused=refused))
+    set_values(config, {key.removeprefix("+"): value for key, value in overrides.items()})
+
+
+def faults_of_overrides(
+    config: DictConfig, overrides: Mapping[str, Any], *, refused: Mapping[str, str]
+) -> Iterator[Fault]:
+    """What `pass_through` refuses, a fault for each key."""
     keys = _known_keys(config)
     for key, value in overrides.items():
         name = key.removeprefix("+")
-        _check_refused(name, refused)
-        _check_known(key, keys)
-        _check_kind(name, value, OmegaConf.select(config, name))
-        set_values(config, {name: value})
+        reason = (
+            _why_refused(name, refused)
+            or _why_unknown(key, keys)
+            or _why_of_another_kind(name, value, OmegaConf.select(config, name))
+        )
+        if reason:
+            rule, _, way_out = reason.partition("; ")
+            yield Fault(f"verl.{key}", f"{PLACE} {rule}", way_out, value)
 
 
 def set_values(config: DictConfig, values: Mapping[str, Any]) -> None:
@@ -52,32 +64,31 @@ def _known_keys(config: DictConfig) -> list[str]:
     return list(flatten(OmegaConf.to_container(config, resolve=False)))
 
 
-def _check_refused(name: str, refused: Mapping[str, str]) -> None:
-    for key, reason in refused.items():
-        if name == key or name.startswith(f"{key}."):
-            raise ConfigError(f"{PLACE} {name} {reason}.")
+def _why_refused(name: str, refused: Mapping[str, str]) -> str:
+    tables = (key for key in refused if name == key or name.startswith(f"{key}."))
+    return next((f"{name} {refused[key]}" for key in tables), "")
 
 
-def _check_known(key: str, keys: Sequence[str]) -> None:
+def _why_unknown(key: str, keys: Sequence[str]) -> str:
     name = key.removeprefix("+")
     if any(other.startswith(f"{name}.") for other in keys):
-        raise ConfigError(f"{PLACE} {name} is a table; set one of its keys.")
+        return f"{name} is a table; set one of its keys"
     if key.startswith("+") and name in keys:
-        raise ConfigError(f"{PLACE} {name} exists already; write it without the +.")
+        return f"{name} exists already; write it without the +"
     if not key.startswith("+") and name not in keys:
-        raise ConfigError(
-            f"{PLACE} unknown key {name}{nearest(name, keys)}. "
-            f"To add a key that verl does not list, write +{name}."
+        return (
+            f"unknown key {name}{nearest(name, keys)}; to add a key that verl does not list, write "
+            f"+{name}"
         )
+    return ""
 
 
-def _check_kind(name: str, value: Any, present: Any) -> None:
+def _why_of_another_kind(name: str, value: Any, present: Any) -> str:
     if present is None or not isinstance(present, bool | int | float | str):
-        return
+        return ""
     # For Python, True is an int.
     is_number = isinstance(present, int | float) and not isinstance(present, bool)
     wanted: tuple[type, ...] = (int, float) if is_number else (type(present),)
     if not isinstance(value, wanted) or isinstance(value, bool) != isinstance(present, bool):
-        raise ConfigError(
-            f"{PLACE} {name} must be of the kind of its default {present!r}; got {value!r}."
-        )
+        return f"{name} must be of the kind of its default {present!r}; got {value!r}"
+    return ""

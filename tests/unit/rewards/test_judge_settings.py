@@ -4,8 +4,8 @@ import pytest
 
 from deepicd.answers import parse_answer
 from deepicd.config import JudgeConfig, RewardConfig, parse_experiment
-from deepicd.errors import ConfigError
-from deepicd.rewards import build_reward, validate
+from deepicd.errors import ConfigError, refuse
+from deepicd.rewards import build_reward, find_faults
 from deepicd.rewards.judge import Judge
 
 NOTE = "Chief complaint: crushing substernal chest pain since this morning."
@@ -40,26 +40,30 @@ def test_another_host_needs_to_be_named_twice():
 
 def test_a_weight_without_a_judge_is_refused_before_anything_starts():
     with pytest.raises(ConfigError, match=r"rewards\.weights\.judge is 0\.2 and there is no judge"):
-        validate(RewardConfig(weights={"judge": 0.2}))
+        refuse(find_faults(RewardConfig(weights={"judge": 0.2})))
     with pytest.raises(ConfigError, match="there is no judge"):
-        validate(RewardConfig(), searched=["judge"])
+        refuse(find_faults(RewardConfig(), searched=["judge"]))
 
 
 def test_rewards_without_a_judge_need_no_endpoint():
-    validate(RewardConfig(weights={"judge": 0.0, "length": 0.1}), searched=["hierarchy"])
+    refuse(find_faults(RewardConfig(weights={"judge": 0.0, "length": 0.1}), searched=["hierarchy"]))
 
 
 def test_a_reward_of_the_judge_alone_must_stop_when_it_is_down():
     weights = {"judge": 1.0, "format": 0, "reasoning": 0, "hierarchy": 0, "outcome": 0}
     judge = JudgeConfig(url="http://127.0.0.1:1/v1", model="m")
     with pytest.raises(ConfigError, match="when_down = 'stop'"):
-        validate(RewardConfig(weights=weights, judge=judge))
-    validate(RewardConfig(weights=weights, judge=judge.model_copy(update={"when_down": "stop"})))
+        refuse(find_faults(RewardConfig(weights=weights, judge=judge)))
+    refuse(
+        find_faults(
+            RewardConfig(weights=weights, judge=judge.model_copy(update={"when_down": "stop"}))
+        )
+    )
 
 
 def test_an_unknown_preset_is_refused_before_anything_starts():
     with pytest.raises(ConfigError, match=r"unknown reward preset 'defualt' \(nearest: default\)"):
-        validate(RewardConfig(preset="defualt"))
+        refuse(find_faults(RewardConfig(preset="defualt")))
 
 
 def test_an_absent_judge_leaves_the_others_at_the_sum_of_all_weights():

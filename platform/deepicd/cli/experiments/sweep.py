@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from deepicd.cli.experiments import plan
 from deepicd.cli.options import (
     FileArgument,
     JsonOption,
@@ -20,59 +21,7 @@ from deepicd.cli.options import (
 _STOP_TIMEOUT_S = 120.0
 
 app = typer.Typer(no_args_is_help=True, help="Run a hyperparameter sweep and look at its trials.")
-
-
-@app.command()
-def plan(
-    file: Annotated[Path, typer.Argument(help="Experiment file.")],
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", help="ADDRESS=VALUE, may be repeated.")
-    ] = None,
-    step_s: Annotated[
-        float, typer.Option(help="Measured seconds of one GRPO step, for hours and cost.", min=0)
-    ] = 0.0,
-    gpu: Annotated[
-        str, typer.Option(help="GPU or machine of the price table: H100-80GB, p4de.24xlarge.")
-    ] = "",
-    prices: Annotated[
-        Path | None, typer.Option(help="Price table (TOML) instead of the package's own.")
-    ] = None,
-    is_composed: Annotated[
-        bool, typer.Option("--verl", help="Print verl's configuration of the first drawn trial.")
-    ] = False,
-    is_compared: Annotated[
-        bool, typer.Option("--diff", help="Print verl's keys that differ between drawn trials.")
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:
-    """Show what a sweep would do and cost, and refuse what cannot run; nothing is started.
-
-    --verl and --diff compose the drawn trials with the installed verl (some seconds) and refuse a
-    searched value that does not reach it.
-
-    Examples:
-
-    deepicd sweep plan experiments/demo.toml --step-s 12
-
-    deepicd sweep plan experiments/deepicd_r1_7b.toml --gpu A100-80GB --step-s 60
-
-    deepicd sweep plan experiments/demo.toml --diff
-    """
-    from deepicd.cli import console, text
-    from deepicd.config import load_experiment
-    from deepicd.pipeline import planning
-    from deepicd.pipeline.validation import prepare
-
-    experiment = prepare(load_experiment(file, overrides or []))
-    planned = planning.plan_experiment(experiment, step_s=step_s, gpu=gpu, prices=prices)
-    if is_compared:
-        rows = planning.compare_trials(experiment, planned)
-        lines = text.difference_lines(rows, len(planned.samples))
-        console.print_outcome(rows, lines, as_json=as_json)
-    elif is_composed:
-        typer.echo(planning.compose_first_trial(experiment, planned))
-    else:
-        console.print_outcome(asdict(planned), text.plan_lines(planned), as_json=as_json)
+app.command("plan")(plan.command)
 
 
 @app.command()
@@ -93,8 +42,10 @@ def run(
     from deepicd.config import load_experiment
     from deepicd.pipeline.loop import run_pipeline
     from deepicd.pipeline.run import Command
+    from deepicd.pipeline.validation import require_search
 
     experiment = load_experiment(file, overrides or [])
+    require_search(experiment)
     root, extent = runs / (name or experiment.name), Command(promote, is_deployed=False)
     with configure_logging(has_clock=True).live_table(is_shown=not as_json):
         ended = run_pipeline(experiment, root, command=extent, may_delete=yes)

@@ -27,8 +27,8 @@ def command(
     Example: deepicd train experiments/tiny.toml --name once --set training.learning_rate=1e-3
     """
     from deepicd.cli.console import configure_logging, print_run
-    from deepicd.config import load_experiment
-    from deepicd.pipeline.loop import run_pipeline, single_training
+    from deepicd.config import load_experiment, single_training
+    from deepicd.pipeline.loop import run_pipeline
     from deepicd.pipeline.run import Command
 
     experiment = single_training(load_experiment(file, overrides or []))

@@ -101,12 +101,14 @@ def _built_config(experiment: Experiment) -> dict[str, Any]:
 
 
 def estimate_memory(experiment: Experiment, gpu_memory_gib: float = 0.0) -> dict[str, float]:
-    """Bytes (in 1e9) per GPU, by the formulas above.
+    """Bytes (in 1e9) per GPU, by the formulas above; empty where the model's sizes are not known.
 
     Args:
         experiment: settings that `sweeps.search.validation.validate` accepts.
         gpu_memory_gib: memory of one GPU in GiB; 0: unknown, then the engine's share is too.
     """
+    if not _model_sizes(experiment).parameters:
+        return {}
     sizes = _trained(experiment)
     sizes["update"] = sum(sizes.values())
     engine = _engine(experiment, gpu_memory_gib)
@@ -141,6 +143,8 @@ def check_memory(experiment: Experiment, gpu_memory_gib: float, *, gpu: str) -> 
     if experiment.profile != "gpu" or not gpu_memory_gib:
         return
     sizes = estimate_memory(experiment, gpu_memory_gib)
+    if not sizes:  # the model's folder is on another machine
+        return
     whole = gpu_memory_gib * _GIB / _GB
     if sizes["update"] > whole:
         raise CapacityError(

@@ -28,8 +28,8 @@ class Plan:
     step: Mapping[str, int]
     """Prompts, answers, optimiser updates, and tokens at most."""
     resources: Mapping[str, int]
-    """GPUs (logical slots on the CPU profile) of a trial by node and in all, and of all trials that
-    run at once."""
+    """GPUs of a trial by node and in all, and of all trials that run at once; on the CPU profile
+    `slots`: what stands in for GPUs there."""
     memory_gb: Mapping[str, float]
     """Estimates per GPU from below, see `planning.memory`."""
     hours: Mapping[str, float]
@@ -42,6 +42,8 @@ class Plan:
     """Date and source of the prices."""
     samples: tuple[Row, ...]
     """Parameters of trials as they could be drawn: only these differ between trials."""
+    missing: tuple[Row, ...] = ()
+    """What a run needs and this machine lacks, by its place in the experiment."""
 
 
 def plan_sweep(
@@ -108,11 +110,12 @@ def _step_sizes(experiment: Experiment) -> dict[str, int]:
 
 def _resources(experiment: Experiment) -> dict[str, int]:
     training = experiment.training
+    kind = {"cpu": "slots", "gpu": "gpus"}[experiment.profile]
     return {
-        "gpus_per_node": training.num_gpus,
+        f"{kind}_per_node": training.num_gpus,
         "nodes": training.num_nodes,
-        "gpus": training.world_size,
-        "gpus_at_once": training.world_size * max(1, experiment.sweep.max_concurrent),
+        kind: training.world_size,
+        f"{kind}_at_once": training.world_size * max(1, experiment.sweep.max_concurrent),
     }
 
 
@@ -165,7 +168,7 @@ def _draw_samples(experiment: Experiment, number: int) -> tuple[dict[str, Scalar
     rng = Random(experiment.seed)
     return tuple(
         draw_trial(experiment.sweep.search, lambda _, domain: draw(domain, rng))
-        for _ in range(number)
+        for _ in range(min(number, experiment.sweep.total_trials))
     )
 
 

@@ -5,6 +5,7 @@ Keys are dotted experiment addresses (`rewards.weights.hierarchy`), so that a pa
 nothing is refused when the file is read, and a trial's values travel to verl as values.
 """
 
+from collections.abc import Iterator
 from functools import partial
 from random import Random
 from typing import Any
@@ -21,7 +22,7 @@ from deepicd.config import (
     distinct_trials,
     draw_trial,
 )
-from deepicd.errors import ConfigError
+from deepicd.errors import Fault
 
 _STARTUP_TRIALS = 5
 """Random trials before TPE has something to learn from."""
@@ -89,17 +90,20 @@ def points(domain: Domain) -> list[Scalar]:
     return [domain.low, *inner, domain.high]
 
 
-def check_grid(experiment: Experiment) -> None:
-    """Raise ConfigError where a grid has fewer points than the sweep has trials."""
+def grid_faults(experiment: Experiment) -> Iterator[Fault]:
+    """A grid that has fewer points than the sweep has trials."""
     sweep = experiment.sweep
     if sweep.sampler != "grid":
         return
     size = len(grid_trials(experiment))
     if sweep.num_trials > size:
-        raise ConfigError(
+        left = " left" if sweep.warm_start_trials else ""
+        yield Fault(
+            "sweep.num_trials",
             f"sweep.num_trials is {sweep.num_trials}, but the grid of [sweep.search] has {size} "
-            f"points{' left' if sweep.warm_start_trials else ''}; set sweep.num_trials = {size}, "
-            "or more num_points or values"
+            f"points{left}",
+            f"set sweep.num_trials = {size}, or more num_points or values",
+            sweep.num_trials,
         )
 
 

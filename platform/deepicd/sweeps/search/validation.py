@@ -4,8 +4,8 @@ In: an experiment. Out: nothing, or an error with the place and the way out. Dec
 follows from settings and paths is checked without Ray; only capacity asks the cluster.
 """
 
+from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 
 from deepicd import rewards
 from deepicd.clusters.state import gpus_by_node
@@ -14,6 +14,7 @@ from deepicd.config import (
     Domain,
     Experiment,
     FloatRange,
+    RewardConfig,
     Scalar,
     all_values,
     distinct_trials,
@@ -21,9 +22,10 @@ from deepicd.config import (
     with_parents,
     with_values,
 )
-from deepicd.errors import CapacityError, ConfigError, MissingError
+from deepicd.errors import CapacityError, ConfigError, Fault, faults_of, refuse
+from deepicd.notes.build_report import REPORT
 from deepicd.rewards import resolve_weights
-from deepicd.sweeps.search.space import check_grid
+from deepicd.sweeps.search.space import grid_faults
 from deepicd.training.grpo import effects
 
 _BATCHES = (
@@ -39,78 +41,113 @@ _MEDIAN_TRIALS = 3
 
 
 def validate(experiment: Experiment) -> None:
-    """Refuse what neither data nor a machine could make work.
+    """Refuse what neither data nor a machine could make work, and what is not on this machine.
 
     Raises:
-        ConfigError: nothing to search, an address that acts on no trial, values that cannot go
-            together, rewards that cannot be built, a grace period at which nothing is validated, or
-            no traces for notes of one's own.
+        ConfigError: an address that acts on no trial, values that cannot go together, rewards that
+            cannot be built, a grace period at which nothing is validated, or no traces for notes
+            of one's own.
         MissingError: a model, traces or tables that the experiment names are not there.
     """
-    _check_paths(experiment)
-    sweep = experiment.sweep
-    if not sweep.search:
-        raise ConfigError(
-            f"experiment {experiment.name} has an empty [sweep.search]; add at least one address, "
-            'for example "training.learning_rate" = {type = "loguniform", low = 1e-5, high = 1e-3}'
-        )
+    refuse(find_faults(experiment))
+
+
+def find_faults(experiment: Experiment) -> Iterator[Fault]:
+    """All of that, as faults; those of a path that is not there are missing on this machine."""
+    search = experiment.sweep.search
+    yield from _faults_of_paths(experiment)
     searched = [
         address.removeprefix(_REWARD_WEIGHTS)
-        for address in sweep.search
+        for address in search
         if address.startswith(_REWARD_WEIGHTS)
     ]
-    rewards.validate(experiment.rewards, searched=searched)
-    effects.validate(experiment)
-    _check_combinations(experiment)
-    check_grid(experiment)
-    check_early_stopping(experiment)
+    unsound = list(rewards.find_faults(experiment.rewards, searched=searched))
+    yield from unsound
+    if not search:  # a single training: nothing is compared
+        return
+    if unsound:  # what follows asks what the weights come to
+        experiment = _without_rewards(experiment)
+    yield from effects.find_faults(experiment)
+    yield from faults_of(partial(_check_weights, experiment), "sweep.search")
+    yield from _faults_of_combinations(experiment)
+    yield from grid_faults(experiment)
+    yield from early_stopping_faults(experiment)
+
+
+def _without_rewards(experiment: Experiment) -> Experiment:
+    """The experiment with the default rewards, and none of them searched."""
+    search = {
+        address: domain
+        for address, domain in experiment.sweep.search.items()
+        if not any(name.startswith("rewards.") for name in (address, *domain.when))
+    }
+    sweep = experiment.sweep.model_copy(update={"search": search})
+    return experiment.model_copy(update={"rewards": RewardConfig(), "sweep": sweep})
 
 
 def check_early_stopping(experiment: Experiment) -> None:
     """Raise ConfigError for a grace period at which nothing is validated, or that leaves nothing
     to stop.
     """
-    sweep = experiment.sweep
-    grace, every = sweep.grace_steps, experiment.training.validate_every
-    if sweep.scheduler != "none" and grace % every:
-        raise ConfigError(
+    refuse(early_stopping_faults(experiment))
+
+
+def early_stopping_faults(experiment: Experiment) -> Iterator[Fault]:
+    """All of that, as faults."""
+    sweep, training = experiment.sweep, experiment.training
+    grace, every = sweep.grace_steps, training.validate_every
+    if sweep.scheduler == "none":
+        return
+    if grace % every:
+        yield Fault(
+            "sweep.grace_steps",
             f"sweep.grace_steps ({grace}) must be a multiple of training.validate_every "
-            f"({every}): trials are compared at a validation; change either"
+            f"({every}): trials are compared at a validation",
+            "change either",
+            grace,
         )
     if sweep.scheduler == "median" and sweep.total_trials < _MEDIAN_TRIALS:
-        raise ConfigError(
+        yield Fault(
+            "sweep.scheduler",
             f"sweep.scheduler = 'median' compares a trial with two others and the sweep has "
-            f"{sweep.total_trials}, so it would stop nobody; raise sweep.num_trials, or set "
-            'sweep.scheduler = "none"'
+            f"{sweep.total_trials}, so it would stop nobody",
+            'raise sweep.num_trials, or set sweep.scheduler = "none"',
+            sweep.scheduler,
         )
-    if sweep.scheduler != "none" and grace >= experiment.training.total_steps:
-        raise ConfigError(
+    if grace >= training.total_steps:
+        yield Fault(
+            "sweep.grace_steps",
             f"sweep.grace_steps ({grace}) leaves {sweep.scheduler} nothing to stop in "
-            f"training.total_steps = {experiment.training.total_steps} steps; lower it, or set "
-            'sweep.scheduler = "none"'
+            f"training.total_steps = {training.total_steps} steps",
+            'lower it, or set sweep.scheduler = "none"',
+            grace,
         )
 
 
-def _check_paths(experiment: Experiment) -> None:
-    """Raise MissingError for a path that the experiment names and that is not there, ConfigError
-    where it has to name one.
-    """
-    data, sft = experiment.data, experiment.sft
-    model = experiment.model.path
-    named: dict[str, Path | None] = {"sft.traces": sft.traces, "data.root": data.root}
-    if model is not None:
-        named["model.path"] = model / "config.json"
+def _faults_of_paths(experiment: Experiment) -> Iterator[Fault]:
+    """Paths that the experiment names and that are not there, or that it has to name."""
+    data, sft, model = experiment.data, experiment.sft, experiment.model.path
+    named = {
+        "data.splits": data.splits and data.splits / REPORT,
+        "data.root": None if data.splits else data.root,
+        "model.path": model and model / "config.json",
+        "sft.traces": sft.traces if sft.is_enabled else None,
+    }
     for address, path in named.items():
         if path is not None and not path.exists():
-            raise MissingError(
-                f"{address}: there is no {path}; correct the path in the experiment or with "
-                f"--set {address}=…"
+            yield Fault(
+                address,
+                f"{address}: there is no {path}",
+                f"correct the path in the experiment or with --set {address}=…",
+                str(path),
+                is_missing=True,
             )
     if data.source == "mimic" and sft.is_enabled and sft.traces is None:
-        raise ConfigError(
+        yield Fault(
+            "sft.traces",
             "data.source is 'mimic' and sft.traces is not set: traces are written for the embedded "
-            "corpus only; name a Parquet file of traces (docs/notes.md), or set sft.is_enabled = "
-            "false"
+            "corpus only",
+            "name a Parquet file of traces (docs/notes.md), or set sft.is_enabled = false",
         )
 
 
@@ -143,12 +180,15 @@ def _count_fitting(experiment: Experiment) -> int:
     return places // training.num_nodes
 
 
-def _check_combinations(experiment: Experiment) -> None:
-    """Raise ConfigError for searched values that cannot go together in one trial."""
+def _faults_of_combinations(experiment: Experiment) -> Iterator[Fault]:
+    """Searched values that cannot go together in one trial."""
     for values in _combinations(experiment):
         pairs = ", ".join(f"{address} = {value}" for address, value in values.items())
-        with_values(experiment, values, source=f"[sweep.search] {pairs}")
-    _check_weights(experiment)
+        try:
+            with_values(experiment, values, source=f"[sweep.search] {pairs}")
+        except ConfigError as error:
+            rule, _, way_out = str(error).rpartition("; ")
+            yield Fault(f"sweep.search.{next(iter(values))}", rule, way_out, dict(values))
 
 
 def _combinations(experiment: Experiment) -> list[dict[str, Scalar]]:

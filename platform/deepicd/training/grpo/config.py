@@ -22,11 +22,11 @@ from typing import Any
 import pyarrow.parquet as pq
 from omegaconf import DictConfig
 
-from deepicd.config import Experiment, RewardConfig
-from deepicd.errors import ConfigError, DataError
+from deepicd.config import Experiment, RewardConfig, Scalar
+from deepicd.errors import ConfigError, DataError, Fault
 from deepicd.paths import rollouts_folder
 from deepicd.rewards import JUDGE
-from deepicd.training.overrides import pass_through, set_values
+from deepicd.training.overrides import faults_of_overrides, pass_through, set_values
 from deepicd.training.verl_settings import BF16, EXTERNAL, FP32, Settings, compose, platform_of
 
 _ACTOR = "actor_rollout_ref.actor"
@@ -193,14 +193,28 @@ def compose_grpo(
         wiring["trainer.resume_mode"] = "resume_path" if resume else "disable"
         if resume is not None:
             wiring["trainer.resume_from_path"] = str(resume)
-        # Later ones win: the profile over what both share, the experiment over its profile.
-        settings = _BOTH | _PROFILES[experiment.profile] | _mapped(experiment) | wiring
-        settings["trainer.total_training_steps"] = _total_steps(experiment, train)
-        config = compose("ppo_trainer")
-        set_values(config, settings)
+        wiring["trainer.total_training_steps"] = _total_steps(experiment, train)
+        config = _own_config(experiment, wiring)
         # After ours: it may overrule the profile, but nothing that is refused.
         pass_through(config, experiment.verl, refused=_refused(wiring))
         _validate(config)
+    return config
+
+
+def verl_faults(experiment: Experiment, values: Mapping[str, Scalar]) -> list[Fault]:
+    """What the installed verl, or the platform, refuses of dotted verl keys, key by key."""
+    words = dict.fromkeys(("model", "train", "validation", "out"), Path("PATH"))
+    with platform_of(experiment):
+        wiring = _grpo_wiring(experiment, **words)
+        config = _own_config(experiment, wiring)
+        return list(faults_of_overrides(config, values, refused=_refused(wiring)))
+
+
+def _own_config(experiment: Experiment, wiring: Settings) -> DictConfig:
+    """verl's configuration before the experiment's `[verl]` table is applied."""
+    config = compose("ppo_trainer")
+    # Later ones win: the profile over what both share, the experiment over its profile.
+    set_values(config, _BOTH | _PROFILES[experiment.profile] | _mapped(experiment) | wiring)
     return config
 
 

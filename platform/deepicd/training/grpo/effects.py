@@ -6,11 +6,11 @@ SFT are made once per run, before the sweep; resources and the number of steps b
 a trial has what is left. A value that no trial would read is refused instead of being searched.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import product
 
 from deepicd.config import Choice, Experiment, Scalar
-from deepicd.errors import ConfigError
+from deepicd.errors import ConfigError, Fault
 from deepicd.rewards import resolve_weights
 from deepicd.training.grpo.config import INEFFECTIVE, MAPPED
 
@@ -187,14 +187,20 @@ RULES: Mapping[str, Rule] = {
 """Address, or with a dot at its end the table it begins → what it does in a trial."""
 
 
-def validate(experiment: Experiment) -> None:
-    """Raise ConfigError, with the reason, for a searched address that acts on no trial."""
-    for address in experiment.sweep.search:
-        if reason := idle_reason(experiment, address):
-            raise ConfigError(
-                f"[sweep.search] {address} would not change what is compared between trials: "
-                f"{reason}. Or remove it from the search"
-            )
+def find_faults(experiment: Experiment) -> Iterator[Fault]:
+    """Searched addresses that act on no trial, each with the reason."""
+    for address, domain in experiment.sweep.search.items():
+        place, value = f"sweep.search.{address}", domain.model_dump(mode="json")
+        try:
+            reason = idle_reason(experiment, address)
+        except ConfigError as error:
+            yield Fault(place, str(error), "remove it from the search", value)
+            continue
+        if reason:
+            why, _, way_out = reason.partition("; ")
+            rule = f"[sweep.search] {address} would not change what is compared between trials"
+            way_out = f"{way_out}; or remove it from the search" if way_out else "remove it"
+            yield Fault(place, f"{rule}: {why}", way_out, value)
 
 
 def idle_reason(experiment: Experiment, address: str) -> str:
