@@ -12,6 +12,7 @@
     ├── SweepError         (RuntimeError)  a sweep as a whole failed
     ├── PromotionError     (RuntimeError)  the registry cannot do what was asked for
     ├── JudgeError         (RuntimeError)  the judge of a reward gives no ratings
+    ├── ExhaustedError     (RuntimeError)  memory or disk ran out; the run can go on
     ├── ServingError       (RuntimeError)  the deployment or a query to it failed
     └── MonitoringError    (RuntimeError)  the prediction or label log cannot be read or written
 

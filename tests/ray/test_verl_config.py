@@ -1,5 +1,8 @@
 """Experiments composed with the installed verl and passed through its own checks."""
 
+import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,7 +24,7 @@ from deepicd.errors import ConfigError, DataError
 from deepicd.pipeline.validation import check
 from deepicd.training import verl_settings
 from deepicd.training.grpo import config as grpo_config
-from deepicd.training.grpo.differences import differences, validate
+from deepicd.training.grpo.differences import differences, find_faults
 from deepicd.training.sft.config import compose_sft
 
 EXPERIMENTS = sorted((Path(__file__).parents[2] / "experiments").glob("*.toml"))
@@ -236,7 +239,7 @@ def test_only_what_is_searched_differs_between_trials():
         "rewards.preset": {"type": "choice", "values": ["default", "strict"]},
     }
     experiment = parse_experiment({"sweep": {"search": search}}, "here")
-    validate(experiment)
+    assert not list(find_faults(experiment))
     trials = [
         with_values(experiment, {"training.rollout_n": number, "rewards.weights.hierarchy": weight})
         for number, weight in ((4, 0.2), (8, 0.7))
@@ -261,3 +264,40 @@ def test_a_searched_verl_key_that_the_installed_verl_lacks_is_refused():
     search = {"verl.actor_rollout_ref.actor.grad_clipp": {"type": "uniform", "low": 0, "high": 1}}
     with pytest.raises(ConfigError, match=r"unknown key .*grad_clipp \(nearest: .*grad_clip\)"):
         check(parse_experiment({"sweep": {"search": search}}, "here"))
+
+
+def test_every_key_that_verl_would_refuse_is_told():
+    actor = "actor_rollout_ref.actor"
+    searched = {f"verl.{actor}.clp_ratio_c": {"type": "uniform", "low": 2, "high": 3}}
+    keys = {f"{actor}.grad_clp": 1.0, "data.seed": 3, f"{actor}.loss_agg_mode": "no-such-mode"}
+    faults = list(find_faults(parse_experiment({"verl": keys, "sweep": {"search": searched}}, "x")))
+    assert [fault.place for fault in faults] == [
+        f"verl.{actor}.grad_clp",
+        "verl.data.seed",
+        f"verl.{actor}.clp_ratio_c",
+        "verl",
+    ]
+    assert "Invalid loss_agg_mode" in faults[-1].rule and faults[0].value == 1.0
+
+
+SEVEN_B = [path for path in EXPERIMENTS if "7b" in path.name]
+
+
+@pytest.mark.parametrize("path", SEVEN_B, ids=lambda path: path.name)
+def test_the_installed_verl_finds_no_fault_in_the_large_runs(path):
+    assert list(find_faults(load_experiment(path))) == []
+
+
+def test_the_published_run_validates_and_is_planned_as_it_is(root):
+    file = "experiments/deepicd_r1_7b.toml"
+
+    def deepicd(*arguments: str) -> Any:
+        command = [sys.executable, "-m", "deepicd", *arguments, "--json"]
+        done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
+        return json.loads(done.stdout)
+
+    verdict = deepicd("validate", file)
+    assert verdict["faults"] == [] and verdict["kind"] == "training"
+    named = {"data.root", "model.path", "sft.traces", "training.num_gpus"}
+    assert {row["place"] for row in verdict["missing"]} <= named
+    assert deepicd("plan", file)["trials"]["number"] == 1

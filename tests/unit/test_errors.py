@@ -41,6 +41,7 @@ def test_exit_codes_are_what_scripts_rely_on():
         "CodeError": 3,
         "ConfigError": 2,
         "DataError": 3,
+        "ExhaustedError": 12,
         "JudgeError": 11,
         "MissingError": 4,
         "MonitoringError": 9,

@@ -53,7 +53,8 @@ def set_override(table: dict[str, Any], override: str) -> None:
     address, sign, text = override.partition("=")
     if not sign or not address.strip():
         raise ConfigError(
-            f"an override is ADDRESS=VALUE, for example training.total_steps=20; got {override!r}"
+            f"an override is ADDRESS=VALUE and not {override!r}; write for example "
+            "training.total_steps=20"
         )
     try:
         value = tomllib.loads(f"value = {text}")["value"]

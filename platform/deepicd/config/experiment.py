@@ -67,8 +67,8 @@ class DataConfig(StrictModel):
         if self.source == "mimic" and self.root is None and self.splits is None:
             yield (
                 ("source",),
-                "source 'mimic' needs data.root or data.splits; name the folder that holds note/ and "
-                "hosp/, or that of an earlier build",
+                "source 'mimic' needs data.root or data.splits; name the folder that holds note/ "
+                "and hosp/, or that of an earlier build",
             )
 
 

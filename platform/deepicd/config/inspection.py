@@ -189,12 +189,11 @@ def _address(keys: _Keys) -> str:
 
 
 def _names_one_of(fault: Fault, addresses: Iterable[str]) -> bool:
-    """Whether a fault is about one of these, or names one: whole, or by its last part where this is
-    no word of English.
+    """Whether a fault is about one of these, or names one: whole, or by its last part, where these
+    are no words of English.
     """
     for address in addresses:
-        last = address.rpartition(".")[2]
-        names = (address, last) if "_" in last else (address,)
+        names = [name for name in (address, address.rpartition(".")[2]) if re.search("[._]", name)]
         if fault.place == address:
             return True
         if any(re.search(rf"(?<!\w){re.escape(name)}(?!\w)", fault.rule) for name in names):

@@ -1,10 +1,13 @@
 """Experiment files: read, merged with their bases, overridden, refused with the words that help."""
 
+from functools import reduce
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import BaseModel
 
 from deepicd.config import (
     Experiment,
@@ -15,6 +18,8 @@ from deepicd.config import (
     nearest,
     override,
     parse_experiment,
+    read_experiment,
+    single_training,
     with_values,
 )
 from deepicd.errors import ConfigError, MissingError
@@ -215,3 +220,74 @@ def test_a_run_that_goes_on_may_change_its_machines_and_nothing_it_learns():
     assert found.training.num_gpus == 2
     with pytest.raises(ConfigError, match=r"may change training.num_gpus, .* nothing else"):
         override(Experiment(), ["training.learning_rate=1"], allowed=allowed)
+
+
+def path_addresses(model=Experiment, prefix=""):
+    """Addresses of values that are places, by their type."""
+    for name, info in model.model_fields.items():
+        kind = info.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            yield from path_addresses(kind, f"{prefix}{name}.")
+        elif Path in get_args(kind) or kind is Path or "Path" in str(kind):
+            yield f"{prefix}{name}"
+
+
+def value_at(experiment, address):
+    return reduce(getattr, address.split("."), experiment)
+
+
+def test_the_places_of_an_experiment_are_known_by_their_type():
+    assert set(path_addresses()) == {
+        "data.root",
+        "data.splits",
+        "model.path",
+        "sft.traces",
+        "rewards.judge.cache",
+        "sweep.start_from",
+    }
+
+
+@pytest.mark.parametrize("address", [*path_addresses(), "promotion.registry"])
+def test_every_path_is_absolute_once_it_is_read(address, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    file = write(tmp_path, "")
+    for written, meant in [("a/../b", "b"), ("~/b", "home/b"), (str(tmp_path / "c"), "c")]:
+        experiment = load_experiment(file, [f"{address}={written}"])
+        assert value_at(experiment, address) in (tmp_path / meant, str(tmp_path / meant))
+    dump_experiment(experiment, tmp_path / "experiment.json")
+    monkeypatch.chdir("/")  # as a resume from elsewhere reads it
+    assert read_experiment(tmp_path / "experiment.json") == experiment
+
+
+@pytest.mark.parametrize("address", path_addresses())
+@pytest.mark.parametrize("value", ["", "s3://bucket/x"])
+def test_a_path_that_is_none_is_refused(address, value, tmp_path):
+    with pytest.raises(ConfigError, match=r"an empty path|not a URL"):
+        load_experiment(write(tmp_path, ""), [f"{address}={value}"])
+
+
+@pytest.mark.parametrize("registry", ["", "s3://bucket/x", "memory://x", "{run}/registry"])
+def test_a_registry_by_url_or_in_the_run_stays_as_it_is(registry, tmp_path):
+    experiment = load_experiment(write(tmp_path, ""), [f"promotion.registry={registry}"])
+    assert experiment.promotion.registry == registry
+
+
+def test_an_unknown_home_is_a_config_error(tmp_path):
+    with pytest.raises(ConfigError, match="write the path out"):
+        load_experiment(write(tmp_path, ""), ["data.root=~nobody_of_that_name/x"])
+
+
+def test_a_single_training_keeps_what_guards_a_trial():
+    table = {"sweep": {"num_trials": 9, "num_seeds": 2, "max_failures": 3, "keep_top": 2}}
+    sweep = single_training(parse_experiment(table, "here")).sweep
+    assert (sweep.total_trials, sweep.scheduler, sweep.search) == (1, "none", {})
+    assert (sweep.max_failures, sweep.keep_top) == (3, 2)
+
+
+def test_contradictions_of_one_table_are_told_together():
+    sweep = {"max_cost": 1.0, "freeze": ["seed"], "confirm_top": 9, "objectives": ["gpu_hours"]}
+    with pytest.raises(ConfigError) as caught:
+        parse_experiment({"sweep": sweep}, "here")
+    for words in ("gpu_hour_price", "set start_from", "more than num_trials", "lacks the metric"):
+        assert words in str(caught.value)

@@ -204,7 +204,6 @@ SEARCH = {"training.learning_rate": {"type": "loguniform", "low": 1e-5, "high": 
     ("table", "words"),
     [
         ({"serving": {"host": "0.0.0.0"}, "sweep": {"search": SEARCH}}, "DEEPICD_TOKEN"),
-        ({}, r"empty \[sweep.search\]"),
         (
             {"sweep": {"search": SEARCH, "grace_steps": 6}, "training": {"validate_every": 4}},
             r"multiple of training\.validate_every",
@@ -228,9 +227,12 @@ def test_what_a_later_stage_would_refuse_is_refused_at_once(monkeypatch, table, 
 @pytest.mark.parametrize(
     ("table", "words"),
     [
-        ({"model": {"path": "no/model"}}, r"model\.path: there is no no/model/config\.json"),
-        ({"sft": {"traces": "no/traces.parquet"}}, r"sft\.traces: there is no no/traces"),
-        ({"data": {"source": "mimic", "root": "no/mimic"}}, r"data\.root: there is no no/mimic"),
+        ({"model": {"path": "no/model"}}, r"model\.path: there is no /.*/no/model/config\.json"),
+        ({"sft": {"traces": "no/traces.parquet"}}, r"sft\.traces: there is no /.*/no/traces"),
+        (
+            {"data": {"source": "mimic", "root": "no/mimic"}, "sft": {"is_enabled": False}},
+            r"data\.root: there is no /.*/no/mimic",
+        ),
     ],
 )
 def test_a_path_that_is_not_there_is_refused_at_once(table, words):

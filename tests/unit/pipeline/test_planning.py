@@ -1,8 +1,10 @@
 """A plan, drawn trials, and early stopping replayed, as the commands ask for them."""
 
+from pathlib import Path
+
 import pytest
 
-from deepicd.config import dump_experiment, parse_experiment
+from deepicd.config import dump_experiment, load_experiment, parse_experiment
 from deepicd.errors import ConfigError, MissingError
 from deepicd.paths import RunPaths
 from deepicd.pipeline.planning import plan_experiment, replay_run
@@ -44,3 +46,24 @@ def test_nothing_is_replayed_where_no_run_lies(tmp_path, experiment):
     dump_experiment(experiment, RunPaths(tmp_path / "run").experiment)
     with pytest.raises((MissingError, ConfigError), match=r"curves|trial|sweep"):
         replay_run(tmp_path / "run", scheduler="asha", grace_steps=0, factor=0)
+
+
+SEVEN_B = sorted(Path(__file__).parents[3].glob("experiments/*7b.toml"))
+
+
+@pytest.mark.parametrize("file", SEVEN_B, ids=lambda file: file.name)
+def test_the_large_runs_are_planned_where_neither_data_nor_gpus_are(file, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)  # no data/, no models/
+    # verl's own say about their keys takes seconds; tests/ray/test_verl_config.py asks for it.
+    experiment = load_experiment(file).model_copy(update={"verl": {}})
+    plan = plan_experiment(experiment, step_s=60.0, gpu="A100-80GB", prices=None)
+    assert plan.resources["gpus"] == 4 and plan.hours["gpu"] > 0 and not plan.memory_gb
+    assert {row["place"] for row in plan.missing} == {"data.root", "model.path", "sft.traces"}
+    is_single = file.name == "deepicd_r1_7b.toml"
+    assert (plan.trials["number"] == 1) is is_single
+    assert all((row == {}) is is_single for row in plan.samples)
+
+
+def test_on_the_cpu_profile_a_plan_counts_slots():
+    plan = plan_experiment(parse_experiment({}, "here"), step_s=0.0, gpu="", prices=None)
+    assert plan.resources == {"slots_per_node": 1, "nodes": 1, "slots": 1, "slots_at_once": 1}

@@ -34,7 +34,7 @@ def test_the_demo_on_paper(root):
         "updates": 1,
         "max_tokens": 128 * (192 + 48),
     }
-    assert planned.resources == {"gpus_per_node": 1, "nodes": 1, "gpus": 1, "gpus_at_once": 1}
+    assert planned.resources == {"slots_per_node": 1, "nodes": 1, "slots": 1, "slots_at_once": 1}
     assert planned.memory_gb["logits"] == pytest.approx(64 * 240 * 1024 * 4 / 1e9, abs=0.01)
     assert planned.hours == {"clock": 0.2, "gpu": 0.2}
     assert len(planned.samples) == 3 and len({str(row) for row in planned.samples}) == 3

@@ -182,7 +182,7 @@ def test_a_begun_experiment_needs_the_earlier_folder_no_more(first, tmp_path, be
     ("sweep", "words"),
     [
         ({"freeze": [RATE]}, "set start_from to its folder"),
-        ({"start_from": "no/run"}, "no run in no/run; name the folder"),
+        ({"start_from": "no/run"}, "no run in /.*/no/run; name the folder"),
     ],
 )
 def test_an_earlier_sweep_must_be_there(sweep, words, begin):
