@@ -158,6 +158,11 @@ class RunPaths:
         return self.root / "evaluation"
 
     @property
+    def context(self) -> Path:
+        """Scores of what models of this run are compared with (JSON)."""
+        return self.evaluation / "context.json"
+
+    @property
     def registry(self) -> Path:
         """Model versions and aliases, of all runs beside this one."""
         return self.root.parent / REGISTRY

@@ -1,6 +1,9 @@
 """Evaluation for real: a tiny model that has learnt a few notes by heart, asked by vLLM in Ray."""
 
 import json
+import re
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,6 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from deepicd import checkpoints, cli
+from deepicd.answers import parse_answer
 from deepicd.config import Experiment, ModelConfig, dump_experiment
 from deepicd.errors import CheckpointError, DataError
 from deepicd.evaluation import majority_predictions, predict
@@ -18,6 +22,7 @@ from deepicd.notes.split_files import write_split
 from deepicd.paths import RunPaths
 from deepicd.promotion.examine import examine, measure_calibration
 from deepicd.promotion.registry import Registry
+from deepicd.promotion.versions import CARD
 from deepicd.prompts import END_OF_TURN, PromptEncoder, prompt_token_ids, response_text
 from deepicd.prompts.encode import load_backend
 from deepicd.records import Limits, Note
@@ -135,6 +140,56 @@ def test_samples_say_how_sure_an_answer_is_and_the_same_seed_says_the_same(
     tests = {test: len(passed) for test, passed in examined.behaviour.items()}
     assert tests["minimum_function"] == tests["direction"] == 12
     assert tests["invariance_names"] == len(known)
+
+
+@pytest.mark.usefixtures("light_ray")
+def test_weights_that_are_swapped_in_answer_as_in_an_engine_of_their_own(
+    model: Path, split: Path, tmp_path: Path
+) -> None:
+    untrained = checkpoints.export(model, tmp_path / "untrained")
+    rewrite_weights(untrained, lambda tensors: tensors["model.norm.weight"].zero_())
+    wrong_shape = checkpoints.export(model, tmp_path / "wrong")
+    rewrite_weights(wrong_shape, lambda tensors: tensors.pop("model.norm.weight"))
+    with load_model(untrained, limits=LIMITS) as loaded:
+        before = loaded.answer_split(split)
+        loaded.swap(model)
+        after = loaded.answer_split(split)
+        with pytest.raises(CheckpointError, match=r"vLLM failed on .*wrong: .*got no new weight"):
+            loaded.swap(wrong_shape)
+    assert [row.prediction for row in before] == [None] * len(CODES)
+    assert [row.prediction for row in after] == [note.code for note in build_notes()]
+    with load_model(model, limits=LIMITS) as loaded:
+        assert loaded.answer_split(split) == after
+
+
+def test_the_snippet_of_a_model_card_runs_as_it_stands_and_answers_as_evaluation_does(
+    model: Path, tmp_path: Path
+) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    limits = {"max_prompt_tokens": 64, "max_response_tokens": 48}
+    version = Registry(tmp_path / "registry").register(
+        model, lineage={"stage": "by hand"}, card={"limits": limits}
+    )
+    card = (version.path / CARD).read_text()
+    (snippet,) = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
+    done = subprocess.run(
+        [sys.executable, "-c", snippet],
+        cwd=version.path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    (note,) = re.findall(r'^note = "(.*)"$', snippet, re.MULTILINE)
+    (prompt,) = PromptEncoder.of_model(model, LIMITS).encode([note])
+    asked = torch.tensor([prompt.token_ids])
+    tokenizer: Any = AutoTokenizer.from_pretrained(model)
+    loaded = AutoModelForCausalLM.from_pretrained(model)
+    answer = loaded.generate(asked, max_new_tokens=48, do_sample=False)[0, asked.shape[1] :]
+    assert done.stdout.strip() == tokenizer.decode(answer, skip_special_tokens=True).strip()
+    assert parse_answer(done.stdout, is_prefilled=True).code == "I2510"
 
 
 @pytest.mark.usefixtures("light_ray")

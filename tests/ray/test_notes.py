@@ -17,10 +17,12 @@ from deepicd.config import DataConfig, fingerprint
 from deepicd.errors import DataError, MissingError
 from deepicd.notes import build_notes, read_build_report, read_split
 from deepicd.notes.audit import audit_notes, has_leak
+from deepicd.notes.baselines import read_ceiling
 from deepicd.notes.identity import check_identity
 from deepicd.notes.mimic.reader import cut_notes
 from deepicd.notes.splits import assign_split
 from deepicd.paths import SPLITS
+from deepicd.scoring import score_predictions
 
 CONFIG = DataConfig(num_notes=300, num_codes=12)
 SECRET = "SECRETWORDS"
@@ -91,8 +93,12 @@ def test_the_embedded_corpus_comes_back_through_the_mimic_reader(built: Path) ->
     assert check_identity(built / "notes", CONFIG) == report
     assert report["settings"] == fingerprint(CONFIG)
     assert sorted(path.name for path in (built / "notes").iterdir()) == sorted(
-        ["report.json", *(f"{name}.parquet" for name in SPLITS)]
+        ["ceiling_answers.json", "report.json", *(f"{name}.parquet" for name in SPLITS)]
     )
+    ids = [note.note_id for note in splits["test"]]
+    ceiling = read_ceiling(built / "notes" / "test.parquet", note_ids=ids)
+    assert ceiling is not None and [row.note_id for row in ceiling] == ids
+    assert score_predictions(ceiling) == pytest.approx(report["ceiling"]["test"])
 
 
 def test_equal_seeds_build_equal_files(built: Path, tmp_path: Path) -> None:

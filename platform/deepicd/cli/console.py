@@ -22,7 +22,7 @@ from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 
-from deepicd.cli.text import reply_cells
+from deepicd.cli.text import context_cells, reply_cells
 
 if TYPE_CHECKING:
     from deepicd.config import SweepConfig
@@ -132,8 +132,13 @@ def print_replies(rows: Iterable[Mapping[str, Any]], total: int, *, as_json: boo
 
 def print_sweep(status: "SweepStatus", *, as_json: bool) -> None:
     """Print the trials of a sweep, what they cost, and which one won."""
-    Outcome(as_json=as_json).show_trials(
-        status.trials, status.experiment.sweep, budget=status.budget, decision=status.decision
+    output = Outcome(as_json=as_json)
+    output.show_trials(
+        status.trials,
+        status.experiment.sweep,
+        budget=status.budget,
+        decision=status.decision,
+        context=status.context,
     )
 
 
@@ -159,8 +164,9 @@ class Outcome:
         *,
         budget: Mapping[str, float],
         decision: "SweepDecision | None" = None,
+        context: Sequence[Mapping[str, Any]] = (),
     ) -> None:
-        """Leaderboard, what was spent and who won, or all of it as JSON."""
+        """Leaderboard, what was spent, who won and its context, or all of it as JSON."""
         from deepicd.sweeps.callbacks.progress import trial_table
         from deepicd.sweeps.results.pareto import pareto_front
         from deepicd.sweeps.results.status import status_row
@@ -170,7 +176,7 @@ class Outcome:
             rows = [status_row(trial, pareto) for trial in trials]
             ranking = asdict(decision) if decision else None
             shown = {"trials": rows, "budget": dict(budget), "decision": ranking}
-            print(json.dumps(shown, indent=2))
+            print(json.dumps({**shown, "context": list(context)}, indent=2))
         else:
             marked = pareto if sweep.objectives else ()
             self._output.print(trial_table(trials, sweep.metric, marked))
@@ -183,13 +189,15 @@ class Outcome:
             )
             if decision and decision.winner:
                 self._output.print(f"winner: trial {decision.winner}, {decision.why}", markup=False)
+            if context:
+                self._output.print(_context_table(context, "validation split"))
 
     def show_run(self, summary: Mapping[str, Any], root: Path) -> None:
         """The closing table of a whole run, or its summary as JSON."""
         if self._as_json:
             print(json.dumps(summary, indent=2, sort_keys=True))
             return
-        self._output.print(_score_table(summary))
+        self._output.print(_context_table(summary["context"]["test"], "test split"))
         champion = summary["champion"]["trial"]
         who = f"trial {champion}" if champion else "the SFT start (no trial won the gate)"
         self._output.print(f"champion: {summary['version']}, {who}")
@@ -207,14 +215,10 @@ def _capped(budget: Mapping[str, float]) -> str:
     return f", {budget['gpu_hours']:.2f} of {budget['max_gpu_hours']:.2f} GPU-hours"
 
 
-def _score_table(summary: Mapping[str, Any]) -> Table:
-    """Baselines and best trial on the test split."""
-    from deepicd.scoring import HEADLINE
-
-    headers = (name.replace("_f1", " F1").replace("F1_", "F1\n") for name in HEADLINE)
-    table = Table("test split", *headers, "unparsable", title=summary["experiment"])
-    rows = {**summary["baselines"], "best trial": summary["best"]["test"]}
-    for name, scores in rows.items():
-        cells = (f"{scores[level]:.3f}" for level in HEADLINE)
-        table.add_row(name, *cells, f"{scores['share_unparsable']:.1%}")
+def _context_table(rows: Sequence[Mapping[str, Any]], split: str) -> Table:
+    """Who answered the notes of a split, and how the model compares with each on the same notes."""
+    model = next(row["title"] for row in rows if row["is_model"])
+    table = Table(split, "notes", "hierarchical F1", f"{model}, on the same notes", "unparsable")
+    for row in rows:
+        table.add_row(*(escape(cell) for cell in context_cells(row)))
     return table

@@ -85,6 +85,20 @@ def score_cells(scores: Mapping[str, Any], name: str) -> tuple[str, str, str]:
     return name, f"{scores[name]:.4f}", f"{low:.4f} to {high:.4f}"
 
 
+def context_cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """Cells of one row of a context: who, notes, score, how the model compares, unparsable."""
+    scores, paired = row["scores"], row["paired"]
+    ends = ("hierarchical_f1_low", "hierarchical_f1_high")
+    unparsable = scores.get("share_unparsable")
+    return (
+        row["title"],
+        str(row["num_notes"] or "–"),
+        _with_interval(scores, "hierarchical_f1", ends),
+        paired["verdict"] if paired else "",
+        "–" if unparsable is None else f"{unparsable:.1%}",
+    )
+
+
 def subgroup_lines(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """Hierarchical F1 and gap to the others by subgroup of patients; nothing without groups."""
     if rows:

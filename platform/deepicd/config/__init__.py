@@ -7,6 +7,7 @@ the working directory, and are absolute once they are read.
 """
 
 from deepicd.config.addresses import flatten, known_addresses, nearest
+from deepicd.config.evaluation import EvaluationConfig
 from deepicd.config.experiment import (
     HEAD_WIDTHS,
     MLP_RATIO,
@@ -55,6 +56,7 @@ __all__ = [
     "Choice",
     "DataConfig",
     "Domain",
+    "EvaluationConfig",
     "Experiment",
     "FloatRange",
     "Inspection",

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field
 
+from deepicd.config.evaluation import EvaluationConfig
 from deepicd.config.strict_model import (
     Contradiction,
     FolderOrUrl,
@@ -343,6 +344,7 @@ class Experiment(StrictModel):
     training: TrainingConfig = TrainingConfig()
     rewards: RewardConfig = RewardConfig()
     sweep: SweepConfig = SweepConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
     promotion: PromotionConfig = PromotionConfig()
     serving: ServingConfig = ServingConfig()
     verl: dict[str, Scalar] = {}

@@ -78,7 +78,6 @@ def server_arguments(
     arguments = {
         **_engine_arguments(engine, model=model, max_model_len=max_model_len, seed=seed),
         "served_model_name": [*names],
-        "worker_extension_cls": _WORKER_EXTENSION,
         "enable_log_requests": False,  # they hold notes
         "disable_log_stats": False,
     }
@@ -108,6 +107,7 @@ def _engine_arguments(
         "max_model_len": max_model_len,
         "tensor_parallel_size": engine.tensor_parallel_size,
         "seed": seed,
+        "worker_extension_cls": _WORKER_EXTENSION,
     }
     if engine.max_num_seqs is not None:
         arguments["max_num_seqs"] = engine.max_num_seqs

@@ -94,6 +94,12 @@ class _EngineActor:
         self._engine = LLM(**arguments)
         self._max_response_tokens = limits.max_response_tokens
 
+    def swap(self, model: str) -> None:
+        """Put another model's weights in the place of these."""
+        self._engine.collective_rpc("swap_weights", args=(model,))
+        # Cached keys and values are those of the old weights.
+        self._engine.reset_prefix_cache()
+
     def complete(
         self, prompts: Sequence[Sequence[int]], sampling: Sampling | None = None
     ) -> list[_Completed]:
@@ -195,6 +201,22 @@ class LoadedModel:
             else None
             for note, prompt in zip(notes, encoded, strict=True)
         ]
+
+    def swap(self, model: Path) -> None:
+        """Answer with another model's weights from now on, in the engine that is there: a start of
+        vLLM costs more than the answers of a small model. After an error the engine is of no use.
+
+        Args:
+            model: Hugging Face folder; same architecture and sizes, same tokeniser and limits.
+
+        Raises:
+            MissingError: the model does not exist.
+            CheckpointError: its weights are not of this shape, or not finite.
+            CapacityError: the engine's process died.
+        """
+        check_layout(model)
+        self._model = model
+        _wait(self._actor.swap.remote(str(model.resolve())), model)
 
     def time_answers(self, notes: Sequence[Note]) -> float:
         """Median seconds of one greedy answer, asked one by one."""

@@ -25,7 +25,7 @@ from deepicd.files import replaced_folder
 from deepicd.notes.baselines import score_baselines
 from deepicd.notes.build_report import REPORT, summarise_build
 from deepicd.notes.card import write_card
-from deepicd.notes.corpus.mimic_tables import CEILING, SPLIT_OF, write_tables
+from deepicd.notes.corpus.mimic_tables import CEILING, CEILING_ANSWERS, SPLIT_OF, write_tables
 from deepicd.notes.corpus.profiles import load_knowledge
 from deepicd.notes.identity import identify
 from deepicd.notes.mimic.reader import cut_notes
@@ -67,6 +67,9 @@ def build_notes(
         kept = split_rows(rows, config, seed, split_of=_read_split_of(config, tables))
         hashes = _write_rows(kept, folder, seed)
         shutil.rmtree(folder / _PARTS)
+        if ceiling is not None:
+            # Beside the splits: a run that uses this build has these, and not the tables.
+            shutil.copy(tables / CEILING_ANSWERS, folder)
         report = {
             "source": config.source,
             "seed": seed,

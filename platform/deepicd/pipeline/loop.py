@@ -20,6 +20,7 @@ from deepicd.errors import SweepError
 from deepicd.files import lock_holder
 from deepicd.paths import RunPaths
 from deepicd.pipeline import deployment, promotion, stages, summary
+from deepicd.pipeline.context import with_context
 from deepicd.pipeline.resources import explain_exhaustion
 from deepicd.pipeline.run import (
     Command,
@@ -141,7 +142,8 @@ def sweep_status(root: Path) -> "SweepStatus":
 
     paths = RunPaths(root.resolve())
     is_alive = lock_holder(paths.lock) is not None
-    return read_sweep_status(paths, experiment_of_run(paths), is_alive=is_alive)
+    status = read_sweep_status(paths, experiment_of_run(paths), is_alive=is_alive)
+    return with_context(paths, status)
 
 
 def _walk(run: Run, command: Command, serve_on: Callable[[Any], None] | None) -> Ended:
@@ -184,7 +186,8 @@ def _status_of(run: Run, swept: "SweepResult") -> "SweepStatus":
     from deepicd.sweeps.results.status import SweepStatus, budget
 
     spent = budget(swept.trials, run.paths, run.experiment)
-    return SweepStatus(run.experiment, swept.trials, budget=spent, decision=swept.decision)
+    status = SweepStatus(run.experiment, swept.trials, budget=spent, decision=swept.decision)
+    return with_context(run.paths, status)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from deepicd.config import Experiment
 from deepicd.errors import MissingError
+from deepicd.pipeline.context import START_MODEL, card_facts, winner_of
 from deepicd.pipeline.run import Run, experiment_or_defaults, registry_address
 from deepicd.pipeline.stages import Candidate, Scored, lineage_of, model_folder, sampling_of
 from deepicd.provenance import code_commit
@@ -37,6 +38,7 @@ def promote(run: Run, candidates: Sequence[Candidate], *, sft: Scored) -> tuple[
         lineage=lineage | {"stage": "sft"},
         scores=sft.test,
         calibration=sft.calibration,
+        card=card_facts(run.paths, experiment, {**START_MODEL, "scores": sft.test}),
     )
     # Without a gate: there is no champion to compare with, and the winner needs an opponent.
     registry.promote(start.name, reason="the SFT start: nothing else can serve yet")
@@ -45,6 +47,7 @@ def promote(run: Run, candidates: Sequence[Candidate], *, sft: Scored) -> tuple[
         lineage=lineage | lineage_of(best),
         scores=candidate.test,
         calibration=candidate.calibration,
+        card=card_facts(run.paths, experiment, winner_of(best, candidate.test)),
     )
     decision = promote_best(
         registry,

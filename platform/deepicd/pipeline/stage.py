@@ -45,7 +45,7 @@ class Stage:
     after: tuple[str, ...]
     """Stages whose outputs it reads."""
     outputs: tuple[str, ...]
-    """Files and folders that it writes, relative to the run's folder."""
+    """Files and folders that it writes, relative to the run's folder; some not in every run."""
     ignored: tuple[str, ...] = PATIENCE
     """Addresses within `settings` that do not act on it."""
     is_shared: bool = False
@@ -64,6 +64,7 @@ _PIPELINE = (
         outputs=(
             *("notes/train.parquet", "notes/validation.parquet"),
             *("notes/test.parquet", "notes/promotion.parquet", "notes/report.json"),
+            "notes/ceiling_answers.json",  # of the embedded corpus only
         ),
         ignored=_READERS,
         is_shared=True,
@@ -91,9 +92,12 @@ _PIPELINE = (
     ),
     Stage(
         "baselines",
-        settings=(*_MODEL, "training", "promotion", "serving"),
-        after=("notes", "sft"),
-        outputs=("evaluation/majority", "evaluation/sft", "evaluation/sft.json"),
+        settings=(*_MODEL, "training", "evaluation", "promotion", "serving"),
+        after=("notes", "model", "sft"),
+        outputs=(
+            *("evaluation/majority", "evaluation/sft", "evaluation/sft.json"),
+            *("evaluation/context", "evaluation/context.json"),
+        ),
         ignored=(*PATIENCE, "promotion.registry"),
         is_shared=True,
     ),

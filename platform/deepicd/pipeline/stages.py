@@ -10,6 +10,7 @@ from deepicd.config import Experiment, dump_experiment
 from deepicd.errors import CheckpointError
 from deepicd.files import link_files, write_atomically
 from deepicd.paths import SPLITS
+from deepicd.pipeline.context import base_model, load_scored, write_context
 from deepicd.pipeline.run import Run
 from deepicd.pipeline.values import read_value, write_value
 from deepicd.records import Calibration, Examination, Prediction, Trial
@@ -58,6 +59,7 @@ def build_data(run: Run) -> None:
 def _build_data(run: Run) -> None:
     from deepicd.notes.build import build_notes
     from deepicd.notes.build_report import REPORT
+    from deepicd.notes.corpus.mimic_tables import CEILING_ANSWERS
     from deepicd.notes.identity import check_build
 
     data, paths = run.experiment.data, run.paths
@@ -65,7 +67,8 @@ def _build_data(run: Run) -> None:
         report = build_notes(data, tables=paths.tables, out=paths.notes)
     else:
         report = check_build(data.splits, data)
-        link_files(data.splits, paths.notes, [REPORT, *(f"{name}.parquet" for name in SPLITS)])
+        names = [REPORT, CEILING_ANSWERS, *(f"{name}.parquet" for name in SPLITS)]
+        link_files(data.splits, paths.notes, [n for n in names if (data.splits / n).exists()])
     counts = (f"{name} {split['num_notes']}" for name, split in report["splits"].items())
     run.detail(", ".join(counts))
 
@@ -112,23 +115,19 @@ def _build_model(run: Run) -> None:
     run.detail(f"{built.num_parameters:,} parameters, {built.vocab_size} tokens")
 
 
-def base_model(run: Run) -> Path:
-    """The model that SFT starts from."""
-    return run.experiment.model.path or run.paths.model
-
-
 def _fit_start_model(run: Run) -> None:
     """SFT on the traces with verl's SFT trainer on Ray Train."""
     from deepicd import checkpoints
     from deepicd.training.sft.run import train_sft
 
     paths = run.paths
+    base = base_model(paths, run.experiment)
     if not run.experiment.sft.is_enabled:
-        checkpoints.export(base_model(run), paths.sft, facts={"stage": "base"})
+        checkpoints.export(base, paths.sft, facts={"stage": "base"})
         return
     fitted = train_sft(
         run.experiment,
-        model=base_model(run),
+        model=base,
         traces=paths.traces,
         notes=paths.split("train"),
         out=paths.sft,
@@ -155,14 +154,14 @@ def _score_model(run: Run, name: str, model: Path) -> Scored:
     test scores on disk with intervals.
     """
     from deepicd.evaluation import majority_predictions
-    from deepicd.inference.offline import OfflineEngine, load_model
+    from deepicd.inference.offline import OfflineEngine
     from deepicd.notes.split_files import read_split
     from deepicd.promotion.examine import examine, measure_calibration
 
     experiment, paths = run.experiment, run.paths
     engine = OfflineEngine.for_profile(experiment.profile, seed=experiment.seed)
     sampling = sampling_of(experiment)
-    with load_model(model, limits=experiment.limits, engine=engine) as answering:
+    with load_scored(paths, experiment, model, engine=engine) as answering:
         asked = answering.answer_split(paths.split("test"))
         promotion = examine(
             answering,
@@ -179,6 +178,8 @@ def _score_model(run: Run, name: str, model: Path) -> Scored:
     most_common = majority_predictions(
         paths.split("train"), paths.split("test"), note_ids=[row.note_id for row in asked]
     )
+    if model == paths.sft:
+        write_context(paths, experiment, asked)
     majority = score(run, "majority", most_common)
     test = score(run, name, asked)
     run.detail(f"majority: {headline(majority)}")

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from deepicd.files import write_atomically
+from deepicd.pipeline.context import TEST, VALIDATION, rows_of_test, rows_of_trials, winner_of
 from deepicd.pipeline.run import Run
 from deepicd.pipeline.stages import Scored, trial_row
 from deepicd.provenance import versions
@@ -55,6 +56,7 @@ def _summarise(run: Run, outcome: RunOutcome) -> dict[str, Any]:
         "trials": [trial_row(trial) for trial in outcome.trials],
         "baselines": {"majority": outcome.sft.majority, "sft": outcome.sft.test},
         "best": {"trial": outcome.best.id, "test": outcome.candidate.test},
+        "context": _context(run, outcome),
         "champion": {"trial": outcome.best.id if has_won else None, "test": champion.test},
         "decision": asdict(outcome.decision),
         "version": outcome.version,
@@ -62,6 +64,14 @@ def _summarise(run: Run, outcome: RunOutcome) -> dict[str, Any]:
         "monitor": dict(outcome.monitor),
         "versions": versions(),
     }
+
+
+def _context(run: Run, outcome: RunOutcome) -> dict[str, Any]:
+    """Split → what else answered its notes, with the winner in it."""
+    best, seed = outcome.best, run.experiment.seed
+    model = winner_of(best, outcome.candidate.test)
+    trials = rows_of_trials(run.paths, run.experiment, outcome.trials, winner=best.id)
+    return {TEST: rows_of_test(run.paths, model, seed=seed), VALIDATION: trials}
 
 
 def render(run: Run, summary: Mapping[str, Any]) -> str:

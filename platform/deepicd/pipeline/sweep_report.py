@@ -12,6 +12,7 @@ from typing import Any
 from deepicd.config import MINIMISED, Experiment
 from deepicd.files import lock_holder, write_atomically
 from deepicd.paths import RECORD, RunPaths, trial_folder
+from deepicd.pipeline.context import rows_of_trials
 from deepicd.pipeline.run import experiment_of_run
 from deepicd.provenance import versions
 from deepicd.records import Trial
@@ -69,6 +70,9 @@ def _read_sweep(paths: RunPaths) -> Sweep:
         budget=budget(trials, paths, experiment),
         versions=versions(),
         decision=asdict(ranking) if ranking else {},
+        context=rows_of_trials(
+            paths, experiment, trials, winner=ranking.winner if ranking else None
+        ),
         records=[record for record in recorded if record],
     )
 

@@ -65,6 +65,7 @@ class Registry(RegistryView):
         scores: Mapping[str, float] | None = None,
         calibration: Calibration | None = None,
         patients: PatientList | None = None,
+        card: Mapping[str, Any] | None = None,
     ) -> Version:
         """Copy a Hugging Face folder in as the next version. The same model with the same lineage
         is not copied twice (`lineage.same_origin`).
@@ -75,13 +76,14 @@ class Registry(RegistryView):
             scores: on the test split.
             calibration: by which the endpoint says how sure it may be.
             patients: those that it was trained on (`list_patients`); None where nobody knows.
+            card: what its model card says besides (`pipeline.context.card_facts`).
 
         Raises:
             MissingError: `model` is not a Hugging Face folder.
             CheckpointError: it holds pickles or scripts, or lacks weights or tokeniser.
         """
         checkpoints.check_layout(model)
-        attached = Attachments(lineage, scores or {}, calibration, patients)
+        attached = Attachments(lineage, scores or {}, calibration, patients, card or {})
         with self._reserve() as (name, folder):
             checkpoints.copy_files(model, folder)
             written = finish_folder(folder, name, attached)

@@ -93,10 +93,11 @@ class RemoteRegistry(Registry):
         scores: Mapping[str, float] | None = None,
         calibration: Calibration | None = None,
         patients: PatientList | None = None,
+        card: Mapping[str, Any] | None = None,
     ) -> Version:
         """See `Registry.register`."""
         options: dict[str, Any] = {"lineage": lineage, "scores": scores}
-        options |= {"calibration": calibration, "patients": patients}
+        options |= {"calibration": calibration, "patients": patients, "card": card}
         return self._until_first(lambda: super(RemoteRegistry, self).register(model, **options))
 
     def challenge(

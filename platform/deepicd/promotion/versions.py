@@ -72,6 +72,8 @@ class Attachments:
     calibration: Calibration | None
     patients: PatientList | None
     """Those that it was trained on; None where nobody knows."""
+    card: Mapping[str, Any]
+    """What the model card says besides (`pipeline.context.card_facts`)."""
 
 
 def finish_folder(folder: Path, name: str, attached: Attachments) -> Mapping[str, Any]:
@@ -83,7 +85,7 @@ def finish_folder(folder: Path, name: str, attached: Attachments) -> Mapping[str
     if attached.patients is not None:
         sha256 = write_patients(folder, attached.patients)
         lineage["patients"] = asdict(TrainedPatients(len(attached.patients.digests), sha256))
-    facts = _facts(lineage, attached.scores)
+    facts = _facts(lineage, attached)
     if attached.calibration is not None:
         write_calibration(folder, attached.calibration)
         facts["calibration"] = dict(attached.calibration.errors)
@@ -142,11 +144,13 @@ def digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _facts(lineage: Mapping[str, Any], scores: Mapping[str, float]) -> dict[str, Any]:
+def _facts(lineage: Mapping[str, Any], attached: Attachments) -> dict[str, Any]:
     """What the manifest says besides hashes, as it will be read back from JSON."""
     facts = {
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "lineage": dict(lineage),
-        "scores": dict(scores),
+        "scores": dict(attached.scores),
     }
+    if attached.card:
+        facts["card"] = dict(attached.card)
     return dict(json.loads(json.dumps(facts, default=str)))

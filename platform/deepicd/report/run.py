@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from deepicd.config import Experiment
+from deepicd.report.context import context_section
 from deepicd.report.curves import Histories, draw_learning
 from deepicd.report.html import (
     Figure,
@@ -16,10 +17,8 @@ from deepicd.report.html import (
     new_plot,
     render_page,
     show,
-    with_interval,
 )
 from deepicd.report.parameters import draw_parallel
-from deepicd.scoring import HEADLINE
 
 
 def render_run(
@@ -30,66 +29,26 @@ def render_run(
     experiment: Experiment,
 ) -> str:
     """The report as text."""
-    sweep = experiment.sweep
+    sweep, context = experiment.sweep, summary["context"]
     validated = {
         trial["id"]: trial for trial in summary["trials"] if sweep.metric in trial["validation"]
     }
     params = {name: trial["params"] for name, trial in validated.items()}
     scores = {name: trial["validation"][sweep.metric] for name, trial in validated.items()}
     sections = [
-        Section("Test split", tables=[_score_table(summary)], figures=[_compare_scores(summary)]),
+        context_section("Test split", context["test"]),
         Section("Promotion", text=[_verdict(summary)], points=summary["decision"]["reasons"]),
         Section(
             "Trials",
             tables=[_trial_table(summary["trials"], sweep.metric)],
             figures=[draw_parallel(params, scores, search=sweep.search, metric=sweep.metric)],
         ),
+        context_section("Trials in context", context["validation"]),
         Section("Learning curves", figures=draw_learning(histories, sweep.metric)),
         Section("Time", figures=[_draw_stages(stages)]),
         Section("Versions", text=[_versions(summary)]),
     ]
     return render_page(summary["experiment"], sections, lead=[summary["question"]])
-
-
-def _scored_models(summary: Mapping[str, Any]) -> dict[str, Mapping[str, float]]:
-    """Name → test scores, in the order they are compared."""
-    baselines = summary["baselines"]
-    return {
-        "majority code": baselines["majority"],
-        "SFT start": baselines["sft"],
-        "best trial": summary["best"]["test"],
-    }
-
-
-def _score_table(summary: Mapping[str, Any]) -> Table:
-    """Every headline score with its interval."""
-    rows = [
-        {
-            "model": name,
-            **{
-                label(level): with_interval(
-                    scores[level], scores[f"{level}_low"], scores[f"{level}_high"]
-                )
-                for level in HEADLINE
-            },
-            "unparsable": f"{scores['share_unparsable']:.1%}",
-        }
-        for name, scores in _scored_models(summary).items()
-    ]
-    return Table("Scores with 95% bootstrap intervals by patient", rows)
-
-
-def _compare_scores(summary: Mapping[str, Any]) -> Figure:
-    """Bars by level."""
-    plot = new_plot(y="score")
-    plot.update_yaxes(range=[0, 1])
-    for name, scores in _scored_models(summary).items():
-        values = [scores[level] for level in HEADLINE]
-        high = [scores[f"{level}_high"] - scores[level] for level in HEADLINE]
-        low = [scores[level] - scores[f"{level}_low"] for level in HEADLINE]
-        bars = {"type": "data", "array": high, "arrayminus": low, "symmetric": False}
-        plot.add_bar(name=name, x=[label(level) for level in HEADLINE], y=values, error_y=bars)
-    return Figure("Scores by level", "The numbers of the table, bars with their intervals.", plot)
 
 
 def _verdict(summary: Mapping[str, Any]) -> str:

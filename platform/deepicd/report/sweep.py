@@ -10,6 +10,7 @@ from typing import Any
 
 from deepicd.config import flatten
 from deepicd.report.answer import answer_section
+from deepicd.report.context import context_section
 from deepicd.report.contour import draw_pair
 from deepicd.report.costs import Starts, draw_costs, phase_table
 from deepicd.report.curves import Histories, draw_learning
@@ -53,6 +54,7 @@ def build_sections(sweep: Sweep) -> list[Section]:
     """The report's sections, in order."""
     return [
         answer_section(sweep),
+        context_section("Context", sweep.context),
         leaderboard_section(sweep),
         Section("Learning curves", figures=draw_learning(_best_first(sweep), sweep.metric)),
         _parameter_section(sweep),

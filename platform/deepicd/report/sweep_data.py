@@ -31,6 +31,8 @@ class Sweep:
     """Name → version, of where the report is made."""
     decision: Mapping[str, Any] = field(default_factory=dict)
     """The sweep's own ranking (`decision.json`); empty while it goes on."""
+    context: Sequence[Mapping[str, Any]] = ()
+    """The best trial among what else answered the validation notes (`SweepStatus.context`)."""
     records: Sequence[Mapping[str, Any]] = ()
     """What each trial recorded of what it ran with (`record.json`)."""
 

@@ -116,4 +116,42 @@ def test_the_trials_of_a_sweep_as_json_hold_budget_and_decision(capsys):
     Outcome(as_json=True).show_trials([a_trial("a1", 0.4)], SWEEP, budget=BUDGET)
     shown = json.loads(capsys.readouterr().out)
     assert shown["budget"] == BUDGET and shown["decision"] is None
-    assert [row["id"] for row in shown["trials"]] == ["a1"]
+    assert [row["id"] for row in shown["trials"]] == ["a1"] and shown["context"] == []
+
+
+def a_row(name, score, *, is_model=False, **paired):
+    """One row of a context, as `pipeline.context` makes it."""
+    scores = {"hierarchical_f1": score, "share_unparsable": 0.25}
+    scores |= {"hierarchical_f1_low": score - 0.1, "hierarchical_f1_high": score + 0.1}
+    row = {"title": name, "num_notes": 40, "scores": scores, "is_model": is_model}
+    return {**row, "paired": paired or None}
+
+
+def test_the_best_trial_is_shown_among_what_else_answered_the_same_notes(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "140")
+    context = [
+        a_row("TF-IDF", 0.847, verdict="worse by 0.277 [0.200, 0.350]"),
+        a_row("trial a1", 0.57, is_model=True),
+    ]
+    trials = [a_trial("a1", 0.57)]
+    Outcome(as_json=False).show_trials(trials, SWEEP, budget=BUDGET, context=context)
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "trial a1, on the same notes" in shown and "0.847 [0.747, 0.947]" in shown
+    assert "worse by 0.277 [0.200, 0.350]" in shown and "25.0%" in shown
+    Outcome(as_json=True).show_trials(trials, SWEEP, budget=BUDGET, context=context)
+    assert json.loads(capsys.readouterr().out)["context"] == context
+
+
+def test_a_run_ends_with_its_context_champion_and_report(capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("COLUMNS", "140")
+    summary = {
+        "experiment": "demo",
+        "context": {"test": [a_row("majority code", 0.1), a_row("best", 0.57, is_model=True)]},
+        "champion": {"trial": None},
+        "version": "v0001",
+        "monitor": {"hierarchical_f1": 0.5, "labelled": 24},
+    }
+    Outcome(as_json=False).show_run(summary, tmp_path)
+    shown = capsys.readouterr().out
+    assert "test split" in shown and "majority code" in shown and "0.570 [0.470, 0.670]" in shown
+    assert "champion: v0001, the SFT start" in shown and "report.html" in shown

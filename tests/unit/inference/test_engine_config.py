@@ -45,6 +45,7 @@ def test_the_arguments_of_evaluation_on_cpu():
         "kv_cache_memory_bytes": 2**28,
         "enable_chunked_prefill": False,
         "max_num_batched_tokens": 2048,
+        "worker_extension_cls": "deepicd.inference.weight_reload.SwapExtension",
         "disable_log_stats": True,
     }
 
@@ -58,6 +59,7 @@ def test_the_arguments_of_evaluation_on_gpu():
         "tensor_parallel_size": 1,
         "seed": 7,
         "gpu_memory_utilization": 0.9,
+        "worker_extension_cls": "deepicd.inference.weight_reload.SwapExtension",
         "disable_log_stats": True,
     }
 

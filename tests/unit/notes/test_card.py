@@ -7,14 +7,13 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from deepicd import scoring
 from deepicd.config import DataConfig
 from deepicd.notes import build, build_report, split_files
-from deepicd.notes.baselines import predict_linearly, score_baselines
+from deepicd.notes.baselines import score_baselines
 from deepicd.notes.card import MIN_SHOWN, named_scores, render_card, write_card
 from deepicd.notes.identity import identify
 from deepicd.paths import SPLITS
-from deepicd.records import Note, Prediction
+from deepicd.records import Note
 
 TEXTS = {"I214": "CHIEF COMPLAINT: chest pain SECRET", "J189": "CHIEF COMPLAINT: cough SECRET"}
 
@@ -56,21 +55,6 @@ def report_of(folder: Path, source: str) -> dict[str, Any]:
         "baselines": score_baselines(folder) if source == "embedded" else None,
         "ceiling": None,
     }
-
-
-def test_floor_and_rival_are_scored_on_the_test_split(folder: Path) -> None:
-    scores = score_baselines(folder)
-    assert scores["majority"]["accuracy_full"] == pytest.approx(4 / 6)
-    assert scores["tfidf_linear"]["accuracy_full"] == 1.0
-    golds = ("I214", "I214", "J189") * 2
-    floor = [Prediction(str(i), str(i), gold, "I214") for i, gold in enumerate(golds)]
-    expected = scoring.score_predictions(floor)
-    assert expected.items() <= scores["majority"].items()
-    assert scores["majority"]["num_train"] == 30
-
-
-def test_one_label_in_training_needs_no_model() -> None:
-    assert predict_linearly(notes_of(2), ["x", "y", "z"]) == ["I214"] * 3
 
 
 def test_both_cards_say_what_the_report_says_and_hold_no_text(folder: Path) -> None:

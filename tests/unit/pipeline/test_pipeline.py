@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,6 +12,7 @@ import pytest
 
 from deepicd.config import dump_experiment, parse_experiment
 from deepicd.errors import CheckpointError, ConfigError, DataError, MissingError
+from deepicd.evaluation import evaluate
 from deepicd.notes.split_files import leave_out_patients, read_split, write_split
 from deepicd.paths import RunPaths
 from deepicd.pipeline import stages, summary
@@ -108,6 +110,27 @@ def test_the_summary_holds_what_is_promised(tmp_path):
     assert "report" in held["stages"] and held["versions"]["verl"] and held["seed"] == 1
 
 
+def test_summary_and_report_say_where_the_winner_lies_among_others(
+    tmp_path, write_run, answer_split
+):
+    paths, experiment = write_run(tmp_path / "run")
+    answers = answer_split(paths.split("test"), 5)
+    outcome = found(accepted=True)
+    test = evaluate(answers, paths.evaluation / "trial-a1")
+    outcome.candidate = replace(outcome.candidate, test=test)
+    seals = {name: Seal(name, {}, {}, 1.0) for name in STAGES}
+    held = summary.write(Run(experiment, paths, seals=seals), outcome)
+    rows = {row["name"]: row for row in held["context"]["test"]}
+    assert list(rows) == ["majority", "tfidf_linear", "zero_shot", "sft", "trial-a1", "ceiling"]
+    assert rows["trial-a1"]["scores"] == test and rows["sft"]["paired"]["difference"] > 0
+    assert rows["tfidf_linear"]["paired"]["verdict"].startswith("worse by 0.")
+    html = paths.report.read_text()
+    paired = rows["tfidf_linear"]["paired"]
+    said = f"on the same 80 notes: {paired['hierarchical_f1']:.3f}, {paired['verdict']}"
+    assert f"best trial against TF-IDF + linear model, {said}" in html
+    assert "ceiling (Bayes-optimal)" in html and "not trained" in html
+
+
 def test_a_winner_that_is_rejected_leaves_the_sft_start_champion(tmp_path):
     held, html = write(tmp_path, accepted=False)
     assert held["champion"]["trial"] is None
@@ -127,7 +150,7 @@ def test_a_run_that_starts_no_endpoint_has_a_report_and_says_so(tmp_path):
 def test_the_report_needs_no_network_and_escapes_what_it_shows(tmp_path):
     _, html = write(tmp_path, accepted=True)
     assert "<script src" not in html and "&lt;gain&gt;" in html
-    assert html.count('class="plotly-graph-div"') == 6
+    assert html.count('class="plotly-graph-div"') == 7
     assert "Reward component: outcome" in html and "TrainingError: x" in html
 
 

@@ -100,6 +100,7 @@ def rows_of(page, title, caption):
 def test_sections_come_from_the_answer_to_the_versions(page):
     assert list(page) == [
         "Answer",
+        "Context",
         "Leaderboard",
         "Learning curves",
         "Parameters",

@@ -44,6 +44,8 @@ HEADERS: Mapping[str, tuple[str, ...]] = {
 FIRST_PATIENT, FIRST_ADMISSION = 90_000_001, 80_000_001
 CEILING = "ceiling.json"
 """Scores of the Bayes-optimal reader by split, beside the tables."""
+CEILING_ANSWERS = "ceiling_answers.json"
+"""Note id → the Bayes-optimal reader's code, beside the tables."""
 SPLIT_OF = "split_of.json"
 """Patient → the split whose phrases its notes have, beside the tables."""
 
@@ -91,6 +93,11 @@ def write_tables(
     ]
     ceiling = _score_ceiling(knowledge, sample, best, splits=splits)
     (root / CEILING).write_text(json.dumps(ceiling, indent=2, sort_keys=True) + "\n")
+    answers = {
+        _note_id(admission, "DS"): knowledge.profiles[code].code
+        for admission, code in zip(admissions, best, strict=True)
+    }
+    (root / CEILING_ANSWERS).write_text(json.dumps(answers) + "\n")
     split_of = {
         _patient_id(index): split for index, split in zip(sample.patient, splits, strict=True)
     }
@@ -186,9 +193,13 @@ def _tables(
 
 def _note_row(admission: Admission, kind: str, text: str) -> Row:
     sequence = 1 if kind == "DS" else 2
-    note_id = f"{admission.patient_id}-{kind}-{int(admission.admission_id) - FIRST_ADMISSION + 1}"
     time = "2150-01-02 00:00:00"
-    return (note_id, admission.patient_id, admission.admission_id, kind, sequence, time, time, text)
+    ids = (_note_id(admission, kind), admission.patient_id, admission.admission_id)
+    return (*ids, kind, sequence, time, time, text)
+
+
+def _note_id(admission: Admission, kind: str) -> str:
+    return f"{admission.patient_id}-{kind}-{int(admission.admission_id) - FIRST_ADMISSION + 1}"
 
 
 def _diagnosis_rows(admission: Admission, is_icd9: bool) -> Iterator[Row]:

@@ -39,6 +39,9 @@ class SweepStatus:
     """See `budget`."""
     decision: SweepDecision | None
     """None while the sweep goes on."""
+    context: Sequence[Mapping[str, Any]] = ()
+    """What else answered the validation notes, with the best trial in it
+    (`pipeline.context.rows_of_trials`); empty where the run computed none."""
 
 
 def read_sweep_status(paths: RunPaths, experiment: Experiment, *, is_alive: bool) -> SweepStatus:

@@ -5,7 +5,7 @@ import gzip
 import json
 from pathlib import Path
 
-from deepicd.notes.corpus.mimic_tables import HEADERS, SPLIT_OF, write_tables
+from deepicd.notes.corpus.mimic_tables import CEILING_ANSWERS, HEADERS, SPLIT_OF, write_tables
 from deepicd.notes.corpus.profiles import load_knowledge
 from deepicd.notes.splits import assign_split
 from deepicd.paths import SPLITS
@@ -48,7 +48,11 @@ def test_equal_seeds_write_equal_bytes(tmp_path: Path) -> None:
 
 
 def test_the_ceiling_is_scored_by_split_with_the_one_scorer(tmp_path: Path) -> None:
-    ceiling = write_tables(load_knowledge(5), tmp_path, num_notes=300, shares=SHARES, seed=1)
+    knowledge = load_knowledge(5)
+    ceiling = write_tables(knowledge, tmp_path, num_notes=300, shares=SHARES, seed=1)
     assert set(ceiling) == set(SPLITS)
     assert sum(scores["num_notes"] for scores in ceiling.values()) == 300
     assert all(0.5 < scores["hierarchical_f1"] <= 1 for scores in ceiling.values())
+    answers = json.loads((tmp_path / CEILING_ANSWERS).read_text())
+    codes = {profile.code for profile in knowledge.profiles}
+    assert len(answers) == 300 and set(answers.values()) <= codes
