@@ -68,9 +68,10 @@ print(tokenizer.decode(answer, skip_special_tokens=True))
 
 
 def model_card(version: str, facts: Mapping[str, Any]) -> str:
-    """Markdown card of one version. `facts` holds `created`, `lineage` and `scores`; with a
-    calibration also `calibration` (its errors) and `calibrated_levels`, of a run's version also `card`
-    (`pipeline.context.card_facts`).
+    """Markdown card of one version.
+
+    `facts` holds `created`, `lineage` and `scores`; with a calibration also `calibration` (its
+    errors) and `calibrated_levels`, of a run's version also `card` (`pipeline.context.card_facts`).
     """
     card = facts.get("card", {})
     sections = [
