@@ -4,11 +4,20 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
 from selenium.webdriver import Chrome
 
-from deepicd.config import parse_experiment
+from deepicd.config import DataConfig, parse_experiment
+from deepicd.notes.build_report import summarise_build
+from deepicd.notes.card import render_card
+from deepicd.notes.identity import identify
+from deepicd.paths import SPLITS
 from deepicd.pipeline.sweep_report import write_sweep_report
+from deepicd.report.context import context_section
+from deepicd.report.html import render_page
+from deepicd.scoring import HEADLINE
 
 WATCH = """<script>
 window.problems = [];
@@ -80,6 +89,64 @@ def reports(number: int) -> list[dict[str, float | str]]:
             }
         )
     return rows
+
+
+SCROLLED = """
+return [...document.querySelectorAll("table")].map(table => {
+  const region = table.parentElement;
+  region.scrollLeft = region.scrollWidth;
+  const last = table.rows[0].cells[table.rows[0].cells.length - 1].getBoundingClientRect();
+  const frame = region.getBoundingClientRect();
+  return {
+    isWide: table.offsetWidth > region.clientWidth + 1,
+    isReached: last.right <= frame.right + 1,
+    fits: frame.right <= document.documentElement.clientWidth + 1,
+  };
+});
+"""
+
+
+def test_a_wide_table_scrolls_in_a_narrow_window_and_the_page_does_not(
+    browser: Chrome, tmp_path: Path
+) -> None:
+    report = Path(write_sweep_report(write_run(tmp_path / "run"))["report"])
+    rows = [
+        row_of("tfidf_linear", "TF-IDF + linear model", 0.847, verdict="worse by 0.277"),
+        row_of("trial-t11", "trial t11", 0.570),
+    ]
+    context = tmp_path / "context.html"
+    context.write_text(render_page("A run", [context_section("Test split", rows)]))
+    notes = tmp_path / "notes.html"
+    notes.write_text(render_card(build_report())["html"])
+    browser.set_window_size(640, 900)
+    for page in (report, context, notes):
+        browser.get(page.as_uri())
+        tables = browser.execute_script(SCROLLED)
+        assert any(table["isWide"] for table in tables), page
+        assert all(table["isReached"] and table["fits"] for table in tables), page
+        script = "return [document.body.scrollWidth, document.documentElement.clientWidth]"
+        body, window = browser.execute_script(script)
+        assert body <= window, page
+
+
+def build_report() -> dict[str, Any]:
+    """The report of a build of four notes."""
+    codes = ["I214", "J189", "I214", "N390"]
+    columns = {"split": [*SPLITS], "patient_id": [*"abcd"], "code": codes}
+    counts = summarise_build(pa.table({**columns, "num_characters": [900, 80, 70, 60]}), [])
+    identity = identify(DataConfig(), hashes=dict.fromkeys(SPLITS, "f" * 64))
+    unknown: dict[str, Any] = {"baselines": None, "ceiling": None}
+    return {"source": "embedded", "seed": 1, **counts, "identity": identity, **unknown}
+
+
+def row_of(name: str, title: str, score: float, *, verdict: str = "") -> dict[str, Any]:
+    """A row of a context."""
+    scores = {f"{level}{end}": score for level in HEADLINE for end in ("", "_low", "_high")}
+    paired = {"num_notes": 1194, "hierarchical_f1": score, "difference": -0.277}
+    paired |= {"low": -0.3, "high": -0.25, "p": 0.002, "verdict": verdict}
+    values = {"name": name, "title": title, "what": f"What {title} is.", "split": "test"}
+    values |= {"num_notes": 1194, "scores": scores, "is_model": not verdict}
+    return {**values, "paired": paired if verdict else None}
 
 
 def test_a_browser_draws_every_figure_without_an_error(

@@ -6,6 +6,7 @@ of two rows may overlap though their paired difference is beyond chance: the tab
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from typing import Any
 
 from deepicd.report.html import (
@@ -23,6 +24,8 @@ from deepicd.scoring import HEADLINE
 Rows = Sequence[Mapping[str, Any]]
 
 _MAIN = HEADLINE[0]
+_MODEL = PALETTE[1]
+"""Colour of the model in question."""
 
 
 def context_section(title: str, rows: Rows) -> Section:
@@ -58,9 +61,10 @@ def _context_table(rows: Rows) -> Table:
         {
             "who": row["title"],
             "notes": row["num_notes"],
-            **{label(level): _shown(row["scores"], level) for level in HEADLINE},
-            "unparsable": _share(row["scores"].get("share_unparsable")),
+            label(_MAIN): _shown(row["scores"], _MAIN),
             f"{model} minus this, paired": _difference(row["paired"]),
+            **{label(level): _shown(row["scores"], level) for level in HEADLINE[1:]},
+            "unparsable": _share(row["scores"].get("share_unparsable")),
             "what": row["what"],
         }
         for row in rows
@@ -92,7 +96,7 @@ def _draw_context(rows: Rows) -> Figure:
         scores = row["scores"]
         value = scores[_MAIN]
         low, high = (scores.get(f"{_MAIN}_{end}", value) for end in ("low", "high"))
-        colour = PALETTE[1] if row["is_model"] else GREY if row["name"] == "ceiling" else PALETTE[0]
+        colour = _MODEL if row["is_model"] else GREY if row["name"] == "ceiling" else PALETTE[0]
         plot.add_scatter(
             x=[value],
             y=[row["title"]],
@@ -102,6 +106,7 @@ def _draw_context(rows: Rows) -> Figure:
             marker={"size": 13 if row["is_model"] else 10, "color": colour},
             error_x={"array": [high - value], "arrayminus": [value - low], "symmetric": False},
             showlegend=False,
+            cliponaxis=False,  # a score of 0 has a whole dot, and its number
         )
         if row["name"] == "ceiling":
             plot.add_vline(x=value, line={"color": GREY, "dash": "dot"})
@@ -118,6 +123,7 @@ def _draw_levels(rows: Rows) -> Figure:
     """Bars by level, with intervals where they are known."""
     plot = new_plot(y="score")
     plot.update_yaxes(range=[0, 1])
+    colours = cycle(colour for colour in PALETTE if colour != _MODEL)
     for row in rows:
         known = [level for level in HEADLINE if level in row["scores"]]
         values = [row["scores"][level] for level in known]
@@ -129,5 +135,7 @@ def _draw_levels(rows: Rows) -> Figure:
             [abs(end - value) for end, value in zip(own, values, strict=True)] for own in ends
         )
         bars = {"type": "data", "array": above, "arrayminus": below, "symmetric": False}
-        plot.add_bar(name=row["title"], x=[label(level) for level in known], y=values, error_y=bars)
+        colour = _MODEL if row["is_model"] else next(colours)
+        names = [label(level) for level in known]
+        plot.add_bar(name=row["title"], x=names, y=values, error_y=bars, marker_color=colour)
     return Figure("Scores by level", "The numbers of the table, bars with their intervals.", plot)
