@@ -83,7 +83,7 @@ class Road:
     runs: Path
     output: str = ""
     killed: list[str] = field(default_factory=list)
-    survivors: list[str] = field(default_factory=list)
+    started: list[psutil.Process] = field(default_factory=list)
     progress: str = ""
 
     @property
@@ -123,19 +123,20 @@ def kill_in(stage: str, words: list[str], road: Road) -> None:
         road.progress += line
         if re.search(rf"\[\d+/\d+\] {stage}:", line):
             break
-    started = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
+    if process.poll() is None:
+        road.started += psutil.Process(process.pid).children(recursive=True)
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert process.returncode == -signal.SIGKILL, (
         f"it ended before {stage}: {road.progress[-3000:]}"
     )
     road.killed.append(stage)
-    road.survivors += [str(each) for each in wait_until_gone(started, timeout_s=60)]
 
 
 def test_it_was_killed_in_every_stage_and_nothing_outlived_it(road: Road) -> None:
     assert road.killed == list(STAGES)
-    assert road.survivors == []
+    # Ray's agents look for their raylet from time to time, and end when it is gone.
+    assert wait_until_gone(road.started, timeout_s=150) == []
 
 
 def test_it_ends_with_the_summary_of_an_unbroken_run(road: Road, root: Path) -> None:
