@@ -207,6 +207,11 @@ def check_folder(root: Path, experiment: Experiment) -> None:
     A run of the same experiment is put aside when it is started anew.
     """
     paths = RunPaths(root.resolve())
+    if paths.root in {paths.cache, paths.registry}:
+        raise ConfigError(
+            f"a run cannot be named {root.name!r}: {root} is what the runs beside it share; choose "
+            "another --name"
+        )
     if paths.experiment.is_file():
         check_same(paths.experiment, experiment, "choose another --name, or remove the folder")
         return

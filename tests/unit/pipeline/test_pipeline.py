@@ -181,6 +181,9 @@ def test_a_run_is_started_anew_in_its_own_folder_only(tmp_path):
     RunPaths(root).experiment.write_text('{"nam": "x"}')
     with pytest.raises(ConfigError, match=r"no experiment of this version \(1 faults\)"):
         check_folder(root, experiment)
+    for name in ("cache", "registry"):
+        with pytest.raises(ConfigError, match=f"cannot be named '{name}'"):
+            check_folder(tmp_path / name, experiment)
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter.tex").touch()
     with pytest.raises(ConfigError, match=r"holds chapter\.tex and no run"):
