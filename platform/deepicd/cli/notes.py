@@ -89,6 +89,9 @@ def audit(
         list[str] | None,
         typer.Option(help="CHECK=SHARE of notes that a check accepts; may be given several times."),
     ] = None,
+    similarity: Annotated[
+        float, typer.Option(help="Similarity of two near-duplicates, from 0.5 to 1.")
+    ] = 0.8,
     as_json: Json = False,
 ) -> None:
     """Look for leaks into the notes and between the splits; exit code 1 when there is one.
@@ -101,7 +104,8 @@ def audit(
     from deepicd.traces import read_traces
 
     limits = {"gold_title": max_title_share, **parse_limits(limit or ())}
-    checks = audit_notes(out, traces=read_traces(traces) if traces else (), limits=limits)
-    rows = [check.as_dict() for check in checks]
-    print_outcome(as_report(checks), audit_lines(rows), as_json=as_json)
+    traced = read_traces(traces) if traces else ()
+    checks = audit_notes(out, traces=traced, limits=limits, similarity=similarity)
+    report = as_report(checks) | {"similarity": similarity}
+    print_outcome(report, audit_lines([check.as_dict() for check in checks]), as_json=as_json)
     raise typer.Exit(1 if has_leak(checks) else 0)

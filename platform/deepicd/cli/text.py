@@ -27,7 +27,7 @@ def audit_lines(checks: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     yield f"{'check':18}{'verdict':>9}{'count':>8}{'share':>9}{'limit':>8}  examples"
     for check in checks:
         counts = f"{check['count']:8}{check['share']:9.2%}{check['limit']:8.0%}"
-        examples = " ".join(check["examples"])
+        examples = ", ".join(check["examples"])
         yield f"{check['check']:18}{check['verdict']:>9}{counts}  {examples}".rstrip()
 
 
@@ -41,6 +41,15 @@ def notes_lines(report: Mapping[str, Any]) -> Iterator[str]:
         numbers = f"{counts['num_notes']:8}{counts['num_patients']:10}{counts['num_labels']:8}"
         yield f"{name:12}{numbers}{counts['num_chapters']:10}"
     yield from (f"left out: {reason} {count}" for reason, count in report["dropped"].items())
+    unknown = report.get("unknown_headers", {})
+    if unknown.get("num_lines"):
+        yield (
+            f"unknown headers: {unknown['num_lines']} lines in {unknown['num_notes']} notes "
+            f"({unknown['share']:.1%})"
+        )
+    for seen in report.get("kinds", {}).values():
+        counts = f"{seen['count']} notes ({seen['share']:.1%})"
+        yield f"no English summaries: {counts} are {seen['what']}"
     by_count = list(report["labels"].items())
     for code, counts in (*by_count[:_NUM_SHOWN_CODES], *by_count[-_NUM_SHOWN_CODES:]):
         yield f"{code:8} {counts['train']:6} in train, {counts['test']:6} in test"

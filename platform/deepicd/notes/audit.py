@@ -2,18 +2,19 @@
 
 In: a folder that `build` wrote (each split a Parquet file or a folder of them), and traces where
 there are some. Out: one `Check` a rule: how many notes break it, the share that is still accepted,
-a few note ids. Decided here: which rules there are and what each accepts. A share above the limit
+a few ids. Decided here: which rules there are and what each accepts. A share above the limit
 is a leak; a smaller one is a warning, because some findings are natural: the words of a gold title
 do occur in true admission notes (a patient sent in *for* pneumonia), so they are counted and only
 many are a leak. Headers of the stay are looked for line by line by the same grammar that cut the
-notes (`mimic.sections.find_late`); notes of different patients that are nearly the same may be
-templates, so they only warn. Time is linear in the text, memory in the number of notes; no text is
-kept.
+notes (`mimic.sections.find_late`), and late text by a judge that is not the grammar (`late_text`),
+which only warns because it is unsure. Notes of different patients that are nearly the same may be
+templates, so they only warn too. Time is linear in the text, memory in the number of notes; no text
+is kept.
 """
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from hashlib import blake2b
 from pathlib import Path
@@ -27,12 +28,14 @@ from numpy.typing import NDArray
 
 from deepicd import codes
 from deepicd.errors import CodeError, ConfigError, DataError, MissingError
+from deepicd.notes.late_text import LateTextJudge, load_judge
 from deepicd.notes.mimic.sections import SECTIONS, find_late
 from deepicd.notes.near_duplicates import find_near_duplicates, minhash_signatures
 from deepicd.paths import SPLITS
 
 LIMITS: Mapping[str, float] = {
     "forbidden_section": 0.0,
+    "late_wording": 1.0,
     "diagnosis_phrase": 0.01,
     "diagnosis_wording": 1.0,
     "gold_title": 0.05,
@@ -48,8 +51,11 @@ LIMITS: Mapping[str, float] = {
 SIMILARITY = 0.8
 """Estimated Jaccard similarity of word 5-grams from which two notes are near-duplicates."""
 
+MIN_SIMILARITY = 0.5
+"""Below it MinHash finds few of the pairs (`near_duplicates`)."""
+
 NUM_EXAMPLES = 5
-"""Note ids named by one check."""
+"""Ids named by one check."""
 
 _COLUMNS = ("note_id", "patient_id", "text", "code")
 _BATCH_ROWS = 2048
@@ -77,7 +83,8 @@ class Check:
     """Of all notes (traces)."""
     limit: float
     examples: tuple[str, ...]
-    """Note ids, in the order of the splits; never text."""
+    """Note ids, in the order of the splits, of `late_wording` with section and number of the
+    passage; never text."""
 
     @property
     def verdict(self) -> str:
@@ -104,6 +111,8 @@ class _Notes:
     signature: NDArray[np.uint32]
     broken: Mapping[str, NDArray[np.bool_]]
     """Check on the text → whether a note breaks it."""
+    doubts: tuple[str, ...]
+    """The first passages that read like the stay: note id, section, number."""
 
 
 def audit_notes(
@@ -111,6 +120,7 @@ def audit_notes(
     *,
     traces: Sequence[Mapping[str, Any]] = (),
     limits: Mapping[str, float] | None = None,
+    similarity: float = SIMILARITY,
 ) -> list[Check]:
     """Every check on the splits under `folder`, in the order of `LIMITS`.
 
@@ -118,21 +128,27 @@ def audit_notes(
         folder: holds `{train,validation,test,promotion}.parquet`.
         traces: rows with `note_id` and `patient_id` that SFT learns from.
         limits: other limits than `LIMITS`, by name of the check.
+        similarity: from which two notes are near-duplicates.
 
     Raises:
-        ConfigError: an unknown check, or a limit outside [0, 1].
+        ConfigError: an unknown check, or a limit or similarity out of range.
         MissingError: a split is not there. DataError: it is no split of notes, or has none.
     """
     allowed = _merge_limits(limits or {})
-    notes = _read_notes(folder)
+    if not MIN_SIMILARITY <= similarity <= 1:
+        raise ConfigError(
+            f"a similarity is from {MIN_SIMILARITY} to 1; got {similarity}. Correct it."
+        )
+    notes = _read_notes(folder, load_judge(folder))
     broken = {
         **notes.broken,
         "repeated_note_id": _repeats(pc.cast(notes.note_id, pa.string())),
         "shared_patient": _is_shared(_number(notes.patient_id), notes.split),
         "exact_duplicate": _is_shared(notes.digest, notes.split),
-        "near_duplicate": _near_duplicates(notes),
+        "near_duplicate": _near_duplicates(notes, similarity),
     }
     checks = {name: _check(name, rows, notes, limit=allowed[name]) for name, rows in broken.items()}
+    checks["late_wording"] = replace(checks["late_wording"], examples=notes.doubts)
     checks["trace_overlap"] = _check_traces(traces, notes, limit=allowed["trace_overlap"])
     return [checks[name] for name in LIMITS]
 
@@ -205,12 +221,12 @@ def _merge_limits(limits: Mapping[str, float]) -> dict[str, float]:
     return {**LIMITS, **limits}
 
 
-def _read_notes(folder: Path) -> _Notes:
+def _read_notes(folder: Path, judge: LateTextJudge | None) -> _Notes:
     batches: list[dict[str, Any]] = []
     for number, name in enumerate(SPLITS):
         for batch in _read_batches(folder / f"{name}.parquet"):
             split = np.full(batch.num_rows, number, np.int8)
-            batches.append({**_read_batch(batch), "split": split})
+            batches.append({**_read_batch(batch, judge), "split": split})
     if not batches:
         raise DataError(f"the splits under {folder} hold no note; build them anew.")
     return _Notes(
@@ -223,6 +239,7 @@ def _read_notes(folder: Path) -> _Notes:
             name: np.concatenate([batch["broken"][name] for batch in batches])
             for name in batches[0]["broken"]
         },
+        doubts=tuple(doubt for batch in batches for doubt in batch["doubts"])[:NUM_EXAMPLES],
     )
 
 
@@ -240,7 +257,7 @@ def _read_batches(path: Path) -> Iterator[pa.RecordBatch]:
         ) from None
 
 
-def _read_batch(batch: pa.RecordBatch) -> dict[str, Any]:
+def _read_batch(batch: pa.RecordBatch, judge: LateTextJudge | None) -> dict[str, Any]:
     """What is kept of one batch; its text is not."""
     text = batch["text"]
     lower = pc.utf8_lower(text).to_pylist()
@@ -249,6 +266,8 @@ def _read_batch(batch: pa.RecordBatch) -> dict[str, Any]:
     broken["forbidden_section"] = np.array(
         [has_forbidden(note) for note in text.to_pylist()], np.bool_
     )
+    doubts = _find_doubts(batch, judge)
+    broken["late_wording"] = np.array([bool(found) for found in doubts], np.bool_)
     broken["gold_title"] = _named(lower, gold, gold_phrases)
     broken["gold_code"] = _named(lower, gold, _dotted)
     return {
@@ -257,7 +276,20 @@ def _read_batch(batch: pa.RecordBatch) -> dict[str, Any]:
         "digest": np.array([_digest(note) for note in lower], np.uint64),
         "signature": minhash_signatures(text),
         "broken": broken,
+        "doubts": [doubt for found in doubts for doubt in found][:NUM_EXAMPLES],
     }
+
+
+def _find_doubts(batch: pa.RecordBatch, judge: LateTextJudge | None) -> list[list[str]]:
+    """Doubtful passages of each note, named by note id, section and number."""
+    if judge is None:
+        return [[] for _ in range(batch.num_rows)]
+    names = [str(name) for name in batch["note_id"].to_pylist()]
+    doubts = judge.find_doubts(names, batch["text"].to_pylist())
+    return [
+        [f"{name}:{doubt.section}:{doubt.number}" for doubt in found]
+        for name, found in zip(names, doubts, strict=True)
+    ]
 
 
 def _matches(text: pa.Array, pattern: str) -> NDArray[np.bool_]:
@@ -306,10 +338,10 @@ def _is_shared(keys: NDArray[np.uint64], split: NDArray[np.int8]) -> NDArray[np.
     return np.asarray(split > first[numbers], np.bool_)
 
 
-def _near_duplicates(notes: _Notes) -> NDArray[np.bool_]:
+def _near_duplicates(notes: _Notes, similarity: float) -> NDArray[np.bool_]:
     """Rows that are nearly, and not just exactly, a note of an earlier split."""
     rows = np.zeros(len(notes.split), np.bool_)
-    for first, second in find_near_duplicates(notes.signature, notes.split, similarity=SIMILARITY):
+    for first, second in find_near_duplicates(notes.signature, notes.split, similarity=similarity):
         # Equal texts are counted by `exact_duplicate` already.
         rows[second] = notes.digest[first] != notes.digest[second]
     return rows

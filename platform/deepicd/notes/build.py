@@ -23,12 +23,14 @@ from deepicd.config import DataConfig, fingerprint
 from deepicd.errors import DataError
 from deepicd.files import replaced_folder
 from deepicd.notes.baselines import score_baselines
-from deepicd.notes.build_report import REPORT, summarise_build
+from deepicd.notes.build_report import REPORT, summarise_build, summarise_reading
 from deepicd.notes.card import write_card
 from deepicd.notes.corpus.mimic_tables import CEILING, CEILING_ANSWERS, SPLIT_OF, write_tables
 from deepicd.notes.corpus.profiles import load_knowledge
 from deepicd.notes.identity import identify
-from deepicd.notes.mimic.reader import cut_notes
+from deepicd.notes.late_text import JUDGE, fit_judge
+from deepicd.notes.mimic.late_passages import PASSAGES
+from deepicd.notes.mimic.reader import cut_notes, looked_at
 from deepicd.notes.split_writer import bucket_rows, write_splits
 from deepicd.notes.splits import assign_split, repair_splits
 from deepicd.paths import SPLITS
@@ -66,6 +68,9 @@ def build_notes(
         rows = cut_notes(root, folder / _PARTS)
         kept = split_rows(rows, config, seed, split_of=_read_split_of(config, tables))
         hashes = _write_rows(kept, folder, seed)
+        judge = fit_judge(folder / _PARTS / PASSAGES)
+        if judge:
+            judge.save(folder / JUDGE)
         shutil.rmtree(folder / _PARTS)
         if ceiling is not None:
             # Beside the splits: a run that uses this build has these, and not the tables.
@@ -76,6 +81,8 @@ def build_notes(
             "settings": fingerprint(config),
             "split_shares": list(config.split_shares),
             **summarise_build(kept, rows["reason"].to_pylist()),
+            **summarise_reading(rows, looked_at(rows)),
+            "late_text_judge": judge and judge.summary(),
             "ceiling": ceiling,
             "baselines": score_baselines(folder) if has_baselines else None,
             "identity": identify(config, hashes=hashes),

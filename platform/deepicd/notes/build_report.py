@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from deepicd import codes
 from deepicd.errors import DataError, MissingError
+from deepicd.notes.mimic.kinds import KINDS, count_kinds
 from deepicd.paths import SPLITS
 
 REPORT = "report.json"
@@ -46,6 +47,25 @@ def summarise_build(kept: pa.Table, reasons: Sequence[str]) -> dict[str, Any]:
         "labels_unseen_in_train": _unseen(labels),
         "chapters": _count_chapters(labels),
         "lengths": _count_lengths(kept["num_characters"].to_numpy()),
+    }
+
+
+def summarise_reading(rows: pa.Table, kinds: Sequence[str]) -> dict[str, Any]:
+    """What the section reader met: lines with an unknown header, and texts that are no summaries.
+
+    Args:
+        rows: a row a note with `num_unknown`.
+        kinds: of the notes whose text was read.
+    """
+    unknown = rows["num_unknown"].to_numpy()
+    num_notes = int((unknown > 0).sum())
+    return {
+        "unknown_headers": {
+            "num_lines": int(unknown.sum()),
+            "num_notes": num_notes,
+            "share": num_notes / max(1, len(kinds)),
+        },
+        "kinds": {kind: {**seen, "what": KINDS[kind]} for kind, seen in count_kinds(kinds).items()},
     }
 
 

@@ -23,7 +23,7 @@ from deepicd import codes
 from deepicd.config import DataConfig, flatten
 from deepicd.errors import DataError, MissingError
 from deepicd.notes.build_report import read_build_report
-from deepicd.notes.mimic.reader import COLUMNS
+from deepicd.notes.mimic.columns import COLUMNS
 from deepicd.notes.split_writer import ROWS_PER_GROUP, hash_rows
 from deepicd.paths import SPLITS
 

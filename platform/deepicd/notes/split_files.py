@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from deepicd.errors import ConfigError, DataError, MissingError
 from deepicd.files import replaced_file
 from deepicd.notes.build_report import read_build_report
-from deepicd.notes.mimic.reader import COLUMNS
+from deepicd.notes.mimic.columns import COLUMNS
 from deepicd.notes.split_writer import ROWS_PER_GROUP, SCHEMA
 from deepicd.paths import SPLITS
 from deepicd.records import Note

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from deepicd.notes.mimic.reader import COLUMNS
+from deepicd.notes.mimic.columns import COLUMNS
 
 ROWS_PER_GROUP = 2048
 """Rows of one Parquet row group: the unit in which trainers stream."""

@@ -75,7 +75,7 @@ def test_a_check_for_leaks_shows_verdict_share_limit_and_examples():
     row = {"check": "gold_title", "verdict": "leak", "count": 7, "share": 0.07, "limit": 0.05}
     head, line = text.audit_lines([{**row, "examples": ["n1", "n2"]}])
     assert head.split() == ["check", "verdict", "count", "share", "limit", "examples"]
-    assert line.split() == ["gold_title", "leak", "7", "7.00%", "5%", "n1", "n2"]
+    assert line.split() == ["gold_title", "leak", "7", "7.00%", "5%", "n1,", "n2"]
 
 
 def test_a_node_of_the_tree_shows_words_for_truth_and_cuts_long_lists():

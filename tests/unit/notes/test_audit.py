@@ -25,6 +25,7 @@ from deepicd.notes.audit import (
     is_gold_named,
     parse_limits,
 )
+from deepicd.notes.late_text import JUDGE, fit_judge
 from deepicd.notes.near_duplicates import find_near_duplicates, minhash_signatures
 from deepicd.paths import SPLITS
 from deepicd.records import Note
@@ -239,3 +240,35 @@ def test_pairs_are_found_across_groups_only() -> None:
         (0, 3),
         (2, 4),
     ]
+
+
+def test_a_judge_of_late_text_names_passages_and_only_warns(tmp_path: Path) -> None:
+    folder = write_notes(tmp_path / "notes")
+    text = "PRESENT ILLNESS: came with a cough today. You were seen and got much better."
+    late = replace(note_of(7), text=text)
+    write_notes(folder, [late])
+    rows = [
+        {"note_id": f"{number}", "is_late": bool(number % 2), "text": said}
+        for number in range(2000)
+        for said in [("came with a cough today", "You were seen and got better")[number % 2]]
+    ]
+    passages = tmp_path / "passages"
+    passages.mkdir()
+    pyarrow.parquet.write_table(pa.Table.from_pylist(rows), passages / "a")
+    judge = fit_judge(passages)
+    assert judge is not None
+    judge.save(folder / JUDGE)
+    (check,) = broken_checks(folder).values()
+    assert (check.name, check.verdict, check.count) == ("late_wording", "warning", 1)
+    assert check.examples == ("n7:PRESENT ILLNESS:2",)
+    assert has_leak(audit_notes(folder, limits={"late_wording": 0.0}))
+
+
+def test_the_similarity_of_near_duplicates_is_an_option(tmp_path: Path) -> None:
+    words = note_of(150).text.split()
+    changed = [*words[:-12], *(f"other{number}" for number in range(12))]
+    folder = write_notes(tmp_path, [replace(note_of(2), text=" ".join(changed))])
+    assert broken_checks(folder) == {}
+    assert broken_checks(folder, similarity=0.5)["near_duplicate"].count == 1
+    with pytest.raises(ConfigError, match=r"a similarity is from 0\.5 to 1; got 0\.1"):
+        audit_notes(folder, similarity=0.1)

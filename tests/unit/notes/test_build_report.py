@@ -32,3 +32,11 @@ def test_a_report_that_is_missing_or_broken_is_named(tmp_path: Path) -> None:
     (tmp_path / "report.json").write_text("{")
     with pytest.raises(DataError, match="is not JSON"):
         build_report.read_build_report(tmp_path)
+
+
+def test_the_report_counts_unknown_headers_and_texts_that_are_no_summaries() -> None:
+    rows = pa.table({"num_unknown": [0, 3, 1, 0]})
+    report = build_report.summarise_reading(rows, ["", "radiology_report", ""])
+    assert report["unknown_headers"] == {"num_lines": 4, "num_notes": 2, "share": 2 / 3}
+    (seen,) = report["kinds"].values()
+    assert (seen["count"], seen["share"]) == (1, 1 / 3) and "note/radiology" in seen["what"]

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from deepicd.checkpoints import MANIFEST
 from deepicd.config import Experiment, parse_experiment, with_values
 from deepicd.errors import CapacityError, CheckpointError
-from deepicd.notes.mimic.reader import COLUMNS
+from deepicd.notes.mimic.columns import COLUMNS
 from deepicd.training.checkpoints import disk_space
 from deepicd.training.checkpoints.retention import (
     Identity,

@@ -82,6 +82,8 @@ class Cut:
     """Lines that are written like a header and have a word that the grammar does not know."""
     has_stay: bool
     """There was evidence that the summary went on to the stay."""
+    has_end: bool
+    """A header was of the discharge or death, or of what is given then."""
     late: tuple[str, ...]
     """Lines of the stay and of the discharge: what must not be in the note."""
 
@@ -136,7 +138,7 @@ class _Reader:
         self.texts: dict[str, list[str]] = {}
         self.late: list[str] = []
         self.num_unknown = 0
-        self.is_late = False
+        self.is_late = self.has_end = False
         self.resumes: str | None = None
 
     def read_line(self, line: str, shape: str) -> None:
@@ -169,6 +171,7 @@ class _Reader:
             sections={name: value for name, value in joined.items() if value},
             num_unknown=self.num_unknown,
             has_stay=self.state.evidence == STAY,
+            has_end=self.has_end,
             late=tuple(self.late),
         )
 
@@ -211,6 +214,7 @@ class _Reader:
         self.state.current = target
         self.state.has_listed |= match.is_listed
         is_given = match.header.time in LATE or not GIVEN.isdisjoint(topics)
+        self.has_end |= is_given
         self.is_late = target is None and (is_given or "results" in topics)
         # Results in the middle of an illness are often the emergency department's; the illness may
         # go on behind them ("On arrival to the floor").

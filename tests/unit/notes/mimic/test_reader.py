@@ -8,7 +8,8 @@ import pyarrow.parquet
 import pytest
 
 from deepicd.errors import DataError, MissingError
-from deepicd.notes.mimic import reader, tables
+from deepicd.notes.mimic import admission_facts, reader, row_checks, tables
+from deepicd.notes.mimic.columns import REASONS
 
 
 def rows_of(notes: list[dict[str, str]], labels: dict[str, str]) -> list[dict[str, str]]:
@@ -19,7 +20,7 @@ def rows_of(notes: list[dict[str, str]], labels: dict[str, str]) -> list[dict[st
         {"hadm_id": ["10"], "subject_id": ["1"], "race": ["WHITE"], "insurance": ["Other"]}
     )
     patients = pa.table({"subject_id": ["1"], "gender": ["F"], "anchor_age": ["67"]})
-    return reader.AdmissionFacts(codes_, admissions, patients).to_rows(block).to_pylist()
+    return admission_facts.AdmissionFacts(codes_, admissions, patients).to_rows(block).to_pylist()
 
 
 def test_a_row_joins_label_and_subgroups() -> None:
@@ -43,7 +44,7 @@ def test_a_row_joins_label_and_subgroups() -> None:
 def test_a_note_is_left_out_with_its_reason(change: dict[str, str], reason: str) -> None:
     rows = rows_of([{"note_id": "n", "hadm_id": "10", **change}], {"10": "I2510", "12": "I9999"})
     assert [(row["reason"], row["text"]) for row in rows] == [(reason, "")]
-    assert reason in reader.REASONS
+    assert reason in REASONS
 
 
 def test_the_first_summary_of_an_admission_counts_and_a_text_counts_once(tmp_path: Path) -> None:
@@ -53,7 +54,7 @@ def test_the_first_summary_of_an_admission_counts_and_a_text_counts_once(tmp_pat
         {"note_id": "c", "hadm_id": "11", "text": "CC: first"},
     ]
     rows = pa.Table.from_pylist(rows_of(notes, {"10": "I2510", "11": "I214"}))
-    marked = reader.mark_repeats(reader.write_cut(rows, tmp_path))["reason"].to_pylist()
+    marked = row_checks.mark_repeats(reader.write_cut(rows, tmp_path))["reason"].to_pylist()
     assert marked == ["later_summary", "", "repeated_text"]
 
 
@@ -61,7 +62,7 @@ def test_the_first_summary_of_an_admission_counts_and_a_text_counts_once(tmp_pat
     ("age", "band"), [("18", "10-19"), ("67", "60-69"), ("91", "80+"), ("", None), (None, None)]
 )
 def test_ages_fall_into_bands(age: str | None, band: str | None) -> None:
-    assert reader.age_band(age) == band
+    assert admission_facts.age_band(age) == band
 
 
 @pytest.mark.parametrize(
@@ -74,15 +75,17 @@ def test_ages_fall_into_bands(age: str | None, band: str | None) -> None:
 def test_broken_labels_are_refused(rows: list[tuple[str, str]], match: str) -> None:
     table = pa.table({"hadm_id": [r[0] for r in rows], "icd_code": [r[1] for r in rows]})
     with pytest.raises(DataError, match=match):
-        reader.principal_diagnoses(table, Path("t.csv"))
+        admission_facts.principal_diagnoses(table, Path("t.csv"))
 
 
 def test_the_code_table_alone_decides_what_a_code_is() -> None:
     rows = [("1", "QA00101"), ("2", "I2510"), ("3", "I214"), ("4", "I9999")]
     table = pa.table({"hadm_id": [r[0] for r in rows], "icd_code": [r[1] for r in rows]})
-    labels = reader.principal_diagnoses(table, Path("t.csv"))
+    labels = admission_facts.principal_diagnoses(table, Path("t.csv"))
     assert labels["icd_code"].to_pylist() == ["QA00101", "I2510", "I214", "I9999"]
-    known = reader.AdmissionFacts(labels, pa.table({"hadm_id": []}), pa.table({"subject_id": []}))
+    known = admission_facts.AdmissionFacts(
+        labels, pa.table({"hadm_id": []}), pa.table({"subject_id": []})
+    )
     assert set(known.billable.to_pylist()) == {"QA00101", "I2510", "I214"}
 
 
@@ -99,12 +102,12 @@ def test_the_code_table_alone_decides_what_a_code_is() -> None:
 def test_an_age_is_the_one_at_admission(
     time: str | None, age: str | None, year: str | None, then: str | None
 ) -> None:
-    assert reader.age_at(time, age=age, year=year) == then
+    assert admission_facts.age_at(time, age=age, year=year) == then
 
 
 def test_labels_may_be_padded_dotted_and_lower_case() -> None:
     table = pa.table({"hadm_id": ["1", "2", "3"], "icd_code": ["i25.10", "I214   ", "C4A9"]})
-    labels = reader.principal_diagnoses(table, Path("t.csv"))
+    labels = admission_facts.principal_diagnoses(table, Path("t.csv"))
     assert labels["icd_code"].to_pylist() == ["I2510", "I214", "C4A9"]
 
 

@@ -9,7 +9,7 @@ import pyarrow.parquet
 import pytest
 
 from deepicd.errors import DataError, MissingError
-from deepicd.notes.mimic import reader, tables
+from deepicd.notes.mimic import row_checks, tables
 
 SECRET = "SECRETWORDS"
 TABLE = pa.table({"extra": ["x", "y"], "hadm_id": [20001, 20002], "icd_code": ["I21.4 ", "J189"]})
@@ -137,6 +137,11 @@ def test_an_empty_root_names_what_was_looked_for(tmp_path: Path) -> None:
 # ---- rows that do not belong together
 
 
+def check_together(rows: pa.Table) -> None:
+    row_checks.check_rows(rows, Path("n.csv"))
+    row_checks.check_owners(rows, ADMISSIONS, Path("n.csv"))
+
+
 ADMISSIONS = pa.table({"hadm_id": ["1", "2"], "subject_id": ["7", "8"]})
 
 
@@ -150,6 +155,9 @@ def rows_of(*rows: tuple[str | None, str | None, str]) -> pa.Table:
     ("rows", "match"),
     [
         ([("a", "7", "1"), (None, "8", "2")], "every note needs note_id and subject_id; 1 lack"),
+        ([("a", "7", "1"), ("b", "NaN", "2")], "every note needs note_id and subject_id; 1 lack"),
+        ([("a", "7", "1"), ("b", "1.0E7", "2")], "1 values of patient_id in n.csv are fractions"),
+        ([("a", "7", "1"), ("b", "8", "2.5")], "1 values of admission_id in n.csv are fractions"),
         ([("a", "7", "1"), ("b", "", "2")], "every note needs note_id and subject_id; 1 lack"),
         ([("a", "7", "1"), ("a", "8", "2")], r"note ids must be unique; 1 repeat in n\.csv"),
         ([("a", "7", "1"), ("b", "7", "2")], "0 name an admission .* and 1 another patient"),
@@ -160,9 +168,9 @@ def test_rows_that_cannot_be_joined_are_refused(
     rows: list[tuple[str | None, str | None, str]], match: str
 ) -> None:
     with pytest.raises(DataError, match=match):
-        reader.check_rows(rows_of(*rows), ADMISSIONS, Path("n.csv"))
+        check_together(rows_of(*rows))
 
 
 def test_a_few_summaries_of_unknown_admissions_are_no_other_release() -> None:
     rows = rows_of(*((str(n), "7", "1") for n in range(9)), ("x", "9", "99"))
-    reader.check_rows(rows, ADMISSIONS, Path("n.csv"))
+    check_together(rows)

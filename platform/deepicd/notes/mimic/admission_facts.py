@@ -1,0 +1,181 @@
+"""What the short tables say of a note: its label, age and subgroups, and why it may be left out.
+
+In: diagnoses, admissions and patients as Arrow tables; a block of the notes table. Out: the block's
+notes, cut (`columns.ROWS_SCHEMA`). Decided here: the code table alone decides what a code is; the
+first reason to leave a note out is the one that is given. Tables are joined by value, block by
+block, so that notes can stream past them.
+
+No text and no identifier of a row is put into an error: MIMIC-IV is credentialed.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from deepicd import codes
+from deepicd.errors import DataError
+from deepicd.notes.mimic.columns import PASSAGE, ROWS_SCHEMA
+from deepicd.notes.mimic.kinds import kind_of
+from deepicd.notes.mimic.late_passages import sample_passages
+from deepicd.notes.mimic.sections import cut_summary, has_core, render_note
+from deepicd.notes.mimic.tables import as_strings
+
+NOTE_IDS = ("note_id", "subject_id", "hadm_id", "note_type", "note_seq")
+"""Columns of the notes table beside its text."""
+
+NOT_LOOKED_AT = "-"
+"""Kind of a note whose text was not read, because it is left out for its row alone."""
+
+MAX_UNKNOWN_CODES = 0.5
+"""Share of principal codes that no release knows above which the column is of something else."""
+
+
+class AdmissionFacts:
+    """What the short tables know, laid out for joins: sorted by nothing, looked up by value."""
+
+    def __init__(self, labels: pa.Table, admissions: pa.Table, patients: pa.Table) -> None:
+        self.labels, self.admissions, self.patients = labels, admissions, patients
+        distinct = pc.unique(labels["icd_code"]).to_pylist()
+        self.billable = pa.array(
+            [code for code in distinct if codes.is_billable(code)], pa.string()
+        )
+
+    def to_rows(self, notes: pa.Table) -> pa.Table:
+        """One block of the notes table as `ROWS_SCHEMA`."""
+        ids = as_strings(notes, NOTE_IDS)
+        admission, patient = ids["hadm_id"], ids["subject_id"]
+        code = look_up(admission, self.labels, key="hadm_id", value="icd_code")
+        reason = _reasons(ids["note_type"], admission, code, billable=self.billable)
+        texts = pc.fill_null(notes["text"].cast(pa.string()), "").to_pylist()
+        names = pc.fill_null(ids["note_id"], "").to_pylist()
+        cut = [_cut_note(*row) for row in zip(names, texts, reason, strict=True)]
+        ages = self._ages(admission, patient)
+        columns = {
+            "note_id": ids["note_id"],
+            "patient_id": patient,
+            "admission_id": admission,
+            "text": pa.array([note.text for note in cut], pa.string()),
+            "code": code,
+            "age_band": pa.array([age_band(years) for years in ages], pa.string()),
+            "sex": look_up(patient, self.patients, key="subject_id", value="gender"),
+            "race": look_up(admission, self.admissions, key="hadm_id", value="race"),
+            "insurance": look_up(admission, self.admissions, key="hadm_id", value="insurance"),
+            "note_seq": pc.utf8_lpad(pc.fill_null(ids["note_seq"], "0"), 6, "0"),
+            "reason": pa.array([note.reason for note in cut], pa.string()),
+            "kind": pa.array([note.kind for note in cut], pa.string()),
+            "num_unknown": pa.array([note.num_unknown for note in cut], pa.int64()),
+            "passages": pa.array([note.passages for note in cut], pa.list_(PASSAGE)),
+        }
+        return pa.table(columns).cast(ROWS_SCHEMA)
+
+    def _ages(self, admission: Any, patient: Any) -> list[str | None]:
+        """Age at admission of each note, in years as text; null where it is unknown."""
+        anchor = {
+            name: look_up(patient, self.patients, key="subject_id", value=name).to_pylist()
+            for name in ("anchor_age", "anchor_year")
+            if name in self.patients.column_names
+        }
+        times = [None] * len(anchor["anchor_age"])
+        if "admittime" in self.admissions.column_names:
+            times = look_up(
+                admission, self.admissions, key="hadm_id", value="admittime"
+            ).to_pylist()
+        years = anchor.get("anchor_year", [None] * len(times))
+        return [
+            age_at(time, age=age, year=year)
+            for time, age, year in zip(times, anchor["anchor_age"], years, strict=True)
+        ]
+
+
+@dataclass(frozen=True)
+class _CutNote:
+    """One text, cut."""
+
+    text: str
+    """Empty where there is a reason."""
+    reason: str
+    kind: str = NOT_LOOKED_AT
+    num_unknown: int = 0
+    passages: list[dict[str, object]] = field(default_factory=list)
+
+
+def _cut_note(note_id: str, text: str, reason: str) -> _CutNote:
+    if reason or not text.strip():
+        return _CutNote("", reason or "empty_text")
+    cut = cut_summary(text)
+    is_kept = has_core(cut.sections)
+    return _CutNote(
+        text=render_note(cut.sections) if is_kept else "",
+        reason="" if is_kept else "no_core_section",
+        kind=kind_of(text, cut),
+        num_unknown=cut.num_unknown,
+        passages=sample_passages(note_id, cut),
+    )
+
+
+def _reasons(kinds: Any, admission: Any, code: Any, *, billable: pa.Array) -> list[str]:
+    """First reason of each note to leave it out, empty where none is known yet."""
+    is_listed = pc.is_in(code, billable).to_pylist()
+    return [
+        "addendum"
+        if kind and kind != "DS"
+        else "no_admission_id"
+        if not hadm_id
+        else "no_icd10_principal"
+        if principal is None
+        else ""
+        if is_billable
+        else "unknown_code"
+        for kind, hadm_id, principal, is_billable in zip(
+            kinds.to_pylist(), admission.to_pylist(), code.to_pylist(), is_listed, strict=True
+        )
+    ]
+
+
+def principal_diagnoses(table: pa.Table, path: Path) -> pa.Table:
+    """hadm_id → canonical code of the principal ICD-10 diagnosis."""
+    named = table.filter(pc.and_(pc.is_valid(table["hadm_id"]), pc.is_valid(table["icd_code"])))
+    code = [codes.normalise(text) for text in named["icd_code"].to_pylist()]
+    wrong = sum(not codes.exists(text) for text in code)
+    if wrong > MAX_UNKNOWN_CODES * len(code):
+        raise DataError(
+            f"a principal diagnosis must be an ICD-10-CM code where icd_version is 10; of "
+            f"{len(code)} in {path} {wrong} are in no release from FY{codes.RELEASES[0]} to "
+            f"FY{codes.RELEASES[-1]}. Correct icd_code or icd_version."
+        )
+    if pc.count_distinct(named["hadm_id"]).as_py() < named.num_rows:
+        repeated = named.num_rows - pc.count_distinct(named["hadm_id"]).as_py()
+        raise DataError(
+            f"an admission has one diagnosis with seq_num 1; {repeated} have more in {path}. "
+            "Remove the duplicate rows, or download the table again."
+        )
+    return pa.table({"hadm_id": named["hadm_id"], "icd_code": pa.array(code, pa.string())})
+
+
+def look_up(keys: Any, table: pa.Table, *, key: str, value: str) -> Any:
+    """Value of each key, null where the table does not hold it."""
+    # A key that is not there has a null index, and taking null gives null.
+    return pc.take(table[value], pc.index_in(keys, table[key]))
+
+
+def age_at(time: str | None, *, age: str | None, year: str | None) -> str | None:
+    """`anchor_age` + year of the admission − `anchor_year`; `anchor_age` where a year is unknown.
+
+    MIMIC-IV gives a patient's age in one anchor year; an admission may be years before or after.
+    """
+    then = (time or "")[:4]
+    if age is None or not (age.isdigit() and then.isdigit() and (year or "").isdigit()):
+        return age
+    return str(max(0, int(age) + int(then) - int(year or 0)))
+
+
+def age_band(years: str | None) -> str | None:
+    """Decade of an age in years, the oldest together; null where it is unknown."""
+    if years is None or not years.isdigit():
+        return None
+    # Everybody under 20 is in the first band; MIMIC-IV has no patient under 18.
+    decade = min(max(int(years), 10), 89) // 10 * 10
+    return "80+" if decade >= 80 else f"{decade}-{decade + 9}"

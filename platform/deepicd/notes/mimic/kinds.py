@@ -1,0 +1,90 @@
+"""What a text is instead of an English discharge summary: another language, another kind of note.
+
+In: a text and its cut. Out: one of `KINDS`, or "" for a summary. Decided here: a text is English
+when words that only English has are at least `_MIN_ENGLISH` of its beginning; short texts count as
+English. A radiology report has three of its own headers and hardly any section of a summary. Kinds
+are counted and reported, and refused where most notes are of one (`check_kinds`): a single odd note
+is no reason to stop. Pure.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from deepicd.errors import DataError
+from deepicd.notes.mimic.sections import Cut, has_core
+
+KINDS: Mapping[str, str] = {
+    "not_english": "texts that are not English; the grammar of sections reads English only: give "
+    "the English notes, or translate them first",
+    "radiology_report": "radiology reports; give the discharge summaries (MIMIC-IV: "
+    "note/discharge, not note/radiology)",
+    "only_discharge_sections": "texts with sections of the stay and of the discharge only; give "
+    "whole summaries, with complaint, illness and history",
+}
+"""Kind → what it is and what to do."""
+
+MAX_SHARE = 0.5
+"""Share of the summaries above which a kind is refused."""
+
+_ENGLISH = frozenset((
+    "the", "and", "with", "for", "from", "were", "which", "that", "she", "his", "has", "been",
+    "this", "not", "to", "by", "of",
+))  # fmt: skip
+_MIN_ENGLISH = 0.02
+_MIN_WORDS = 40
+_SEEN_CHARACTERS = 4000
+"""Of a text: its language does not change."""
+_MAX_FOREIGN = 0.3
+"""Share of letters outside ASCII that English never has."""
+_RADIOLOGY = re.compile(
+    r"^\W*(technique|comparison|comparisons|findings|impression|indication|examination)\s*:",
+    re.IGNORECASE | re.MULTILINE,
+)
+_MIN_RADIOLOGY = 3
+_MAX_SECTIONS = 2
+"""Kept sections of a radiology report: its own history may be read as one."""
+
+
+def kind_of(text: str, cut: Cut) -> str:
+    """What a text is, "" for a discharge summary."""
+    if not _is_english(text[:_SEEN_CHARACTERS]):
+        return "not_english"
+    if not cut.has_stay and len(cut.sections) <= _MAX_SECTIONS:
+        headers = {header.lower().rstrip("s") for header in _RADIOLOGY.findall(text)}
+        if len(headers) >= _MIN_RADIOLOGY:
+            return "radiology_report"
+    is_rest = cut.has_end and not has_core(cut.sections)
+    return "only_discharge_sections" if is_rest else ""
+
+
+def _is_english(text: str) -> bool:
+    if not text.isascii():
+        letters = [letter for letter in text if letter.isalpha()]
+        if sum(not letter.isascii() for letter in letters) > _MAX_FOREIGN * len(letters):
+            return False
+    words = text.lower().split()
+    if len(words) < _MIN_WORDS:
+        return True
+    return sum(word in _ENGLISH for word in words) >= _MIN_ENGLISH * len(words)
+
+
+def count_kinds(kinds: Sequence[str]) -> dict[str, dict[str, float]]:
+    """Kind → how many notes are of it and their share of all that were looked at."""
+    counts = Counter(kinds)
+    return {
+        kind: {"count": counts[kind], "share": counts[kind] / len(kinds)}
+        for kind in KINDS
+        if counts[kind]
+    }
+
+
+def check_kinds(kinds: Sequence[str], path: Path) -> None:
+    """Raise DataError where most notes of a table are no English discharge summaries."""
+    for kind, seen in count_kinds(kinds).items():
+        if seen["share"] > MAX_SHARE:
+            raise DataError(
+                f"a build needs English discharge summaries; {seen['share']:.0%} of "
+                f"{len(kinds)} notes in {path} are {KINDS[kind]}."
+            )

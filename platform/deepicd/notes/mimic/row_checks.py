@@ -1,0 +1,97 @@
+"""All rows of a notes table together: are ids whole, do tables belong together, what repeats.
+
+In: `columns.CUT_COLUMNS` of every note. Out: the rows with repeats marked, or a refusal that names
+the table and counts rows. Decided here: a patient or note id that is missing is refused, and never
+taken for one patient; of an admission that has several summaries the first counts.
+
+No identifier of a row is put into an error: MIMIC-IV is credentialed.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from deepicd.errors import DataError
+from deepicd.notes.mimic.admission_facts import look_up
+from deepicd.notes.mimic.columns import REASONS
+
+MAX_UNKNOWN = 0.2
+"""Share of summaries whose admission `hosp/admissions` lacks above which releases are mixed."""
+
+_MISSING = pa.array(["", "nan", "none", "null", "na", "n/a", "<na>", "nat"])
+"""What tools write for a value that is not there, in lower case."""
+_FLOAT = r"^[+-]?(\d+\.\d*|\.\d+|\d+(\.\d*)?[eE][+-]?\d+)$"
+
+
+def check_rows(rows: pa.Table, path: Path) -> None:
+    """Raise DataError where ids are missing, are no ids, or repeat."""
+    missing = pc.or_kleene(_is_missing(rows["note_id"]), _is_missing(rows["patient_id"]))
+    if num_missing := pc.sum(missing).as_py():
+        raise DataError(
+            f"every note needs note_id and subject_id; {num_missing} lack one in {path}. "
+            "Remove those rows, or export the table again."
+        )
+    for column in ("note_id", "patient_id", "admission_id"):
+        if num_floats := pc.sum(_is_float(rows[column])).as_py():
+            raise DataError(
+                f"an id is text or a whole number; {num_floats} values of {column} in {path} are "
+                "fractions or rounded (such as 1.5 or 1.0E7), so patients may have become one. "
+                "Export the table with its ids as text."
+            )
+    if repeated := rows.num_rows - pc.count_distinct(rows["note_id"]).as_py():
+        raise DataError(
+            f"note ids must be unique; {repeated} repeat in {path}. "
+            "Remove the duplicate rows, or export the table again."
+        )
+
+
+def check_owners(rows: pa.Table, admissions: pa.Table, path: Path) -> None:
+    """Raise DataError where notes and admissions do not belong together."""
+    summaries = rows.filter(pc.invert(pc.is_in(rows["reason"], pa.array(REASONS[:2]))))
+    owner = look_up(summaries["admission_id"], admissions, key="hadm_id", value="subject_id")
+    unknown = owner.null_count
+    other = pc.sum(pc.not_equal(owner, summaries["patient_id"])).as_py() or 0
+    if unknown > MAX_UNKNOWN * summaries.num_rows or other:
+        raise DataError(
+            f"note/ and hosp/ must be of releases that belong together; of {summaries.num_rows} "
+            f"summaries in {path} {unknown} name an admission that hosp/admissions lacks and "
+            f"{other} another patient than it does. Bring both from the same release."
+        )
+
+
+def _is_missing(values: Any) -> Any:
+    """Whether each value is null, blank, or a tool's word for it."""
+    return pc.is_in(pc.utf8_lower(pc.fill_null(values, "")), _MISSING)
+
+
+def _is_float(values: Any) -> Any:
+    """Whether each value is a number that is not written as a whole one."""
+    return pc.match_substring_regex(pc.fill_null(values, ""), _FLOAT)
+
+
+def mark_repeats(rows: pa.Table) -> pa.Table:
+    """Mark later summaries of an admission and texts seen before; rows are sorted by note id."""
+    reasons = rows["reason"].to_pylist()
+    admissions = rows["admission_id"].to_pylist()
+    sequence = rows["note_seq"].to_pylist()
+    first: dict[str, int] = {}
+    for row, reason in enumerate(reasons):
+        if not reason:
+            best = first.setdefault(admissions[row], row)
+            # As text: the numbers were padded to one width when the notes were cut.
+            if sequence[row] < sequence[best]:
+                first[admissions[row]] = row
+    seen: set[int] = set()
+    for row, digest in enumerate(rows["digest"].to_pylist()):
+        if reasons[row]:
+            continue
+        if first[admissions[row]] != row:
+            reasons[row] = "later_summary"
+        elif digest in seen:
+            reasons[row] = "repeated_text"
+        else:
+            seen.add(digest)
+    index = rows.schema.get_field_index("reason")
+    return rows.set_column(index, "reason", pa.array(reasons, pa.string()))
