@@ -90,10 +90,13 @@ def test_the_embedded_corpus_comes_back_through_the_mimic_reader(built: Path) ->
     assert sum(map(len, owners)) == len(set().union(*owners))
     assert all(note.sex in ("F", "M") and note.age_band and note.race for note in notes)
     assert not has_leak(audit_notes(built / "notes"))
+    assert report["late_text_judge"]["recall"] > 0.5 and report["kinds"] == {}
+    assert report["unknown_headers"] == {"num_lines": 0, "num_notes": 0, "share": 0.0}
     assert check_identity(built / "notes", CONFIG) == report
     assert report["settings"] == fingerprint(CONFIG)
     assert sorted(path.name for path in (built / "notes").iterdir()) == sorted(
-        ["ceiling_answers.json", "report.json", *(f"{name}.parquet" for name in SPLITS)]
+        ["ceiling_answers.json", "late_text.npz", "report.json"]
+        + [f"{name}.parquet" for name in SPLITS]
     )
     ids = [note.note_id for note in splits["test"]]
     ceiling = read_ceiling(built / "notes" / "test.parquet", note_ids=ids)

@@ -114,10 +114,14 @@ def ends_by_unknown(state: State, start: Start, shape: str) -> tuple[bool, int]:
     return True, STAY if ends and state.has_history else LATER_EXAM
 
 
-def is_lone(shape: str) -> bool:
-    """Whether nothing but a header stands in a line."""
+def is_counted(state: State, shape: str) -> bool:
+    """Whether a line with unknown words is counted as a header that the grammar does not know."""
     text = shape.strip()
-    return text.endswith(":") or text.isupper()
+    if text.endswith(":"):
+        return True
+    # "NKDA" below "Allergies:" is a value; two words, or one behind a blank line, may be a header.
+    num_words = sum(len(word) > 1 and word.isalpha() for word in text.split())
+    return text.isupper() and (num_words > 1 or (num_words > 0 and state.is_after_blank))
 
 
 def _is_bare(state: State, match: HeaderMatch, shape: str) -> bool:

@@ -37,7 +37,7 @@ from deepicd.sections.header_rules import (
     acts,
     ends_by_unknown,
     find_target,
-    is_lone,
+    is_counted,
     is_secretion,
 )
 from deepicd.sections.segments import is_packed
@@ -230,7 +230,7 @@ class _Reader:
         """A line that is written like a header: count it, and end the section if it has to."""
         if start.phrase is None or not start.phrase.num_unknown:
             return
-        self.num_unknown += is_lone(shape)
+        self.num_unknown += is_counted(self.state, shape)
         does_end, evidence = ends_by_unknown(self.state, start, shape)
         if does_end:
             self._leave(max(NO_STAY, evidence))
