@@ -52,7 +52,7 @@ def write_trainer_manifest(folder: Path, facts: Mapping[str, Any] | None = None)
     # Every file must be on disk before the manifest says that the folder is whole.
     for path in (folder, *folder.rglob("*")):
         sync(path)
-    manifest = {"format": 1, "files": _describe_all(folder), "facts": dict(facts or {})}
+    manifest = {"format": 1, "files": describe_files(folder), "facts": dict(facts or {})}
     write_atomically(folder / MANIFEST, json.dumps(manifest, indent=2, sort_keys=True) + "\n")
     return manifest
 
@@ -72,7 +72,7 @@ def verify(folder: Path) -> dict[str, Any]:
 def verify_trainer_manifest(folder: Path) -> dict[str, Any]:
     """As `verify`, for files of any kind."""
     manifest = read_manifest(folder)
-    described_now = _describe_all(folder)
+    described_now = describe_files(folder)
     expected, present = set(manifest["files"]), set(described_now)
     if expected != present:
         raise CheckpointError(
@@ -126,6 +126,12 @@ def content_digest(manifest: Mapping[str, Any]) -> str:
     """
     lines = (f"{name} {entry['sha256']}\n" for name, entry in sorted(manifest["files"].items()))
     return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def weights_digest(manifest: Mapping[str, Any]) -> str:
+    """As `content_digest`, of the weights alone: what lies beside them does not count."""
+    files = {name: e for name, e in manifest["files"].items() if name.endswith(".safetensors")}
+    return content_digest({"files": files})
 
 
 def refuse_unsafe_files(folder: Path) -> None:
@@ -288,7 +294,10 @@ def _file_names(folder: Path) -> list[str]:
     return sorted(name for name in names if name != MANIFEST)
 
 
-def _describe_all(folder: Path) -> dict[str, dict[str, Any]]:
+def describe_files(folder: Path) -> dict[str, dict[str, Any]]:
+    """Relative name → `sha256`, `bytes` of every file, without the manifest: as a manifest has
+    them.
+    """
     names = _file_names(folder)
     with ThreadPoolExecutor(_NUM_HASHERS) as pool:
         described = pool.map(_describe, (folder / name for name in names))

@@ -235,11 +235,11 @@ def test_promote_asks_both_models_on_the_promotion_split_and_moves_the_title(
     untrained = tmp_path / "untrained"
     checkpoints.export(model, untrained)
     rewrite_weights(untrained, lambda tensors: tensors["model.norm.weight"].zero_())
-    registry = Registry(paths.registry)
+    registry = Registry(tmp_path / "registry")
     for folder in (untrained, model):
         registry.register(folder, lineage={"from": folder.name})
     registry.promote("v0001", reason="start")
-    command = ["promote", "v0002", "--registry", str(paths.registry), "--json"]
+    command = ["promote", "v0002", "--registry", str(registry.root), "--json"]
     result = CliRunner().invoke(cli.app, command, catch_exceptions=False)
     found = json.loads(result.stdout)
     assert (found["accepted"], found["champion"]) == (True, "v0002")

@@ -1,47 +1,61 @@
-"""`deepicd promote VERSION`: judge a version against the champion; make it champion if it wins.
+"""`deepicd promote`: judge a version or a run's trial; make it champion if it wins.
 
-In: a registry, a version, and how to judge it. Out: the decision with its reasons; an endpoint that
-follows the registry changes by itself. Decided here: a decision that the registry already holds
-against the present champion is used; else both models are asked on the promotion split of the run
-that the registry lies in (or `--split`). A rejection is a report: it exits with 0 and moves
+In: a version of a registry, or a run. Out: the decision with its reasons; an endpoint that follows
+the registry changes by itself. Decided here: a rejection is a report: it exits with 0 and moves
 nothing.
 """
 
 from dataclasses import asdict
-from getpass import getuser
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from deepicd.cli.registry import JsonOption, NameArgument, RegistryOption
+from deepicd.cli.options import RunsOption
+from deepicd.cli.registry import JsonOption
+
+_RegistryOption = Annotated[
+    str,
+    typer.Option(
+        "--registry", metavar="DIR", help="Folder or URL (default: the run's, or RUNS/registry)."
+    ),
+]
 
 
 def command(
-    name: NameArgument,
-    registry: RegistryOption,
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="VERSION|RUN[:TRIAL]",
+            help="A version or alias; or a run, by name or folder, with a trial of it (default: "
+            "its winner).",
+        ),
+    ],
+    registry: _RegistryOption = "",
+    runs: RunsOption = Path("runs"),
     force: Annotated[bool, typer.Option("--force", help="Move the alias without a gate.")] = False,
     split: Annotated[
-        Path | None, typer.Option(help="Promotion split (default: the run's own).")
+        Path | None, typer.Option(help="Promotion split (default: that of the version's run).")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Judge VERSION against the champion and make it champion if it wins.
+    """Judge VERSION, or the best checkpoint of a run's trial, against the champion.
 
     Example: deepicd promote v0003 --registry runs/demo/registry
-    """
-    from deepicd.cli import console, text
-    from deepicd.pipeline.promotion import judge_version
-    from deepicd.pipeline.run import run_of_registry
-    from deepicd.promotion.remote_registry import open_registry
 
-    store = open_registry(registry)
+    Example: deepicd promote demo:3f2a9c10
+    """
+    from deepicd.cli.console import print_outcome
+    from deepicd.cli.text import decision_lines
+    from deepicd.pipeline.promotion import by_hand
+
+    target = by_hand.find_target(name, registry=registry, runs=runs)
     if force:
-        event = store.promote(name, reason=f"forced by {getuser()}")
+        event = by_hand.force(target)
         line = f"{event.version} is champion (forced)"
-        console.print_outcome(asdict(event), [line], as_json=as_json, indent=None)
+        print_outcome(asdict(event), [line], as_json=as_json, indent=None)
         return
-    decision = judge_version(store, name, split=split, run=run_of_registry(registry))
-    lines = text.decision_lines(store.get(name).name, decision)
-    outcome = {**asdict(decision), "champion": store.aliases().get("champion")}
-    console.print_outcome(outcome, lines, as_json=as_json, indent=None)
+    outcome = by_hand.judge(target, split=split)
+    lines = decision_lines(outcome.version, outcome.decision)
+    shown = asdict(outcome.decision) | {"version": outcome.version, "champion": outcome.champion}
+    print_outcome(shown, lines, as_json=as_json, indent=None)

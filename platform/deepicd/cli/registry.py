@@ -1,14 +1,15 @@
 """`deepicd registry`: versions, aliases and the audit log of a registry.
 
-In: a registry folder. Out: tables, or JSON with `--json`. Exit code 7 where a version is damaged.
+In: a registry. Out: tables, or JSON with `--json`. Exit code 7 where a version is damaged.
 """
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-app = typer.Typer(no_args_is_help=True, help="List and verify model versions and their aliases.")
+app = typer.Typer(no_args_is_help=True, help="List, add and verify model versions.")
 
 RegistryOption = Annotated[
     str, typer.Option("--registry", metavar="DIR", help="Folder or fsspec URL of the registry.")
@@ -35,6 +36,26 @@ def list_versions(registry: RegistryOption, as_json: JsonOption = False) -> None
         print_outcome(rows, [], as_json=True)
     else:
         print_table(VERSION_COLUMNS, (version_cells(each, alias) for each, alias in versions))
+
+
+@app.command()
+def add(
+    folder: Annotated[Path, typer.Argument(help="Hugging Face model folder.")],
+    registry: RegistryOption,
+    experiment: Annotated[
+        Path | None, typer.Option(help="Experiment file with its limits and data.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Register a model folder of your own; pickles and scripts are refused.
+
+    Example: deepicd registry add runs/demo/sft --registry runs/registry
+    """
+    from deepicd.cli.console import print_outcome
+    from deepicd.pipeline.promotion.by_hand import add_version
+
+    version = add_version(folder, registry=registry, experiment=experiment)
+    print_outcome(version.as_dict(), [f"{version.name} is {folder}"], as_json=as_json)
 
 
 @app.command()

@@ -141,7 +141,7 @@ def score_start(run: Run) -> Scored:
 
     def work() -> None:
         write_value(
-            run.paths.evaluation / "sft.json", _score_model(run, "sft", run.paths.sft), Scored
+            run.paths.evaluation / "sft.json", score_model(run, "sft", run.paths.sft), Scored
         )
 
     run.do("baselines", "the SFT start on the test and promotion splits", work)
@@ -149,7 +149,7 @@ def score_start(run: Run) -> Scored:
     return scored
 
 
-def _score_model(run: Run, name: str, model: Path) -> Scored:
+def score_model(run: Run, name: str, model: Path) -> Scored:
     """Answers of one model to test and promotion, one start of vLLM for all that is asked of it;
     test scores on disk with intervals.
     """
@@ -267,7 +267,7 @@ def evaluate_best(run: Run, swept: "SweepResult") -> list[Candidate]:
     file = run.paths.evaluation / "candidates.json"
 
     def work() -> None:
-        candidates = [_evaluate_trial(run, trial) for trial in find_sound(run, swept)]
+        candidates = [evaluate_trial(run, trial) for trial in find_sound(run, swept)]
         write_value(file, candidates, list[Candidate])
 
     number = run.experiment.promotion.num_candidates
@@ -277,11 +277,11 @@ def evaluate_best(run: Run, swept: "SweepResult") -> list[Candidate]:
     return candidates
 
 
-def _evaluate_trial(run: Run, trial: Trial) -> Candidate:
+def evaluate_trial(run: Run, trial: Trial) -> Candidate:
     """A trial's scores; those of an interrupted evaluation are taken as they are."""
     file = run.paths.evaluation / f"trial-{trial.id}.json"
     if not file.is_file():
-        scored = _score_model(run, f"trial-{trial.id}", model_folder(trial))
+        scored = score_model(run, f"trial-{trial.id}", model_folder(trial))
         write_value(file, Candidate(trial, scored), Candidate)
     candidate: Candidate = read_value(file, Candidate)
     return candidate
@@ -345,9 +345,3 @@ def model_folder(trial: Trial) -> Path:
 
     assert trial.checkpoint is not None, "ranked trials have a checkpoint"
     return Path(trial.checkpoint.path) / CHECKPOINT_MODEL
-
-
-def lineage_of(trial: Trial) -> dict[str, Any]:
-    """Where a trial's model comes from."""
-    step = trial.checkpoint.step if trial.checkpoint else None
-    return {"stage": "grpo", "trial": trial.id, "step": step, "params": dict(trial.params)}

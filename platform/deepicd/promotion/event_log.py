@@ -10,7 +10,7 @@ before it, so a line changed or removed later is found.
 import hashlib
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -64,6 +64,19 @@ class State:
     """How the challenger is tried."""
     former: list[str] = field(default_factory=list)
     """Champions before the present one, the latest last; a roll-back takes from the end."""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What came of a comparison that is on record."""
+
+    version: str
+    """The candidate that won, or the first one where none did."""
+    champion: str | None
+    """Whom it was compared with."""
+    decision: Decision
+    is_promoted: bool
+    """Whether it became champion afterwards."""
 
 
 def read_events(path: Path) -> tuple[Event, ...]:
@@ -135,12 +148,28 @@ def count_uses(events: Sequence[Event], split: str) -> int:
     )
 
 
+def find_judgement(events: Sequence[Event], names: Collection[str], split: str) -> Judgement | None:
+    """The latest judgement of exactly these versions on a promotion split."""
+    promoted, wanted = set(), (set(names), split)
+    for event in reversed(events):
+        if event.kind == PROMOTED:
+            promoted.add(event.version)
+        elif event.kind == GATED and (set(_decisions(event)), event.details["split"]) == wanted:
+            champion, is_promoted = event.details["champion"], event.version in promoted
+            return Judgement(event.version, champion, _decision(event.details), is_promoted)
+    return None
+
+
 def decision_about(event: Event, version: str, champion: str | None) -> Decision | None:
     """What an event says about a version against a champion; None where it is another one."""
     if event.kind != GATED or event.details["champion"] != champion:
         return None
     row = _decisions(event).get(version)
-    return None if row is None else Decision(row["accepted"], row["reasons"], row["numbers"])
+    return None if row is None else _decision(row)
+
+
+def _decision(row: Mapping[str, Any]) -> Decision:
+    return Decision(row["accepted"], row["reasons"], row["numbers"])
 
 
 def _decisions(event: Event) -> dict[str, Mapping[str, Any]]:

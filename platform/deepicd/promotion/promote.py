@@ -95,6 +95,12 @@ def promote_best(
     return Verdict(event.version, decision)
 
 
+def check_fair(registry: Registry, names: Sequence[str], champion: str) -> None:
+    """Raise PromotionError where one of the versions cannot be compared with the champion."""
+    for name in names:
+        refuse_unfair(_contender(registry, name), _contender(registry, champion))
+
+
 @dataclass(frozen=True)
 class _Pair:
     """A candidate and the champion, each without the patients that either was trained on."""

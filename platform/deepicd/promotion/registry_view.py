@@ -5,12 +5,13 @@ here: a version exists once the event log says so; before it gets an alias or is
 of it is hashed again.
 """
 
+from collections.abc import Collection
 from pathlib import Path
 
 from deepicd import checkpoints
 from deepicd.errors import CheckpointError, MissingError
 from deepicd.promotion import event_log
-from deepicd.promotion.event_log import Event, State
+from deepicd.promotion.event_log import Event, Judgement, State
 from deepicd.promotion.versions import (
     CHAMPION,
     Aliases,
@@ -109,6 +110,10 @@ class RegistryView:
         against = state.aliases.get(CHAMPION)
         found = (event_log.decision_about(event, version, against) for event in reversed(events))
         return next((decision for decision in found if decision is not None), None)
+
+    def find_judgement(self, names: Collection[str], split: str) -> Judgement | None:
+        """The latest judgement of exactly these versions on a promotion split."""
+        return event_log.find_judgement(self.events(), names, split)
 
     def _state(self) -> State:
         return event_log.fold(self.events())

@@ -20,7 +20,7 @@ from deepicd.pipeline.loop import resume_run
 from deepicd.pipeline.run import Command, Run, prepare_root, write_command
 from deepicd.pipeline.seal import Seal
 from deepicd.pipeline.stage import STAGES
-from deepicd.pipeline.stages import Scored, build_start_model, headline, lineage_of, model_folder
+from deepicd.pipeline.stages import Scored, build_start_model, headline, model_folder
 from deepicd.pipeline.validation import check, check_folder
 from deepicd.records import Checkpoint, Decision, Examination, Note, Prediction, Trial
 from deepicd.scoring import score_predictions
@@ -200,8 +200,7 @@ def test_a_sweep_goes_on_with_the_experiment_it_was_started_with_only(tmp_path):
         resume_run(tmp_path)
 
 
-def test_lineage_and_folder_of_a_trial():
-    assert lineage_of(trial())["step"] == 20
+def test_the_folder_of_a_trial_s_model():
     assert model_folder(trial()) == Path("trials/a1/global_step_20/actor/huggingface")
 
 

@@ -54,7 +54,8 @@ def test_promote_uses_the_decision_on_record(
     registry.judge("s", lambda use: {"v0001": accepted}, champion="v0002")
     code, text = run("promote", "v0001", "--json")
     assert json.loads(text) == {
-        "accepted": True, "reasons": ["met: enough"], "numbers": {"p": 0.01}, "champion": "v0001",
+        "accepted": True, "reasons": ["met: enough"], "numbers": {"p": 0.01}, "version": "v0001",
+        "champion": "v0001",
     }  # fmt: skip
 
 
