@@ -45,7 +45,8 @@ def write_run(root: Path, seed: int, trials: Sequence[str], **table: Any) -> Run
     paths = RunPaths(root)
     dump_experiment(experiment, paths.experiment)
     paths.notes.mkdir()
-    (paths.notes / "report.json").write_text(json.dumps({"identity": IDENTITY}))
+    report = {"source": "embedded", "num_notes": 47, "num_labels": 1, "splits": {}}
+    (paths.notes / "report.json").write_text(json.dumps({**report, "identity": IDENTITY}))
     notes = [Note(f"n{i}", f"p{i}", f"a{i}", "CHIEF COMPLAINT: pain", "I2510") for i in range(40)]
     write_split(notes, paths.split("promotion"))
     trained = [Note(f"g{i}", f"g{i}", f"a{i}", "x", "I2510") for i in range(5)]
