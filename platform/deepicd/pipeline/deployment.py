@@ -79,7 +79,8 @@ def _query_and_label(run: Run, url: str) -> Deployment:
     notes = read_split(run.paths.split("test"))[: run.experiment.serving.num_check_notes]
     client = Client(url, token=token)
     replies = [client.diagnose(note.text) for note in notes]
-    pieces = _stream_with_openai(url, notes[0].text, token=token)
+    longest = run.experiment.training.max_response_tokens
+    pieces = _stream_with_openai(url, notes[0].text, token=token, max_tokens=longest)
     run.detail(f"the openai client streamed {pieces} pieces")
     with httpx.Client(base_url=url, headers=headers, trust_env=False, timeout=60) as http:
         for note, reply in zip(notes, replies, strict=True):
@@ -91,7 +92,7 @@ def _query_and_label(run: Run, url: str) -> Deployment:
     return Deployment(replies[0], {**window, "labelled": window["num_labelled"]})
 
 
-def _stream_with_openai(url: str, note: str, *, token: str | None) -> int:
+def _stream_with_openai(url: str, note: str, *, token: str | None, max_tokens: int) -> int:
     """Number of pieces that the official client receives for one note."""
     import openai
 
@@ -101,7 +102,7 @@ def _stream_with_openai(url: str, note: str, *, token: str | None) -> int:
     turns: Any = render_messages(note)
     model = client.models.list().data[0].id
     stream = client.chat.completions.create(
-        model=model, messages=turns, max_tokens=64, temperature=0, stream=True
+        model=model, messages=turns, max_tokens=max_tokens, temperature=0, stream=True
     )
     contents = (chunk.choices[0].delta.content for chunk in stream if chunk.choices)
     return sum(1 for content in contents if content)
