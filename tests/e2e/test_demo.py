@@ -121,6 +121,64 @@ def test_the_winner_is_the_one_that_the_decision_names_with_its_interval(demo: D
     assert decision["why"] in " ".join(demo.progress.split())
 
 
+def test_the_winner_stands_among_what_else_answered_the_same_notes(demo: Demo) -> None:
+    best = f"trial-{demo.summary['best']['trial']}"
+    others = ["majority", "tfidf_linear", "zero_shot", "sft"]
+    html = demo.paths.report.read_text()
+    for split in ("test", "validation"):
+        rows = {row["name"]: row for row in demo.summary["context"][split]}
+        assert list(rows) == [*others, best, "ceiling"]
+        assert rows[best]["is_model"] and rows[best]["paired"] is None
+        for name in (*others, "ceiling"):
+            paired = rows[name]["paired"]
+            assert paired["low"] <= paired["difference"] <= paired["high"]
+            assert f"{paired['hierarchical_f1']:.3f}, {paired['verdict']}" in html
+        scores = {name: row["scores"]["hierarchical_f1"] for name, row in rows.items()}
+        assert scores["zero_shot"] < scores["majority"] < scores["tfidf_linear"]
+        assert scores["tfidf_linear"] < scores["ceiling"] <= 1
+        assert "not trained" in rows["zero_shot"]["what"]
+    test = {row["name"]: row["scores"] for row in demo.summary["context"]["test"]}
+    assert test[best] == demo.summary["best"]["test"]
+    for name, scores in demo.summary["baselines"].items():
+        assert test[name].items() <= scores.items()
+
+
+def test_status_and_sweep_report_set_the_best_trial_beside_the_same(demo: Demo) -> None:
+    status = ask(demo.paths.root.parent, "status", "tiny")
+    assert status["context"] == demo.summary["context"]["validation"]
+    command = [sys.executable, "-m", "deepicd", "sweep", "status", "tiny", "--runs"]
+    shown = subprocess.run(
+        [*command, str(demo.paths.root.parent)],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | {"COLUMNS": "160"},
+    )
+    assert "TF-IDF + linear model" in shown.stdout and "on the same notes" in shown.stdout
+    report = ask(demo.paths.root.parent, "report", "tiny")
+    (section,) = [each for each in report["sections"] if each["title"] == "Context"]
+    verdicts = [row["paired"]["verdict"] for row in status["context"] if row["paired"]]
+    assert len(verdicts) == len(section["text"]) == 5
+    assert all(verdict in text for verdict, text in zip(verdicts, section["text"], strict=True))
+
+
+def test_the_card_of_each_version_is_whole_and_its_snippet_runs_as_it_stands(demo: Demo) -> None:
+    for name in ("v0001", "v0002"):
+        folder = demo.paths.registry / "versions" / name
+        card = (folder / "README.md").read_text()
+        assert "| TF-IDF + linear model |" in card and "base model, zero-shot" in card
+        for fact in ("| sex | F |", "| race | WHITE |", "| age_band |", "| insurance |"):
+            assert fact in card
+        for fact in ("table up to release FY", "never clinical decisions", "## Ethics"):
+            assert fact in card
+        (snippet,) = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
+        done = subprocess.run(
+            [sys.executable, "-c", snippet], cwd=folder, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+        assert done.stdout.strip()
+
+
 def test_each_trial_is_rewarded_by_its_own_weights(demo: Demo) -> None:
     histories = read_histories(demo.paths.tune)
     weights = {
