@@ -79,6 +79,7 @@ def model_card(version: str, facts: Mapping[str, Any]) -> str:
         _USE,
         f"## How to use it\n\n```python\n{usage_snippet(card)}```\n",
         "## Scores in context\n\n" + _context(card.get("context", ())),
+        *([f"### Trials\n\n{_trials(card['trials'])}"] if card.get("trials") else []),
         "## Groups of patients\n\n" + _groups(card.get("subgroups", ())),
         "## Confidence\n\n"
         + _confidence(facts.get("calibration", {}), facts.get("calibrated_levels", ())),
@@ -139,6 +140,21 @@ def _context(rows: Sequence[Mapping[str, Any]]) -> str:
         "are paired: both answered the same notes.\n\n"
     )
     return text + _rows(head, lines)
+
+
+def _trials(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The trials that a winner was chosen among."""
+    head = ("trial", "state", "steps", "hierarchical F1 (validation split)")
+    lines = [
+        (
+            row["trial"],
+            row["state"],
+            str(row["steps"]),
+            _interval(row["scores"], _MAIN, (f"{_MAIN}_low", f"{_MAIN}_high")),
+        )
+        for row in rows
+    ]
+    return f"The best trials of the sweep that it comes from.\n\n{_rows(head, lines)}"
 
 
 def _groups(rows: Sequence[Mapping[str, Any]]) -> str:

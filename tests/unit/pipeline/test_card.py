@@ -53,6 +53,24 @@ def test_the_card_of_a_run_holds_context_groups_data_and_base_model(facts):
     assert "generated notes alone" in facts["limitations"][1]
 
 
+def test_the_card_of_a_winner_names_the_best_trials(tmp_path, write_run):
+    paths, experiment = write_run(tmp_path / "run")
+    scored = [{"hierarchical_f1": 0.1 * number, "hierarchical_f1_low": 0.0} for number in range(12)]
+    rows = [
+        {"id": f"t{number}", "status": "finished", "steps": 5, "validation": scores}
+        for number, scores in enumerate([{}, *scored])
+    ]
+    paths.trials.write_text(json.dumps(rows))
+    model = {**START_MODEL, "scores": {"hierarchical_f1": 0.5}}
+    assert card_facts(paths, experiment, model)["trials"] == []
+    trials = card_facts(paths, experiment, {**model, "name": "trial-t9"})["trials"]
+    assert [row["trial"] for row in trials] == [f"t{number}" for number in range(12, 2, -1)]
+    assert trials[0]["scores"] == {
+        "hierarchical_f1": pytest.approx(1.1), "hierarchical_f1_low": 0.0,
+        "hierarchical_f1_high": None,
+    }  # fmt: skip
+
+
 def test_the_facts_are_plain_values_that_a_card_is_made_of(facts):
     plain = json.loads(json.dumps(facts))
     assert plain == facts

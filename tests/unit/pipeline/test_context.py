@@ -66,7 +66,7 @@ def test_a_model_is_paired_with_each_on_the_notes_that_both_answered(
     answers = answer_split(paths.split("test"), 5)
     scores = scoring.score_predictions(answers, num_bootstrap=100)
     model = {**MODEL, "scores": scores}
-    rows = context.set_beside(paths, model, answers, split="test", seed=1)
+    rows = context.set_beside(paths, context.Model(model, answers), split="test", seed=1)
     assert [row["name"] for row in rows] == [*NAMES[:-1], "trial-a1", "ceiling"]
     assert [row["is_model"] for row in rows] == [False] * 4 + [True, False]
     found = by_name(rows)
@@ -87,9 +87,12 @@ def test_equal_models_have_no_difference_and_the_start_is_not_beside_itself(
     paths, _ = write_run(tmp_path / "run")
     start = answer_split(paths.split("test"), 3)
     twin = {**MODEL, "scores": scoring.score_predictions(start)}
-    row = by_name(context.set_beside(paths, twin, start, split="test", seed=1))["sft"]
+    row = by_name(context.set_beside(paths, context.Model(twin, start), split="test", seed=1))[
+        "sft"
+    ]
     assert row["paired"]["verdict"] == "no difference is seen: +0.000 [+0.000, +0.000]"
-    rows = context.set_beside(paths, {**twin, "name": "sft"}, start, split="test", seed=1)
+    model = context.Model({**twin, "name": "sft"}, start)
+    rows = context.set_beside(paths, model, split="test", seed=1)
     assert [row["name"] for row in rows] == NAMES and rows[3]["is_model"]
 
 
@@ -149,6 +152,8 @@ def test_the_best_trial_is_set_beside_the_others_on_the_validation_split(swept):
     rows = by_name(context.rows_of_trials(paths, experiment, trials, winner=None))
     best = rows["trial-t1"]
     assert best["is_model"] and best["what"].startswith("The best trial so far")
+    assert [*rows] == [*NAMES[:-1], "trial-t0", "trial-t1", "ceiling"]
+    assert rows["trial-t0"]["paired"]["verdict"].startswith(("better by", "no difference"))
     assert rows["tfidf_linear"]["paired"]["num_notes"] == 40
     assert rows["sft"]["paired"]["num_notes"] == rows["zero_shot"]["paired"]["num_notes"] == 10
     assert rows["tfidf_linear"]["paired"]["verdict"].startswith("worse by")

@@ -32,6 +32,9 @@ CARD: dict[str, Any] = {
         a_row("TF-IDF | linear", 0.847, verdict="worse by 0.277 [0.250, 0.300]"),
         a_row("best trial", 0.570),
     ],
+    "trials": [
+        {"trial": "a1", "state": "stopped", "steps": 8, "scores": {"hierarchical_f1": 0.58}},
+    ],
     "subgroups": [
         {"attribute": "sex", "group": "F", "num_notes": 600, "num_patients": 500}
         | {"hierarchical_f1": 0.5, "low": 0.45, "high": 0.55}
@@ -69,6 +72,8 @@ def test_a_card_says_that_the_linear_rival_is_better() -> None:
         "| TF-IDF \\| linear | 1194 | 0.847 [0.827, 0.867] | worse by 0.277 [0.250, 0.300] "
         "| What TF-IDF \\| linear is. |"
     )
+    assert "### Trials" in context and "| a1 | stopped | 8 | 0.580 |" in rows
+    assert "### Trials" not in model_card("v0001", BARE)
     assert rows[2].startswith("| **best trial** | 1194 | 0.570 [0.550, 0.590] |  |")
 
 

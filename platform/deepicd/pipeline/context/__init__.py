@@ -15,6 +15,7 @@ from deepicd.pipeline.context.entries import (
 )
 from deepicd.pipeline.context.rows import (
     START_MODEL,
+    Model,
     rows_of_test,
     rows_of_trials,
     set_beside,
@@ -26,6 +27,7 @@ __all__ = [
     "START_MODEL",
     "TEST",
     "VALIDATION",
+    "Model",
     "base_model",
     "card_facts",
     "load_scored",

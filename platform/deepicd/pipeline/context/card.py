@@ -15,6 +15,10 @@ from deepicd.paths import RunPaths
 from deepicd.pipeline.context.entries import base_model
 from deepicd.pipeline.context.rows import rows_of_test
 
+_SCORE = "hierarchical_f1"
+_SHOWN_SCORES = (_SCORE, f"{_SCORE}_low", f"{_SCORE}_high")
+_MAX_TRIALS = 10
+"""Trials on a card."""
 _SOURCES: Mapping[str, str] = {
     "embedded": "the embedded corpus: generated admission notes, no patient's",
     "mimic": "MIMIC-IV: de-identified admission notes of one hospital in Boston, credentialed",
@@ -35,13 +39,15 @@ def card_facts(paths: RunPaths, experiment: Experiment, model: Mapping[str, Any]
         model: its `name` below `evaluation/`, `title`, `what` and `scores` on the test split.
 
     Returns:
-        `context` (`pipeline.context.rows_of_test`), `subgroups` (`scoring.compare_groups` on the
-        test split), `data`, `base_model`, `limits`, `limitations` and `licence`.
+        `context` (`pipeline.context.rows_of_test`), `trials` (of a winner: the best trials of its
+        sweep on the validation split), `subgroups` (`scoring.compare_groups` on the test split),
+        `data`, `base_model`, `limits`, `limitations` and `licence`.
     """
     base = _describe_base(base_model(paths, experiment), is_named=experiment.model.path is not None)
     source = experiment.data.source
     return {
         "context": rows_of_test(paths, model, seed=experiment.seed),
+        "trials": _read_trials(paths.trials) if model["name"].startswith("trial-") else [],
         "subgroups": _read_subgroups(paths.evaluation / model["name"]),
         "data": _describe_data(paths, experiment),
         "base_model": base,
@@ -52,6 +58,24 @@ def card_facts(paths: RunPaths, experiment: Experiment, model: Mapping[str, Any]
         "limitations": _limitations(experiment),
         "licence": [_describe_licence(base), _DATA_LICENCES[source]],
     }
+
+
+def _read_trials(file: Path) -> list[dict[str, Any]]:
+    """`trial`, `state`, `steps` and `scores` of the best trials, best first."""
+    if not file.is_file():
+        return []
+    rows = json.loads(file.read_text(encoding="utf-8"))
+    scored = [row for row in rows if _SCORE in row["validation"]]
+    scored.sort(key=lambda row: -row["validation"][_SCORE])
+    return [
+        {
+            "trial": row["id"],
+            "state": row["status"],
+            "steps": row["steps"],
+            "scores": {name: row["validation"].get(name) for name in _SHOWN_SCORES},
+        }
+        for row in scored[:_MAX_TRIALS]
+    ]
 
 
 def _read_subgroups(folder: Path) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ say the same.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from deepicd import scoring
@@ -35,84 +35,101 @@ START_MODEL: Mapping[str, str] = {
     "title": TITLES[START],
     "what": "Where every trial starts.",
 }
-"""The SFT start as `set_beside` takes a model, without its scores."""
+"""The row of the SFT start, without its scores."""
+
+_MAX_TRIALS = 10
+"""Trials beside the best one; the sweep's own tables have all."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model of the run that stands in a context."""
+
+    row: Mapping[str, Any]
+    """Its `name`, `title`, `what` and `scores`."""
+    answers: Sequence[Prediction]
+    """To notes of the split; empty where they are gone."""
 
 
 def set_beside(
-    paths: RunPaths,
-    model: Mapping[str, Any],
-    answers: Sequence[Prediction],
-    *,
-    split: str,
-    seed: int,
+    paths: RunPaths, model: Model, *, split: str, seed: int, further: Sequence[Model] = ()
 ) -> list[Row]:
     """The context of a split with a model in it, the ceiling last.
 
     Args:
         paths: the run's folder.
-        model: its `name`, `title`, `what` and `scores`; an entry of that name gives way to it.
-        answers: the model's answers to notes of the split; empty where they are gone.
+        model: the model in question; an entry of its name gives way to it.
         split: `test` or `validation`.
         seed: of the bootstrap.
+        further: other models of the run, in order.
 
     Returns:
         Entries, each with `is_model` and `paired`: the model minus the entry on the notes that both
         answered (`num_notes`, `hierarchical_f1` of the model there, `difference`, `low`, `high`,
         `p`, and a `verdict` in words), None for the model itself and where no note is shared.
     """
-    # A trial's report is a row of numbers, in which a count is a float.
-    num_notes = int(model["scores"].get("num_notes", len(answers)))
-    own: Row = {"split": split, "num_notes": num_notes, **model}
-    entries = [entry for entry in read_context(paths, split) if entry["name"] != model["name"]]
-    ceiling = [entry for entry in entries if entry["name"] == CEILING]
-    ordered = [*(entry for entry in entries if entry["name"] != CEILING), own, *ceiling]
+    known = [
+        Model(entry, read_answers(paths, split, entry["name"]))
+        for entry in read_context(paths, split)
+        if entry["name"] != model.row["name"]
+    ]
+    ceiling = [each for each in known if each.row["name"] == CEILING]
+    others = [each for each in known if each.row["name"] != CEILING]
     return [
         {
-            **entry,
-            "is_model": entry is own,
-            "paired": None
-            if entry is own
-            else _compare(answers, read_answers(paths, split, entry["name"]), seed=seed),
+            **_as_row(each, split),
+            "is_model": each is model,
+            "paired": None if each is model else _compare(model.answers, each.answers, seed=seed),
         }
-        for entry in ordered
+        for each in (*others, *further, model, *ceiling)
     ]
 
 
+def _as_row(model: Model, split: str) -> Row:
+    # A trial's report is a row of numbers, in which a count is a float.
+    num_notes = int(model.row["scores"].get("num_notes", len(model.answers)))
+    return {"split": split, "num_notes": num_notes, **model.row}
+
+
 def winner_of(trial: Trial, scores: Mapping[str, float]) -> Row:
-    """A sweep's winner as `set_beside` takes a model, with its scores on the test split."""
+    """The row of a sweep's winner, with its scores on the test split."""
     what = f"The sweep's winner, trial {trial.id}."
     return {"name": f"trial-{trial.id}", "title": "best trial", "what": what, "scores": scores}
 
 
 def rows_of_test(paths: RunPaths, model: Mapping[str, Any], *, seed: int) -> list[Row]:
-    """As `set_beside`, for a model whose answers to the test split lie in `evaluation/NAME`."""
+    """As `set_beside`, for the row of a model whose answers to the test split lie in
+    `evaluation/NAME`.
+    """
     from deepicd.evaluation import PREDICTIONS
 
     file = paths.evaluation / model["name"] / PREDICTIONS
     answers = scoring.read_predictions(file) if file.is_file() else []
-    return set_beside(paths, model, answers, split=TEST, seed=seed)
+    return set_beside(paths, Model(model, answers), split=TEST, seed=seed)
 
 
 def rows_of_trials(
     paths: RunPaths, experiment: Experiment, trials: Sequence[Trial], *, winner: str | None
 ) -> list[Row]:
-    """As `set_beside`, for a sweep's winner on the validation split, or its best trial so far;
-    empty before any trial was validated, or where no context was computed.
+    """As `set_beside`, for a sweep's winner on the validation split, or its best trial so far,
+    beside the `_MAX_TRIALS` best others as well; empty before any trial was validated, or where no
+    context was computed.
     """
     metric = experiment.sweep.metric
     scored = [trial for trial in trials if metric in trial.validation]
     if not scored or not paths.context.is_file():
         return []
-    best = max(scored, key=lambda trial: (trial.id == winner, trial.validation[metric]))
-    what = "The sweep's winner." if best.id == winner else "The best trial so far."
-    model = {
-        "name": f"trial-{best.id}",
-        "title": f"trial {best.id}",
-        "what": f"{what} Its best validation.",
-        "scores": best.validation,
-    }
-    answers = _best_answers(paths, best, metric)
-    return set_beside(paths, model, answers, split=VALIDATION, seed=experiment.seed)
+    best, *others = sorted(
+        scored, key=lambda trial: (trial.id != winner, -trial.validation[metric])
+    )
+    what = "The sweep's winner" if best.id == winner else "The best trial so far"
+    model = _trial_model(paths, best, metric, what=f"{what}, at its best validation.")
+    further = [
+        _trial_model(paths, trial, metric, what="At its best validation.")
+        for trial in reversed(others[:_MAX_TRIALS])
+    ]
+    seed = experiment.seed
+    return set_beside(paths, model, split=VALIDATION, seed=seed, further=further)
 
 
 def with_context(paths: RunPaths, status: "SweepStatus") -> "SweepStatus":
@@ -120,6 +137,11 @@ def with_context(paths: RunPaths, status: "SweepStatus") -> "SweepStatus":
     winner = status.decision.winner if status.decision else None
     rows = rows_of_trials(paths, status.experiment, status.trials, winner=winner)
     return replace(status, context=rows)
+
+
+def _trial_model(paths: RunPaths, trial: Trial, metric: str, *, what: str) -> Model:
+    row = {"name": f"trial-{trial.id}", "title": f"trial {trial.id}", "what": what}
+    return Model({**row, "scores": trial.validation}, _best_answers(paths, trial, metric))
 
 
 def _best_answers(paths: RunPaths, trial: Trial, metric: str) -> list[Prediction]:
