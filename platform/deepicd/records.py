@@ -180,6 +180,8 @@ class Trial:
     """What the sweep pursues, at the best step."""
     stage: str = ""
     """What it does, or waits for, while it is running or pending."""
+    reason: str = ""
+    """The cap at which it was stopped; empty where the scheduler chose."""
 
 
 @dataclass(frozen=True)

@@ -212,7 +212,8 @@ class Outcome:
 def _capped(budget: Mapping[str, float]) -> str:
     if "max_gpu_hours" not in budget:
         return ""
-    return f", {budget['gpu_hours']:.2f} of {budget['max_gpu_hours']:.2f} GPU-hours"
+    spent = budget["gpu_hours"] + budget["stage_gpu_hours"]
+    return f", {spent:.2f} of {budget['max_gpu_hours']:.2f} GPU-hours"
 
 
 def _context_table(rows: Sequence[Mapping[str, Any]], split: str) -> Table:

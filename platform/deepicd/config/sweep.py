@@ -67,9 +67,12 @@ class SweepConfig(StrictModel):
     """Checkpoints of a trial that are kept for their validation score, besides the last one."""
     compare_fingerprints: bool = True
     """Stop the sweep when trials with unequal values have equal weights after three updates."""
+    max_trial_gpu_hours: float = Field(default=0.0, ge=0)
+    """GPU-hours (of logical slots on the CPU profile) after which one trial ends, at its next
+    report; what it has so far counts, and the sweep goes on. 0: no cap."""
     max_gpu_hours: float = Field(default=0.0, ge=0)
-    """GPU-hours (of logical slots on the CPU profile) that all trials together may take: none
-    starts that the rest could not hold. 0: no cap."""
+    """The same for the whole run: SFT and evaluation count, no trial starts that the rest could not
+    hold, and those that run end at their next report. 0: no cap."""
     max_cost: float = Field(default=0.0, ge=0)
     """The same cap in USD, at `gpu_hour_price`. 0: no cap."""
     gpu_hour_price: float = Field(default=0.0, ge=0)
@@ -128,7 +131,7 @@ class SweepConfig(StrictModel):
 
     @property
     def gpu_hours_cap(self) -> float:
-        """GPU-hours that the trials may take together; infinite without a cap."""
+        """GPU-hours that the run may take; infinite without a cap."""
         by_cost = self.max_cost / self.gpu_hour_price if self.max_cost else math.inf
         return min(self.max_gpu_hours or math.inf, by_cost)
 

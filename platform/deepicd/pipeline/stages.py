@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deepicd.config import Experiment, dump_experiment
-from deepicd.errors import CheckpointError
+from deepicd.errors import CheckpointError, SweepError
 from deepicd.files import link_files, write_atomically
 from deepicd.paths import SPLITS
 from deepicd.pipeline.context import base_model, load_scored, write_context
@@ -237,6 +237,7 @@ def sweep(run: Run) -> "SweepResult":
 
 def _sweep(run: Run) -> None:
     from deepicd.sweeps.results.decision import SweepResult
+    from deepicd.sweeps.results.spent import read_elsewhere
     from deepicd.sweeps.run import run_sweep
     from deepicd.sweeps.search.warm_start import check_notes
     from deepicd.training.process.protocol import TrialInput
@@ -249,7 +250,13 @@ def _sweep(run: Run) -> None:
     is_resumed = (paths.tune / "tuner.pkl").is_file()
     if not is_resumed:
         dump_experiment(run.experiment, paths.sweep_experiment)
-    result = run_sweep(run.experiment, trial_input, storage=paths.sweep, is_resumed=is_resumed)
+    result = run_sweep(
+        run.experiment,
+        trial_input,
+        storage=paths.sweep,
+        is_resumed=is_resumed,
+        elsewhere_gpu_hours=sum(read_elsewhere(paths, run.experiment).values()),
+    )
     rows = [trial_row(trial) for trial in result.trials]
     write_atomically(paths.trials, json.dumps(rows, indent=2) + "\n")
     write_value(paths.swept, result, SweepResult)
@@ -298,6 +305,11 @@ def find_sound(run: Run, swept: "SweepResult") -> list[Trial]:
 
     sound: list[Trial] = []
     ranked = rank_trials(swept.trials, swept.decision)
+    if not ranked:
+        raise SweepError(
+            f"{swept.decision.why}, so there is nothing to evaluate; raise the cap that ended the "
+            "trials, lower training.validate_every, or start another run"
+        )
     for trial in ranked:
         try:
             check_winner(run, trial)

@@ -39,6 +39,7 @@ from deepicd.sweeps.results.trials import (
 )
 from deepicd.sweeps.schedulers import build_scheduler
 from deepicd.sweeps.search.budget import within_budget
+from deepicd.sweeps.search.caps import EndAtCap, write_caps
 from deepicd.sweeps.search.repeats import repeat
 from deepicd.sweeps.search.searcher import Searcher
 from deepicd.sweeps.search.validation import check_capacity, count_at_once, validate
@@ -61,6 +62,7 @@ def run_sweep(
     *,
     storage: Path,
     is_resumed: bool = False,
+    elsewhere_gpu_hours: float = 0.0,
 ) -> SweepResult:
     """Run every trial and name the winner (`RUN/sweep/decision.json`); Ray must be initialised.
 
@@ -70,12 +72,14 @@ def run_sweep(
         storage: folder of the sweep.
         is_resumed: whether the sweep in `storage` resumes: sampler, scheduler and trials as they
             were.
+        elsewhere_gpu_hours: what of the run's cap is not for trials (`results.spent`).
 
     Raises:
         ConfigError, MissingError, CapacityError: it cannot run; nothing was started.
         SweepError: every trial failed, or a parameter has no effect (`duplicate_trials`).
     """
     check_sweep(experiment, trial_input)
+    write_caps(storage, experiment, elsewhere=elsewhere_gpu_hours)
     configure_tune()
     before = live_groups()  # of other sweeps on this cluster
     build = restore_tuner if is_resumed else build_tuner
@@ -99,10 +103,21 @@ def _decide(trials: Sequence[Trial], experiment: Experiment, *, storage: Path) -
     if all(trial.status == "failed" for trial in trials):
         causes = "; ".join(sorted({str(trial.error) for trial in trials}))
         raise SweepError(f"all {len(trials)} trials of {experiment.name} failed: {causes}")
+    _tell_cut(trials)
     decision = decide(trials, experiment, sweep=storage)
     write_decision(decision, storage / DECISION)
     _log.info(f"trial {decision.winner} wins: {decision.why}" if decision.winner else decision.why)
     return SweepResult(trials, decision)
+
+
+def _tell_cut(trials: Sequence[Trial]) -> None:
+    """Say which trials a cap ended: who is chosen next is the best of what they had."""
+    cut = [trial for trial in trials if trial.reason]
+    if cut:
+        _log.warning(
+            f"{len(cut)} of {len(trials)} trials were ended by a cap; they count with what they "
+            "had, and the best trial goes on"
+        )
 
 
 def configure_tune() -> None:
@@ -185,6 +200,7 @@ def build_tuner(experiment: Experiment, trial_input: TrialInput, *, storage: Pat
         run_config=tune.RunConfig(
             name=TUNE,
             storage_path=str(storage.resolve()),
+            stop=EndAtCap(experiment, storage=storage),
             # Tune calls them in this order: a report is on disk before another callback sees it.
             callbacks=[
                 # Named, since Tune's own loggers are off: `read_history` reads what it writes.

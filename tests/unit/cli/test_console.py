@@ -107,7 +107,7 @@ def test_the_trials_of_a_sweep_are_shown_with_their_cost(capsys, monkeypatch):
     assert shown.index("b2") < shown.index("a1"), "best first"
     assert "2 of 4 trials, 9 of at most 60 steps, 1.5 minutes" in shown
     assert "GPU-hours" not in shown
-    capped = {**BUDGET, "gpu_hours": 1.0, "max_gpu_hours": 2.0}
+    capped = {**BUDGET, "gpu_hours": 0.75, "stage_gpu_hours": 0.25, "max_gpu_hours": 2.0}
     Outcome(as_json=False).show_trials(trials, SWEEP, budget=capped)
     assert "1.00 of 2.00 GPU-hours" in capsys.readouterr().out
 

@@ -10,6 +10,7 @@ from deepicd.config import parse_experiment
 from deepicd.errors import ConfigError
 from deepicd.sweeps.planning.plan import plan_sweep
 from deepicd.sweeps.search.budget import Budget, within_budget
+from deepicd.sweeps.search.caps import write_caps
 
 SEARCH = {"training.learning_rate": {"type": "loguniform", "low": 1e-5, "high": 1e-3}}
 
@@ -39,8 +40,9 @@ def sweep(tmp_path, log_lines):
         row = {"step": steps, "time_total_s": seconds}
         (folder / "result.json").write_text(json.dumps(row) + "\n")
 
-    searcher = Budget(Inner(), an_experiment(max_gpu_hours=5.0), storage=tmp_path)
-    return searcher, ran, log_lines
+    experiment = an_experiment(max_gpu_hours=5.0)
+    write_caps(tmp_path, experiment, elsewhere=0.0)
+    return Budget(Inner(), experiment, storage=tmp_path), ran, log_lines
 
 
 def test_a_trial_starts_only_while_the_rest_could_hold_a_whole_one(sweep):
@@ -61,6 +63,27 @@ def test_a_trial_starts_only_while_the_rest_could_hold_a_whole_one(sweep):
     ]
 
 
+def test_sft_and_evaluation_have_their_share_of_the_cap(sweep, tmp_path):
+    searcher, ran, lines = sweep
+    write_caps(tmp_path, an_experiment(max_gpu_hours=5.0), elsewhere=2.5)
+    searcher.suggest("a")
+    ran("a", steps=10, seconds=3600)
+    searcher.on_trial_complete("a")
+    assert searcher.suggest("b") == Searcher.FINISHED
+    assert lines[0].startswith("no further trial: 2.00 of 2.50 GPU-hours are spent")
+
+
+def test_a_whole_trial_takes_no_more_than_the_cap_of_one(sweep, tmp_path):
+    searcher, ran, _ = sweep
+    capped = an_experiment(max_gpu_hours=5.0, max_trial_gpu_hours=1.0)
+    write_caps(tmp_path, capped, elsewhere=0.0)
+    for trial in "abcde":  # each would take 20 GPU-hours, and is ended after one
+        assert isinstance(searcher.suggest(trial), dict)
+        ran(trial, steps=1, seconds=1800)
+        searcher.on_trial_complete(trial)
+    assert searcher.suggest("f") == Searcher.FINISHED
+
+
 def test_what_was_spent_survives_an_interruption(sweep, tmp_path):
     searcher, ran, _ = sweep
     searcher.suggest("a")
@@ -77,6 +100,11 @@ def test_a_plan_that_nobody_shortens_must_fit_its_cap():
     with pytest.raises(ConfigError, match=r"take 8\.0 GPU-hours, the cap is 5\.0 .* it holds 2\. "):
         plan_sweep(fixed, step_s=360.0)
     assert plan_sweep(an_experiment(max_gpu_hours=5.0), step_s=360.0).hours["gpu"] == 8.0
+
+
+def test_the_cap_of_a_trial_bounds_the_hours_of_a_plan():
+    plan = plan_sweep(an_experiment(max_trial_gpu_hours=1.0), step_s=360.0)
+    assert plan.cap == {"gpu_hours_of_a_trial": 1.0} and plan.hours["gpu"] == 4.0
 
 
 def test_a_cap_in_money_is_one_in_hours_at_a_price():

@@ -132,10 +132,22 @@ def test_the_budget_counts_what_was_spent(tmp_path):
         "max_steps": 120,
         "seconds": 90.0,
         "gpu_hours": 0.025,
+        "stage_gpu_hours": 0.0,
     }
     capped = with_values(experiment, {"sweep.max_cost": 1.0, "sweep.gpu_hour_price": 8.0})
     added = {"max_gpu_hours": 0.125, "usd": 0.2}
     assert budget(trials, paths, capped) == spent | added
+    paths.seal("sft").parent.mkdir()
+    paths.seal("sft").write_text('{"seconds": 180}')
+    added = {"max_gpu_hours": 0.125, "usd": 0.6, "stage_gpu_hours": 0.05}
+    assert budget(trials, paths, capped) == spent | added
+
+
+def test_a_trial_that_a_cap_ended_says_so_after_the_sweep_and_while_it_goes_on(tmp_path):
+    why = "the cap of 2 GPU-hours for a trial (sweep.max_trial_gpu_hours)"
+    root = write_run(tmp_path / "run", {"a": [*ROWS[:2], {**ROWS[2], "ended_by": why}]})
+    (trial,) = read_status(RunPaths(root), experiment_of_run(RunPaths(root)), is_alive=True)
+    assert trial.reason == why and status_row(trial)["reason"] == why
 
 
 def test_who_won_is_asked_of_a_sweep_that_has_ended_also_of_one_without_a_decision(tmp_path):

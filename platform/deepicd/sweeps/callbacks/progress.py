@@ -119,7 +119,7 @@ def trial_table(trials: Sequence[Trial], metric: str, pareto: Collection[str] = 
         cells = [show(trial.params.get(address, "")) for address in addresses]
         table.add_row(
             f"{trial.id} *" if trial.id in pareto else trial.id,
-            f"{trial.status}: {trial.stage}" if trial.stage else trial.status,
+            ": ".join(filter(None, (trial.status, trial.stage or trial.reason))),
             str(trial.steps),
             "-" if score is None else f"{score:.3f}{_interval_of(trial, metric)}",
             *cells,

@@ -3,7 +3,8 @@
 In: an experiment, and the machines that it could run on. Out: a `Plan` of plain values. Everything
 follows from the experiment, the sizes of its model (`planning.memory`) and a dated table of prices
 (`planning.prices`); hours need a measured `step_s`. All of it is "at most": a trial that is stopped
-early takes less. Notes, SFT and evaluation come on top.
+early takes less. Notes, SFT and evaluation come on top: they count into the cap of the whole run,
+and are not in these hours.
 """
 
 import math
@@ -35,7 +36,7 @@ class Plan:
     hours: Mapping[str, float]
     """GPU-hours and hours by the clock at most; empty without a measured `step_s`."""
     cap: Mapping[str, float]
-    """GPU-hours and USD after which no trial starts; empty without a cap."""
+    """GPU-hours and USD that end the run, and GPU-hours that end a trial; empty without a cap."""
     cost: tuple[Row, ...]
     """Price of a GPU-hour and of the whole sweep at most, for each machine asked for."""
     prices: Mapping[str, str]
@@ -122,7 +123,8 @@ def _resources(experiment: Experiment) -> dict[str, int]:
 def hours_at_most(experiment: Experiment, step_s: float) -> dict[str, float]:
     """Hours by the clock and of GPUs, if no trial is stopped early or fails."""
     training, sweep = experiment.training, experiment.sweep
-    trial = training.total_steps * step_s / 3600
+    longest = sweep.max_trial_gpu_hours or math.inf
+    trial = min(training.total_steps * step_s / 3600, longest / training.world_size)
     return {
         "clock": math.ceil(sweep.total_trials / max(1, sweep.max_concurrent)) * trial,
         "gpu": sweep.total_trials * trial * training.world_size,
@@ -144,12 +146,14 @@ def _check_budget(experiment: Experiment, gpu_hours: float) -> None:
 
 
 def _cap_of(experiment: Experiment) -> dict[str, float]:
-    """What the trials may take together, where the experiment caps it."""
+    """What the run, and one trial, may take, where the experiment caps it."""
     sweep = experiment.sweep
-    if math.isinf(sweep.gpu_hours_cap):
-        return {}
-    cap = {"gpu_hours": round(sweep.gpu_hours_cap, 2)}
-    return {**cap, "usd": sweep.max_cost} if sweep.max_cost else cap
+    cap = {
+        "gpu_hours": 0.0 if math.isinf(sweep.gpu_hours_cap) else round(sweep.gpu_hours_cap, 2),
+        "usd": sweep.max_cost,
+        "gpu_hours_of_a_trial": sweep.max_trial_gpu_hours,
+    }
+    return {name: value for name, value in cap.items() if value}
 
 
 def _cost_of(machine: Machine, gpu_hours: float) -> Row:

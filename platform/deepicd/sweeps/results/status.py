@@ -15,11 +15,14 @@ from deepicd.paths import RECORD, STAGE, TRIALS, RunPaths
 from deepicd.records import Trial
 from deepicd.sweeps.results.decision import SweepDecision, decide, read_decision
 from deepicd.sweeps.results.pareto import objectives_of
+from deepicd.sweeps.results.spent import read_spent
 from deepicd.sweeps.results.trials import (
     best_validation,
     checkpoint_of,
     read_history,
+    reason_of,
     seconds_spent,
+    started_trials,
     validation_of,
 )
 from deepicd.upstream import require_version
@@ -86,15 +89,6 @@ def read_status(paths: RunPaths, experiment: Experiment, *, is_alive: bool) -> l
     return [replace(trial, stage=_read_stage(paths, trial)) for trial in settled]
 
 
-def started_trials(tune: Path) -> list[Path]:
-    """Folders of trials in the order they were started; one whose parameters are being written is
-    not there yet.
-    """
-    # Tune writes a trial's parameters once, when it starts: their age is the order of starts.
-    files = [file for file in tune.glob("*/params.json") if file.read_bytes().endswith(b"}")]
-    return [file.parent for file in sorted(files, key=lambda file: file.stat().st_mtime)]
-
-
 def _read_tune_states(tune: Path) -> dict[str, bool]:
     """Trial id → whether it is over, from Tune's last snapshot of the sweep."""
     require_version("ray", "2.60.0", "the reader of Ray Tune's snapshots")
@@ -124,6 +118,7 @@ def unfinished_trial(folder: Path, experiment: Experiment) -> Trial:
         validation=validation_of(best) if best else {},
         checkpoint=checkpoint_of(best) if best else None,
         objectives=objectives_of(best, experiment.sweep.pursued) if best else {},
+        reason=reason_of(history),
     )
 
 
@@ -184,13 +179,14 @@ def trial_facts(paths: RunPaths, trial: str) -> dict[str, Any]:
 
 
 def budget(trials: Sequence[Trial], paths: RunPaths, experiment: Experiment) -> dict[str, float]:
-    """What the sweep may spend and has spent: trials, GRPO steps, seconds of trials, and hours of
-    GPUs (of logical slots on the CPU profile) that they held; `max_gpu_hours` and `usd` where the
-    experiment says a cap or a price.
+    """What the run may spend and has spent: trials, GRPO steps, seconds of trials, GPU-hours (of
+    logical slots on the CPU profile) of trials, and of SFT, evaluation and promotion
+    (`stage_gpu_hours`); `max_gpu_hours` and `usd` where the experiment says a cap or a price.
     """
     seconds = sum(seconds_spent(paths.tune / trial.id) for trial in trials)
     training, sweep = experiment.training, experiment.sweep
     gpu_hours = seconds * training.world_size / 3600
+    stages = sum(read_spent(paths, experiment).values(), 0.0)
     spent = {
         "num_trials": sweep.total_trials,
         "num_started": len(trials),
@@ -198,11 +194,12 @@ def budget(trials: Sequence[Trial], paths: RunPaths, experiment: Experiment) -> 
         "max_steps": sweep.total_trials * training.total_steps,
         "seconds": round(seconds, 1),
         "gpu_hours": round(gpu_hours, 4),
+        "stage_gpu_hours": round(stages, 4),
     }
     if math.isfinite(sweep.gpu_hours_cap):
         spent["max_gpu_hours"] = round(sweep.gpu_hours_cap, 4)
     if sweep.gpu_hour_price:
-        spent["usd"] = round(gpu_hours * sweep.gpu_hour_price, 2)
+        spent["usd"] = round((gpu_hours + stages) * sweep.gpu_hour_price, 2)
     return spent
 
 
@@ -212,6 +209,7 @@ def status_row(trial: Trial, pareto: Collection[str] = ()) -> dict[str, Any]:
         "id": trial.id,
         "state": trial.status,
         "stage": trial.stage,
+        "reason": trial.reason,
         "steps": trial.steps,
         "params": dict(trial.params),
         "validation": dict(trial.validation),

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from ray import tune
 
 _CHECKPOINT_KEY = "checkpoint_path"
+ENDED_BY = "ended_by"
+"""Key of a trial's last report that says why it ended before its last step, where no scheduler
+chose."""
 _REPORTS = "result.json"
 """Tune's own name."""
 _REPORTS_BEFORE = "result-*.json"
@@ -52,6 +55,7 @@ def _read_trial(result: Any, experiment: Experiment) -> Trial:
         checkpoint=checkpoint_of(best) if best else None,
         error=cause_of(error) if error else None,
         objectives=objectives_of(best, experiment.sweep.pursued) if best else {},
+        reason=reason_of(history),
     )
 
 
@@ -77,6 +81,15 @@ def set_reports_aside(tune: Path) -> None:
     for file in tune.glob(f"*/{_REPORTS}"):
         number = len(list(file.parent.glob(_REPORTS_BEFORE)))
         file.rename(file.with_stem(f"{file.stem}-{number:03}"))
+
+
+def started_trials(tune: Path) -> list[Path]:
+    """Folders of trials in the order they were started; one whose parameters are being written is
+    not there yet.
+    """
+    # Tune writes a trial's parameters once, when it starts: their age is the order of starts.
+    files = [file for file in tune.glob("*/params.json") if file.read_bytes().endswith(b"}")]
+    return [file.parent for file in sorted(files, key=lambda file: file.stat().st_mtime)]
 
 
 def seconds_spent(folder: Path) -> float:
@@ -137,10 +150,15 @@ def checkpoint_of(row: Mapping[str, Any]) -> Checkpoint:
 
 
 def status_of(steps: int, total_steps: int, error: BaseException | None) -> str:
-    """finished, stopped (early, by the scheduler) or failed."""
+    """finished, stopped (early, by the scheduler or at a cap) or failed."""
     if error is not None:
         return "failed"
     return "finished" if steps >= total_steps else "stopped"
+
+
+def reason_of(history: Sequence[Mapping[str, Any]]) -> str:
+    """The cap at which a trial ended; empty for one that ended otherwise."""
+    return str(history[-1].get(ENDED_BY, "")) if history else ""
 
 
 def cause_of(error: BaseException) -> str:

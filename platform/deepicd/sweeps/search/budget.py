@@ -3,11 +3,11 @@
 In: a searcher and the sweep's folder. Out: the searcher's trials, until the budget is committed.
 Decided here:
 
-- A trial starts only while the rest of the cap could hold a whole trial.
-- A whole trial takes what the longest one took so far, scaled to all steps. The first trials start
-  unmeasured.
-- A running trial is not stopped, so the sum can exceed the cap by what the last trials take beyond
-  the estimate.
+- A trial starts only while the rest of the cap could hold a whole trial. SFT and evaluation have
+  their share of the cap (`search.caps`).
+- A whole trial takes what the longest one took so far, scaled to all steps, and no more than the
+  cap of one trial. The first trials start unmeasured.
+- A trial that runs when the cap is reached is ended by `EndAtCap`.
 - Time between an interruption and the resume does not count.
 """
 
@@ -20,6 +20,7 @@ from ray.tune.search import Searcher as TuneSearcher
 from deepicd.config import Experiment
 from deepicd.paths import TUNE
 from deepicd.sweeps.results.trials import read_history, seconds_spent
+from deepicd.sweeps.search.caps import read_caps
 from deepicd.sweeps.search.wrapper import SearcherWrapper
 
 _log = logging.getLogger(__name__)
@@ -30,7 +31,7 @@ class Budget(SearcherWrapper[TuneSearcher]):
 
     def __init__(self, searcher: TuneSearcher, experiment: Experiment, *, storage: Path) -> None:
         super().__init__(searcher, experiment)
-        self._tune = storage.resolve() / TUNE
+        self._storage = storage.resolve()
         self._ended_gpu_hours: dict[str, float] = {}
         self._running: set[str] = set()
         self._whole_trial = 0.0
@@ -38,7 +39,7 @@ class Budget(SearcherWrapper[TuneSearcher]):
 
     def suggest(self, trial_id: str) -> Any:
         """Parameters of a trial, None to wait, or `FINISHED`, also when the budget is committed."""
-        committed, cap = self._committed(), self._experiment.sweep.gpu_hours_cap
+        committed, cap = self._committed(), read_caps(self._storage).trials
         if committed + self._whole_trial > cap:
             if self._running:  # a running trial that ends early leaves GPU-hours
                 return None
@@ -62,12 +63,13 @@ class Budget(SearcherWrapper[TuneSearcher]):
 
     def _measure(self, trial: str) -> float:
         """GPU-hours of a trial so far; a longer one changes what a whole trial takes."""
-        folder, training = self._tune / trial, self._experiment.training
+        folder, training = self._storage / TUNE / trial, self._experiment.training
         hours = seconds_spent(folder) * training.world_size / 3600
         history = read_history(folder)
         steps = int(history[-1]["step"]) if history else 0
         if steps:
-            self._whole_trial = max(self._whole_trial, hours * training.total_steps / steps)
+            whole = min(hours * training.total_steps / steps, read_caps(self._storage).trial)
+            self._whole_trial = max(self._whole_trial, whole)
         return hours
 
     def on_trial_complete(
