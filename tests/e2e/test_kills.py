@@ -24,7 +24,7 @@ import psutil
 import pytest
 from processes import wait_until_gone
 
-from deepicd.errors import DataError
+from deepicd.errors import DataError, ExhaustedError
 from deepicd.paths import RunPaths
 from deepicd.pipeline.run import Command
 from deepicd.pipeline.stage import STAGES
@@ -269,3 +269,32 @@ def test_a_running_endpoint_changes_to_the_champion_of_another_run_without_a_fai
     log = ask(road, "registry", "log")
     gated = [event for event in log if event["kind"] == "gated"]
     assert gated[-1]["details"]["champion"] == "v0002"
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 700 kB; the notes fit on it, the model does not."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=700k", "tmpfs", str(folder)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("only root mounts a small file system")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def test_a_full_disk_is_one_line_with_its_own_exit_code_and_resume_goes_on(
+    experiment: Path, small_disk: Path
+) -> None:
+    words = command("train", str(experiment), "--name", "a", "--no-promote")
+    runs = ["--runs", str(small_disk)]
+    done = subprocess.run([*words, *runs], capture_output=True, text=True, check=False)
+    assert done.returncode == ExhaustedError.exit_code, done.stderr[-2000:]
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("deepicd: disk space ran out") and "`deepicd resume a` goes on" in last
+    grown = ["mount", "-o", "remount,size=100m", str(small_disk)]
+    subprocess.run(grown, check=True)
+    road = Road(small_disk)
+    kill_in("sft", command("resume", "a", *runs), road)  # far enough: the model was built
+    assert road.progress.count("whole already") == 2 and "model took" in road.progress
+    assert wait_until_gone(road.started, timeout_s=150) == []
