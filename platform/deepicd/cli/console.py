@@ -31,6 +31,14 @@ if TYPE_CHECKING:
     from deepicd.sweeps.results.decision import SweepDecision
     from deepicd.sweeps.results.status import SweepStatus
 
+_MADE_BY = {
+    "sft": "the SFT start",
+    "base": "the model that GRPO began from",
+    "grpo": "a GRPO training",
+    "by hand": "a model that was registered by hand",
+    "": "a model of unknown origin",
+}
+"""What made a version that is of no trial."""
 _REPLY_COLUMNS = ("source", "code", "title", "chapter", "confidence", "version", "prediction id")
 
 
@@ -198,9 +206,11 @@ class Outcome:
             print(json.dumps(summary, indent=2, sort_keys=True))
             return
         self._output.print(_context_table(summary["context"]["test"], "test split"))
-        champion = summary["champion"]["trial"]
-        who = f"trial {champion}" if champion else "the SFT start (no trial won the gate)"
-        self._output.print(f"champion: {summary['version']}, {who}")
+        champion = summary["champion"]
+        who = f"trial {champion['trial']}" if champion["trial"] else _MADE_BY[champion["stage"]]
+        how = "won at the gate" if summary["decision"]["accepted"] else "stays: no trial won"
+        run = f" of run {champion['run']}" if champion["run"] else ""
+        self._output.print(f"champion: {summary['version']}, {who}{run} ({how})", markup=False)
         if summary["monitor"]:
             self._output.print(
                 f"monitoring: hierarchical F1 {summary['monitor']['hierarchical_f1']:.3f} over "

@@ -30,9 +30,11 @@ from deepicd.pipeline.run import (
     on_sigterm,
     prepare_root,
     read_command,
+    registry_address,
     write_command,
 )
 from deepicd.pipeline.stage import PATIENCE
+from deepicd.pipeline.summary import Promoted
 from deepicd.pipeline.validation import check, check_endpoint, check_folder, check_same, prepare
 from deepicd.pipeline.values import read_value, write_value
 from deepicd.records import Decision
@@ -52,14 +54,6 @@ class Ended:
     sweep: "SweepStatus"
     summary: dict[str, Any]
     """Empty where nothing was promoted."""
-
-
-@dataclass(frozen=True)
-class Promoted:
-    """What the gate decided, and the champion since then."""
-
-    decision: Decision
-    champion: str
 
 
 def run_pipeline(
@@ -159,8 +153,9 @@ def _walk(run: Run, command: Command, serve_on: Callable[[Any], None] | None) ->
         candidates = stages.evaluate_best(run, swept)
         promoted = _promote(run, candidates, sft)
         best = candidates[0]
-        outcome = summary.RunOutcome(swept.trials, best.trial, sft=sft, candidate=best.scored)
-        outcome.decision, outcome.version = promoted.decision, promoted.champion
+        outcome = summary.RunOutcome(
+            swept.trials, best.trial, sft=sft, candidate=best.scored, promoted=promoted
+        )
         if command.is_deployed:
             deployed = deployment.deploy(run, promoted.champion)
             outcome.reply, outcome.monitor = deployed.reply, deployed.monitor
@@ -175,11 +170,26 @@ def _promote(run: Run, candidates: Sequence[stages.Candidate], sft: stages.Score
 
     def work() -> None:
         decision, champion = promotion.promote(run, candidates, sft=sft)
-        write_value(file, Promoted(decision, champion), Promoted)
+        write_value(file, _describe(run, decision, champion), Promoted)
 
     run.do("promotion", "the winner against the champion, paired on the promotion split", work)
     promoted: Promoted = read_value(file, Promoted)
     return promoted
+
+
+def _describe(run: Run, decision: Decision, champion: str) -> Promoted:
+    from deepicd.promotion.remote_registry import open_registry
+
+    version = open_registry(registry_address(run.experiment, run.paths)).get(champion)
+    origin = version.origin
+    return Promoted(
+        decision,
+        champion,
+        run=origin.run,
+        stage=origin.stage,
+        trial=origin.trial or None,
+        test=version.scores,
+    )
 
 
 def _status_of(run: Run, swept: "SweepResult") -> "SweepStatus":

@@ -14,6 +14,23 @@ from deepicd.provenance import versions
 from deepicd.records import Decision, Trial
 
 
+@dataclass(frozen=True)
+class Promoted:
+    """What the gate decided, and the champion since then, which may be of another run."""
+
+    decision: Decision
+    champion: str
+    """Its version."""
+    run: str
+    """Name of its run; empty where it is of none."""
+    stage: str
+    """What made it: grpo, sft, base or by hand."""
+    trial: str | None
+    """Its trial; None for a model that no trial made."""
+    test: Mapping[str, float]
+    """Its scores on the test split of its own run."""
+
+
 @dataclass
 class RunOutcome:
     """What the stages handed on; filled in the order of the run."""
@@ -22,9 +39,7 @@ class RunOutcome:
     best: Trial
     sft: Scored
     candidate: Scored
-    decision: Decision = field(default_factory=lambda: Decision(False, (), {}))
-    version: str = ""
-    """Version that serves."""
+    promoted: Promoted
     reply: Mapping[str, Any] = field(default_factory=dict)
     monitor: Mapping[str, Any] = field(default_factory=dict)
 
@@ -47,8 +62,7 @@ def _write(run: Run, outcome: RunOutcome) -> None:
 
 def _summarise(run: Run, outcome: RunOutcome) -> dict[str, Any]:
     """The run as plain values."""
-    has_won = outcome.decision.accepted
-    champion = outcome.candidate if has_won else outcome.sft
+    promoted = outcome.promoted
     return {
         "experiment": run.experiment.name,
         "question": run.experiment.question,
@@ -57,9 +71,14 @@ def _summarise(run: Run, outcome: RunOutcome) -> dict[str, Any]:
         "baselines": {"majority": outcome.sft.majority, "sft": outcome.sft.test},
         "best": {"trial": outcome.best.id, "test": outcome.candidate.test},
         "context": _context(run, outcome),
-        "champion": {"trial": outcome.best.id if has_won else None, "test": champion.test},
-        "decision": asdict(outcome.decision),
-        "version": outcome.version,
+        "champion": {
+            "run": promoted.run,
+            "stage": promoted.stage,
+            "trial": promoted.trial,
+            "test": dict(promoted.test),
+        },
+        "decision": asdict(promoted.decision),
+        "version": promoted.champion,
         "reply": dict(outcome.reply),
         "monitor": dict(outcome.monitor),
         "versions": versions(),

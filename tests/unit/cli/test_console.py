@@ -147,11 +147,13 @@ def test_a_run_ends_with_its_context_champion_and_report(capsys, monkeypatch, tm
     summary = {
         "experiment": "demo",
         "context": {"test": [a_row("majority code", 0.1), a_row("best", 0.57, is_model=True)]},
-        "champion": {"trial": None},
+        "champion": {"run": "first", "stage": "sft", "trial": None},
+        "decision": {"accepted": False},
         "version": "v0001",
         "monitor": {"hierarchical_f1": 0.5, "labelled": 24},
     }
     Outcome(as_json=False).show_run(summary, tmp_path)
     shown = capsys.readouterr().out
     assert "test split" in shown and "majority code" in shown and "0.570 [0.470, 0.670]" in shown
-    assert "champion: v0001, the SFT start" in shown and "report.html" in shown
+    who = "champion: v0001, the SFT start of run first (stays: no trial won)"
+    assert who in shown and "report.html" in shown

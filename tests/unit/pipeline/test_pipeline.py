@@ -68,8 +68,14 @@ def found(*, accepted: bool) -> summary.RunOutcome:
         best=trial(),
         sft=scored("I2510", None, None, None),
         candidate=scored("I2510", "J189", "N390", None),
-        decision=Decision(accepted, ("met: <gain>",), {"difference": 0.2}),
-        version="v0002" if accepted else "v0001",
+        promoted=summary.Promoted(
+            Decision(accepted, ("met: <gain>",), {"difference": 0.2}),
+            champion="v0002" if accepted else "v0001",
+            run="tiny",
+            stage="grpo" if accepted else "sft",
+            trial="a1" if accepted else None,
+            test=scores_of("I2510", "J189" if accepted else None, None, None),
+        ),
         reply={"code": "I2510"},
         monitor={"labelled": 4, "hierarchical_f1": 0.5, "low": 0.4, "high": 0.6},
     )
