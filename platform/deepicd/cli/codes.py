@@ -4,7 +4,9 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(no_args_is_help=True, help="Look up ICD-10-CM codes.")
+from deepicd.cli.options import ShowByDefault
+
+app = typer.Typer(cls=ShowByDefault, no_args_is_help=True, help="Look up ICD-10-CM codes.")
 
 
 @app.callback()
@@ -14,7 +16,9 @@ def _root() -> None:
 
 @app.command()
 def show(
-    code: Annotated[str, typer.Argument(help="A code, block or chapter: M51.16, M50-M54, XIII.")],
+    code: Annotated[
+        str, typer.Argument(help="A code, block or chapter: M51.16, M50-M54, XIII, M00-M99.")
+    ],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Print path, title, releases, siblings, children and successors of one node.

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from deepicd.codes.near import find_node, near_codes
 from deepicd.codes.table import (
     RELEASES,
     billable_releases,
@@ -12,7 +13,6 @@ from deepicd.codes.table import (
     normalise,
     releases,
     require,
-    require_node,
     title,
 )
 from deepicd.codes.tree import ancestors, children, codes_below, parent, path, siblings
@@ -67,7 +67,7 @@ def describe(node: str) -> dict[str, Any]:
     Raises:
         CodeError: no such node.
     """
-    node = require_node(node)
+    node = _find(node)
     if node not in load_table().masks:
         above = parent(node)
         path_titles = {name: title(name) for name in filter(None, (above, node))}
@@ -86,6 +86,16 @@ def describe(node: str) -> dict[str, Any]:
         "children": list(map(dotted, children(node))),
         "successors": list(map(dotted, successors(node))) if years else [],
     }
+
+
+def _find(text: str) -> str:
+    near = near_codes(text)
+    if (node := find_node(text)) or not near:
+        return node or require(text)
+    raise CodeError(
+        f"not an ICD-10-CM code of any release from FY{RELEASES[0]} to FY{RELEASES[-1]}: "
+        f"{text[:32]!r}; near it: {', '.join(map(dotted, near))}"
+    )
 
 
 def _fill_placeholders(code: str, release: int) -> tuple[str, ...]:
@@ -126,4 +136,7 @@ def _advise(code: str) -> str:
             f"; now {following})" if following else ")"
         )
     below = [dotted(c) for c in codes_below(code) if is_billable(c)][:3] if exists(code) else []
-    return f"; it is a header, use a code below it such as {', '.join(below)}" if below else ""
+    if below:
+        return f"; it is a header, use a code below it such as {', '.join(below)}"
+    near = ", ".join(map(dotted, near_codes(code)))
+    return f"; near it: {near}" if near else ""

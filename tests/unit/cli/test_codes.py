@@ -23,3 +23,10 @@ def test_command_shows_headers_blocks_and_chapters():
     assert "successors    none" in shown["I25"] and "billable      no" in shown["I25"]
     assert "children      B20" in shown["B20-B20"]
     assert "... (" in shown["I"]
+
+
+def test_a_code_may_stand_where_the_command_stands():
+    shown = CliRunner().invoke(app, ["show", "I25.10", "--json"]).stdout
+    assert CliRunner().invoke(app, ["I25.10", "--json"]).stdout == shown != ""
+    assert CliRunner().invoke(app, ["--json", "I25.10"]).exit_code == 2
+    assert "Print path" in CliRunner().invoke(app, ["show", "--help"]).stdout

@@ -46,7 +46,7 @@ def test_successors_are_billable_when_the_code_is_gone():
 @pytest.mark.parametrize(
     ("text", "release", "message"),
     [
-        ("I25.99", None, "any release: 'I25.99'$"),
+        ("I25.99", None, r"any release: 'I25\.99'; near it: I25\.9$"),
         ("I25", None, "it is a header, use a code below it such as I25.10"),
         ("M51.36", 2026, "FY2026: 'M51.36' .billable in FY2016 to FY2024; now M51.360, M51.361"),
         ("I60.20", 2019, "billable in FY2016 to FY2016"),
