@@ -108,6 +108,13 @@ def test_reward_weights_travel_as_values():
     assert not any("outcome" in value for value in verl_settings.worker_env(experiment).values())
 
 
+def test_what_one_run_changes_is_not_the_next_ones_default():
+    first = verl_settings.compose("ppo_trainer")
+    before = raw_values(first)
+    first.data.train_batch_size = 3
+    assert raw_values(verl_settings.compose("ppo_trainer")) == before
+
+
 def test_every_mapped_address_exists_and_reaches_verl():
     assert set(grpo_config.MAPPED.values()) <= set(known_addresses())
     experiment = Experiment(seed=7, training={"temperature": 0.7, "learning_rate": 3e-5})

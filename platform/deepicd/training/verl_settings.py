@@ -1,8 +1,10 @@
 """What both of verl's trainers share: defaults as installed, precision, environment, platform."""
 
 import contextlib
+import copy
 import os
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 from omegaconf import DictConfig
@@ -55,7 +57,13 @@ def platform_of(experiment: Experiment) -> Iterator[None]:
 
 
 def compose(name: str) -> DictConfig:
-    """verl's own defaults, as installed."""
+    """verl's own defaults, as installed; the caller may change them."""
+    return copy.deepcopy(_defaults(name))
+
+
+@cache
+def _defaults(name: str) -> DictConfig:
+    # Hydra reads some thirty files each time, which takes ten times as long as a copy.
     import hydra
 
     with hydra.initialize_config_module("verl.trainer.config", version_base=None):
