@@ -179,6 +179,7 @@ RULES: Mapping[str, Rule] = {
     "rewards.hierarchy_curve": _curve,
     "rewards.judge.": _JUDGE,
     "sweep.": "it rules the sweep, not a trial",
+    "evaluation.": _AFTER,
     "promotion.": _AFTER,
     "serving.": _AFTER,
     "verl": 'it is a table; search one of its keys, "verl.KEY"',
