@@ -241,6 +241,43 @@ def test_a_better_model_is_promoted_and_one_that_harms_a_chapter_is_not() -> Non
     assert count_promotions(100, (0.95, 0.6), num_notes=160, harm=0.75) == 0
 
 
+def count_harmful(num_draws: int, loss: float) -> int:
+    """How often a candidate is promoted that gains much overall and loses so much in one chapter,
+    which has 120 notes, enough to know.
+    """
+    random = np.random.default_rng(21)
+    golds = ["I2510"] * 120 + ["J189"] * 160
+    shares = [(0.8 - loss, 0.95), (0.8, 0.3)]
+    config = PromotionConfig(max_unparsable=1, num_bootstrap=800)
+    num_promoted = 0
+    for _ in range(num_draws):
+        pair = []
+        for by_chapter in shares:
+            is_right = random.random(len(golds)) < np.repeat(by_chapter, (120, 160))
+            answers = [g if ok else "A000" for g, ok in zip(golds, is_right, strict=True)]
+            pair.append(rows(*zip(golds, answers, strict=True)))
+        num_promoted += gate(*pair, config=config, seed=0).accepted
+    return num_promoted
+
+
+@pytest.mark.parametrize(
+    ("num_draws", "loss", "most"),
+    [
+        (1000, 0.45, 0),
+        # A loss of just the margin: 1.25% of 400, and three standard deviations above.
+        (400, 0.25, 5 + 7),
+    ],
+)
+def test_a_candidate_that_harms_one_chapter_is_not_promoted_by_what_it_gains_in_others(
+    num_draws: int, loss: float, most: int
+) -> None:
+    assert count_harmful(num_draws, loss) <= most
+
+
+def test_the_same_gain_without_harm_is_promoted() -> None:
+    assert count_harmful(50, 0.0) >= 45
+
+
 def test_a_chapter_with_too_few_notes_to_know_is_undecided_with_the_number_it_would_need() -> None:
     random = np.random.default_rng(5)
     golds = ["I2510"] * 160 + ["J189"] * 32
