@@ -13,6 +13,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from deepicd.config import Experiment, load_experiment, read_experiment, with_values
@@ -64,19 +65,24 @@ def serving_settings(
 
 def _values_of(registry: str, run: RunPaths) -> Experiment:
     """The experiment of the run that the registry lies in, else of the champion's run; else the
-    defaults with the limits that the champion was trained with.
+    defaults with what the champion's lineage says of limits, temperature and profile.
     """
     if run.experiment.is_file():
         return read_experiment(run.experiment)
     store = open_registry(registry)
     champion = store.aliases().get(CHAMPION)
-    lineage = store.get(champion).lineage if champion else {}
-    own = RunPaths(run.root / str(lineage.get("run", ""))).experiment
-    if lineage.get("run") and own.is_file():
+    if champion is None:
+        return Experiment()
+    origin = store.get(champion).origin
+    own = RunPaths(run.root / origin.run).experiment
+    if origin.run and own.is_file():
         return read_experiment(own)
-    known = lineage.get("limits") or {}
-    values = {_LIMITS[name]: value for name, value in known.items() if name in _LIMITS}
-    return with_values(Experiment(), values, source=f"limits of {champion}")
+    limits = {} if origin.limits is None else asdict(origin.limits)
+    values = {_LIMITS[name]: value for name, value in limits.items()}
+    # A calibration holds for answers that are drawn at this temperature.
+    drawn = {"training.temperature": origin.temperature, "profile": origin.profile or None}
+    values |= {name: value for name, value in drawn.items() if value is not None}
+    return with_values(Experiment(), values, source=f"lineage of {champion}")
 
 
 def endpoint_config(settings: ServingSettings) -> str:

@@ -5,14 +5,17 @@ from pathlib import Path
 
 import pytest
 import yaml
+from registry_models import build_model
 
 from deepicd.config import dump_experiment, parse_experiment
 from deepicd.errors import MissingError, PromotionError
 from deepicd.monitoring.alerts import Alert
 from deepicd.paths import RunPaths
 from deepicd.pipeline import operations
+from deepicd.promotion.lineage import Lineage
+from deepicd.promotion.registry import Registry
 from deepicd.promotion.versions import Aliases
-from deepicd.records import Challenge
+from deepicd.records import Challenge, Limits
 
 TABLE = {"serving": {"port": 8123, "window": 50}, "training": {"temperature": 0.5}}
 
@@ -53,6 +56,23 @@ def test_a_registry_in_no_run_is_served_by_the_defaults(tmp_path: Path) -> None:
     assert settings.config == parse_experiment({}, "here").serving
     remote = settings_of("memory://bucket/registry")
     assert remote.registry == "memory://bucket/registry"
+
+
+@pytest.mark.parametrize("is_here", [True, False])
+def test_a_shared_registry_is_served_by_what_its_champion_was_made_with(
+    tmp_path: Path, is_here: bool
+) -> None:
+    made = Lineage(run="first", limits=Limits(96, 24, "filter"), temperature=0.75, profile="gpu")
+    registry = Registry(tmp_path / "registry")
+    registry.register(build_model(tmp_path / "model", 1), lineage=made.as_dict())
+    registry.promote("v0001", reason="test")
+    if is_here:
+        table = {"data": {"max_prompt_tokens": 64}, "training": {"temperature": 0.5}}
+        dump_experiment(parse_experiment(table, "here"), RunPaths(tmp_path / "first").experiment)
+    settings = settings_of(registry.root)
+    wanted = (Limits(64, 1024), 0.5) if is_here else (Limits(96, 24, "filter"), 0.75)
+    assert (settings.limits, settings.temperature) == wanted
+    assert (settings.engine.max_num_seqs == 256) is not is_here  # of the GPU profile
 
 
 def test_nothing_is_served_where_nobody_is_champion(run: RunPaths) -> None:

@@ -16,6 +16,7 @@ from deepicd.paths import RunPaths
 from deepicd.pipeline import promotion
 from deepicd.pipeline.run import Run
 from deepicd.promotion.registry import Registry
+from deepicd.promotion.remote_registry import CACHE_VARIABLE, open_registry
 from deepicd.records import Examination
 
 Made = Callable[..., Any]
@@ -208,6 +209,25 @@ def test_a_run_that_ended_says_the_same_although_another_is_champion_by_now(
     again = promotion.promote(first, [candidate(first, "a1", 20)], sft=scored(10))
     assert again[0] == before[0] and again[1] == "v0003"
     assert kinds(registry_of(first)).count("gated") == 2
+
+
+def test_a_run_promotes_into_an_object_store_as_into_a_folder(
+    make_run: Made,
+    candidate: Made,
+    scored: Made,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
+    url = f"memory://{tmp_path.name}/registry"
+    run = make_run("a", "a1", promotion={"registry": url})
+    before = promotion.promote(run, [candidate(run, "a1", 30)], sft=scored(10))
+    registry = open_registry(url)
+    assert registry.aliases() == {"champion": "v0002"} and not run.paths.registry.exists()
+    listed = registry.patients_of("v0002")
+    assert listed is not None and registry.find_listed(["g0", "p0"], [listed]) == {"g0"}
+    assert promotion.promote(run, [candidate(run, "a1", 30)], sft=scored(10)) == before
+    assert len(registry.versions()) == 2 and kinds(registry).count("gated") == 1
 
 
 def test_the_registry_of_a_run_may_be_in_its_own_folder(
