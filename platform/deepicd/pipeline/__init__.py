@@ -1,14 +1,21 @@
-"""The whole loop, and everything that its commands ask for beside it.
+"""One pipeline, entered anywhere, and everything that its commands ask for beside it.
 
-loop          the stages in their order
-run           one run's folder, lock and stage times
-stages        notes to scored models
-promotion     gate, registry, endpoint, late labels
-operations    the endpoint while it runs
-evaluation    one model's scores, one answer's reward
+loop          the stages in their order: run, train, sweep run, resume
+stage         which stages there are, and what each follows from
+run           one run in progress: its folder, lock and stages, each done once
+seal          what says that a stage is whole
+cache         whole stages that other runs take over
+stages        notes to scored candidates
+context       what else answered the same notes
+promotion     lineage, gate, registry
+deployment    the champion, served and asked
+summary       what the run found
+values        values of a stage as JSON
+resources     memory or disk that ran out
 validation    what is refused beforehand
 planning      what a sweep would do and cost
-summary       what the run found
+operations    the endpoint while it runs
+evaluation    one model's scores, one answer's reward
 sweep_report  a sweep as one page
 eta           how long the rest will take
 """
