@@ -80,6 +80,8 @@ def run_pipeline(
     if command.is_deployed:
         check_endpoint(experiment)
     root = root.resolve()
+    if command.is_promoted:
+        promotion.check_champion(experiment, RunPaths(root))
     # The lock lies beside the folder, which the next line may move aside: it must not move along.
     with locked(RunPaths(root).lock), on_sigterm():
         paths = RunPaths(prepare_root(root, may_delete=may_delete))

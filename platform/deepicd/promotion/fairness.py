@@ -36,18 +36,23 @@ class Contender:
 
 def refuse_unfair(candidate: Contender, champion: Contender) -> None:
     """Raise PromotionError where the two cannot be compared."""
-    differences = [
-        f"{what} {theirs} of the champion and {ours} of the candidate"
-        for what, theirs, ours in _conditions(champion.origin, candidate.origin)
-        if theirs and ours and theirs != ours
-    ]
+    differences = find_differences(candidate.origin, champion.origin)
     if differences:
         raise PromotionError(
             f"{candidate.name} cannot be compared with the champion {champion.name}: "
-            f"{'; '.join(differences)}. Train with what the champion has, give this experiment a "
-            "registry of its own (promotion.registry), or move the alias without a comparison "
-            f"(deepicd promote {candidate.name} --force)."
+            f"{'; '.join(differences)}. Train with what the champion has, take a registry of its "
+            "own (promotion.registry; of a run that has ended: deepicd promote RUN --registry DIR),"
+            f" or move the alias without a comparison (deepicd promote {candidate.name} --force)."
         )
+
+
+def find_differences(candidate: Lineage, champion: Lineage) -> list[str]:
+    """What two models must have in common to be compared, and have not."""
+    return [
+        f"{what} {theirs} of the champion and {ours} of the candidate"
+        for what, theirs, ours in _conditions(champion, candidate)
+        if theirs and ours and theirs != ours
+    ]
 
 
 def find_remarks(candidate: Contender, champion: Contender) -> list[str]:

@@ -6,6 +6,6 @@ lineage     where it comes from
 by_hand     the same from the command line, and models that come from no run
 """
 
-from deepicd.pipeline.promotion.stage import promote
+from deepicd.pipeline.promotion.stage import check_champion, promote
 
-__all__ = ["promote"]
+__all__ = ["check_champion", "promote"]

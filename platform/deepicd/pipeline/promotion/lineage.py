@@ -63,11 +63,14 @@ def lineage_by_hand(folder: Path, experiment: Experiment | None) -> Lineage:
     """Of a model that comes from no run, as far as an experiment says how it was trained."""
     checkpoint = ModelFiles(str(folder.resolve()), digest_model(folder))
     lineage = Lineage(stage=BY_HAND, checkpoint=checkpoint)
-    if experiment is None:
-        return lineage
+    return lineage if experiment is None else lineage_of_experiment(experiment, lineage)
+
+
+def lineage_of_experiment(experiment: Experiment, known: Lineage | None = None) -> Lineage:
+    """What an experiment says of every model that it trains, beside what is known."""
     identity = identify(experiment.data, hashes={})
     data = {name: identity[name] for name in ("codes", "settings", "seed")}
-    return replace(_of_experiment(experiment, lineage), data=data)
+    return replace(_of_experiment(experiment, known or Lineage()), data=data)
 
 
 def trained_patients(run: Run, *, is_trial: bool) -> set[str]:

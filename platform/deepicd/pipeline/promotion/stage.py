@@ -9,15 +9,19 @@ and ends as it was decided.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+from deepicd.config import Experiment
 from deepicd.errors import PromotionError
+from deepicd.paths import RunPaths
 from deepicd.pipeline.promotion.contestant import Contestant, examine_champion
-from deepicd.pipeline.promotion.lineage import digest_model
+from deepicd.pipeline.promotion.lineage import digest_model, lineage_of_experiment
 from deepicd.pipeline.run import Run, registry_address
 from deepicd.pipeline.stages import Candidate, Scored
+from deepicd.promotion.fairness import find_differences
 from deepicd.promotion.promote import check_fair, promote_best, split_digest
 from deepicd.promotion.registry import Registry
-from deepicd.promotion.remote_registry import open_registry
+from deepicd.promotion.remote_registry import is_url, open_registry
 from deepicd.promotion.versions import CHAMPION, Version
 from deepicd.records import Decision, Examination
 
@@ -35,6 +39,27 @@ class Outcome:
     decision: Decision
     champion: str
     """Version that is champion now."""
+
+
+def check_champion(experiment: Experiment, paths: RunPaths) -> None:
+    """Raise PromotionError where the registry of a run that is to start cannot be read, or its
+    champion could not be compared with what the run would train: before that takes days.
+    """
+    address = registry_address(experiment, paths)
+    if not is_url(address) and Path(address).is_relative_to(paths.root):
+        return  # what lies in the run's own folder is moved aside with it
+    registry = open_registry(address)
+    champion = registry.aliases().get(CHAMPION)
+    if champion is None:
+        return
+    ours = lineage_of_experiment(experiment)
+    differences = find_differences(ours, registry.get(champion).origin)
+    if differences:
+        raise PromotionError(
+            f"the champion {champion} of {registry.place} could not be compared with what this "
+            f"experiment trains: {'; '.join(differences)}. Take the champion's values, name "
+            "another registry (promotion.registry), or leave promotion out (--no-promote)."
+        )
 
 
 def promote(run: Run, candidates: Sequence[Candidate], *, sft: Scored) -> tuple[Decision, str]:

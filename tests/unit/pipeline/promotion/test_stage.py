@@ -11,10 +11,13 @@ from typing import Any
 
 import pytest
 
+from deepicd.config import parse_experiment
 from deepicd.errors import CheckpointError, PromotionError
+from deepicd.notes.identity import identify
 from deepicd.paths import RunPaths
 from deepicd.pipeline import promotion
-from deepicd.pipeline.run import Run
+from deepicd.pipeline.loop import run_pipeline
+from deepicd.pipeline.run import Command, Run
 from deepicd.promotion.registry import Registry
 from deepicd.promotion.remote_registry import CACHE_VARIABLE, open_registry
 from deepicd.records import Examination
@@ -115,6 +118,34 @@ def test_a_champion_under_other_limits_is_refused_before_it_is_loaded(
     with pytest.raises(PromotionError, match=r"max_prompt_tokens = 2048, .* and data.max_prompt"):
         promotion.promote(second, [candidate(second, "b1", 40)], sft=scored(10))
     assert registry_of(second).aliases() == {"champion": "v0002"} and not answers
+
+
+@pytest.mark.parametrize(
+    ("table", "match"),
+    [
+        ({"data": {"max_prompt_tokens": 96}}, r"limits data\.max_prompt_tokens = 2048, "),
+        ({"promotion": {"registry": "{run}/registry"}, "data": {"max_prompt_tokens": 96}}, ""),
+        ({"seed": 3}, ""),
+    ],
+)
+def test_a_run_that_could_not_meet_the_champion_is_refused_before_it_trains(
+    make_run: Made, candidate: Made, scored: Made, table: dict[str, Any], match: str
+) -> None:
+    run = make_run("a", "a1")
+    promotion.promote(run, [candidate(run, "a1", 30)], sft=scored(10))
+    codes = identify(run.experiment.data, hashes={})["codes"]
+    registry = registry_of(run)
+    lineage = registry.get("v0002").lineage
+    changed = {**lineage, "data": {**lineage["data"], "codes": codes}}
+    registry.register(registry.get("v0002").path, lineage=changed)
+    registry.promote("v0003", reason="test")
+    experiment, paths = parse_experiment(table, "here"), RunPaths(run.paths.root.with_name("b"))
+    if not match:
+        promotion.check_champion(experiment, paths)
+        return
+    with pytest.raises(PromotionError, match=match) as caught:
+        run_pipeline(experiment, paths.root, command=Command(is_deployed=False))
+    assert "--no-promote" in str(caught.value) and not paths.root.exists()
 
 
 def test_who_was_overtaken_meets_the_new_champion(
