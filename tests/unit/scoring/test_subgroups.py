@@ -44,6 +44,12 @@ def test_a_small_group_is_left_out_and_still_belongs_to_the_others():
     assert (sex["num_notes"], sex["gap"], sex["gap_low"], sex["gap_high"]) == (39, None, None, None)
 
 
+def test_an_attribute_whose_groups_are_all_small_has_no_row():
+    rows = with_groups(build_rows([("I10", "I10")] * 8), "F", "M")
+    assert scoring.compare_groups(rows, min_notes=5) == []
+    assert len(scoring.compare_groups(rows, min_notes=4, num_bootstrap=20)) == 2
+
+
 def test_notes_without_a_group_are_in_no_row():
     rows = with_groups(build_rows([("I10", "I10")] * 90), "F", "M", None)
     assert sum(row["num_notes"] for row in scoring.compare_groups(rows, num_bootstrap=20)) == 60
