@@ -20,6 +20,7 @@ import pyarrow.dataset as pads
 
 from deepicd import scoring
 from deepicd.notes.corpus.mimic_tables import CEILING_ANSWERS
+from deepicd.notes.split_files import read_first
 from deepicd.records import Note, Prediction
 
 MAX_TRAIN, MAX_TEST = 4000, 4000
@@ -38,8 +39,8 @@ Scores = dict[str, float]
 def score_baselines(folder: Path) -> dict[str, Scores]:
     """`majority` and `tfidf_linear` → `scoring.score_predictions` on the test split, and
     `num_train`, the notes that were learnt from."""
-    train = _read_first(folder / "train.parquet", MAX_TRAIN)
-    test = _read_first(folder / "test.parquet", MAX_TEST)
+    train = read_first(folder / "train.parquet", MAX_TRAIN)
+    test = read_first(folder / "test.parquet", MAX_TEST)
     majority = Counter(note.code for note in train).most_common(1)[0][0]
     answers = {
         "majority": [majority] * len(test),
@@ -64,7 +65,7 @@ class LinearRival:
 
 def fit_rival(train: Path, *, num_notes: int = MAX_TRAIN) -> LinearRival:
     """Fit the rival on the first `num_notes` of a training split."""
-    notes = _read_first(train, num_notes)
+    notes = read_first(train, num_notes)
     return _fit_linearly(notes)
 
 
@@ -121,12 +122,6 @@ def _fit_linearly(train: Sequence[Note]) -> LinearRival:
         return codes
 
     return LinearRival(predict, len(train), len(learnt))
-
-
-def _read_first(path: Path, num_notes: int) -> list[Note]:
-    """The first notes of a split (a file or a folder of parts)."""
-    rows = pads.dataset(path, format="parquet").head(num_notes, batch_size=num_notes)
-    return [Note(**row) for row in rows.to_pylist()]
 
 
 def _score(notes: Sequence[Note], codes: Sequence[str]) -> Scores:

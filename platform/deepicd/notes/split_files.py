@@ -12,6 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 
 from deepicd.errors import ConfigError, DataError, MissingError
@@ -44,6 +45,18 @@ def read_split(path: Path) -> list[Note]:
             f"{path} is not a split of notes ({type(error).__name__}); it needs the columns "
             f"{', '.join(COLUMNS)}. Build it anew: deepicd notes build --out DIR"
         ) from None
+
+
+def read_first(path: Path, num_notes: int) -> list[Note]:
+    """The first notes of a split; it is not read to its end.
+
+    Raises MissingError when there is no such file.
+    """
+    if not path.exists():
+        raise MissingError(f"no split at {path}; build it first: deepicd notes build --out DIR")
+    rows = pads.dataset(path, format="parquet")
+    first = rows.head(num_notes, columns=list(COLUMNS), batch_size=num_notes)
+    return [Note(**row) for row in first.to_pylist()]
 
 
 def read_note(folder: Path, split: str, *, row: int, is_text_shown: bool) -> dict[str, Any]:

@@ -18,6 +18,15 @@ def test_a_split_survives_the_file_in_order(tmp_path: Path) -> None:
     assert read_split(tmp_path / "train.parquet") == notes
 
 
+def test_the_first_notes_of_a_split_are_those_that_come_first(tmp_path: Path) -> None:
+    notes = [note_of(number) for number in range(5)]
+    split_files.write_split(notes, tmp_path / "train.parquet")
+    assert split_files.read_first(tmp_path / "train.parquet", 3) == notes[:3]
+    assert split_files.read_first(tmp_path / "train.parquet", 9) == notes
+    with pytest.raises(MissingError, match="no split at"):
+        split_files.read_first(tmp_path / "none.parquet", 3)
+
+
 def test_missing_and_foreign_split_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(MissingError, match=r"no split at .*deepicd notes build"):
         read_split(tmp_path / "none.parquet")

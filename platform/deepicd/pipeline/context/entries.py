@@ -67,13 +67,23 @@ def load_scored(
     with load_model(first, limits=experiment.limits, engine=engine) as answering:
         if has_base:
             for split in (TEST, VALIDATION):
-                asked = answering.answer_split(paths.split(split), limit=number)
-                _write_answers(_answers_file(paths, split, ZERO_SHOT), asked)
+                _ask_first(answering, paths, split, name=ZERO_SHOT, num_notes=number)
             answering.swap(model)
         if number:
-            asked = answering.answer_split(paths.split(VALIDATION), limit=number)
-            _write_answers(_answers_file(paths, VALIDATION, START), asked)
+            _ask_first(answering, paths, VALIDATION, name=START, num_notes=number)
         yield answering
+
+
+def _ask_first(
+    answering: "LoadedModel", paths: RunPaths, split: str, *, name: str, num_notes: int
+) -> None:
+    """Ask the first notes of a split and keep the answers."""
+    from deepicd.notes.split_files import read_first
+
+    # Not `answer_split`: for so few notes Ray Data's tasks cost more than the answers.
+    answers = answering.answer_notes(read_first(paths.split(split), num_notes))
+    known = [answer for answer in answers if answer is not None]
+    _write_answers(_answers_file(paths, split, name), known)
 
 
 def base_model(paths: RunPaths, experiment: Experiment) -> Path:
