@@ -20,7 +20,7 @@ from deepicd.inference import offline
 from deepicd.inference.offline import OfflineEngine, Sampling, load_model
 from deepicd.notes.split_files import write_split
 from deepicd.paths import RunPaths
-from deepicd.promotion.examine import examine, measure_calibration
+from deepicd.promotion.examine import ask_for_calibration, examine, measure_calibration
 from deepicd.promotion.registry import Registry
 from deepicd.promotion.versions import CARD
 from deepicd.prompts import END_OF_TURN, PromptEncoder, prompt_token_ids, response_text
@@ -130,7 +130,9 @@ def test_samples_say_how_sure_an_answer_is_and_the_same_seed_says_the_same(
         (unsure,) = loaded.answer_notes([odd], sampling=Sampling(8, 1.5))
         (too_long,) = loaded.answer_notes([replace(odd, text=TEXTS[0] * 40)])
         examined = examine(loaded, known, first, sampling=sampling)
-        assert measure_calibration(loaded, split, num_notes=5, sampling=sampling) is None
+        few = ask_for_calibration(loaded, split, num_notes=5, sampling=sampling)
+        assert few == first[:5] and measure_calibration(few, sampling=sampling) is None
+        assert ask_for_calibration(loaded, split, num_notes=0, sampling=sampling) == []
     assert first == again
     for row in first:
         assert row.shares is not None and row.groups == {"sex": "F"}

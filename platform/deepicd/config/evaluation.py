@@ -10,8 +10,7 @@ class EvaluationConfig(StrictModel):
 
     num_zero_shot: int = Field(default=200, ge=0)
     """Notes of the test and of the validation split (the first ones, as far as their prompts fit)
-    that the base model answers before any training, and of the validation split that the SFT start
-    answers; 0 leaves both out."""
+    that the base model answers before any training; 0 leaves it out."""
     num_rival_notes: int = Field(default=4000, ge=1)
     """Training notes (the first ones; splits are shuffled) that TF-IDF and its linear model learn
     from. 4,000 notes of 1,200 words take about 35 s of one core and 1 GB; both grow with them."""

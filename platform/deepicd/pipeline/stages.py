@@ -156,7 +156,7 @@ def score_model(run: Run, name: str, model: Path) -> Scored:
     from deepicd.evaluation import majority_predictions
     from deepicd.inference.offline import OfflineEngine
     from deepicd.notes.split_files import read_split
-    from deepicd.promotion.examine import examine, measure_calibration
+    from deepicd.promotion.examine import ask_for_calibration, examine, measure_calibration
 
     experiment, paths = run.experiment, run.paths
     engine = OfflineEngine.for_profile(experiment.profile, seed=experiment.seed)
@@ -169,7 +169,7 @@ def score_model(run: Run, name: str, model: Path) -> Scored:
             answering.answer_split(paths.split("promotion")),
             sampling=sampling,
         )
-        calibration = measure_calibration(
+        validated = ask_for_calibration(
             answering,
             paths.split("validation"),
             num_notes=experiment.promotion.num_calibration,
@@ -178,8 +178,9 @@ def score_model(run: Run, name: str, model: Path) -> Scored:
     most_common = majority_predictions(
         paths.split("train"), paths.split("test"), note_ids=[row.note_id for row in asked]
     )
+    calibration = measure_calibration(validated, sampling=sampling)
     if model == paths.sft:
-        write_context(paths, experiment, asked)
+        write_context(paths, experiment, test=asked, validation=validated)
     majority = score(run, "majority", most_common)
     test = score(run, name, asked)
     run.detail(f"majority: {headline(majority)}")

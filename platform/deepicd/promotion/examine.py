@@ -56,18 +56,26 @@ def examine(
     )
 
 
-def measure_calibration(
+def ask_for_calibration(
     model: LoadedModel, split: Path, *, num_notes: int, sampling: Sampling
-) -> Calibration | None:
-    """How often the model's answers are right, by how many of its samples agree; None where too few
-    of them can be used, or none are drawn.
+) -> list[Prediction]:
+    """The model's answers to the first notes of a split, with samples; none where no samples or no
+    notes are asked for.
 
     Raises:
         As `LoadedModel.answer_split`.
     """
     if not (sampling.num_samples and num_notes):
-        return None
-    predictions = model.answer_split(split, limit=num_notes, sampling=sampling)
+        return []
+    return model.answer_split(split, limit=num_notes, sampling=sampling)
+
+
+def measure_calibration(
+    predictions: Sequence[Prediction], *, sampling: Sampling
+) -> Calibration | None:
+    """How often answers of `ask_for_calibration` are right, by how many of their samples agree;
+    None where too few of them can be used.
+    """
     try:
         calibration = scoring.fit_calibration(predictions)
     except DataError:

@@ -65,9 +65,10 @@ def write_run(
             folder.mkdir(parents=True)
             base = answer_split(paths.split(split), 1)[:10]
             (folder / "zero_shot.jsonl").write_text(format_predictions(base))
-        start = answer_split(paths.split("validation"), 3)[:10]
-        (folder / "sft.jsonl").write_text(format_predictions(start))
-        context.write_context(paths, experiment, answer_split(paths.split("test"), 3))
+        start = {name: answer_split(paths.split(name), 3) for name in ("test", "validation")}
+        context.write_context(
+            paths, experiment, test=start["test"], validation=start["validation"][:10]
+        )
         return paths, experiment
 
     return write

@@ -109,9 +109,12 @@ def test_what_is_not_known_is_left_out(tmp_path, write_run, answer_split):
     (paths.notes / "ceiling_answers.json").unlink()
     for file in (paths.evaluation / "context").rglob("*.jsonl"):
         file.unlink()
-    context.write_context(paths, experiment, answer_split(paths.split("test"), 3))
+    start = answer_split(paths.split("test"), 3)
+    context.write_context(paths, experiment, test=start, validation=[])
     entries = by_name(context.read_context(paths, "test"))
     assert list(entries) == ["majority", "tfidf_linear", "sft"]
+    others = by_name(context.read_context(paths, "validation"))
+    assert list(others) == ["majority", "tfidf_linear"]
     assert "learnt from 20 training notes" in entries["tfidf_linear"]["what"]
 
 

@@ -54,36 +54,31 @@ def load_scored(
     paths: RunPaths, experiment: Experiment, model: Path, *, engine: "OfflineEngine"
 ) -> Iterator["LoadedModel"]:
     """A model of this run behind vLLM. Where it is the SFT start, the base model answers first, and
-    both answer what `write_context` needs of them.
+    its answers are kept for `write_context`.
 
     Raises:
         As `inference.offline.load_model` and `LoadedModel.swap`.
     """
     from deepicd.inference.offline import load_model
 
-    number = experiment.evaluation.num_zero_shot if model == paths.sft else 0
-    has_base = bool(number) and experiment.sft.is_enabled
+    number = experiment.evaluation.num_zero_shot
+    has_base = model == paths.sft and experiment.sft.is_enabled and number > 0
     first = base_model(paths, experiment) if has_base else model
     with load_model(first, limits=experiment.limits, engine=engine) as answering:
         if has_base:
             for split in (TEST, VALIDATION):
-                _ask_first(answering, paths, split, name=ZERO_SHOT, num_notes=number)
+                file = _answers_file(paths, split, ZERO_SHOT)
+                _write_answers(file, _ask_first(answering, paths.split(split), number))
             answering.swap(model)
-        if number:
-            _ask_first(answering, paths, VALIDATION, name=START, num_notes=number)
         yield answering
 
 
-def _ask_first(
-    answering: "LoadedModel", paths: RunPaths, split: str, *, name: str, num_notes: int
-) -> None:
-    """Ask the first notes of a split and keep the answers."""
+def _ask_first(answering: "LoadedModel", split: Path, num_notes: int) -> list[Prediction]:
     from deepicd.notes.split_files import read_first
 
     # Not `answer_split`: for so few notes Ray Data's tasks cost more than the answers.
-    answers = answering.answer_notes(read_first(paths.split(split), num_notes))
-    known = [answer for answer in answers if answer is not None]
-    _write_answers(_answers_file(paths, split, name), known)
+    answers = answering.answer_notes(read_first(split, num_notes))
+    return [answer for answer in answers if answer is not None]
 
 
 def base_model(paths: RunPaths, experiment: Experiment) -> Path:
@@ -92,7 +87,11 @@ def base_model(paths: RunPaths, experiment: Experiment) -> Path:
 
 
 def write_context(
-    paths: RunPaths, experiment: Experiment, start: Sequence[Prediction]
+    paths: RunPaths,
+    experiment: Experiment,
+    *,
+    test: Sequence[Prediction],
+    validation: Sequence[Prediction],
 ) -> list[Row]:
     """Score everything that a model of this run is compared with; returns what is written to
     `context.json` as `entries`.
@@ -105,12 +104,14 @@ def write_context(
     Args:
         paths: the run's folder: notes, and what `load_scored` left there.
         experiment: what is run.
-        start: the SFT start's answers to the test split.
+        test: the SFT start's answers to the test split.
+        validation: those to the first notes of the validation split; may be none.
     """
     from deepicd.notes.baselines import fit_rival
 
     rival = fit_rival(paths.split("train"), num_notes=experiment.evaluation.num_rival_notes)
-    _write_answers(_answers_file(paths, TEST, START), start)
+    _write_answers(_answers_file(paths, TEST, START), test)
+    _write_answers(_answers_file(paths, VALIDATION, START), validation)
     if not experiment.sft.is_enabled:
         _take_start_for_base(paths)
     entries = []
