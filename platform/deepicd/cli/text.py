@@ -78,10 +78,12 @@ def score_lines(result: Mapping[str, Any]) -> Iterator[str]:
     """Scores of a file of predictions, beside another model's where there is one."""
     other = result.get("against", {})
     for name, value in result.items():
-        if isinstance(value, (dict, list)) or name.endswith(("_low", "_high")):
+        if isinstance(value, (dict, list, bool)) or name.endswith(("_low", "_high")):
             continue
         beside = f"   against {_score(name, other)}" if other else ""
         yield f"{name:24} {_score(name, result)}{beside}"
+    if result.get("has_few_patients"):
+        yield f"{result['num_patients']} patients are few: intervals are widened"
     if "paired" in result:
         values = ", ".join(f"{name} {value:.4f}" for name, value in result["paired"].items())
         yield f"hierarchical F1, paired: {values}"

@@ -15,7 +15,8 @@ from deepicd.config.addresses import flatten, nearest, set_override
 from deepicd.config.experiment import Experiment
 from deepicd.config.inspection import Inspection, inspect_experiment, tell
 from deepicd.config.sweep import SweepConfig
-from deepicd.errors import ConfigError, Fault, MissingError, faults_of
+from deepicd.errors import ConfigError, DataError, Fault, MissingError, faults_of
+from deepicd.text_lines import decode_text
 
 _OF_SEARCH = ("num_trials", "num_seeds", "confirm_top", "sampler", "search", "freeze", "start_from")
 
@@ -48,8 +49,8 @@ def _read_table(path: Path, above: Sequence[Path] = ()) -> dict[str, Any]:
             f"no experiment file at {path}; known here: {', '.join(names) or 'none'}"
         )
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        table = tomllib.loads(decode_text(path.read_bytes(), str(path)))
+    except (tomllib.TOMLDecodeError, DataError) as error:
         raise ConfigError(f"{path} is not valid TOML: {error}") from error
     bases, merged = table.pop("base", []), dict[str, Any]()
     for base in [bases] if isinstance(bases, str) else bases:

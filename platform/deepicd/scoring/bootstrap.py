@@ -7,6 +7,7 @@ together. Both models of a pair are scored on the same samples.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from math import log, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,9 @@ from numpy.typing import NDArray
 from deepicd.errors import ConfigError, DataError
 from deepicd.records import Prediction
 from deepicd.scoring.levels import Encoded, Floats, Ints, encode
+
+MIN_PATIENTS = 20
+"""With fewer a percentile interval is too narrow to be called one; see `widen`."""
 
 _KEPT_WEIGHTS = 2_000_000
 """Weights that are drawn at once, and kept for the next comparison of that size (16 MB)."""
@@ -49,6 +53,20 @@ def percentiles(replicates: Floats, confidence: float) -> tuple[Floats, Floats]:
     tail = (1 - confidence) / 2
     low, high = np.quantile(replicates, [tail, 1 - tail], axis=0)
     return low, high
+
+
+def widen(
+    low: Floats, high: Floats, *, num_patients: int, confidence: float, span: float = 1.0
+) -> tuple[Floats, Floats]:
+    """Intervals that a bootstrap of few patients is too narrow for (one patient gives [x, x]).
+
+    Below `MIN_PATIENTS` each end moves out by Hoeffding's bound for the mean of so many patients,
+    whose scores lie in a range of width `span` that ends at 1 (Hoeffding 1963); within that range.
+    """
+    if num_patients >= MIN_PATIENTS:
+        return low, high
+    margin = span * sqrt(log(2 / (1 - confidence)) / (2 * num_patients))
+    return np.maximum(low - margin, 1 - span), np.minimum(high + margin, 1.0)
 
 
 @dataclass(frozen=True)
@@ -98,7 +116,8 @@ def compare_paired(
         [weights @ sums.T for weights in _draw_blocks(first.num_patients, num_bootstrap, seed=seed)]
     )
     return PairedDifference(
-        float(_difference(sums.sum(axis=1))), np.asarray(_difference(drawn.T), dtype=np.float64)
+        float(_difference(sums.sum(axis=1))),
+        np.asarray(_difference(drawn.T), dtype=np.float64),
     )
 
 
@@ -113,16 +132,23 @@ def paired_bootstrap(
     """Difference of hierarchical F1, candidate minus champion, on the same notes.
 
     Returns:
-        `difference`, `low`, `high` (percentile interval by patient) and `p` (two-sided, as
-        `PairedDifference.p`).
+        `difference`, `low`, `high` (percentile interval by patient, see `widen`) and `p`
+        (two-sided, as `PairedDifference.p`).
 
     Raises:
         DataError, ConfigError: as `compare_paired`; ConfigError also for a `confidence` outside
         (0, 1).
     """
     compared = compare_paired(candidate, champion, num_bootstrap=num_bootstrap, seed=seed)
-    low, high = compared.interval(confidence)
-    return {"difference": compared.observed, "low": low, "high": high, "p": compared.p}
+    num_patients = len({row.patient_id for row in candidate})
+    low, high = widen(
+        *percentiles(compared.replicates, confidence),
+        num_patients=num_patients,
+        confidence=confidence,
+        span=2.0,
+    )
+    ends = {"low": float(low), "high": float(high)}
+    return {"difference": compared.observed, **ends, "p": compared.p}
 
 
 def _draw_blocks(num_patients: int, num_bootstrap: int, *, seed: int) -> Iterator[Floats]:

@@ -3,12 +3,14 @@
 
 `prediction` is a code, null or anything: what is not a usable code is NIL. A broken line is refused
 with file, line and what was read; a gold label that is not one code is refused too, and never taken
-apart into characters.
+apart into characters. Ids are text or whole numbers: a patient that is null, NaN or a fraction
+would make many patients one, and a note that stands twice would count twice, so both are refused.
 """
 
 import json
 from collections.abc import Iterable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,11 @@ from deepicd.records import Prediction
 from deepicd.scoring.bootstrap import match_notes, paired_bootstrap
 from deepicd.scoring.scores import score_predictions
 from deepicd.scoring.subgroups import compare_groups
+from deepicd.text_lines import read_lines
 
+_NO_ID = frozenset(("", "nan", "none", "null", "<na>", "nat"))
+"""What tools write, in lower case, where there is no id."""
+_KINDS = {type(None): "null", float: "a fraction or NaN", bool: "true or false"}
 _ALWAYS = ("note_id", "patient_id", "gold", "prediction", "reason")
 """Fields of a row that are written whatever they hold."""
 
@@ -32,15 +38,21 @@ def read_predictions(path: Path) -> list[Prediction]:
     """
     if not path.is_file():
         raise MissingError(f"no predictions file at {path}")
-    rows = []
+    rows: dict[str, Prediction] = {}
     # Broken UTF-8 in one answer must not hide the other rows.
-    with path.open(encoding="utf-8", errors="replace") as lines:
-        for number, line in enumerate(lines, start=1):
-            if line.strip():
-                rows.append(_parse_line(line, number, f"{path}:{number}"))
+    for number, line in enumerate(read_lines(path, errors="replace"), start=1):
+        if not line.strip():
+            continue
+        row = _parse_line(line, number, f"{path}:{number}")
+        if row.note_id in rows:
+            raise DataError(
+                f"{path}:{number}: this note_id stood in an earlier line; a note counts once. Give "
+                "each note one line, or other ids."
+            )
+        rows[row.note_id] = row
     if not rows:
         raise DataError(f"{path} holds no predictions; expected one JSON object a line")
-    return rows
+    return list(rows.values())
 
 
 def format_predictions(predictions: Iterable[Prediction]) -> str:
@@ -79,8 +91,10 @@ def score_files(
 
 def _parse_line(line: str, number: int, address: str) -> Prediction:
     try:
-        row = json.loads(line)
-    except ValueError:
+        row = json.loads(line, object_pairs_hook=partial(_refuse_repeated, address))
+    except DataError:
+        raise
+    except (ValueError, RecursionError):
         raise DataError(f"{address}: not a JSON object: {line.strip()[:60]!r}") from None
     if (
         not isinstance(row, dict)
@@ -98,8 +112,8 @@ def _parse_line(line: str, number: int, address: str) -> Prediction:
             f"{address}: gold must be one billable ICD-10-CM code as text; got {gold!r:.60}"
         )
     return Prediction(
-        note_id=_text(row.get("note_id", number)),
-        patient_id=_text(row["patient_id"]),
+        note_id=_parse_id(row.get("note_id", number), "note_id", address),
+        patient_id=_parse_id(row["patient_id"], "patient_id", address),
         gold=codes.normalise(gold),
         prediction=codes.normalise(prediction) if isinstance(prediction, str) else None,
         reason=reason if isinstance(reason, str) else None,
@@ -116,5 +130,21 @@ def _parse_groups(groups: Any, address: str) -> dict[str, str]:
     return groups
 
 
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
+def _refuse_repeated(address: str, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    row = dict(pairs)
+    if len(row) < len(pairs):
+        raise DataError(f"{address}: a key stands twice in one object; give each key once")
+    return row
+
+
+def _parse_id(value: Any, name: str, address: str) -> str:
+    """An id as text. The refusal says what the value is, and never repeats it."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if isinstance(value, str) and value.strip().lower() not in _NO_ID:
+        return value
+    what = "nothing or a word for it" if isinstance(value, str) else _KINDS.get(type(value), "")
+    raise DataError(
+        f"{address}: {name} must be text or a whole number; it is {what or type(value).__name__}. "
+        "Write it as text, one id for each."
+    )

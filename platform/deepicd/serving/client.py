@@ -18,6 +18,7 @@ from typing import Any
 import httpx
 
 from deepicd.errors import DataError, MissingError, ServingError
+from deepicd.text_lines import decode_text
 
 SUFFIXES = (".txt", ".md", ".note")
 """Files that are taken from a folder; a file that is named is taken whatever its name."""
@@ -134,12 +135,9 @@ def find_notes(paths: Sequence[str]) -> list[Path]:
 
 
 def read_note(path: Path) -> str:
-    """Text of one note. Raises DataError when it is not UTF-8 text or empty."""
+    """Text of one note, without a byte-order mark. Raises DataError when it is no text or empty."""
     data = sys.stdin.buffer.read() if str(path) == _STDIN else path.read_bytes()
-    try:
-        text = data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8 text (byte {error.start}). Convert it.") from None
+    text = decode_text(data, str(path))
     if not text.strip():
         raise DataError(f"{path} is empty. Give a file that holds an admission note.")
     return text

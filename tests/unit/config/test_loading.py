@@ -291,3 +291,10 @@ def test_contradictions_of_one_table_are_told_together():
         parse_experiment({"sweep": sweep}, "here")
     for words in ("gpu_hour_price", "set start_from", "more than num_trials", "lacks the metric"):
         assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_byte_order_mark_in_front_of_an_experiment_goes(tmp_path, encoding):
+    path = tmp_path / "marked.toml"
+    path.write_bytes("seed = 7\r\n".encode(encoding))
+    assert load_experiment(path).seed == 7

@@ -45,7 +45,7 @@ def test_the_difference_is_that_of_labelled_notes_only():
     rows = [pair(f"n{i}", "I2510", "J189", "I2510") for i in range(10)]
     (found,) = compare_pairs([*rows, pair("x", "J189", "I2510")])
     assert (found.num_labelled, found.difference) == (10, 1.0)
-    assert found.low == found.high == 1.0
+    assert 0 < found.low < found.high == 1.0  # ten labels are few: the interval is widened
 
 
 def test_each_pair_of_versions_is_compared_on_its_own():

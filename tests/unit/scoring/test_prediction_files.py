@@ -9,6 +9,7 @@ from prediction_rows import build_random_rows
 from deepicd import scoring
 from deepicd.errors import DataError, MissingError
 from deepicd.records import Prediction
+from deepicd.scoring import paired_bootstrap, read_predictions, score_predictions
 
 
 def test_predictions_that_are_written_are_read_again(tmp_path):
@@ -90,3 +91,60 @@ def test_what_is_known_of_an_answer_survives_its_file(tmp_path):
     assert set(read[1]) == {"note_id", "patient_id", "gold", "prediction", "reason"}
     found = scoring.read_predictions(path)
     assert [(row.prediction, row.groups) for row in found] == [("I2510", {"sex": "F"}), (None, {})]
+
+
+ROW = '"gold": "I25.10", "prediction": "I25.10"'
+
+
+@pytest.mark.parametrize(
+    ("row", "match"),
+    [
+        (f'{{"patient_id": null, {ROW}}}', "patient_id must be text or a whole number; it is null"),
+        (f'{{"patient_id": NaN, {ROW}}}', "patient_id .* it is a fraction or NaN"),
+        (f'{{"patient_id": 7.0, {ROW}}}', "patient_id .* it is a fraction or NaN"),
+        (f'{{"patient_id": "nan", {ROW}}}', "patient_id .* it is nothing or a word for it"),
+        (f'{{"patient_id": " ", {ROW}}}', "patient_id .* it is nothing or a word for it"),
+        (f'{{"patient_id": true, {ROW}}}', "patient_id .* it is true or false"),
+        (f'{{"patient_id": ["a"], {ROW}}}', "patient_id .* it is list"),
+        (f'{{"note_id": null, "patient_id": "a", {ROW}}}', "note_id must be text .* it is null"),
+        (f'{{"note_id": "1", "note_id": "2", "patient_id": "a", {ROW}}}', "a key stands twice"),
+        ("[" * 100_000, "not a JSON object"),
+    ],
+)
+def test_ids_that_are_none_and_keys_that_repeat_are_refused(tmp_path, row, match):
+    path = tmp_path / "p.jsonl"
+    path.write_text(f'{{"patient_id": "a", {ROW}}}\n{row}\n')
+    with pytest.raises(DataError, match=rf"p.jsonl:2: .*{match}"):
+        read_predictions(path)
+
+
+def test_a_note_that_stands_twice_is_refused(tmp_path):
+    path = tmp_path / "p.jsonl"
+    row = f'{{"note_id": "n", "patient_id": "a", {ROW}}}\n'
+    path.write_text(row + row)
+    with pytest.raises(DataError, match=r"p.jsonl:2: this note_id stood in an earlier line"):
+        read_predictions(path)
+
+
+def test_a_whole_number_is_an_id_and_a_byte_order_mark_goes(tmp_path):
+    path = tmp_path / "p.jsonl"
+    path.write_text(f'{{"note_id": 3, "patient_id": 7, {ROW}}}\n', encoding="utf-8-sig")
+    (row,) = read_predictions(path)
+    assert (row.note_id, row.patient_id) == ("3", "7")
+
+
+@pytest.mark.parametrize("num_patients", [1, 2, 5, 19])
+def test_an_interval_of_few_patients_is_wide_and_says_so(num_patients):
+    rows = [Prediction(f"n{i}", f"p{i % num_patients}", "I2510", "I2510") for i in range(60)]
+    scores = score_predictions(rows, num_bootstrap=50)
+    assert scores["has_few_patients"] is True
+    low, high = scores["hierarchical_f1_low"], scores["hierarchical_f1_high"]
+    assert 0 <= low < high == 1.0 and high - low > 0.3
+    paired = paired_bootstrap(rows, rows, num_bootstrap=50)
+    assert paired["low"] < -0.5 and paired["high"] > 0.5
+
+
+def test_twenty_patients_have_the_bootstraps_interval():
+    rows = [Prediction(f"n{i}", f"p{i}", "I2510", "I2510") for i in range(20)]
+    scores = score_predictions(rows, num_bootstrap=50)
+    assert "has_few_patients" not in scores and scores["hierarchical_f1_low"] == 1.0
