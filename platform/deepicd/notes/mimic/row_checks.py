@@ -22,7 +22,8 @@ MAX_UNKNOWN = 0.2
 
 _MISSING = pa.array(["", "nan", "none", "null", "na", "n/a", "<na>", "nat"])
 """What tools write for a value that is not there, in lower case."""
-_FLOAT = r"^[+-]?(\d+\.\d*|\.\d+|\d+(\.\d*)?[eE][+-]?\d+)$"
+_FLOAT = r"^[+-]?((\d+\.\d*|\.\d+)([eE][+-]?\d+)?|\d+[eE][+-]\d+)$"
+"""With a point, or a signed exponent: `12e4` may be an id of hexadecimal digits."""
 
 
 def check_rows(rows: pa.Table, path: Path) -> None:

@@ -156,6 +156,7 @@ def rows_of(*rows: tuple[str | None, str | None, str]) -> pa.Table:
     [
         ([("a", "7", "1"), (None, "8", "2")], "every note needs note_id and subject_id; 1 lack"),
         ([("a", "7", "1"), ("b", "NaN", "2")], "every note needs note_id and subject_id; 1 lack"),
+        ([("a", "7", "1"), ("b", "1e+07", "2")], "1 values of patient_id in n.csv are fractions"),
         ([("a", "7", "1"), ("b", "1.0E7", "2")], "1 values of patient_id in n.csv are fractions"),
         ([("a", "7", "1"), ("b", "8", "2.5")], "1 values of admission_id in n.csv are fractions"),
         ([("a", "7", "1"), ("b", "", "2")], "every note needs note_id and subject_id; 1 lack"),
@@ -169,6 +170,13 @@ def test_rows_that_cannot_be_joined_are_refused(
 ) -> None:
     with pytest.raises(DataError, match=match):
         check_together(rows_of(*rows))
+
+
+def test_ids_of_letters_and_hexadecimal_digits_are_ids() -> None:
+    admissions = pa.table({"hadm_id": ["N-1", "12e4"], "subject_id": ["P001", "00001e23"]})
+    rows = rows_of(("1e5", "P001", "N-1"), ("n.2", "00001e23", "12e4"))
+    row_checks.check_rows(rows, Path("n.csv"))
+    row_checks.check_owners(rows, admissions, Path("n.csv"))
 
 
 def test_a_few_summaries_of_unknown_admissions_are_no_other_release() -> None:
