@@ -3,7 +3,7 @@ run, they count with what they have, and the sweep goes on.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,15 +29,19 @@ def capped(**sweep: float) -> Experiment:
     return parse_experiment({**TABLE, "sweep": {**TABLE["sweep"], **sweep}}, "here")
 
 
-def count(params: dict[str, Any]) -> None:
+def counting() -> Callable[[dict[str, Any]], None]:
     """A trial that is validated, and saves, at each step."""
-    from ray import tune
 
-    for step in range(1, STEPS + 1):
-        time.sleep(STEP_S)
-        score = params["training.learning_rate"]
-        row = {"step": step, "objective": score, "validation/hierarchical_f1": score}
-        tune.report({**row, "checkpoint_path": "counted"})
+    def count(params: dict[str, Any]) -> None:
+        from ray import tune
+
+        for step in range(1, STEPS + 1):
+            time.sleep(STEP_S)
+            score = params["training.learning_rate"]
+            row = {"step": step, "objective": score, "validation/hierarchical_f1": score}
+            tune.report({**row, "checkpoint_path": "counted"})
+
+    return count
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +53,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
     root = tmp_path_factory.mktemp("session")
     with pytest.MonkeyPatch.context() as patch:
-        trainable = tune.with_resources(count, {"CPU": 1})
+        trainable = tune.with_resources(counting(), {"CPU": 1})
         patch.setattr(run, "build_trainable", lambda *_, **__: trainable)
         run.configure_tune()
         with ray_session(token_file=root / "token", num_cpus=2, num_gpus=AT_ONCE):

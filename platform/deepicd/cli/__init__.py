@@ -21,6 +21,7 @@ from deepicd import __version__
 from deepicd.errors import DeepICDError
 
 NOUNS = {
+    "init": "Write a commented experiment file to begin from.",
     "validate": "Say everything that would be refused of an experiment file.",
     "plan": "Show what a sweep or a training would do and cost.",
     "run": "Walk the whole pipeline: notes, SFT, sweep, promotion, serving, monitoring.",
@@ -42,7 +43,9 @@ NOUNS = {
     "cluster": "Check and show descriptions of clusters.",
 }
 
-_FOLDERS = dict.fromkeys(("validate", "plan", "run", "train", "resume", "sweep"), "experiments.")
+_FOLDERS = dict.fromkeys(
+    ("init", "validate", "plan", "run", "train", "resume", "sweep"), "experiments."
+)
 """Folder of a noun's module below this package, where it is not the package itself."""
 
 

@@ -214,5 +214,5 @@ def _ray(run: Run) -> Iterator[None]:
         with run_session(run.experiment, run.paths.root):
             check_capacity(run.experiment)
             model = run.experiment.model.path
-            check_storage(run.paths.root, [model.resolve()] if model else [])
+            check_storage(run.paths.root, [model] if model else [])
             yield

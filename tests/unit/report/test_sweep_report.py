@@ -5,12 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from deepicd.config import parse_experiment
+from deepicd.config import parse_experiment, single_training
 from deepicd.errors import MissingError
+from deepicd.paths import RunPaths
 from deepicd.pipeline.sweep_report import find_pareto_fronts, write_sweep_report
 from deepicd.records import Trial
 from deepicd.report.pareto import pareto_section
 from deepicd.report.sweep import recorded_rows
+from deepicd.sweeps.results.status import read_sweep_status
 
 SEARCH = {
     "rewards.preset": {"type": "choice", "values": ["strict", "default"]},
@@ -101,3 +103,15 @@ def test_a_sweep_without_a_score_is_reported_as_such(tmp_path):
 def test_a_folder_without_a_sweep_is_refused(tmp_path):
     with pytest.raises(MissingError, match="no run in"):
         write_sweep_report(tmp_path / "nothing")
+
+
+def test_a_single_training_is_reported_though_nothing_was_searched(tmp_path):
+    single = single_training(parse_experiment({"training": {"total_steps": 4}}, "here"))
+    root = write_run(tmp_path / "once", {"a": ({}, rows_of(0.5, 0.6))})
+    (root / "experiment.json").write_text(single.model_dump_json())
+    written = write_sweep_report(root)
+    assert "trial a, hierarchical F1 0.600" in written["sections"][0]["text"][0]
+    assert Path(written["report"]).is_file()
+    status = read_sweep_status(RunPaths(root), single, is_alive=False)
+    assert [trial.status for trial in status.trials] == ["finished"]
+    assert status.budget["num_trials"] == 1

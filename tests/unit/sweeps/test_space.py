@@ -196,3 +196,15 @@ def test_more_trials_than_the_grid_has_points_are_refused():
     validate(experiment(sampler="grid", num_trials=18))
     with pytest.raises(ConfigError, match=r"the grid of .* has 18 points"):
         validate(experiment(sampler="grid", num_trials=19))
+
+
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_where_nothing_is_searched_every_sampler_proposes_the_experiment_itself(tmp_path, name):
+    single = parse_experiment({"sweep": {"sampler": name, "num_trials": 1}}, "here")
+    validate(single)
+    searcher = begin(tmp_path, name, 1, search={})
+    assert searcher.suggest("once") == {}
+    searcher.on_trial_complete("once", validated(0.5))
+    (trial,) = study_of(tmp_path).trials
+    assert trial.values == [0.5] and trial.params == {}

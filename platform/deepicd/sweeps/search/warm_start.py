@@ -67,7 +67,7 @@ def apply_warm_start(experiment: Experiment) -> Experiment:
     folder = experiment.sweep.start_from
     if folder is None or experiment.sweep.warm_start_trials:
         return experiment
-    paths = RunPaths(folder.resolve())
+    paths = RunPaths(folder)
     if not paths.experiment.is_file():
         raise MissingError(
             f"sweep.start_from: no run in {folder}; name the folder of an earlier sweep, for "

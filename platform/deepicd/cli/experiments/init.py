@@ -1,0 +1,44 @@
+"""`deepicd init`: a commented experiment file to begin from."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from deepicd.cli.options import JsonOption
+
+
+def command(
+    place: Annotated[
+        Path, typer.Argument(help="File that ends in .toml, or a folder for experiment.toml.")
+    ] = Path("experiment.toml"),
+    data: Annotated[
+        Literal["embedded", "mimic"], typer.Option(help="Notes: the package's own, or MIMIC-IV's.")
+    ] = "embedded",
+    root: Annotated[str | None, typer.Option(help="mimic: folder with note/ and hosp/.")] = None,
+    model: Annotated[str | None, typer.Option(help="mimic: Hugging Face model folder.")] = None,
+    traces: Annotated[
+        str | None, typer.Option(help="mimic: Parquet file of traces for SFT.")
+    ] = None,
+    gpus: Annotated[int | None, typer.Option(help="mimic: GPUs of one trial; 4.", min=1)] = None,
+    base: Annotated[
+        Path | None, typer.Option("--from", help="Begin from this experiment file instead.")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Replace a file that is there.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a commented experiment file that `deepicd validate` finds sound.
+
+    Examples:
+
+    deepicd init mine.toml
+
+    deepicd init large.toml --data mimic --model models/Qwen2.5-7B-Instruct --gpus 8
+    """
+    from deepicd.cli.console import print_outcome
+    from deepicd.config.new_experiment import Beginning, next_commands, write_new_experiment
+
+    beginning = Beginning(data, root, model, traces=traces, gpus=gpus, base=base)
+    file = write_new_experiment(place, beginning, may_replace=yes)
+    told = {"file": str(file), "next": next_commands(file)}
+    print_outcome(told, [f"{file} is written. Next:", *told["next"]], as_json=as_json)

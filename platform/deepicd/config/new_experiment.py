@@ -1,0 +1,133 @@
+"""A commented experiment file to begin from.
+
+In: where it is to lie, and what is known of data and machines. Out: the file, which `deepicd
+validate` finds sound. Decided here: the files `data/experiment_*.toml` are filled in, not made of
+the settings, since the comments are what a newcomer needs. A file that is there stays, unless its
+replacement is asked for.
+"""
+
+import json
+import os
+import re
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from string import Template
+from typing import Literal
+
+from deepicd.config.loading import load_experiment
+from deepicd.errors import ConfigError, MissingError
+from deepicd.files import write_atomically
+
+_FILE = "experiment.toml"
+_PROMPTS = 64
+"""Prompts of a GRPO step, about."""
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """What a new experiment begins with. The values below `data` are those of `mimic`; None takes
+    a place to be filled in.
+    """
+
+    data: Literal["embedded", "mimic"] = "embedded"
+    root: str | None = None
+    """Folder of MIMIC-IV's tables."""
+    model: str | None = None
+    """Hugging Face folder of the model."""
+    traces: str | None = None
+    """Parquet file of traces for SFT."""
+    gpus: int | None = None
+    """GPUs of one trial."""
+    base: Path | None = None
+    """Experiment file that the new one begins from, instead of all that."""
+
+
+def write_new_experiment(place: Path, beginning: Beginning, *, may_replace: bool) -> Path:
+    """Write an experiment file and return its path.
+
+    Args:
+        place: file that ends in `.toml`, or a folder, which gets `experiment.toml`.
+        beginning: what is in it.
+        may_replace: whether a file that is there may be replaced.
+
+    Raises:
+        ConfigError: a file is there, the new one would not be sound, or a value has no place in it.
+        MissingError: there is no file to begin from.
+    """
+    file = place if place.suffix == ".toml" else place / _FILE
+    if file.exists() and not may_replace:
+        raise ConfigError(f"{file} exists; choose another place, or replace it with --yes")
+    _check_options(beginning)
+    name = _name_of(file)
+    text = _begin_from(beginning.base, file, name) if beginning.base else _fill(beginning, name)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    # Read before it takes its place: what is there stays where the new one would not be sound.
+    draft = file.with_name(f".{file.name}.draft.toml")
+    try:
+        draft.write_text(text, encoding="utf-8")
+        load_experiment(draft)
+    finally:
+        draft.unlink(missing_ok=True)
+    write_atomically(file, text)
+    return file
+
+
+def _name_of(file: Path) -> str:
+    """A name for runs: the file's, or its folder's."""
+    path = file.resolve()
+    words = path.parent.name if path.name == _FILE else path.stem
+    return re.sub("[^a-z0-9_-]+", "-", words.lower()).strip("-_")[:64] or "experiment"
+
+
+def _check_options(beginning: Beginning) -> None:
+    """Raise ConfigError for an option that would be passed over."""
+    options = ("root", "model", "traces", "gpus")
+    given = [f"--{name}" for name in options if getattr(beginning, name) is not None]
+    if given and (beginning.data == "embedded" or beginning.base is not None):
+        raise ConfigError(
+            f"{', '.join(given)} would change nothing: it belongs to --data mimic without --from; "
+            "leave it out, and set the value in the file"
+        )
+
+
+def _fill(beginning: Beginning, name: str) -> str:
+    file = resources.files("deepicd").joinpath(f"data/experiment_{beginning.data}.toml")
+    gpus = beginning.gpus or 4
+    return Template(file.read_text(encoding="utf-8")).substitute(
+        # A JSON string is one of TOML too.
+        name=json.dumps(name),
+        root=json.dumps(beginning.root or "data/mimic-iv"),
+        model=json.dumps(beginning.model or "models/Qwen2.5-7B-Instruct"),
+        traces=json.dumps(beginning.traces or "data/traces.parquet"),
+        gpus=gpus,
+        batch=gpus * -(-_PROMPTS // gpus),  # verl shares a batch out among GPUs
+    )
+
+
+def _begin_from(base: Path, file: Path, name: str) -> str:
+    if not base.is_file():
+        raise MissingError(f"no experiment file at {base} to begin from; name one with --from")
+    begun = os.path.relpath(base.resolve(), file.resolve().parent)
+    return (
+        f"# What is here replaces the values of the file that it begins from, address by address.\n"
+        f"base = {json.dumps(begun)}\n"
+        f"name = {json.dumps(name)}\n"
+        f'question = ""            # what the experiment is to answer\n'
+        "\n"
+        "# [training]\n"
+        "# total_steps = 20\n"
+        "\n"
+        "# [sweep.search]           # added to the search that is there\n"
+        '# "training.temperature" = { type = "uniform", low = 0.7, high = 1.2 }\n'
+    )
+
+
+def next_commands(file: Path) -> list[str]:
+    """What to do with a new experiment file, in order."""
+    has_search = bool(load_experiment(file).sweep.search)
+    return [
+        f"deepicd validate {file}",
+        f"deepicd plan {file}",
+        f"deepicd {'run' if has_search else 'train'} {file}",
+    ]
