@@ -84,6 +84,14 @@ def test_a_whole_trial_takes_no_more_than_the_cap_of_one(sweep, tmp_path):
     assert searcher.suggest("f") == Searcher.FINISHED
 
 
+def test_the_last_report_counts_before_tune_brings_it_to_disk(sweep):
+    searcher, ran, _ = sweep
+    searcher.suggest("a")
+    ran("a", steps=1, seconds=1)
+    searcher.on_trial_complete("a", {"step": 10, "time_total_s": 3600 * 2.4})
+    assert searcher.suggest("b") == Searcher.FINISHED
+
+
 def test_what_was_spent_survives_an_interruption(sweep, tmp_path):
     searcher, ran, _ = sweep
     searcher.suggest("a")

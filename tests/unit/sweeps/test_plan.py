@@ -26,7 +26,8 @@ QWEN_7B = {
 
 
 def test_the_demo_on_paper(root):
-    planned = plan_sweep(load_experiment(root / "experiments" / "demo.toml"), step_s=12.0)
+    demo = load_experiment(root / "experiments" / "demo.toml")
+    planned = plan_sweep(demo, step_s=12.0)
     assert planned.trials == {"number": 4, "at_once": 1, "steps": 15, "first_stop_at_step": 5}
     assert planned.step == {
         "prompts": 16,
@@ -35,7 +36,9 @@ def test_the_demo_on_paper(root):
         "max_tokens": 128 * (192 + 48),
     }
     assert planned.resources == {"slots_per_node": 1, "nodes": 1, "slots": 1, "slots_at_once": 1}
-    assert planned.memory_gb["logits"] == pytest.approx(64 * 240 * 1024 * 4 / 1e9, abs=0.01)
+    assert planned.memory_gb["logits"] == pytest.approx(
+        demo.training.ppo_micro_batch_size_per_gpu * 240 * 1024 * 4 / 1e9, abs=0.01
+    )
     assert planned.hours == {"clock": 0.2, "gpu": 0.2}
     assert len(planned.samples) == 3 and len({str(row) for row in planned.samples}) == 3
 

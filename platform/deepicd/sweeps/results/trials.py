@@ -92,14 +92,22 @@ def started_trials(tune: Path) -> list[Path]:
     return [file.parent for file in sorted(files, key=lambda file: file.stat().st_mtime)]
 
 
-def seconds_spent(folder: Path) -> float:
+def seconds_spent(folder: Path, last: Mapping[str, Any] | None = None) -> float:
     """Seconds that a trial has run, over all starts of its sweep.
 
     A start that did not touch the trial leaves the reports of the one before, which count once.
+
+    Args:
+        folder: the trial's, of Tune.
+        last: its last report where that is known: Tune brings reports to disk some seconds later.
     """
+    before = [_read_lines(file) for file in sorted(folder.glob(_REPORTS_BEFORE))]
+    parts: list[list[Any]] = read_parts(folder)
+    if last is not None and "time_total_s" in last:
+        parts = [*before, [last]]
     # By content: two starts that end with the same report are one start.
-    last = {json.dumps(rows[-1], sort_keys=True): rows[-1] for rows in read_parts(folder) if rows}
-    return sum(float(row.get("time_total_s", 0.0)) for row in last.values())
+    rows = {json.dumps(part[-1], sort_keys=True, default=str): part[-1] for part in parts if part}
+    return sum(float(row.get("time_total_s", 0.0)) for row in rows.values())
 
 
 def _read_lines(file: Path) -> list[dict[str, Any]]:

@@ -61,11 +61,11 @@ class Budget(SearcherWrapper[TuneSearcher]):
             max(hours, self._whole_trial) for hours in spent.values()
         )
 
-    def _measure(self, trial: str) -> float:
+    def _measure(self, trial: str, last: dict[str, Any] | None = None) -> float:
         """GPU-hours of a trial so far; a longer one changes what a whole trial takes."""
         folder, training = self._storage / TUNE / trial, self._experiment.training
-        hours = seconds_spent(folder) * training.world_size / 3600
-        history = read_history(folder)
+        hours = seconds_spent(folder, last) * training.world_size / 3600
+        history = [last] if last else read_history(folder)
         steps = int(history[-1]["step"]) if history else 0
         if steps:
             whole = min(hours * training.total_steps / steps, read_caps(self._storage).trial)
@@ -77,7 +77,7 @@ class Budget(SearcherWrapper[TuneSearcher]):
     ) -> None:
         """Settle what a trial took."""
         self._running.discard(trial_id)
-        self._ended_gpu_hours[trial_id] = self._measure(trial_id)
+        self._ended_gpu_hours[trial_id] = self._measure(trial_id, result)
         self.searcher.on_trial_complete(trial_id, result, error)
 
 
