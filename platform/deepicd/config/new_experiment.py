@@ -12,6 +12,7 @@ import re
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from shlex import quote
 from string import Template
 from typing import Literal
 
@@ -125,9 +126,5 @@ def _begin_from(base: Path, file: Path, name: str) -> str:
 
 def next_commands(file: Path) -> list[str]:
     """What to do with a new experiment file, in order."""
-    has_search = bool(load_experiment(file).sweep.search)
-    return [
-        f"deepicd validate {file}",
-        f"deepicd plan {file}",
-        f"deepicd {'run' if has_search else 'train'} {file}",
-    ]
+    verb = "run" if load_experiment(file).sweep.search else "train"
+    return [f"deepicd {word} {quote(str(file))}" for word in ("validate", "plan", verb)]

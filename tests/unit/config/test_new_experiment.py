@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import subprocess
 import sys
 
@@ -63,6 +64,7 @@ def test_a_file_begins_from_another_wherever_both_lie(tmp_path, root, monkeypatc
 def test_a_folder_gets_an_experiment_of_its_name(tmp_path):
     file = write(tmp_path / "Léon's 2nd")
     assert file.name == "experiment.toml" and load_experiment(file).name == "l-on-s-2nd"
+    assert shlex.split(next_commands(file)[0]) == ["deepicd", "validate", str(file)]
 
 
 def test_what_is_there_stays_unless_its_replacement_is_asked_for(tmp_path):
