@@ -8,7 +8,7 @@ notes is in `inference.offline`.
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +53,7 @@ def predict(
 
 
 def majority_predictions(
-    train: Path, split: Path, *, note_ids: Sequence[str] | None = None
+    train: Path, split: Path, *, note_ids: Collection[str] | None = None
 ) -> list[Prediction]:
     """The baseline that answers the most frequent code of `train` to every note of `split`.
 

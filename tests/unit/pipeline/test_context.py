@@ -50,6 +50,9 @@ def test_the_validation_split_has_the_notes_that_trials_are_validated_on(tmp_pat
     paths, _ = write_run(tmp_path / "run", data={"num_validation": 25})
     counts = {row["name"]: row["num_notes"] for row in context.read_context(paths, "validation")}
     assert counts == {**dict.fromkeys(NAMES, 25), "zero_shot": 10, "sft": 10}
+    few, _ = write_run(tmp_path / "few", data={"num_validation": 6})
+    counts = {row["name"]: row["num_notes"] for row in context.read_context(few, "validation")}
+    assert counts == dict.fromkeys(NAMES, 6)
 
 
 def test_the_file_holds_scores_and_no_text(tmp_path, write_run):

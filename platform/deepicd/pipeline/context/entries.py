@@ -16,7 +16,7 @@ and says nothing of a model that came later (`rows` does).
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -120,7 +120,8 @@ def write_context(
         for name, answers in _cheap_answers(paths, rival, split=split, note_ids=ids).items():
             _write_answers(_answers_file(paths, split, name), answers)
         for name in TITLES:
-            answers = read_answers(paths, split, name)
+            # More notes may have been asked than trials are validated on.
+            answers = [row for row in read_answers(paths, split, name) if row.note_id in ids]
             if answers:
                 what = _describe(name, answers, experiment, rival=rival)
                 entries.append(_entry(name, split, answers, what=what, seed=experiment.seed))
@@ -143,19 +144,19 @@ def read_answers(paths: RunPaths, split: str, name: str) -> list[Prediction]:
     return scoring.read_predictions(file) if file.is_file() else []
 
 
-def _asked_ids(paths: RunPaths, experiment: Experiment, split: str) -> list[str]:
+def _asked_ids(paths: RunPaths, experiment: Experiment, split: str) -> set[str]:
     """Notes of the test split that the start answered; notes on which trials are validated."""
     import pyarrow.parquet
 
     if split == TEST:
-        return [row.note_id for row in read_answers(paths, TEST, START)]
+        return {row.note_id for row in read_answers(paths, TEST, START)}
     rows = pyarrow.parquet.read_table(paths.split(split), columns=["note_id"])
     ids: list[str] = rows["note_id"].to_pylist()
-    return ids[: experiment.data.num_validation or None]
+    return set(ids[: experiment.data.num_validation or None])
 
 
 def _cheap_answers(
-    paths: RunPaths, rival: Any, *, split: str, note_ids: Sequence[str]
+    paths: RunPaths, rival: Any, *, split: str, note_ids: Collection[str]
 ) -> dict[str, list[Prediction]]:
     """What answers without vLLM."""
     from deepicd.evaluation import majority_predictions
