@@ -107,7 +107,7 @@ class RunPaths:
     @property
     def grpo_notes(self) -> Path:
         """Training notes of patients without a trace (Parquet)."""
-        return self.root / "train_grpo.parquet"
+        return self.root / "grpo_notes" / "train.parquet"
 
     @property
     def model(self) -> Path:

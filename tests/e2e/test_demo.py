@@ -34,7 +34,7 @@ SHORT = (
     *("--set=sweep.scheduler=none", "--set=sweep.num_trials=2"),
     "--set=training.validate_every=1",
 )
-SHOULD_HOLD_TEXT = ("tables", "notes", "traces.parquet", "train_grpo.parquet")
+SHOULD_HOLD_TEXT = ("tables", "notes", "traces.parquet", "grpo_notes")
 
 
 @dataclass

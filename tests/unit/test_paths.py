@@ -16,7 +16,7 @@ RUN = RunPaths(Path("runs/mine"))
         (RUN.console, "runs/mine/console.log"),
         (RUN.tables, "runs/mine/tables"),
         (RUN.split("promotion"), "runs/mine/notes/promotion.parquet"),
-        (RUN.grpo_notes, "runs/mine/train_grpo.parquet"),
+        (RUN.grpo_notes, "runs/mine/grpo_notes/train.parquet"),
         (RUN.traces, "runs/mine/traces.parquet"),
         (RUN.sft, "runs/mine/sft"),
         (RUN.tune, "runs/mine/sweep/tune"),

@@ -96,6 +96,7 @@ def leave_out_patients(split: Path, patients: Collection[str], out: Path) -> int
             f"every patient of {split} has a trace, so no note is left for GRPO; lower "
             "sft.num_traces or build more notes"
         )
+    out.parent.mkdir(parents=True, exist_ok=True)
     with replaced_file(out) as aside:
         pq.write_table(rest, aside)
     return int(rest.num_rows)

@@ -74,7 +74,7 @@ _PIPELINE = (
         "traces",
         settings=("data.source", "sft.is_enabled", "sft.num_traces", "sft.traces", "seed"),
         after=("notes",),
-        outputs=("traces.parquet", "train_grpo.parquet"),
+        outputs=("traces.parquet", "grpo_notes/train.parquet"),
         is_shared=True,
     ),
     Stage(
