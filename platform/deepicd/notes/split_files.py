@@ -26,6 +26,7 @@ from deepicd.records import Note
 
 def write_split(notes: Sequence[Note], path: Path) -> None:
     """Write notes as Parquet, in order."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     columns = {name: [getattr(note, name) for note in notes] for name in COLUMNS}
     pq.write_table(pa.table(columns, schema=SCHEMA), path, row_group_size=ROWS_PER_GROUP)
 
