@@ -114,9 +114,9 @@ def resume_run(
     experiment = experiment_of_run(paths)
     command = read_command(paths)
     if paths.sweep_experiment.is_file():
-        check_same(
-            paths.sweep_experiment, experiment, f"put {paths.experiment} back, or start a new run"
-        )
+        way_out = f"put {paths.experiment} back, or start a new run"
+        # A sweep that began in a resumed run has what that one was given by --set.
+        check_same(paths.sweep_experiment, experiment, way_out, ignored=PATIENCE)
     experiment = override(experiment, overrides, allowed=PATIENCE)
     check(experiment)
     if all(paths.seal(name).is_file() for name in command.stages):

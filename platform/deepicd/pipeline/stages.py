@@ -286,13 +286,17 @@ def evaluate_best(run: Run, swept: "SweepResult") -> list[Candidate]:
 
 
 def evaluate_trial(run: Run, trial: Trial) -> Candidate:
-    """A trial's scores; those of an interrupted evaluation are taken as they are."""
+    """A trial's scores; those of an interrupted evaluation are taken as they are, unless the trial
+    has another best checkpoint since then.
+    """
     file = run.paths.evaluation / f"trial-{trial.id}.json"
-    if not file.is_file():
-        scored = score_model(run, f"trial-{trial.id}", model_folder(trial))
-        write_value(file, Candidate(trial, scored), Candidate)
-    candidate: Candidate = read_value(file, Candidate)
-    return candidate
+    if file.is_file():
+        candidate: Candidate = read_value(file, Candidate)
+        if candidate.trial.checkpoint == trial.checkpoint:
+            return Candidate(trial, candidate.scored)
+    scored = score_model(run, f"trial-{trial.id}", model_folder(trial))
+    write_value(file, Candidate(trial, scored), Candidate)
+    return Candidate(trial, scored)
 
 
 def find_sound(run: Run, swept: "SweepResult") -> list[Trial]:

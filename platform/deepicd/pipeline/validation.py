@@ -222,15 +222,25 @@ def check_folder(root: Path, experiment: Experiment) -> None:
         )
 
 
-def check_same(file: Path, experiment: Experiment, way_out: str) -> None:
-    """Raise ConfigError, with the differences, when a resolved experiment on disk is another."""
+def check_same(
+    file: Path, experiment: Experiment, way_out: str, *, ignored: Sequence[str] = ()
+) -> None:
+    """Raise ConfigError, with the differences, when a resolved experiment on disk is another.
+
+    Args:
+        file: the one on disk.
+        experiment: the one that it should be.
+        way_out: what the user can do.
+        ignored: addresses that may differ.
+    """
     try:
         there = read_experiment(file)
     except ValidationError as error:
         raise ConfigError(
             f"{file} is no experiment of this version ({error.error_count()} faults); {way_out}"
         ) from None
-    changes = differing(there, experiment)
+    found = differing(there, experiment)
+    changes = {name: values for name, values in found.items() if name not in ignored}
     if not changes:
         return
     shown = [f"{name} is {old!r} there and {new!r} here" for name, (old, new) in changes.items()]

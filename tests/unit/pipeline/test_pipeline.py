@@ -11,14 +11,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from deepicd.config import dump_experiment, parse_experiment
-from deepicd.errors import CheckpointError, ConfigError, DataError, MissingError
+from deepicd.errors import CheckpointError, ConfigError, DataError, MissingError, SweepError
 from deepicd.evaluation import evaluate
 from deepicd.notes.split_files import leave_out_patients, read_split, write_split
 from deepicd.paths import RunPaths
 from deepicd.pipeline import stages, summary
 from deepicd.pipeline.loop import resume_run
 from deepicd.pipeline.run import Command, Run, prepare_root, write_command
-from deepicd.pipeline.seal import Seal
+from deepicd.pipeline.seal import Seal, write_seal
 from deepicd.pipeline.stage import STAGES
 from deepicd.pipeline.stages import Scored, build_start_model, headline, model_folder
 from deepicd.pipeline.validation import check, check_folder
@@ -204,6 +204,39 @@ def test_a_sweep_goes_on_with_the_experiment_it_was_started_with_only(tmp_path):
     write_command(paths, Command())
     with pytest.raises(ConfigError, match="another experiment: seed is 1 there and 7 here; put"):
         resume_run(tmp_path)
+
+
+def test_a_sweep_that_began_in_a_resumed_run_goes_on_when_it_was_interrupted(tmp_path):
+    from deepicd.config import override
+    from deepicd.pipeline.stage import PATIENCE
+
+    experiment = parse_experiment({"sweep": {"search": SEARCH}}, "here")
+    begun = override(experiment, ["training.ppo_micro_batch_size_per_gpu=1"], allowed=PATIENCE)
+    paths = RunPaths(tmp_path)
+    dump_experiment(begun, paths.sweep_experiment)
+    dump_experiment(experiment, paths.experiment)
+    write_command(paths, Command())
+    for stage in STAGES:
+        write_seal(paths.seal(stage), Seal(stage, {}, {}, 1.0))
+    with pytest.raises(SweepError, match="has ended"):  # not refused before
+        resume_run(tmp_path)
+
+
+def test_a_trial_with_another_best_checkpoint_is_scored_again(tmp_path, monkeypatch):
+    run = Run(parse_experiment({}, "here"), RunPaths(tmp_path))
+    asked: list[Path] = []
+
+    def score(_: Run, name: str, model: Path) -> Scored:
+        asked.append(model)
+        return scored("I2510", None, None, None)
+
+    monkeypatch.setattr(stages, "score_model", score)
+    early = trial(checkpoint=Checkpoint("trials/a1/global_step_4", 4, {"hierarchical_f1": 0.1}))
+    late = trial(checkpoint=Checkpoint("trials/a1/global_step_20", 20, {"hierarchical_f1": 0.5}))
+    # `deepicd promote RUN:TRIAL` while the sweep was interrupted, then the whole sweep.
+    for each in (early, early, late, late):
+        assert stages.evaluate_trial(run, each).trial == each
+    assert asked == [model_folder(early), model_folder(late)]
 
 
 def test_the_folder_of_a_trial_s_model():
