@@ -9,13 +9,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from deepicd.config.addresses import flatten, nearest, set_override
 from deepicd.config.experiment import Experiment
 from deepicd.config.inspection import Inspection, inspect_experiment, tell
 from deepicd.config.sweep import SweepConfig
 from deepicd.errors import ConfigError, DataError, Fault, MissingError, faults_of
+from deepicd.files import write_atomically
 from deepicd.text_lines import decode_text
 
 _OF_SEARCH = ("num_trials", "num_seeds", "confirm_top", "sampler", "search", "freeze", "start_from")
@@ -127,12 +128,23 @@ def single_training(experiment: Experiment) -> Experiment:
 def dump_experiment(experiment: Experiment, path: Path) -> None:
     """Write the resolved experiment as JSON beside its results."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(experiment.model_dump(mode="json"), indent=2, sort_keys=True) + "\n")
+    text = json.dumps(experiment.model_dump(mode="json"), indent=2, sort_keys=True)
+    write_atomically(path, text + "\n")
 
 
 def read_experiment(path: Path) -> Experiment:
-    """The experiment that `dump_experiment` wrote; `path` must exist."""
-    return Experiment.model_validate_json(path.read_text(encoding="utf-8"))
+    """The experiment that `dump_experiment` wrote; `path` must exist.
+
+    Raises:
+        ConfigError: another version wrote it, or it was changed by hand.
+    """
+    try:
+        return Experiment.model_validate_json(path.read_text(encoding="utf-8"))
+    except ValidationError as error:
+        raise ConfigError(
+            f"{path} is no experiment of this version ({error.error_count()} faults); go on with "
+            "the version that wrote it, or start another run"
+        ) from None
 
 
 def differing(first: Experiment, second: Experiment) -> dict[str, tuple[Any, Any]]:

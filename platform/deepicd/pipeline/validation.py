@@ -15,8 +15,6 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from deepicd.config import Experiment, differing, inspect_file, read_experiment, single_training
 from deepicd.errors import ConfigError, DeepICDError, Fault, MissingError, fault_of, refuse
 from deepicd.paths import RunPaths
@@ -207,7 +205,7 @@ def check_folder(root: Path, experiment: Experiment) -> None:
     A run of the same experiment is put aside when it is started anew.
     """
     paths = RunPaths(root.resolve())
-    if paths.root in {paths.cache, paths.registry}:
+    if paths.root in {paths.cache, paths.registry, RunPaths(paths.root.parent).monitor}:
         raise ConfigError(
             f"a run cannot be named {root.name!r}: {root} is what the runs beside it share; choose "
             "another --name"
@@ -235,10 +233,8 @@ def check_same(
     """
     try:
         there = read_experiment(file)
-    except ValidationError as error:
-        raise ConfigError(
-            f"{file} is no experiment of this version ({error.error_count()} faults); {way_out}"
-        ) from None
+    except ConfigError as error:
+        raise ConfigError(f"{str(error).partition('; ')[0]}; {way_out}") from None
     found = differing(there, experiment)
     changes = {name: values for name, values in found.items() if name not in ignored}
     if not changes:
