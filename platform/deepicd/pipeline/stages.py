@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deepicd.config import Experiment, dump_experiment
-from deepicd.errors import CheckpointError, SweepError
+from deepicd.errors import CheckpointError, MissingError, SweepError
 from deepicd.files import link_files, write_atomically
 from deepicd.paths import SPLITS
 from deepicd.pipeline.context import base_model, load_scored, write_context
@@ -153,7 +153,6 @@ def score_model(run: Run, name: str, model: Path) -> Scored:
     """Answers of one model to test and promotion, one start of vLLM for all that is asked of it;
     test scores on disk with intervals.
     """
-    from deepicd.evaluation import majority_predictions
     from deepicd.inference.offline import OfflineEngine
     from deepicd.notes.split_files import read_split
     from deepicd.promotion.examine import ask_for_calibration, examine, measure_calibration
@@ -175,13 +174,10 @@ def score_model(run: Run, name: str, model: Path) -> Scored:
             num_notes=experiment.promotion.num_calibration,
             sampling=sampling,
         )
-    most_common = majority_predictions(
-        paths.split("train"), paths.split("test"), note_ids=[row.note_id for row in asked]
-    )
     calibration = measure_calibration(validated, sampling=sampling)
     if model == paths.sft:
         write_context(paths, experiment, test=asked, validation=validated)
-    majority = score(run, "majority", most_common)
+    majority = _score_majority(run, asked)
     test = score(run, name, asked)
     run.detail(f"majority: {headline(majority)}")
     run.detail(f"{name}: {headline(test)}")
@@ -193,6 +189,21 @@ def score_model(run: Run, name: str, model: Path) -> Scored:
             f"{', '.join(calibration.curves) or 'no level'}"
         )
     return Scored(test=test, majority=majority, promotion=promotion, calibration=calibration)
+
+
+def _score_majority(run: Run, asked: Sequence[Prediction]) -> dict[str, float]:
+    """Of the majority code on the notes that were asked. Every model of a run is asked the same
+    ones, and the stage that scored them first has sealed the file: it is not written again.
+    """
+    from deepicd.evaluation import SCORES, majority_predictions
+
+    file = run.paths.evaluation / "majority" / SCORES
+    if file.is_file():
+        scores: dict[str, float] = json.loads(file.read_text(encoding="utf-8"))["scores"]
+        return scores
+    train, test = run.paths.split("train"), run.paths.split("test")
+    ids = [row.note_id for row in asked]
+    return score(run, "majority", majority_predictions(train, test, note_ids=ids))
 
 
 def sampling_of(experiment: Experiment) -> "Sampling":
@@ -301,10 +312,10 @@ def evaluate_trial(run: Run, trial: Trial) -> Candidate:
 
 def find_sound(run: Run, swept: "SweepResult") -> list[Trial]:
     """The best trials of a sweep, as many as are brought to the gate; one whose checkpoint is
-    damaged is passed over, which is said.
+    damaged or gone is passed over, which is said.
 
     Raises:
-        CheckpointError: all of them are.
+        CheckpointError, MissingError: all of them are.
     """
     from deepicd.sweeps.results.decision import rank_trials
 
@@ -318,7 +329,7 @@ def find_sound(run: Run, swept: "SweepResult") -> list[Trial]:
     for trial in ranked:
         try:
             check_winner(run, trial)
-        except CheckpointError as error:
+        except (CheckpointError, MissingError) as error:
             if trial is ranked[-1] and not sound:
                 raise
             run.detail(f"trial {trial.id} is passed over: {error}")
