@@ -20,13 +20,15 @@ from pathlib import Path
 from typing import Any
 
 from deepicd import checkpoints
-from deepicd.config import Experiment, flatten
+from deepicd.config import Experiment, flatten, known_addresses
 from deepicd.pipeline.seal import Seal
 
 _READERS = ("data.curriculum", "data.max_prompt_tokens", "data.num_validation", "data.overlong")
 """Settings of those who read the notes."""
 _PATHS = ("data.root", "data.splits", "sft.traces", "model.path")
 """Settings that name files: what lies there counts."""
+_NUM_SAMPLES, _SAMPLE_BYTES = 128, 1 << 16
+"""Of a file that is too large to hash for an identity: evenly spaced, from first to last byte."""
 PATIENCE = (
     *("training.num_gpus", "training.num_nodes", "training.ppo_micro_batch_size_per_gpu"),
     *("training.disk_wait_s", "training.hang_timeout_s", "sweep.keep_top", "sweep.max_failures"),
@@ -161,9 +163,23 @@ def digest_of(identity: Mapping[str, Any]) -> str:
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Where two identities differ, `settings.seed` and so on."""
+    """Where two identities differ, `settings.seed` and so on. Of other code a setting that only one
+    of both has is no difference: it came or went with the code.
+    """
     left, right = flatten(old), flatten(new)
-    return [name for name in sorted({*left, *right}) if left.get(name) != right.get(name)]
+    found = [name for name in sorted({*left, *right}) if left.get(name) != right.get(name)]
+    if left.get("code") == right.get("code"):
+        return found
+    return [name for name in found if (name in left and name in right) or not _is_of_code(name)]
+
+
+def _is_of_code(name: str) -> bool:
+    """Whether an address of an identity is a setting that every experiment has: not a key of a
+    table that users fill, such as `sweep.search`.
+    """
+    address = name.removeprefix("settings.")
+    is_filled = any(address.startswith(f"{known}.") for known in known_addresses())
+    return name != address and not is_filled
 
 
 @cache
@@ -186,16 +202,25 @@ def _acts(address: str, stage: Stage) -> bool:
 
 
 def _describe(path: Path) -> str:
-    """What tells the contents of a file or folder from others: a model's manifest, else names,
-    sizes and times of change. A table of MIMIC-IV has gigabytes, and is not hashed for this.
+    """What tells the contents of a file or folder from others: a model's manifest, else names and
+    contents. Of a large file, as a table of MIMIC-IV, size, time of change and samples count.
     """
     if (path / checkpoints.MANIFEST).is_file():
         return checkpoints.content_digest(checkpoints.read_manifest(path))
     found = sorted(path.rglob("*")) if path.is_dir() else [path]
-    lines = (_stat_line(file, path) for file in found if file.is_file())
+    lines = (f"{file.relative_to(path)} {_sample(file)}\n" for file in found if file.is_file())
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def _stat_line(file: Path, root: Path) -> str:
-    stat = file.stat()
-    return f"{file.relative_to(root)} {stat.st_size} {stat.st_mtime_ns}\n"
+def _sample(file: Path) -> str:
+    # Sizes and times are not enough: two models of one kind have the same sizes, and archives and
+    # object stores give every file the same time.
+    stat, hasher = file.stat(), hashlib.sha256()
+    with file.open("rb") as opened:
+        if stat.st_size <= _NUM_SAMPLES * _SAMPLE_BYTES:
+            hasher.update(opened.read())
+            return hasher.hexdigest()
+        for number in range(_NUM_SAMPLES):
+            opened.seek((stat.st_size - _SAMPLE_BYTES) * number // (_NUM_SAMPLES - 1))
+            hasher.update(opened.read(_SAMPLE_BYTES))
+    return f"{stat.st_size} {stat.st_mtime_ns} {hasher.hexdigest()}"
