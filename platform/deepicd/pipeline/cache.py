@@ -30,12 +30,14 @@ def publish(cache: Path, root: Path, seal: Seal) -> None:
     A run does not fail for others' sake.
     """
     entry = _entry(cache, seal)
-    if entry.exists():
+    if (entry / _SEAL).exists():
         return
     aside = cache / f".{entry.name}.{uuid.uuid4().hex}"
     try:
         link_files(root, aside, seal.outputs)
         write_seal(aside / _SEAL, seal)
+        if not (entry / _SEAL).exists():  # somebody removed its seal, so that it is made again
+            shutil.rmtree(entry, ignore_errors=True)
         # Where another run was faster the folder is not empty, and the rename fails.
         with suppress(OSError):
             aside.rename(entry)
@@ -56,7 +58,7 @@ def take_over(cache: Path, root: Path, wanted: Seal) -> Seal | None:
             return None
         if not is_whole(entry, seal, seal_file=entry / _SEAL):
             return None
-    except DataError as error:
+    except (DataError, OSError) as error:  # changed, or of another user who keeps it to himself
         _log.warning("%s is not used: %s", entry, error)
         return None
     link_files(entry, root, seal.outputs)
