@@ -9,6 +9,7 @@ import fcntl
 import json
 import os
 import shutil
+import socket
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -29,8 +30,8 @@ def exclusive_lock(path: Path, *, is_waited_for: bool = True) -> Iterator[None]:
     within a process, and a child that inherits the descriptor would keep it.
 
     Args:
-        path: a file, which is made where it is missing and gets the holder's process id, or a
-            folder that exists.
+        path: a file, which is made where it is missing and gets the holder's process id and
+            machine, or a folder that exists.
         is_waited_for: whether to wait while somebody else holds it.
 
     Raises:
@@ -45,7 +46,8 @@ def exclusive_lock(path: Path, *, is_waited_for: bool = True) -> Iterator[None]:
         if not is_folder:
             # Only now: until it is held, the file names the holder.
             os.truncate(descriptor, 0)
-            os.write(descriptor, json.dumps({"pid": os.getpid()}).encode())
+            holder = {"pid": os.getpid(), "host": socket.gethostname()}
+            os.write(descriptor, json.dumps(holder).encode())
         yield
     finally:
         os.close(descriptor)  # and the lock goes with it
@@ -70,6 +72,14 @@ def lock_holder(path: Path) -> int | None:
     if not path.is_file() or not is_held(path):
         return None
     return int(json.loads(path.read_text(encoding="utf-8") or '{"pid": 0}')["pid"])
+
+
+def lock_host(path: Path) -> str:
+    """Machine of the last process that held a lock file: folders may be shared between machines.
+    This one's name where the file has none.
+    """
+    holder = json.loads(path.read_text(encoding="utf-8") or "{}")
+    return str(holder.get("host", socket.gethostname()))
 
 
 def write_atomically(path: Path, text: str) -> None:

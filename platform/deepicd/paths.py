@@ -68,6 +68,11 @@ class RunPaths:
         return self.root / "console.log"
 
     @property
+    def token(self) -> Path:
+        """Token of the Ray session that the run started."""
+        return self.root / "ray_token"
+
+    @property
     def command(self) -> Path:
         """How far the run was to go (JSON); `resume` goes as far."""
         return self.root / "command.json"

@@ -15,6 +15,7 @@ from typing import Any
 
 from deepicd.config import Experiment
 from deepicd.errors import CapacityError
+from deepicd.paths import RunPaths
 
 _CPUS_OF_RUN, _CPUS_OF_TRIAL = 4, 6
 """CPU slots of the embedded cluster: for all, Serve 1 and spare; for each trial at once Tune 1,
@@ -142,7 +143,7 @@ def run_session(experiment: Experiment, root: Path) -> AbstractContextManager[No
     is_cpu = experiment.profile == "cpu"
     num_cpus, num_gpus = logical_slots(experiment)
     return ray_session(
-        token_file=root / "ray_token",
+        token_file=RunPaths(root).token,
         # verl counts nothing but GPUs, so on the CPU profile they are slots; real ones Ray finds.
         num_cpus=num_cpus if is_cpu else None,
         num_gpus=num_gpus if is_cpu else None,

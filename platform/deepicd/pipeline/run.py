@@ -10,22 +10,24 @@ import logging
 import os
 import shutil
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from deepicd.config import Experiment, read_experiment
 from deepicd.errors import ConfigError, DataError, MissingError, SweepError
-from deepicd.files import exclusive_lock, lock_holder, write_atomically
+from deepicd.files import exclusive_lock, lock_holder, lock_host, write_atomically
 from deepicd.paths import RunPaths
 from deepicd.pipeline import cache
 from deepicd.pipeline.eta import describe_left, seconds_left
 from deepicd.pipeline.seal import Seal, hash_outputs, is_whole, read_seal, write_seal
 from deepicd.pipeline.stage import STAGES, Stage, differences, identify
+from deepicd.pipeline.values import read_value, write_value
 
 _log = logging.getLogger(__name__)
 
@@ -100,6 +102,7 @@ class Run:
     def _take_over(self, stage: Stage, wanted: Seal) -> Seal | None:
         if not stage.is_shared:
             return None
+        self.paths.seal(stage.name).unlink(missing_ok=True)
         self._remove_outputs(stage)
         seal = cache.take_over(self.paths.cache, self.paths.root, wanted)
         if seal is not None:
@@ -108,10 +111,10 @@ class Run:
         return seal
 
     def _work(self, stage: Stage, wanted: Seal, work: Callable[[], None]) -> Seal:
-        self.paths.seal(stage.name).unlink(missing_ok=True)
         if stage.has_parts:
-            self._begin(stage, wanted)
-        else:
+            self._begin(stage, wanted)  # which may refuse, and then the seal stays
+        self.paths.seal(stage.name).unlink(missing_ok=True)
+        if not stage.has_parts:
             self._remove_outputs(stage)
         started = time.monotonic()
         try:
@@ -136,7 +139,7 @@ class Run:
             file.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(file, json.dumps(wanted.identity, indent=2, sort_keys=True) + "\n")
             return
-        old = json.loads(file.read_text(encoding="utf-8"))
+        old = read_value(file, dict[str, Any])
         self._compare(old, wanted, file)
         if old["inputs"] != wanted.identity["inputs"]:
             raise DataError(
@@ -197,7 +200,7 @@ class Command:
 
 def write_command(paths: RunPaths, command: Command) -> None:
     """Keep a command beside the run."""
-    write_atomically(paths.command, json.dumps(asdict(command)) + "\n")
+    write_value(paths.command, command, Command)
 
 
 def read_command(paths: RunPaths) -> Command:
@@ -208,7 +211,8 @@ def read_command(paths: RunPaths) -> Command:
     """
     if not paths.command.is_file():
         raise MissingError(f"no run in {paths.root} that can go on; {_START}")
-    return Command(**json.loads(paths.command.read_text(encoding="utf-8")))
+    command: Command = read_value(paths.command, Command)
+    return command
 
 
 def experiment_of_run(paths: RunPaths) -> Experiment:
@@ -241,13 +245,13 @@ def registry_address(experiment: Experiment, paths: RunPaths) -> str:
 
 
 def prepare_root(root: Path, *, may_delete: bool = False) -> Path:
-    """An empty folder for the run; what an earlier run left there is kept beside it.
+    """A folder for the run; what an earlier run did there is kept beside it.
 
     Raises:
         ConfigError: a still earlier one is kept there, and may not be deleted.
     """
     root = root.resolve()
-    if root.exists():
+    if root.exists() and _holds_work(root):
         previous = root.with_name(f"{root.name}.previous")
         if previous.exists() and not may_delete:
             raise ConfigError(
@@ -259,8 +263,17 @@ def prepare_root(root: Path, *, may_delete: bool = False) -> Path:
             shutil.rmtree(previous)
         root.rename(previous)
         _log.info(f"started anew; the earlier run is kept in {previous}")
-    root.mkdir(parents=True)
+    root.mkdir(parents=True, exist_ok=True)
     return root
+
+
+def _holds_work(root: Path) -> bool:
+    """Whether a run got further than its start: one that did not must not take the place of
+    `NAME.previous`.
+    """
+    paths = RunPaths(root)
+    of_start = {paths.experiment, paths.command, paths.console, paths.token}
+    return any(path not in of_start for path in root.iterdir())
 
 
 @contextmanager
@@ -287,16 +300,22 @@ def locked(path: Path) -> Iterator[None]:
 
     Raises:
         SweepError: another process holds it.
+        ConfigError: nothing can be written there.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             stack.enter_context(exclusive_lock(path, is_waited_for=False))
         except BlockingIOError:
             raise SweepError(
                 f"the run in {path.parent} is going on (process {lock_holder(path)}); wait for it, "
                 "stop it (deepicd sweep stop NAME), or choose another --name"
             ) from None
+        except OSError as error:
+            raise ConfigError(
+                f"{path.parent} cannot hold a run ({error}); choose another --runs, or make the "
+                "folder yours to write in"
+            ) from error
         yield
 
 
@@ -305,14 +324,20 @@ def stop_holder(path: Path, *, timeout_s: float) -> int:
 
     Raises:
         MissingError: nobody holds it.
-        SweepError: it has not written its id yet, or is still there after `timeout_s`.
+        SweepError: it has not written its id yet, is of another machine, or is still there after
+            `timeout_s`.
     """
     process = lock_holder(path)
     if process is None:
         raise MissingError(f"nothing is going on in {path.parent}; `deepicd sweep status` shows it")
     if process == 0:  # os.kill(0) would end this process and its whole group
         raise SweepError(f"the run in {path.parent} is just starting; try again in a second")
-    os.kill(process, signal.SIGTERM)
+    if (host := lock_host(path)) != socket.gethostname():
+        raise SweepError(
+            f"the run in {path.parent} goes on at {host} (process {process}); stop it there"
+        )
+    with suppress(ProcessLookupError):  # it has just ended
+        os.kill(process, signal.SIGTERM)
     deadline = time.monotonic() + timeout_s
     while lock_holder(path) is not None:
         if time.monotonic() > deadline:

@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from deepicd.errors import DataError
 from deepicd.files import write_atomically
 
 
@@ -21,5 +22,14 @@ def write_value(path: Path, value: Any, kind: Any) -> None:
 
 
 def read_value(path: Path, kind: Any) -> Any:
-    """The value that `write_value` wrote."""
-    return TypeAdapter(kind).validate_python(json.loads(path.read_text(encoding="utf-8")))
+    """The value that `write_value` wrote.
+
+    Raises:
+        DataError: it is none any more.
+    """
+    try:
+        return TypeAdapter(kind).validate_python(json.loads(path.read_text(encoding="utf-8")))
+    except ValueError:  # the reason may quote a note's answer
+        raise DataError(
+            f"{path} is not as it was written; remove it, and the stage that wrote it runs again"
+        ) from None
