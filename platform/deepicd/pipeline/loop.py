@@ -10,7 +10,7 @@ hands on. A single training is a sweep of one trial without a search.
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +33,7 @@ from deepicd.pipeline.run import (
     registry_address,
     write_command,
 )
+from deepicd.pipeline.seal import is_whole, read_seal
 from deepicd.pipeline.stage import PATIENCE
 from deepicd.pipeline.summary import Promoted
 from deepicd.pipeline.validation import check, check_endpoint, check_folder, check_same, prepare
@@ -75,6 +76,8 @@ def run_pipeline(
     """
     if command.is_deployed and not experiment.sweep.search:
         experiment = single_training(experiment)
+    if not experiment.serving.num_check_notes:
+        command = replace(command, is_deployed=False)
     experiment = prepare(experiment)
     check_folder(root, experiment)
     if command.is_deployed:
@@ -83,7 +86,7 @@ def run_pipeline(
     if command.is_promoted:
         promotion.check_champion(experiment, RunPaths(root))
     # The lock lies beside the folder, which the next line may move aside: it must not move along.
-    with locked(RunPaths(root).lock), on_sigterm():
+    with explain_exhaustion(root), locked(RunPaths(root).lock), on_sigterm():
         paths = RunPaths(prepare_root(root, may_delete=may_delete))
         dump_experiment(experiment, paths.experiment)
         write_command(paths, command)
@@ -119,13 +122,22 @@ def resume_run(
         check_same(paths.sweep_experiment, experiment, way_out, ignored=PATIENCE)
     experiment = override(experiment, overrides, allowed=PATIENCE)
     check(experiment)
-    if all(paths.seal(name).is_file() for name in command.stages):
+    if _has_ended(paths, command):
         raise SweepError(
             f"the run in {root} has ended, there is nothing to resume; `deepicd sweep status "
             f"{root.name}` shows it, `deepicd run` starts another"
         )
-    with locked(paths.lock), on_sigterm():
+    with explain_exhaustion(paths.root), locked(paths.lock), on_sigterm():
         return _walk(Run(experiment, paths, command.stages), command, serve_on)
+
+
+def _has_ended(paths: RunPaths, command: Command) -> bool:
+    """Whether every stage is whole: one of which a file is gone runs again."""
+    seals = {file: read_seal(file) for file in map(paths.seal, command.stages)}
+    return all(
+        seal is not None and is_whole(paths.root, seal, seal_file=file)
+        for file, seal in seals.items()
+    )
 
 
 def sweep_status(root: Path) -> "SweepStatus":
@@ -145,7 +157,7 @@ def sweep_status(root: Path) -> "SweepStatus":
 def _walk(run: Run, command: Command, serve_on: Callable[[Any], None] | None) -> Ended:
     # The recorded seconds are those of the CPU profile.
     run.is_rest_estimated = run.experiment.profile == "cpu" and command.is_promoted
-    with _ray(run), explain_exhaustion(run.paths.root):
+    with _ray(run):
         stages.build_data(run)
         stages.build_start_model(run)
         if not command.is_promoted:
