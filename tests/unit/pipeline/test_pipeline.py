@@ -16,9 +16,9 @@ from deepicd.evaluation import evaluate
 from deepicd.notes.split_files import leave_out_patients, read_split, write_split
 from deepicd.paths import RunPaths
 from deepicd.pipeline import stages, summary
-from deepicd.pipeline.loop import resume_run
+from deepicd.pipeline.loop import _has_ended, resume_run
 from deepicd.pipeline.run import Command, Run, prepare_root, write_command
-from deepicd.pipeline.seal import Seal, write_seal
+from deepicd.pipeline.seal import Seal, hash_outputs, write_seal
 from deepicd.pipeline.stage import STAGES
 from deepicd.pipeline.stages import Scored, build_start_model, headline, model_folder
 from deepicd.pipeline.validation import check, check_folder
@@ -167,11 +167,12 @@ def test_an_earlier_run_is_kept_beside_a_new_one(tmp_path, log_lines):
     assert again == first and not list(again.iterdir())
     assert (tmp_path / "demo.previous" / "summary.json").is_file()
     assert len(log_lines) == 1 and "started anew" in log_lines[0]
+    (again / "trials.json").touch()
     with pytest.raises(ConfigError, match=r"would be deleted; give --yes"):
         prepare_root(tmp_path / "demo")
     assert (tmp_path / "demo.previous" / "summary.json").is_file()
     prepare_root(tmp_path / "demo", may_delete=True)
-    assert not list((tmp_path / "demo.previous").iterdir())
+    assert (tmp_path / "demo.previous" / "trials.json").is_file()
 
 
 def test_a_run_is_started_anew_in_its_own_folder_only(tmp_path):
@@ -187,7 +188,7 @@ def test_a_run_is_started_anew_in_its_own_folder_only(tmp_path):
     RunPaths(root).experiment.write_text('{"nam": "x"}')
     with pytest.raises(ConfigError, match=r"no experiment of this version \(1 faults\)"):
         check_folder(root, experiment)
-    for name in ("cache", "registry"):
+    for name in ("cache", "registry", "monitor"):
         with pytest.raises(ConfigError, match=f"cannot be named '{name}'"):
             check_folder(tmp_path / name, experiment)
     (tmp_path / "thesis").mkdir()
@@ -220,6 +221,33 @@ def test_a_sweep_that_began_in_a_resumed_run_goes_on_when_it_was_interrupted(tmp
         write_seal(paths.seal(stage), Seal(stage, {}, {}, 1.0))
     with pytest.raises(SweepError, match="has ended"):  # not refused before
         resume_run(tmp_path)
+
+
+def test_a_run_that_ended_and_was_changed_since_then_is_refused_by_name(tmp_path):
+    paths = RunPaths(tmp_path)
+    dump_experiment(parse_experiment({}, "here"), paths.experiment)
+    write_command(paths, Command())
+    paths.summary.write_text("{}")
+    for stage in STAGES:
+        outputs = hash_outputs(tmp_path, ["summary.json"])
+        write_seal(paths.seal(stage), Seal(stage, {}, outputs, 1.0))
+    with pytest.raises(SweepError, match="has ended"):
+        resume_run(tmp_path)
+    paths.summary.write_text("{ }")
+    with pytest.raises(DataError, match=r"summary\.json was changed after stage"):
+        resume_run(tmp_path)
+    paths.summary.unlink()
+    assert not _has_ended(paths, Command())
+
+
+def test_the_majority_code_is_scored_once_in_a_run(tmp_path, write_run, answer_split):
+    paths, experiment = write_run(tmp_path / "run")
+    run, asked = Run(experiment, paths), answer_split(paths.split("test"), 3)
+    scores = stages._score_majority(run, asked)
+    (file,) = (paths.evaluation / "majority").glob("scores.json")
+    before = file.stat()
+    assert stages._score_majority(run, asked) == scores
+    assert (file.stat().st_ino, file.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 
 def test_a_trial_with_another_best_checkpoint_is_scored_again(tmp_path, monkeypatch):

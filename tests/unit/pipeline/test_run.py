@@ -1,5 +1,6 @@
 """One run: its folder, its lock, SIGTERM, and the run that something lies in."""
 
+import json
 import os
 import signal
 import subprocess
@@ -11,16 +12,20 @@ from pathlib import Path
 import pytest
 
 from deepicd.config import dump_experiment, parse_experiment
-from deepicd.errors import MissingError, SweepError
+from deepicd.errors import ConfigError, DataError, MissingError, SweepError
 from deepicd.files import exclusive_lock, lock_holder
 from deepicd.paths import RunPaths
 from deepicd.pipeline.run import (
+    Command,
     experiment_of_run,
     experiment_or_defaults,
     locked,
     on_sigterm,
+    prepare_root,
+    read_command,
     run_of_registry,
     stop_holder,
+    write_command,
 )
 
 
@@ -80,6 +85,42 @@ def test_a_process_that_does_not_end_is_named(tmp_path):
         process.wait()
 
 
+def test_a_process_of_another_machine_is_not_stopped_here(tmp_path):
+    lock = tmp_path / ".a.lock"
+    with exclusive_lock(lock):
+        lock.write_text(json.dumps({"pid": os.getpid(), "host": "node7"}))
+        with pytest.raises(SweepError, match=r"goes on at node7 \(process \d+\); stop it there"):
+            stop_holder(lock, timeout_s=1)
+
+
+def test_a_folder_that_cannot_hold_runs_is_refused(tmp_path):
+    (tmp_path / "file").touch()
+    words = r"file cannot hold a run .*; choose another --runs"
+    with pytest.raises(ConfigError, match=words), locked(tmp_path / "file" / ".a.lock"):
+        pass
+
+
+def test_a_command_that_was_changed_by_hand_is_refused(tmp_path):
+    paths = RunPaths(tmp_path)
+    write_command(paths, Command(is_promoted=False))
+    assert read_command(paths) == Command(is_promoted=False)
+    paths.command.write_text("{")
+    with pytest.raises(DataError, match=r"command\.json is not as it was written; remove it"):
+        read_command(paths)
+
+
+def test_a_run_that_did_not_get_further_than_its_start_is_not_kept(tmp_path):
+    root = prepare_root(tmp_path / "a")
+    (root / "summary.json").write_text("the work of a week")
+    for _ in range(3):  # each dies at once, as for want of a GPU
+        paths = RunPaths(prepare_root(tmp_path / "a"))
+        dump_experiment(parse_experiment({}, "here"), paths.experiment)
+        write_command(paths, Command())
+        paths.console.touch()
+        paths.token.touch()
+    assert (tmp_path / "a.previous" / "summary.json").read_text() == "the work of a week"
+
+
 def test_sigterm_ends_a_block_through_its_finallys_and_is_as_before_afterwards():
     before, steps = signal.getsignal(signal.SIGTERM), []
 
@@ -117,6 +158,9 @@ def test_the_experiment_of_a_run_is_read_back_or_missed(tmp_path):
     experiment = parse_experiment({"seed": 7}, "here")
     dump_experiment(experiment, paths.experiment)
     assert experiment_of_run(paths) == experiment_or_defaults(paths.experiment) == experiment
+    paths.experiment.write_text('{"sed": 7}')
+    with pytest.raises(ConfigError, match=r"no experiment of this version \(1 faults\); go on"):
+        experiment_of_run(paths)
 
 
 def test_a_registry_lies_in_its_run_and_one_in_a_store_in_the_working_directory(tmp_path):

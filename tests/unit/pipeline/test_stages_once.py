@@ -1,6 +1,7 @@
 """A stage is done once: sealed, taken over, done again where it must be, else refused."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -180,6 +181,82 @@ def test_code_that_changed_meanwhile_is_said_and_gone_on_with(tmp_path, log_line
         write_seal(file, Seal(name, {**seal.identity, "code": "older"}, seal.outputs, 1.0))
     assert Walker(root).walk() == []
     assert "begun with other code" in log_lines[-2]
+
+
+def test_a_setting_that_came_with_other_code_is_no_change(tmp_path):
+    root = tmp_path / "a"
+    Walker(root).walk()
+    for name in ALL:
+        for file in (RunPaths(root).seal(name), RunPaths(root).begun(name)):
+            if file.is_file():
+                values = json.loads(file.read_text())
+                of_stage = values.get("identity", values)
+                of_stage["code"] = "older"
+                of_stage["settings"].pop("seed", None)
+                of_stage["settings"]["data.gone"] = 1
+                file.write_text(json.dumps(values))
+    assert Walker(root).walk() == []
+    wider = {"training.temperature": {"type": "uniform", "low": 0.5, "high": 1.0}}
+    with pytest.raises(DataError, match=r"'sweep' .* settings\.sweep\.search\.training\.temp"):
+        Walker(root, {"sweep": {"search": SEARCH | wider}}).walk()
+
+
+def test_a_refused_sweep_keeps_its_record(tmp_path):
+    root = tmp_path / "a"
+    Walker(root).walk()
+    sft, sweep = RunPaths(root).seal("sft"), RunPaths(root).seal("sweep")
+    before = sweep.read_text()
+    values = json.loads(sft.read_text())
+    (root / "sft/file").unlink()
+    (root / "sft/file").write_text("sft of another kind")
+    write_seal(sft, Seal("sft", values["identity"], hash_outputs(root, ["sft"]), 1.0))
+    with pytest.raises(DataError, match="began with another sft"):
+        Walker(root).walk()
+    assert sweep.read_text() == before
+
+
+def test_models_of_one_size_and_one_time_are_told_apart_and_a_copy_is_the_same(tmp_path):
+    seals = {name: Seal(name, {}, {}, 1.0) for name in STAGES}
+
+    def digest(folder: Path) -> str:
+        table = {**TABLE, "model": {"path": str(folder)}}
+        return digest_of(identify(STAGES["sft"], parse_experiment(table, "here"), seals))
+
+    for name, size, changed in (
+        ("a", 9, 0),
+        ("b", 9, 8),
+        ("c", 1 << 24, 0),
+        ("d", 1 << 24, 1 << 23),
+    ):
+        file = tmp_path / name / "model.safetensors"
+        file.parent.mkdir()
+        content = bytearray(size)
+        content[changed : changed + (size >> 4) + 1] = b"x" * ((size >> 4) + 1)
+        file.write_bytes(content)
+        os.utime(file, ns=(10**18, 10**18))
+    assert len({digest(tmp_path / name) for name in "abcd"}) == 4
+    shutil.copytree(tmp_path / "a", tmp_path / "copy", copy_function=shutil.copyfile)
+    assert digest(tmp_path / "copy") == digest(tmp_path / "a")
+
+
+def test_an_entry_of_the_cache_that_lost_its_seal_is_made_again(tmp_path):
+    Walker(tmp_path / "a").walk()
+    entry = next((tmp_path / "cache").glob("notes-*"))
+    (entry / "seal.json").unlink()
+    assert Walker(tmp_path / "b").walk()[0] == "notes"
+    assert (entry / "seal.json").is_file()
+    assert "notes" not in Walker(tmp_path / "c").walk()
+
+
+def test_an_entry_of_the_cache_that_cannot_be_read_is_not_used(tmp_path, log_lines):
+    Walker(tmp_path / "a").walk()
+    entry = next((tmp_path / "cache").glob("notes-*"))
+    seal = entry / "seal.json"
+    seal.unlink()
+    seal.symlink_to(seal)  # reading it fails, for root too
+    file = next(entry.rglob("train.parquet"))
+    assert Walker(tmp_path / "b").walk()[0] == "notes"
+    assert file.exists()
 
 
 def test_a_broken_seal_is_refused_and_a_broken_entry_of_the_cache_is_not_used(tmp_path, log_lines):
