@@ -10,7 +10,6 @@ import logging
 from dataclasses import dataclass
 from getpass import getuser
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from deepicd.config import Experiment, load_experiment, nearest
 from deepicd.errors import MissingError, PromotionError
@@ -34,9 +33,6 @@ from deepicd.promotion.registry import Registry
 from deepicd.promotion.remote_registry import open_registry
 from deepicd.promotion.versions import CHAMPION, Version
 from deepicd.records import Trial
-
-if TYPE_CHECKING:
-    from deepicd.sweeps.results.status import SweepStatus
 
 _log = logging.getLogger(__name__)
 
@@ -213,11 +209,16 @@ def _find_trial(run: Run, name: str) -> Trial:
     Raises:
         MissingError: there is none; names those that there are.
     """
-    from deepicd.sweeps.results.status import read_sweep_status
+    from deepicd.sweeps.results.decision import SweepResult
 
-    status = read_sweep_status(run.paths, run.experiment, is_alive=False)
-    trials = {trial.id: trial for trial in status.trials if trial.checkpoint is not None}
-    wanted = name or _winner(status)
+    if not run.paths.swept.is_file():
+        raise MissingError(
+            f"the sweep of {run.paths.root} has not ended, so no trial of it can be promoted; "
+            f"deepicd resume {run.paths.root.name} goes on with it."
+        )
+    swept: SweepResult = read_value(run.paths.swept, SweepResult)
+    trials = {trial.id: trial for trial in swept.trials if trial.checkpoint is not None}
+    wanted = name or swept.decision.winner or ""
     if wanted not in trials:
         raise MissingError(
             f"{run.paths.root} has no trial {wanted or 'that won'} with a checkpoint"
@@ -225,10 +226,6 @@ def _find_trial(run: Run, name: str) -> Trial:
             f"{run.paths.root.name}:TRIAL."
         )
     return trials[wanted]
-
-
-def _winner(status: "SweepStatus") -> str:
-    return (status.decision.winner if status.decision else None) or ""
 
 
 def _score_start(run: Run) -> stages.Scored:

@@ -17,8 +17,7 @@ from deepicd.pipeline.run import Run
 from deepicd.pipeline.values import write_value
 from deepicd.promotion.registry import Registry
 from deepicd.records import Examination, Trial
-from deepicd.sweeps.results.decision import Configuration, SweepDecision
-from deepicd.sweeps.results.status import SweepStatus
+from deepicd.sweeps.results.decision import Configuration, SweepDecision, SweepResult
 
 Made = Callable[..., Any]
 
@@ -48,10 +47,7 @@ def run(
     rows = [Configuration({}, ["a2"], [1], [0.9], 0.9)]
     decision = SweepDecision("hierarchical_f1", "a2", False, rows, "why")
 
-    def read_status(paths: Any, experiment: Any, *, is_alive: bool) -> SweepStatus:
-        return SweepStatus(experiment, trials, budget={}, decision=decision)
-
-    monkeypatch.setattr("deepicd.sweeps.results.status.read_sweep_status", read_status)
+    write_value(made.paths.swept, SweepResult(trials, decision), SweepResult)
     monkeypatch.setattr(stages, "check_winner", lambda *_: None)
     monkeypatch.chdir(tmp_path)
     return made
@@ -115,6 +111,12 @@ def test_what_is_not_there_is_named(run: Run, target: str, match: str) -> None:
     with pytest.raises(MissingError, match=match):
         call("promote", target)
     assert not run.paths.registry.exists()
+
+
+def test_a_run_whose_sweep_has_not_ended_has_nothing_to_promote(run: Run) -> None:
+    run.paths.swept.unlink()
+    with pytest.raises(MissingError, match=r"has not ended, .* deepicd resume a goes on"):
+        call("promote", "a")
 
 
 def test_a_run_that_is_going_on_is_left_alone(run: Run) -> None:
