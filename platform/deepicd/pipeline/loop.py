@@ -10,7 +10,7 @@ hands on. A single training is a sweep of one trial without a search.
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,8 +76,7 @@ def run_pipeline(
     """
     if command.is_deployed and not experiment.sweep.search:
         experiment = single_training(experiment)
-    if not experiment.serving.num_check_notes:
-        command = replace(command, is_deployed=False)
+    command = command.fit_to(experiment)
     experiment = prepare(experiment)
     check_folder(root, experiment)
     if command.is_deployed:

@@ -189,6 +189,11 @@ class Command:
     is_deployed: bool = True
     """The champion is served and asked at the end."""
 
+    def fit_to(self, experiment: Experiment) -> "Command":
+        """Without deployment where an experiment asks the endpoint nothing."""
+        is_asked = bool(experiment.serving.num_check_notes)
+        return replace(self, is_deployed=self.is_deployed and is_asked)
+
     @property
     def stages(self) -> tuple[str, ...]:
         """Names of the stages, in their order."""

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from deepicd.checkpoints import verify
 from deepicd.config import dump_experiment, parse_experiment
 from deepicd.errors import CheckpointError, ConfigError, DataError, MissingError, SweepError
 from deepicd.evaluation import evaluate
@@ -382,6 +383,11 @@ def test_a_damaged_winner_is_logged_and_the_next_is_taken(tmp_path, monkeypatch,
     both = parse_experiment({"promotion": {"num_candidates": 2}}, "here")
     best = stages.find_sound(Run(both, run.paths), swept)
     assert [each.id for each in best] == ["a1", "b2"]
+    monkeypatch.setattr(stages, "check_winner", lambda _run, one: verify(model_folder(one)))
+    with pytest.raises(MissingError, match="no model folder at"):  # all are gone, one after another
+        stages.find_sound(run, swept)
+    assert "trial a1 is passed over: no model folder" in log_lines[-1]
+    monkeypatch.setattr(stages, "check_winner", check)
     damaged |= {"a1", "b2"}
     with pytest.raises(CheckpointError, match="b2 has no manifest"):
         stages.find_sound(run, swept)

@@ -109,6 +109,12 @@ def test_a_command_that_was_changed_by_hand_is_refused(tmp_path):
         read_command(paths)
 
 
+def test_an_endpoint_that_is_asked_nothing_is_not_started():
+    table = {"serving": {"num_check_notes": 0}}
+    assert "deployment" not in Command().fit_to(parse_experiment(table, "here")).stages
+    assert Command().fit_to(parse_experiment({}, "here")) == Command()
+
+
 def test_a_run_that_did_not_get_further_than_its_start_is_not_kept(tmp_path):
     root = prepare_root(tmp_path / "a")
     (root / "summary.json").write_text("the work of a week")
