@@ -8,6 +8,7 @@ promotion split of a version are those of its own run where that lies here.
 
 import logging
 from dataclasses import dataclass
+from functools import cache
 from getpass import getuser
 from pathlib import Path
 
@@ -84,7 +85,8 @@ def judge(target: Target, *, split: Path | None) -> Outcome:
         return _judge_version(target, split)
     with locked(_paths_of(target).lock):
         run, candidate = _evaluate(target)
-        promotion = Promotion(run, target.registry, lambda: _score_start(run), is_judged_anew=True)
+        score_start = cache(lambda: _score_start(run))  # as floor, and as the champion it then is
+        promotion = Promotion(run, target.registry, score_start, is_judged_anew=True)
         return promotion.decide([candidate])
 
 

@@ -78,6 +78,21 @@ def test_a_trial_of_ones_choice_meets_the_champion_of_a_registry_of_ones_choice(
     assert not run.paths.registry.exists()
 
 
+def test_a_start_model_that_nobody_scored_is_scored_once(
+    run: Run, scored: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (run.paths.evaluation / "sft.json").unlink()
+    asked = []
+
+    def score(run: Run, name: str, model: Path) -> stages.Scored:
+        asked.append(name)
+        answered: stages.Scored = scored(10)
+        return answered
+
+    monkeypatch.setattr(stages, "score_model", score)
+    assert json.loads(call("promote", "a", "--json")[1])["accepted"] and asked == ["sft"]
+
+
 def test_a_trial_may_be_forced(run: Run) -> None:
     call("promote", "a")
     assert call("promote", "a:a1", "--force") == (0, "v0003 is champion (forced)\n")
