@@ -43,6 +43,9 @@ def worker_env(experiment: Experiment) -> dict[str, str]:
             PLATFORM_VARIABLE: "cpu",
             "OMP_NUM_THREADS": str(num_threads),
             **SLEEPING_THREADS,
+            # At its first answer vLLM compiles what ranks log-probabilities, in C++: ten seconds of
+            # every start, and no answer is another.
+            "TORCH_COMPILE_DISABLE": "1",
             "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # else vLLM replaces the uni executor
         }
     return env

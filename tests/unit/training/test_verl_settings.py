@@ -9,6 +9,11 @@ from deepicd.config import Experiment
 from deepicd.training.verl_settings import worker_env
 
 
+def test_nothing_is_compiled_on_a_cpu_and_what_a_gpu_compiles_stays():
+    assert worker_env(Experiment())["TORCH_COMPILE_DISABLE"] == "1"
+    assert "TORCH_COMPILE_DISABLE" not in worker_env(Experiment(profile="gpu"))
+
+
 def test_threads_of_torch_sleep_between_two_pieces_of_work():
     spec = importlib.util.find_spec("torch")
     assert spec is not None and spec.origin is not None
