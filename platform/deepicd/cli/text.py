@@ -189,8 +189,10 @@ def decision_lines(version: str, decision: "Decision") -> Iterator[str]:
 def version_cells(version: "Version", alias: str | None) -> tuple[str, ...]:
     """Cells of a registered version, in the order of `VERSION_COLUMNS`."""
     from deepicd.promotion.lineage import name_origin
+    from deepicd.scoring import HEADLINE
 
-    scores = cell(dict(version.scores))
+    # Those that people compare first; `registry show` has all.
+    scores = cell({name: version.scores[name] for name in HEADLINE if name in version.scores})
     return version.name, alias or "", version.created, scores, name_origin(version.origin)
 
 
