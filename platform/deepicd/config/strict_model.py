@@ -38,6 +38,11 @@ def _resolve(path: Path) -> Path:
 
 def _resolve_folder(address: str) -> str:
     # `{run}` stands for a folder that is not known yet.
+    if "{run}" in address and not f"{address}/".startswith("{run}/"):
+        raise ValueError(
+            "{run} stands for the whole path of the run's folder, so nothing stands before it; "
+            "write {run}/registry, or the folder or URL itself"
+        )
     is_open = not address or "://" in address or address.startswith("{run}")
     return address if is_open else str(_resolve(Path(address)))
 

@@ -26,7 +26,7 @@ from deepicd.paths import RunPaths
 from deepicd.pipeline import cache
 from deepicd.pipeline.eta import describe_left, seconds_left
 from deepicd.pipeline.seal import Seal, hash_outputs, is_whole, read_seal, write_seal
-from deepicd.pipeline.stage import STAGES, Stage, differences, identify
+from deepicd.pipeline.stage import STAGES, Stage, differences, identify, read_code
 from deepicd.pipeline.values import read_value, write_value
 
 _log = logging.getLogger(__name__)
@@ -126,7 +126,9 @@ class Run:
         outputs = hash_outputs(self.paths.root, stage.outputs)
         seal = replace(wanted, outputs=outputs, seconds=seconds)
         write_seal(self.paths.seal(stage.name), seal)
-        if stage.is_shared:
+        if stage.is_shared and read_code() == wanted.identity["code"]:
+            # Else a worker may have loaded code that came meanwhile, and the identity names the
+            # code before.
             cache.publish(self.paths.cache, self.paths.root, seal)
         self._measured[stage.name] = seconds
         self.detail(f"{stage.name} took {seconds:.0f} s")

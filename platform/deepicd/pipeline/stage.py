@@ -15,6 +15,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
+from importlib.metadata import distributions
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -184,13 +185,22 @@ def _is_of_code(name: str) -> bool:
 
 @cache
 def hash_code() -> str:
-    """SHA-256 over the package's own source and data: its release, whatever its version says."""
+    """SHA-256 over what ran first in this process: the package's own source and data, and the
+    versions of all installed packages.
+    """
+    return read_code()
+
+
+def read_code() -> str:
+    """As `hash_code`, of what is on disk now."""
     package = Path(str(files("deepicd")))
     hasher = hashlib.sha256()
     for file in sorted(package.rglob("*")):
         if file.is_file() and file.suffix != ".pyc":
             hasher.update(f"{file.relative_to(package)}\n".encode())
             hasher.update(file.read_bytes())
+    installed = {f"{each.name.lower()}=={each.version}\n" for each in distributions()}
+    hasher.update("".join(sorted(installed)).encode())
     return hasher.hexdigest()
 
 

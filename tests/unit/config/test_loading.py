@@ -267,6 +267,12 @@ def test_a_path_that_is_none_is_refused(address, value, tmp_path):
         load_experiment(write(tmp_path, ""), [f"{address}={value}"])
 
 
+@pytest.mark.parametrize("registry", ["s3://b/{run}", "registries/{run}", "{run}extra"])
+def test_the_runs_folder_stands_at_the_beginning_of_a_registry_or_nowhere(registry):
+    with pytest.raises(ConfigError, match=r"promotion\.registry: .* nothing stands before it"):
+        parse_experiment({"promotion": {"registry": registry}}, "here")
+
+
 @pytest.mark.parametrize("registry", ["", "s3://bucket/x", "memory://x", "{run}/registry"])
 def test_a_registry_by_url_or_in_the_run_stays_as_it_is(registry, tmp_path):
     experiment = load_experiment(write(tmp_path, ""), [f"promotion.registry={registry}"])

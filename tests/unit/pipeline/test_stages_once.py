@@ -381,3 +381,9 @@ def test_notes_of_an_earlier_build_serve_many_runs_as_they_are(tmp_path, log_lin
     write_split([note_of(8)], built / "test.parquet")
     with pytest.raises(DataError, match="holds other notes than these settings ask for"):
         build_data(Run(parse_experiment(table, "here"), RunPaths(tmp_path / "c")))
+
+
+def test_what_was_made_while_the_code_changed_is_not_kept_for_others(tmp_path, monkeypatch):
+    monkeypatch.setattr("deepicd.pipeline.run.read_code", lambda: "another commit")
+    assert Walker(tmp_path / "a").walk() == list(ALL)
+    assert not (tmp_path / "cache").exists()
