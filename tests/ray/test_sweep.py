@@ -153,7 +153,7 @@ def what_is_left(shared_memory: Any, *, timeout_s: float) -> dict[str, Any]:
             "groups": live_groups(),
             "drivers": drivers(),
             "held": {name: total[name] - free for name, free in free_resources().items()},
-            "actors": [actor.class_name for actor in live_actors()],
+            "actors": live_actors(),
             "shared_memory": sorted(shared_memory.left()),
         }
         if left == NOTHING or time.monotonic() > deadline:
@@ -161,14 +161,13 @@ def what_is_left(shared_memory: Any, *, timeout_s: float) -> dict[str, Any]:
         time.sleep(0.5)
 
 
-def live_actors() -> list[Any]:
-    """Actors of this cluster that are alive and are no service of Ray's own."""
-    import ray
-    from ray.util.state import list_actors
+def live_actors() -> list[str]:
+    """Classes of this cluster's actors that are alive and are no service of Ray's own."""
+    from ray._private.state import actors
 
-    address = ray.get_runtime_context().gcs_address
-    alive = list_actors(address=address, filters=[("state", "=", "ALIVE")], limit=1000)
-    return [actor for actor in alive if actor.class_name not in RAYS_OWN]
+    alive = [actor for actor in actors().values() if actor["State"] == "ALIVE"]
+    names = (actor["ActorClassName"] for actor in alive)
+    return [name for name in names if name not in RAYS_OWN]
 
 
 def stop_first(experiment: Experiment) -> Any:
