@@ -8,6 +8,8 @@ console shows our own lines only and `--json` keeps standard output to itself.
 
 import os
 import secrets
+import signal
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
@@ -83,6 +85,33 @@ def connect(
 
     if ray.is_initialized():
         return False
+    with _kept_sigterm():
+        return _start_or_join(token_file, environment or {}, local)
+
+
+@contextmanager
+def _kept_sigterm() -> Iterator[None]:
+    """Keep what SIGTERM does in this process: `ray.init` puts a handler of its own in its place,
+    after which no `finally` would run.
+    """
+    # Python lets no other thread set handlers.
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        # None: it was set outside of Python, and cannot be put back from here.
+        if before is not None:
+            signal.signal(signal.SIGTERM, before)
+
+
+def _start_or_join(
+    token_file: Path | None, environment: Mapping[str, str], local: Mapping[str, Any]
+) -> bool:
+    import ray
+
     # A cluster that ran before keeps its own environment; ours is set for one started here only.
     if os.environ.get("RAY_ADDRESS"):
         ray.init(log_to_driver=False, logging_level="warning")
@@ -90,7 +119,7 @@ def connect(
     if token_file is not None and not has_token(os.environ):
         os.environ["RAY_AUTH_TOKEN_PATH"] = str(write_token(token_file))
     # Before `ray.init`: the processes of the cluster inherit this environment.
-    os.environ.update({**EMBEDDED_ENV, **(environment or {})})
+    os.environ.update({**EMBEDDED_ENV, **environment})
     # Nothing of ours asks Ray's dashboard: eleven processes less to start and to keep.
     options = {"include_dashboard": False, "log_to_driver": False, "logging_level": "warning"}
     for attempt in range(1, _START_ATTEMPTS + 1):
