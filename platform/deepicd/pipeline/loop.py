@@ -126,6 +126,8 @@ def resume_run(
             f"the run in {root} has ended, there is nothing to resume; `deepicd sweep status "
             f"{root.name}` shows it, `deepicd run` starts another"
         )
+    if command.is_deployed and not paths.seal("deployment").is_file():
+        check_endpoint(experiment)
     with explain_exhaustion(paths.root), locked(paths.lock), on_sigterm():
         return _walk(Run(experiment, paths, command.stages), command, serve_on)
 

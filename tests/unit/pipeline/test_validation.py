@@ -240,10 +240,14 @@ def test_a_port_that_is_taken_is_refused_by_a_run_before_it_starts(tmp_path):
         table = {**SOUND, "serving": {"port": taken.getsockname()[1]}}
         experiment = parse_experiment(table, "here")
         check(experiment)  # a plan does not need the port
-        for refused in (check_endpoint, lambda each: run(each, tmp_path / "run")):
+        roads = [run, resume]
+        for refused in (
+            check_endpoint,
+            *(lambda e, r=road: r(e, tmp_path / "run") for road in roads),
+        ):
             with pytest.raises((ConfigError, ServingError), match=str(taken.getsockname()[1])):
                 refused(experiment)
-    assert not (tmp_path / "run").exists()
+    assert not (tmp_path / "run" / "notes").exists()
 
 
 def test_differences_between_experiments_are_named_three_at_most(tmp_path: Path):
