@@ -69,6 +69,7 @@ validate_every = 1
 num_trials = {NUM_TRIALS}
 max_concurrent = {AT_ONCE}
 max_failures = {NUM_KILLS}
+max_interruptions = {2 * NUM_KILLS} # by kills, by the hang, and by waits for what killed ones held
 scheduler = "asha"
 grace_steps = 2
 reduction_factor = 2
@@ -165,11 +166,15 @@ def shoot(
     A trial may be stopped or at its end just when its process is made to hang. Nothing hangs then,
     so the next one is taken, until one was found.
     """
-    aim, victim = num_steps(runs) + KILL_EVERY, None
+    aim, victim, known = num_steps(runs) + KILL_EVERY, None, set[str]()
     while not until() and sweep.poll() is None:
         time.sleep(0.2)
         is_last = len(killed) > NUM_KILLS
-        if num_steps(runs) < aim or (is_last and (is_there(victim) or found_hung(runs))):
+        if num_steps(runs) < aim:
+            continue
+        # A trial that waited for what a killed one held is taken for hung too: only what came after
+        # the shot counts.
+        if victim is not None and (is_there(victim) or found_hung(runs) - known):
             continue
         kinds = VICTIMS[num_shots(killed) :][:1] or VICTIMS  # each once, then any
         victims = find_victims(*([VERL] if is_last else kinds))
@@ -177,6 +182,7 @@ def shoot(
             continue  # between two trials
         chosen = rng.choice(victims)
         if is_last:
+            known = found_hung(runs)
             chosen.suspend()
             victim, shot = chosen, HUNG
         else:
@@ -186,9 +192,12 @@ def shoot(
         aim = num_steps(runs) + KILL_EVERY
 
 
-def is_there(victim: psutil.Process | None) -> bool:
+def is_there(victim: psutil.Process) -> bool:
     """Whether the process that was made to hang hangs still."""
-    return victim is not None and victim.is_running()
+    try:
+        return victim.is_running() and victim.status() == psutil.STATUS_STOPPED
+    except psutil.Error:
+        return False
 
 
 def num_shots(killed: list[str]) -> int:
@@ -207,10 +216,10 @@ def num_steps(runs: Path) -> int:
     return sum(row["step"] > 0 for row in rows_of(runs))
 
 
-def found_hung(runs: Path) -> list[str]:
+def found_hung(runs: Path) -> set[str]:
     """Why trials were taken for hung."""
     causes = {str(row.get("interruption", "")) for row in rows_of(runs)}
-    return [cause for cause in causes if "hung" in cause]
+    return {cause for cause in causes if "hung" in cause}
 
 
 def find_victims(*names: str) -> list[psutil.Process]:
