@@ -31,7 +31,7 @@ from deepicd.sweeps.results.trials import read_history
 pytestmark = pytest.mark.timeout(2400)
 IS_LARGE = os.environ.get("DEEPICD_CHAOS") == "large"
 NUM_TRIALS, STEPS, AT_ONCE = (12, 8, 2) if IS_LARGE else (4, 6, 2)
-KILL_EVERY, NUM_KILLS, HANG_S = (5, 6, 60) if IS_LARGE else (1, 4, 60)
+KILL_EVERY, NUM_KILLS, HANG_S = (5, 6, 90) if IS_LARGE else (1, 4, 90)
 RAYS_OWN = {"_AutoscalingCoordinatorActor", "_StatsActor"}
 DRIVER, HUNG = "the sweep's driver", "made to hang"
 VERL = "ray::WorkerDict"
