@@ -124,3 +124,11 @@ def test_a_comparison_needs_a_replicate():
     rows = [Prediction("n", "p", "I2510", "I2510")]
     with pytest.raises(ConfigError, match="num_bootstrap must be at least 1"):
         scoring.paired_bootstrap(rows, rows, num_bootstrap=0)
+
+
+def test_an_interval_of_a_paired_difference_widens_with_its_confidence():
+    champion = build_random_rows(200, seed=1, share_right=0.3)
+    candidate = build_random_rows(200, seed=2, share_right=0.6)
+    paired = scoring.compare_paired(candidate, champion, num_bootstrap=400)
+    narrow, wide = paired.interval(0.5), paired.interval(0.99)
+    assert wide[0] < narrow[0] < paired.observed < narrow[1] < wide[1]
