@@ -12,6 +12,7 @@ the code has changed meanwhile; another run does not take them over.
 
 import hashlib
 import json
+import sysconfig
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -199,7 +200,9 @@ def read_code() -> str:
         if file.is_file() and file.suffix != ".pyc":
             hasher.update(f"{file.relative_to(package)}\n".encode())
             hasher.update(file.read_bytes())
-    installed = {f"{each.name.lower()}=={each.version}\n" for each in distributions()}
+    # Not by `sys.path`: what is imported meanwhile may add folders of its own to it.
+    places = sorted({sysconfig.get_path("purelib"), sysconfig.get_path("platlib")})
+    installed = {f"{each.name.lower()}=={each.version}\n" for each in distributions(path=places)}
     hasher.update("".join(sorted(installed)).encode())
     return hasher.hexdigest()
 

@@ -21,7 +21,7 @@ from deepicd.paths import SPLITS, RunPaths
 from deepicd.pipeline import cache
 from deepicd.pipeline.run import Command, Run
 from deepicd.pipeline.seal import Seal, hash_outputs, is_whole, read_seal, write_seal
-from deepicd.pipeline.stage import STAGES, digest_of, identify
+from deepicd.pipeline.stage import STAGES, digest_of, identify, read_code
 from deepicd.pipeline.stages import build_data
 
 SEARCH = {"training.learning_rate": {"type": "loguniform", "low": 1e-5, "high": 1e-3}}
@@ -387,3 +387,12 @@ def test_what_was_made_while_the_code_changed_is_not_kept_for_others(tmp_path, m
     monkeypatch.setattr("deepicd.pipeline.run.read_code", lambda: "another commit")
     assert Walker(tmp_path / "a").walk() == list(ALL)
     assert not (tmp_path / "cache").exists()
+
+
+def test_what_is_imported_meanwhile_is_no_other_code(tmp_path, monkeypatch):
+    before = read_code()
+    found = tmp_path / "vendored-1.0.dist-info"
+    found.mkdir()
+    (found / "METADATA").write_text("Metadata-Version: 2.1\nName: vendored\nVersion: 1.0\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert read_code() == before
