@@ -7,7 +7,6 @@ In: an experiment, a folder, and how far to go. Out: the stages' outputs as laid
 hands on. A single training is a sweep of one trial without a search.
 """
 
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -43,8 +42,6 @@ from deepicd.records import Decision
 if TYPE_CHECKING:
     from deepicd.sweeps.results.decision import SweepResult
     from deepicd.sweeps.results.status import SweepStatus
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -134,7 +131,11 @@ def resume_run(
 
 def _has_ended(paths: RunPaths, command: Command) -> bool:
     """Whether every stage is whole: one of which a file is gone runs again."""
-    seals = {file: read_seal(file) for file in map(paths.seal, command.stages)}
+    files = [paths.seal(name) for name in command.stages]
+    # Before anything is hashed: a run that goes on hashes its whole stages by itself.
+    if not all(file.is_file() for file in files):
+        return False
+    seals = {file: read_seal(file) for file in files}
     return all(
         seal is not None and is_whole(paths.root, seal, seal_file=file)
         for file, seal in seals.items()

@@ -5,7 +5,6 @@ is taken over; both are said. A stage is sealed last, so whatever ends a process
 on from the stages that are whole.
 """
 
-import json
 import logging
 import os
 import shutil
@@ -21,7 +20,7 @@ from typing import Any
 
 from deepicd.config import Experiment, read_experiment
 from deepicd.errors import ConfigError, DataError, MissingError, SweepError
-from deepicd.files import exclusive_lock, lock_holder, lock_host, write_atomically
+from deepicd.files import exclusive_lock, lock_holder, lock_host
 from deepicd.paths import RunPaths
 from deepicd.pipeline import cache
 from deepicd.pipeline.eta import describe_left, seconds_left
@@ -138,8 +137,7 @@ class Run:
         """Note what a stage with parts begins with; refuse to go on from other inputs."""
         file = self.paths.begun(stage.name)
         if not file.is_file():
-            file.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(file, json.dumps(wanted.identity, indent=2, sort_keys=True) + "\n")
+            write_value(file, wanted.identity, dict[str, Any])
             return
         old = read_value(file, dict[str, Any])
         self._compare(old, wanted, file)
