@@ -145,6 +145,7 @@ def _set_snapshot_period(num_trials: int) -> None:
 def check_sweep(experiment: Experiment, trial_input: TrialInput) -> None:
     """Refuse what cannot run, before anything starts; Ray must be initialised."""
     validate(experiment)
+    # All its fields are paths.
     for path in vars(trial_input).values():
         if not Path(path).exists():
             raise MissingError(
@@ -160,6 +161,7 @@ def restore_tuner(experiment: Experiment, trial_input: TrialInput, *, storage: P
     set_reports_aside(storage / TUNE)
     restore_snapshot(storage / SNAPSHOTS, storage / TUNE)
     return tune.Tuner.restore(
+        # Absolute: pyarrow takes a relative path for a URI without a scheme.
         str(storage.resolve() / TUNE),
         trainable=build_trainable(experiment, trial_input, storage=storage),
         resume_unfinished=True,

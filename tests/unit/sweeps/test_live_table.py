@@ -77,6 +77,15 @@ def test_running_trials_stand_first_and_a_long_table_is_cut():
     assert shown[:3] == ["t0", "t29", "t28"] and len(shown) == 20 and "and 10 more" in text
 
 
+def test_a_trial_that_failed_before_its_first_validation_stands_below_the_best():
+    table = a_live_table()
+    for trial, score in (("scored", 0.2), ("scoreless", None)):
+        table.start(trial, PARAMS)
+        table.advance(trial, report(5, score), (1.0, 1.0))
+        table.end(trial, has_failed=score is None)
+    assert re.findall(r"(?m)^ +(scored|scoreless) ", rendered(table)) == ["scored", "scoreless"]
+
+
 class Trial:
     def __init__(self, trial_id):
         self.trial_id = trial_id

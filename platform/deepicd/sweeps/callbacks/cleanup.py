@@ -44,6 +44,7 @@ class CleanUpTrial(tune.Callback):
 
     def on_experiment_end(self, trials: list[Any], **_: Any) -> None:
         """Free what a sweep that ends by an error leaves: Tune then calls no trial complete."""
+        # A list, since the loop takes each one out.
         for name in list(self._groups):
             stop_trial(name)
             remove_groups(self._groups.pop(name))

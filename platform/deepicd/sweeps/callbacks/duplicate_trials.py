@@ -78,6 +78,7 @@ class StopDuplicateTrials(tune.Callback):
         others = self._starts.setdefault(start.course, [])
         for other in others:
             if silent := without_effect(other, start):
+                # The first fault stays: Tune may bring more reports before the step ends.
                 self._fault = self._fault or _explain(other, start, silent)
         # A trial comes twice when it starts again from its start model.
         if all(other.trial != start.trial for other in others):
@@ -113,6 +114,7 @@ def without_effect(first: TrialStart, second: TrialStart) -> list[str]:
     """
     if first.course != second.course:
         return []
+    # In either: a switch acts in the trial that has it on, and only that one's metrics show it.
     both = first.params.keys() & second.params.keys() & (first.acted_on | second.acted_on)
     return sorted(name for name in both if not _is_same(first.params[name], second.params[name]))
 
@@ -126,6 +128,7 @@ def _is_same(first: Scalar, second: Scalar) -> bool:
 
 def _must_have_acted(address: str, rows: Sequence[_Row]) -> bool:
     """Whether a parameter must have had an effect in these steps."""
+    # The first pattern decides.
     for pattern, acts_on in _ACTS_ON.items():
         if fnmatchcase(address, pattern):
             return any(acts_on(address, row) for row in rows)

@@ -47,6 +47,7 @@ class SweepEta:
             name: (self._total_steps - done) * self._step_s
             for name, (done, _, _) in self._running.items()
         }
+        # Seconds until each of the trials that may run at once is free; idle ones are free now.
         slots = [*of_running.values(), *[0.0] * (self._at_once - len(of_running))]
         heapq.heapify(slots)
         whole = self._start_s + (self._total_steps - 1) * self._step_s

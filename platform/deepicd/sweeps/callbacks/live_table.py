@@ -94,6 +94,7 @@ class LiveTable:
 
     def _cells(self, row: _Row) -> tuple[str, ...]:
         tokens = "-" if row.tokens_per_s is None else f"{row.tokens_per_s:.0f}"
+        # Before the first step nothing is measured.
         left = clock(row.left_s) if row.state == "running" and row.step else "-"
         score = "-" if row.score is None else f"{row.score:.3f}"
         interval = show_interval(row.low, row.high)
@@ -106,4 +107,5 @@ def show(value: object) -> str:
 
 
 def _rank(row: _Row) -> tuple[bool, float]:
-    return row.state != "running", -1.0 if row.score is None else -row.score
+    # No score is below 0, so a trial without one comes last of its kind.
+    return row.state != "running", 1.0 if row.score is None else -row.score

@@ -114,6 +114,7 @@ def trial_table(trials: Sequence[Trial], metric: str, pareto: Collection[str] = 
     table = Table(
         "trial", "state", "steps", metric, *(address.split(".")[-1] for address in addresses)
     )
+    # No score is below 0, so a trial without one comes last.
     for trial in sorted(trials, key=lambda trial: -trial.validation.get(metric, -1.0)):
         score = trial.validation.get(metric)
         cells = [show(trial.params.get(address, "")) for address in addresses]

@@ -61,6 +61,7 @@ class WriteTrialRecord(tune.Callback):
             "code": code,
             "lock": provenance.read_lock(self._experiment.profile),
             "versions": provenance.versions(),
+            # An empty variable names no image either.
             "image": os.environ.get(provenance.IMAGE_VARIABLE) or None,
             **_read_cluster(),
         }
@@ -74,6 +75,7 @@ def _read_cluster() -> dict[str, Any]:
     read_machine = ray.remote(num_cpus=0, max_retries=0)(provenance.read_machine)
     replies = [
         read_machine.options(
+            # Not soft: elsewhere it would describe another machine.
             scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)
         ).remote()
         for node in nodes
@@ -86,6 +88,7 @@ def _read_cluster() -> dict[str, Any]:
 def _machine_of(reply: Any) -> dict[str, Any] | None:
     try:
         machine: dict[str, Any] = ray.get(reply)
+    # The node was lost while it answered.
     except ray.exceptions.RayError:
         return None
     return machine

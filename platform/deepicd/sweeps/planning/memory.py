@@ -121,6 +121,7 @@ def estimate_memory(experiment: Experiment, gpu_memory_gib: float = 0.0) -> dict
 def _trained(experiment: Experiment) -> dict[str, float]:
     model, training = _model_sizes(experiment), experiment.training
     shard = model.parameters / training.world_size
+    # FSDP2 then keeps weights, gradients and moments in the host's memory.
     if _is_set(experiment, f"{_ACTOR}.fsdp_config.offload_policy"):
         shard = 0.0
     is_lora = bool(_least(experiment, f"{_MODEL}.lora_rank", 0))
@@ -175,6 +176,7 @@ def _tokens(experiment: Experiment) -> int:
     """Tokens of one forward pass on one GPU."""
     parallel = _greatest(experiment, f"{_ACTOR}.ulysses_sequence_parallel_size", 1)
     if _is_set(experiment, f"{_ACTOR}.use_dynamic_bsz"):
+        # verl's own default.
         tokens = _least(experiment, f"{_ACTOR}.ppo_max_token_len_per_gpu", 16384)
     else:
         length = sum(
@@ -203,6 +205,7 @@ def _kept(experiment: Experiment, sizes: Mapping[str, float]) -> float:
 def _engine(experiment: Experiment, gpu_memory_gib: float) -> float:
     if experiment.profile == "cpu":
         return float(setting(experiment, f"{_ROLLOUT}.engine_kwargs.vllm.kv_cache_memory_bytes", 0))
+    # verl's own default.
     return _least(experiment, f"{_ROLLOUT}.gpu_memory_utilization", 0.5) * gpu_memory_gib * _GIB
 
 

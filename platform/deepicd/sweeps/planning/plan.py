@@ -89,6 +89,7 @@ def _trial_counts(experiment: Experiment) -> dict[str, int]:
     training, sweep = experiment.training, experiment.sweep
     return {
         "number": sweep.total_trials,
+        # 0 leaves it to the cluster, which a plan does not ask: then one at a time, the longest.
         "at_once": max(1, sweep.max_concurrent),
         "steps": training.total_steps,
         "first_stop_at_step": (

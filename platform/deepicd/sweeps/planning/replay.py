@@ -201,6 +201,7 @@ def _run_scheduler(curves: Sequence[Curve], experiment: Experiment) -> dict[str,
             scheduler.on_trial_add(None, trials[number])
             heapq.heappush(events, (now + seen[number][0].get(_SECONDS, 0.0), number, 0))
 
+    # 0 left it to a cluster that is not there any more: then one at a time.
     for _ in range(max(1, experiment.sweep.max_concurrent)):
         start_next(0.0)
     while events:
@@ -213,6 +214,7 @@ def _run_scheduler(curves: Sequence[Curve], experiment: Experiment) -> dict[str,
             seconds = float(rows[at + 1].get(_SECONDS, 0.0))
             heapq.heappush(events, (now + seconds, number, at + 1))
             continue
+        # A trial that is stopped before its failure does not come to fail.
         has_failed = curves[number].has_failed and stopped[trial.trial_id] is None
         end = scheduler.on_trial_error if has_failed else scheduler.on_trial_complete
         end(*((None, trial) if has_failed else (None, trial, rows[at])))

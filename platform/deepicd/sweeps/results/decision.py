@@ -118,6 +118,7 @@ def _replicate_trials(
     """
     predictions: dict[str, list[Prediction]] = {}
     for trial in trials:
+        # `decide` has left out those without one.
         assert trial.checkpoint is not None
         file = validation_file(trial_folder(sweep, trial.id), trial.checkpoint.step)
         try:

@@ -45,4 +45,5 @@ def _gain(trial: Trial, name: str) -> float:
 
 
 def _beats(first: Sequence[float], second: Sequence[float]) -> bool:
+    # Equal points do not beat each other: both stay on the front.
     return first != second and all(a >= b for a, b in zip(first, second, strict=True))

@@ -71,6 +71,7 @@ def rank(trials: Sequence[ScoredTrial], experiment: Experiment) -> list[RankedCo
     configurations: dict[str, RankedConfiguration] = {}
     for trial in trials:
         params = {address: value for address, value in trial.params.items() if address != SEED}
+        # Sorted: the order of parameters says nothing.
         key = json.dumps(params, sort_keys=True)
         configuration = configurations.setdefault(key, RankedConfiguration(params))
         is_rerun = is_fresh(trial.params, experiment)

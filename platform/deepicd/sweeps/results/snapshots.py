@@ -62,7 +62,9 @@ def copy_snapshot(written: Path, snapshots: Path, *, session: str) -> None:
     """
     before = _whole_snapshots(snapshots)
     number = int(before[-1].name) + 1 if before else 0
+    # Zeros in front, so that names sort as numbers.
     partial = snapshots / f"{number:06}.part"
+    # A driver that was killed while it copied has left one.
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     for file in state_files(written):

@@ -75,6 +75,7 @@ def read_status(paths: RunPaths, experiment: Experiment, *, is_alive: bool) -> l
     # Written when the sweep is over; until then Tune's own files tell.
     if paths.trials.is_file():
         rows = json.loads(paths.trials.read_text(encoding="utf-8"))
+        # The row has its checkpoint as JSON, and no status shows it.
         return [Trial(**{**row, "checkpoint": None}) for row in rows]
     folders = started_trials(paths.tune)
     if not folders:
@@ -92,6 +93,7 @@ def read_status(paths: RunPaths, experiment: Experiment, *, is_alive: bool) -> l
 def _read_tune_states(tune: Path) -> dict[str, bool]:
     """Trial id → whether it is over, from Tune's last snapshot of the sweep."""
     require_version("ray", "2.60.0", "the reader of Ray Tune's snapshots")
+    # Each start of a sweep writes one of its own, named by its time: the last is the newest.
     snapshots = sorted(tune.glob("experiment_state-*.json"))
     if not snapshots:
         return {}
@@ -109,6 +111,7 @@ def unfinished_trial(folder: Path, experiment: Experiment) -> Trial:
     history = read_history(folder)
     best = best_validation(history, experiment.sweep.metric)
     steps = max((int(row["step"]) for row in history), default=0)
+    # Tune's own name.
     has_failed = (folder / "error.txt").is_file()
     return Trial(
         id=folder.name,

@@ -80,6 +80,7 @@ def set_reports_aside(tune: Path) -> None:
     """
     for file in tune.glob(f"*/{_REPORTS}"):
         number = len(list(file.parent.glob(_REPORTS_BEFORE)))
+        # Zeros in front, so that names sort as numbers.
         file.rename(file.with_stem(f"{file.stem}-{number:03}"))
 
 
@@ -137,6 +138,7 @@ def best_validation(
         and row.get(_CHECKPOINT_KEY)
         and (not is_needed or _is_on_disk(row[_CHECKPOINT_KEY]))
     ]
+    # `max` keeps the first of equals.
     return max(rows, key=lambda row: row[validation(metric)], default=None)
 
 

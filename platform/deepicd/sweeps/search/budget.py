@@ -49,6 +49,7 @@ class Budget(SearcherWrapper[TuneSearcher]):
             )
             return TuneSearcher.FINISHED
         values = self.searcher.suggest(trial_id)
+        # Neither None nor FINISHED is a trial.
         if isinstance(values, dict):
             self._running.add(trial_id)
         return values

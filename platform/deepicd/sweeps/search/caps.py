@@ -61,6 +61,7 @@ def write_caps(storage: Path, experiment: Experiment, *, elsewhere: float) -> Ca
             "NAME --set sweep.max_gpu_hours=…"
         )
     storage.mkdir(parents=True, exist_ok=True)
+    # Without a cap it says `Infinity`, which Python reads and JSON does not know.
     write_atomically(storage / CAPS, json.dumps(asdict(caps)) + "\n")
     return caps
 
@@ -88,6 +89,8 @@ class EndAtCap(Stopper):
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         """Whether the trial ends with this report, into which the reason is written."""
         if self._start is None:
+            # Not in the constructor: a sweep that goes on has the stopper of its first start,
+            # unpickled.
             self._start = _Start.of(self._storage)
         self._start.now[trial_id] = float(result.get("time_total_s", 0.0))
         if int(result["step"]) >= self._training.total_steps:

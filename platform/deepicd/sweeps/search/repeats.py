@@ -44,6 +44,7 @@ class Repeats(SearcherWrapper[Searcher]):
     def __init__(self, searcher: Searcher, experiment: Experiment) -> None:
         super().__init__(searcher, experiment)
         self._groups: list[_Group] = []
+        # Chosen once and kept in the state: a resume must not choose anew.
         self._reruns: list[dict[str, Scalar]] | None = None
 
     def suggest(self, trial_id: str) -> Any:

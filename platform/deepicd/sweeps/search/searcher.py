@@ -105,6 +105,7 @@ class Searcher(OptunaSearch):
         rows += [result] if result else []
         best = best_validation(rows, self._sweep.metric)
         values = objectives_of(best, self._sweep.pursued) if best else {}
+        # Optuna takes all of its objectives or none.
         return values if len(values) == len(self._sweep.pursued) else {}
 
     def tell(self, trial_id: str, values: dict[str, float]) -> None:
@@ -124,6 +125,7 @@ class Searcher(OptunaSearch):
         in_snapshot = {trial.number for trial in self._ot_trials.values()}
         for trial in self._ot_study.get_trials(states=(TrialState.RUNNING,)):
             if trial.number not in in_snapshot:
+                # Tune will not tell its end: in the study it would run for ever.
                 self._ot_study.tell(trial.number, state=TrialState.FAIL)
                 # Where Optuna's `enqueue_trial` keeps the values of a queued trial.
                 if queued := trial.system_attrs.get("fixed_params"):

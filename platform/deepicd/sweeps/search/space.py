@@ -87,6 +87,7 @@ def points(domain: Domain) -> list[Scalar]:
     else:
         ratio = domain.high / domain.low
         inner = [domain.low * ratio ** (number / last) for number in range(1, last)]
+    # The ends as they stand: computed, they could lie outside by a rounding.
     return [domain.low, *inner, domain.high]
 
 
@@ -115,6 +116,7 @@ class _SobolSampler(samplers.QMCSampler):
     """
 
     def __init__(self, search: Search, *, seed: int) -> None:
+        # Optuna's seed acts on the scrambling only.
         super().__init__(qmc_type="sobol", scramble=True, seed=seed)
         self._search = search
 
@@ -141,4 +143,5 @@ def _sampler_seed(experiment: Experiment) -> int:
     """
     # Not `hash`: it differs from process to process, and a resume needs the same seed.
     sources = [trial.source for trial in experiment.sweep.warm_start_trials]
+    # 31 bits: numpy takes no seed from 2**32 on.
     return Random(repr(sources)).getrandbits(31) ^ experiment.seed if sources else experiment.seed

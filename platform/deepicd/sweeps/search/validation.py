@@ -170,6 +170,7 @@ def check_capacity(experiment: Experiment) -> None:
 def count_at_once(experiment: Experiment) -> int:
     """Trials that run at once: as many as the experiment says, or as the cluster holds."""
     sweep = experiment.sweep
+    # At least one: `check_capacity` has refused a cluster that holds none.
     return min(sweep.total_trials, sweep.max_concurrent or max(1, _count_fitting(experiment)))
 
 
@@ -187,6 +188,7 @@ def _faults_of_combinations(experiment: Experiment) -> Iterator[Fault]:
         try:
             with_values(experiment, values, source=f"[sweep.search] {pairs}")
         except ConfigError as error:
+            # A message ends with its way out, after a semicolon.
             rule, _, way_out = str(error).rpartition("; ")
             yield Fault(f"sweep.search.{next(iter(values))}", rule, way_out, dict(values))
 
