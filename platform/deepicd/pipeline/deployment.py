@@ -101,11 +101,13 @@ def _stream_with_openai(url: str, note: str, *, token: str | None, max_tokens: i
 
     from deepicd.prompts import render_messages
 
+    # The official client cannot be made without a key, and an endpoint without a token reads none.
     client = openai.OpenAI(base_url=f"{url}/v1", api_key=token or "none")
     turns: Any = render_messages(note)
     model = client.models.list().data[0].id
     stream = client.chat.completions.create(
         model=model, messages=turns, max_tokens=max_tokens, temperature=0, stream=True
     )
+    # A chunk without choices carries the counts of tokens.
     contents = (chunk.choices[0].delta.content for chunk in stream if chunk.choices)
     return sum(1 for content in contents if content)

@@ -56,6 +56,7 @@ def _answer_split(
 
     if model == MAJORITY:
         return majority_predictions(split.with_name("train.parquet"), split)[: limit or None]
+    # A split of a run lies at RUN/notes/SPLIT.parquet.
     own = RunPaths(split.resolve().parent.parent).experiment
     limits_of = load_experiment(experiment) if experiment else experiment_or_defaults(own)
     return predict(

@@ -123,6 +123,7 @@ def resume_run(
             f"the run in {root} has ended, there is nothing to resume; `deepicd sweep status "
             f"{root.name}` shows it, `deepicd run` starts another"
         )
+    # A deployment that is whole opens no port again.
     if command.is_deployed and not paths.seal("deployment").is_file():
         check_endpoint(experiment)
     with explain_exhaustion(paths.root), locked(paths.lock), on_sigterm():

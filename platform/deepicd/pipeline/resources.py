@@ -13,9 +13,11 @@ from pathlib import Path
 from deepicd.errors import ExhaustedError
 
 _GPU = ("cuda out of memory", "cuda error: out of memory")
+# `os error 28` is how libraries in Rust say it.
 _DISK = ("no space left on device", "os error 28", "disk quota exceeded")
 _MEMORY = (
     *("cannot allocate memory", "can't allocate memory", "outofmemoryerror", "out of memory"),
+    # Ray's words, when it kills a worker to save a node.
     "running low on memory",
 )
 _DEPTH = 20
@@ -44,6 +46,7 @@ def explain_exhaustion(root: Path) -> Iterator[None]:
 def find_exhausted(error: BaseException) -> str | None:
     """What ran out (a key of `_WAYS_OUT`) where that is at the bottom of an error, else None."""
     current: BaseException | None = error
+    # Bounded, since a chain of causes can be a circle.
     for _ in range(_DEPTH):
         if current is None:
             return None
@@ -58,6 +61,7 @@ def _kind_of(error: BaseException) -> str | None:
     number = getattr(error, "errno", None)
     if number in {errno.ENOSPC, errno.EDQUOT} or any(words in text for words in _DISK):
         return "disk space"
+    # Before memory, whose words these hold too.
     if any(words in text for words in _GPU):
         return "GPU memory"
     is_memory = isinstance(error, MemoryError) or number == errno.ENOMEM

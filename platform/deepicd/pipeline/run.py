@@ -89,6 +89,7 @@ class Run:
     def _compare(self, old: Mapping[str, Any], wanted: Seal, file: Path) -> None:
         """Raise DataError where settings or named files are others than those of `old`."""
         changed = differences(old, wanted.identity)
+        # Other inputs are no fault of the user's: an earlier stage has run again.
         if any(not name.startswith(("inputs.", "code")) for name in changed):
             raise DataError(
                 f"stage {wanted.stage!r} of {self.paths.root} was made with other "
@@ -112,12 +113,14 @@ class Run:
     def _work(self, stage: Stage, wanted: Seal, work: Callable[[], None]) -> Seal:
         if stage.has_parts:
             self._begin(stage, wanted)  # which may refuse, and then the seal stays
+        # Before the outputs: no seal may stand beside what is half removed.
         self.paths.seal(stage.name).unlink(missing_ok=True)
         if not stage.has_parts:
             self._remove_outputs(stage)
         started = time.monotonic()
         try:
             work()
+        # Ctrl-C and SIGTERM too: they are no `Exception`.
         except BaseException:
             self.detail(f"{stage.name} did not end; deepicd resume {self.paths.root.name} goes on")
             raise

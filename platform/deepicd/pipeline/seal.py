@@ -56,6 +56,7 @@ def read_seal(file: Path) -> Seal | None:
         return None
     try:
         values = json.loads(file.read_text(encoding="utf-8"))
+        # A seal that was edited by hand does not have the digest of what it lists.
         digest = values.pop("digest")
         seal = Seal(**values)
         is_sound = digest == seal.digest

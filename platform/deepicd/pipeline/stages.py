@@ -175,6 +175,7 @@ def score_model(run: Run, name: str, model: Path) -> Scored:
             sampling=sampling,
         )
     calibration = measure_calibration(validated, sampling=sampling)
+    # The context is made of the start's answers, once a run.
     if model == paths.sft:
         write_context(paths, experiment, test=asked, validation=validated)
     majority = _score_majority(run, asked)
@@ -259,6 +260,7 @@ def _sweep(run: Run) -> None:
     trial_input = TrialInput(
         model=paths.sft, train=paths.grpo_notes, validation=paths.split("validation")
     )
+    # Tune writes it before its first trial.
     is_resumed = (paths.tune / "tuner.pkl").is_file()
     if not is_resumed:
         dump_experiment(run.experiment, paths.sweep_experiment)
@@ -360,6 +362,7 @@ def check_winner(run: Run, best: Trial) -> None:
     notes = read_split(run.paths.split("validation"))[:_NUM_COMPARED]
     encoder = PromptEncoder.of_model(model, run.experiment.limits)
     prompts = [prompt.token_ids for prompt in encoder.encode([note.text for note in notes])]
+    # A note that does not fit has no ids.
     difference = check_export(save, run.paths.sft, [ids for ids in prompts if ids])
     run.detail(
         f"trial {best.id} step {best.checkpoint.step}: its export is its actor (logits "

@@ -55,6 +55,7 @@ def _write(run: Run, outcome: RunOutcome) -> None:
     started = time.monotonic()
     summary = _summarise(run, outcome)
     run.paths.report.write_text(render(run, summary), encoding="utf-8")
+    # The report's own stage is not over yet: what it took until here.
     summary["stages"] = {**run.seconds, "report": round(time.monotonic() - started, 1)}
     text = json.dumps(summary, indent=2, sort_keys=True, default=list)
     write_atomically(run.paths.summary, text + "\n")

@@ -234,6 +234,7 @@ def check_same(
     try:
         there = read_experiment(file)
     except ConfigError as error:
+        # The reader's own way out is for a file that a user wrote.
         raise ConfigError(f"{str(error).partition('; ')[0]}; {way_out}") from None
     found = differing(there, experiment)
     changes = {name: values for name, values in found.items() if name not in ignored}

@@ -22,6 +22,7 @@ NUM_NOTES = 24
 """Notes of the split that are changed."""
 DIRECTION, MINIMUM = "direction", "minimum_function"
 
+# A look-ahead: the text is split before a header, which stays with its section.
 _HEADER = re.compile(rf"^(?=(?:{'|'.join(SECTIONS)}):)", re.MULTILINE)
 
 
@@ -32,6 +33,7 @@ def add_name(text: str) -> str:
 
 def add_date(text: str) -> str:
     """A line with a date in front."""
+    # MIMIC-IV shifts its dates into the years from 2100 on.
     return f"Admission Date: 2150-03-14\n{text}"
 
 
@@ -45,6 +47,7 @@ def add_blanks(text: str) -> str:
 def reorder_sections(text: str) -> str:
     """The last section comes second."""
     sections = [section.strip() for section in _HEADER.split(text.strip()) if section.strip()]
+    # Of two sections the last one is second already.
     if len(sections) < 3:
         return text
     return "\n".join([sections[0], sections[-1], *sections[1:-1]])

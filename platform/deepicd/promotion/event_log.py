@@ -150,6 +150,7 @@ def count_uses(events: Sequence[Event], split: str) -> int:
 
 def find_judgement(events: Sequence[Event], names: Collection[str], split: str) -> Judgement | None:
     """The latest judgement of exactly these versions on a promotion split."""
+    # From the end: what was promoted after a judgement is seen before it.
     promoted, wanted = set(), (set(names), split)
     for event in reversed(events):
         if event.kind == PROMOTED:

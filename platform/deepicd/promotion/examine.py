@@ -46,6 +46,7 @@ def examine(
     }
     answers: dict[str, Prediction | None] = {}
     for texts, drawn in ((sure, sampling), (asked.keys() - sure, None)):
+        # In the order of `asked`: that of a set is another one in each process.
         chosen = [asked[text] for text in asked if text in texts]
         answered = model.answer_notes(chosen, sampling=drawn)
         answers |= dict(zip((note.text for note in chosen), answered, strict=True))

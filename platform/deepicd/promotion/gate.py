@@ -167,6 +167,7 @@ class _Pair:
         for index, prediction in enumerate(self.candidate):
             for name in names(prediction):
                 by_name[name].append(index)
+        # Sorted: the order of reasons must not follow that of the notes.
         return {name: by_name[name] for name in sorted(by_name)}
 
     def describe(self, compared: PairedDifference) -> str:
@@ -289,12 +290,15 @@ def _notes_needed(num_notes: int, half_width: float, *, margin: float, confidenc
     """Notes at which an equally good model is found non-inferior with probability `_POWER`, as far
     as these notes tell how much the difference scatters (it shrinks with the root of their number).
     """
+    # Nothing scatters: more notes would tell nothing new.
     if half_width <= 0:
         return float(num_notes)
+    # An equally good model lies on the margin itself: no number of notes shows it above.
     if margin <= 0:
         return math.inf
     normal = NormalDist()
     quantile = normal.inv_cdf((1 + confidence) / 2)
+    # `half_width` is `quantile` standard errors.
     wanted = half_width * (quantile + normal.inv_cdf(_POWER)) / quantile
     return float(math.ceil(num_notes * (wanted / margin) ** 2))
 
@@ -369,6 +373,7 @@ def _chance_of_loss(ours: Sequence[bool], theirs: Sequence[bool]) -> float:
 
     lost = sum(b and not a for a, b in zip(ours, theirs, strict=True))
     won = sum(a and not b for a, b in zip(ours, theirs, strict=True))
+    # scipy takes no test without a case.
     if not lost:
         return 1.0
     return float(binomtest(lost, lost + won, alternative="greater").pvalue)

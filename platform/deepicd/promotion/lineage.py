@@ -169,6 +169,7 @@ def _text(value: Any) -> str | None:
 
 
 def _number(value: Any) -> Any:
+    # In Python True is an int.
     return value if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 

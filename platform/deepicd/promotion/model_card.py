@@ -41,6 +41,7 @@ _ETHICS = """## Ethics
 - Weights can hold text of the notes they were trained on. Handle them as the notes are handled.
 """
 
+# Its `replace` is that of `prompts.render`: no note may write a special token.
 _SNIPPET = """from pathlib import Path
 
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig

@@ -72,6 +72,7 @@ def find_listed(patients: Iterable[str], lists: Iterable[PatientList], salt: str
 
 def write_patients(folder: Path, patients: PatientList) -> str:
     """Write the list of a version; returns the file's SHA-256."""
+    # Sorted: a set has another order in each process, and the file is hashed.
     text = "\n".join([f"salt {patients.salt}", *sorted(patients.digests), ""])
     write_atomically(folder / PATIENTS, text)
     return hashlib.sha256(text.encode()).hexdigest()

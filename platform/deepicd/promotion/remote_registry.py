@@ -77,6 +77,7 @@ class RemoteRegistry(Registry):
         version = super().get(name)
         try:
             return self._fetch_and_verify(version)
+        # The mirror may be what is damaged, so everything is fetched once more.
         except CheckpointError:
             shutil.rmtree(version.path, ignore_errors=True)
             return self._fetch_and_verify(super().get(version.name))
@@ -158,6 +159,7 @@ class RemoteRegistry(Registry):
         lines = event_log.read_lines(self._event_log)
         if after is not None and len(lines) != after:
             raise _OvertakenError(f"{self.url} has changed meanwhile.")
+        # Files first: an event must not name what is not there.
         if kind == event_log.REGISTERED:
             self._upload(version, details["manifest"])
         event, line = event_log.next_event(lines, kind, version=version, details=details)

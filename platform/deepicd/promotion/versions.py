@@ -81,6 +81,7 @@ def finish_folder(folder: Path, name: str, attached: Attachments) -> Mapping[str
     # Those of the version that the folder was copied from.
     for stale in (CALIBRATION, PATIENTS):
         (folder / stale).unlink(missing_ok=True)
+    # Nobody may claim patients in a lineage: the list that is written here tells.
     lineage = {key: each for key, each in attached.lineage.items() if key != "patients"}
     if attached.patients is not None:
         sha256 = write_patients(folder, attached.patients)

@@ -158,6 +158,7 @@ def _read_licence(card: Path) -> str | None:
 
     if not card.is_file():
         return None
+    # Somebody else's card: it may have no front matter, or none that is YAML.
     _, mark, rest = card.read_text(encoding="utf-8", errors="replace").partition("---\n")
     try:
         values = yaml.safe_load(rest.partition("\n---")[0]) if mark else None

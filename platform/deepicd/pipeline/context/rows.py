@@ -119,6 +119,7 @@ def rows_of_trials(
     scored = [trial for trial in trials if metric in trial.validation]
     if not scored or not paths.context.is_file():
         return []
+    # The winner first, even where another trial scored higher: its configuration has won.
     best, *others = sorted(
         scored, key=lambda trial: (trial.id != winner, -trial.validation[metric])
     )
@@ -126,6 +127,7 @@ def rows_of_trials(
     model = _trial_model(paths, best, metric, what=f"{what}, at its best validation.")
     further = [
         _trial_model(paths, trial, metric, what="At its best validation.")
+        # Reversed: the rows climb up to the best, which stands after them.
         for trial in reversed(others[:_MAX_TRIALS])
     ]
     seed = experiment.seed
@@ -177,4 +179,5 @@ def _verdict(paired: Mapping[str, float]) -> str:
         return f"no difference is seen: {difference:+.3f} [{low:+.3f}, {high:+.3f}]"
     if difference > 0:
         return f"better by {difference:.3f} [{low:.3f}, {high:.3f}]"
+    # Turned round with its ends: "worse by" takes no sign.
     return f"worse by {-difference:.3f} [{-high:.3f}, {-low:.3f}]"

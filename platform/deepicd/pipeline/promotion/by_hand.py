@@ -133,6 +133,7 @@ def _find_run(name: str, runs: Path) -> tuple[RunPaths, str] | None:
             paths = RunPaths(place.resolve())
             if paths.experiment.is_file():
                 return paths, named
+    # A URL has a colon of its own.
     if colon and "://" not in name:
         raise MissingError(f"no run at {root} or {runs / root}; RUN:TRIAL names a run's trial.")
     return None

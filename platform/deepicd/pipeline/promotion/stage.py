@@ -125,6 +125,7 @@ class Promotion:
         try:
             self.registry.promote(start.name, reason=_FLOOR, expected=None)
         except PromotionError:
+            # Somebody else was faster: that champion is the one to beat.
             if CHAMPION not in self.registry.aliases():
                 raise
 
@@ -162,9 +163,12 @@ class Promotion:
         champion = self.registry.aliases()[CHAMPION]
         is_against_champion = champion == judged.champion
         if judged.decision.accepted and champion != judged.version:
+            # A kill came between decision and promotion, or a roll-back since then is undone by
+            # hand.
             if is_against_champion and (not judged.is_promoted or self.is_judged_anew):
                 self.registry.promote(judged.version, reason="won at the gate", expected=champion)
                 champion = judged.version
+            # Another one is champion now, whom nobody has compared it with.
             elif not judged.is_promoted:
                 return None
         is_outdated = not is_against_champion and champion != judged.version
