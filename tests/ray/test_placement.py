@@ -111,9 +111,9 @@ def test_two_runs_that_each_fill_the_cluster_have_it_one_after_the_other(address
     assert any(WAITS in line for line in second["said"])
 
 
-def test_a_run_that_finds_no_room_in_time_says_what_it_needs(address: str) -> None:
+def test_a_run_that_is_not_placed_in_time_says_what_it_needs(address: str) -> None:
     found = Run(address, "large", gpus="[3]", timeout_s=5).end()
-    assert "CapacityError: no room within sweep.room_timeout_s = 5 s" in found["error"]
+    assert "CapacityError: no placement within sweep.placement_timeout_s = 5 s" in found["error"]
     assert "1 node(s) with 3 free GPUs each" in found["error"]
 
 

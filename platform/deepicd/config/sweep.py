@@ -61,7 +61,7 @@ class SweepConfig(StrictModel):
     max_interruptions: int = Field(default=3, ge=0)
     """Restarts of a trial whose node was lost or pre-empted, or that hung; not failures of its
     own."""
-    room_timeout_s: float = Field(default=3600.0, gt=0)
+    placement_timeout_s: float = Field(default=3600.0, gt=0)
     """Longest wait of a trial for its GPUs, in seconds, while others hold them."""
     keep_top: int = Field(default=1, ge=1)
     """Checkpoints of a trial that are kept for their validation score, besides the last one."""

@@ -34,7 +34,7 @@ _NUM_SAMPLES, _SAMPLE_BYTES = 128, 1 << 16
 PATIENCE = (
     *("training.num_gpus", "training.num_nodes", "training.ppo_micro_batch_size_per_gpu"),
     *("training.disk_wait_s", "training.hang_timeout_s", "sweep.keep_top", "sweep.max_failures"),
-    *("sweep.max_interruptions", "sweep.room_timeout_s", "sweep.max_trial_gpu_hours"),
+    *("sweep.max_interruptions", "sweep.placement_timeout_s", "sweep.max_trial_gpu_hours"),
     *("sweep.max_gpu_hours", "sweep.max_cost", "sweep.gpu_hour_price"),
 )
 """Addresses that may change when a run goes on: the machines, patience, caps, what is kept."""

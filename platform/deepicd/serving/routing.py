@@ -28,8 +28,8 @@ REQUEST_ID = "x-request-id"
 """Header by which a client keeps to one version; made up where it is missing or odd."""
 
 _IDENTIFIER = re.compile(r"[A-Za-z0-9._:@-]{1,128}")
-# Hundredths of a percent.
-_PARTS = 10_000
+# So many, that a hundredth of a percent can be asked for.
+_NUM_BUCKETS = 10_000
 
 
 class Backend(StrictModel):
@@ -74,7 +74,7 @@ class TrafficSplit(StrictModel):
 def place_of(request_id: str) -> float:
     """Where a request lies between 0 and 100, evenly and for ever the same."""
     digest = hashlib.sha256(request_id.encode()).digest()
-    return int.from_bytes(digest[:8], "big") % _PARTS * 100 / _PARTS
+    return int.from_bytes(digest[:8], "big") % _NUM_BUCKETS * 100 / _NUM_BUCKETS
 
 
 def request_id_of(headers: Mapping[str, str]) -> str:

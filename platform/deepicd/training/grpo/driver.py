@@ -244,7 +244,7 @@ def prepare(config: DictConfig, job: Job, pipe: _Pipe, engines: "Engines | None"
     make_pools = partial(
         WholePlacement,
         sweep=job.sweep,
-        timeout_s=job.experiment.sweep.room_timeout_s,
+        timeout_s=job.experiment.sweep.placement_timeout_s,
         on_stage=lambda stage: pipe.send(Stage(stage)),
     )
     return engine_reuse.start(config, job.env, make_pools=make_pools)

@@ -78,9 +78,9 @@ class WholePlacement(ResourcePoolManager):
             self._on_stage(f"waiting for {wanted}: {describe_free_gpus()}")
             if time.monotonic() > deadline:
                 raise CapacityError(
-                    f"no room within sweep.room_timeout_s = {self._timeout_s:.0f} s: this trial "
-                    f"needs {wanted}; {describe_free_gpus()}. Wait for what else runs there to "
-                    "end, add nodes, or lower training.num_gpus or training.num_nodes"
+                    f"no placement within sweep.placement_timeout_s = {self._timeout_s:.0f} s: "
+                    f"this trial needs {wanted}; {describe_free_gpus()}. Wait for what else runs "
+                    "there to end, add nodes, or lower training.num_gpus or training.num_nodes"
                 )
             asking.join(_REPEAT_S)
         if failures:
@@ -105,10 +105,10 @@ def _placement_lock(sweep: str, *, deadline: float, on_stage: _OnStage) -> Itera
     while (lock := _try_lock(sweep)) is None:
         if time.monotonic() > deadline:
             raise CapacityError(
-                f"a trial of another sweep ({waiting_sweep()}) is still waiting for room, and this "
-                "one behind it; start it again when the cluster is free"
+                f"a trial of another sweep ({waiting_sweep()}) is still waiting for its GPUs, and "
+                "this one behind it; start it again when the cluster is free"
             )
-        on_stage("waiting behind another trial that asks for room")
+        on_stage("waiting behind another trial that waits for its GPUs")
         time.sleep(_POLL_S)
     try:
         yield
