@@ -124,6 +124,7 @@ RULES: Sequence[Rule] = (
     Rule(
         "calibration",
         "warn",
+        # None says that there was nothing to judge by.
         lambda window, _: window.is_estimate_sound is False,
         "labelled_accuracy",
         "The share of right chapters, by the labels, lies outside the band that the confidences "

@@ -115,6 +115,8 @@ def chi_square(then: Counts, now: Counts) -> float:
 
     if len(then) < 2:
         return 1.0
+    # Without Yates' correction, which scipy makes for two classes only: all features are tested
+    # alike.
     return float(chi2_contingency(np.stack([then, now]), correction=False).pvalue)
 
 

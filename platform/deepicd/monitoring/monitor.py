@@ -72,6 +72,7 @@ class Report:
             "pairs": [asdict(pair) for pair in self.pairs],
             "drift": [asdict(drift) for drift in self.drift],
             "subgroups": [dict(group) for group in self.subgroups],
+            # The name that clients know.
             "alarms": [asdict(alert) for alert in self.alerts],
         }
 
@@ -92,6 +93,7 @@ class Monitor:
         windows = self._log.windows(size)
         return Report(
             counts=counts,
+            # A window holds at least one prediction, in an empty log too.
             overall=self._log.windows(max(1, counts["num_predictions"])),
             windows=windows[-_NUM_SHOWN:],
             pairs=compare_pairs(self._log.pairs()),

@@ -71,9 +71,9 @@ def keep_exported(log: PredictionLog, address: Path | str, *, stopped: threading
         is_over = stopped.wait(pause_s)
         begun = time.monotonic()
         try:
-            if log.file.is_file() and (counts := log.counts()) != seen:
+            if log.file.is_file() and (arrived := log.arrivals()) != seen:
                 export(log, address)
-                seen, complaint = counts, ""
+                seen, complaint = arrived, ""
         except (ConfigError, MonitoringError) as error:
             if str(error) != complaint:
                 _log.warning(f"predictions are not being written as Parquet: {error}")

@@ -30,6 +30,7 @@ from deepicd.monitoring.field_checks import check_fields, check_identifier
 from deepicd.monitoring.performance_estimate import judge_confidences
 from deepicd.monitoring.schema import (
     ANSWERERS,
+    ARRIVALS,
     BY_COUNT,
     BY_TIME,
     COUNTS,
@@ -273,6 +274,13 @@ class PredictionLog:
         with self._session() as session:
             return dict(session.execute(COUNTS).fetchone())
 
+    def arrivals(self) -> dict[str, int]:
+        """Rows of `predictions` and of `labels`, corrections included: equal ones mean that nothing
+        has arrived, since nothing is ever deleted.
+        """
+        with self._session() as session:
+            return dict(session.execute(ARRIVALS).fetchone())
+
     def close(self) -> None:
         """Give the file back; the next call opens it again."""
         with self._lock:
@@ -316,10 +324,13 @@ class PredictionLog:
                 if not is_writing:
                     yield session
                     return
+                # At once for writing: who reads first and then writes is refused when another
+                # process wrote in between.
                 session.execute("BEGIN IMMEDIATE")
                 try:
                     yield session
                 except BaseException:
+                    # On a full disk SQLite has rolled back by itself.
                     if session.in_transaction:
                         session.execute("ROLLBACK")
                     raise

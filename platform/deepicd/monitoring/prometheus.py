@@ -51,6 +51,7 @@ def run_prometheus(log: Path, storage: Path, *, port: int, period_s: int) -> Non
         ]
         _log.info(f"Prometheus at http://127.0.0.1:{port} reads {endpoints} (Ctrl-C ends it)")
         code = _run(command)
+    # Below 0: ended by a signal, as it is meant to end.
     if code not in (0, -signal.SIGINT, -signal.SIGTERM):
         raise MonitoringError(
             f"Prometheus ended with {code}; what it wrote above says why. Is port {port} taken? "
@@ -93,5 +94,6 @@ def _run(command: list[str]) -> int:
         return process.wait()
     finally:
         signal.signal(signal.SIGTERM, before)
+        # Another exception came: it must not outlive this process.
         if process.poll() is None:
             process.kill()

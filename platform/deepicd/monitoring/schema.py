@@ -102,6 +102,10 @@ SELECT (SELECT count(*) FROM predictions) AS num_predictions,
        (SELECT count(*) FROM predictions WHERE code IS NULL) AS num_unparsable
 """
 
+ARRIVALS = """
+SELECT (SELECT count(*) FROM predictions) AS predictions, (SELECT count(*) FROM labels) AS labels
+"""
+
 
 def prepare(session: sqlite3.Connection) -> None:
     """Make the tables where there are none, in one transaction.

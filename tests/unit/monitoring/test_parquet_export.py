@@ -63,6 +63,23 @@ def test_what_arrives_is_exported_until_the_end_and_a_failure_is_logged_once(
     assert len(log_lines) == 1 and "not being written as Parquet" in log_lines[0]
 
 
+def test_a_corrected_label_is_exported_though_it_changes_no_count(
+    log: PredictionLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exporting, "PERIOD_S", 0.01)
+    stopped, labels = threading.Event(), tmp_path / "kept" / "labels.parquet"
+    thread = threading.Thread(
+        target=keep_exported, args=(log, labels.parent), kwargs={"stopped": stopped}
+    )
+    thread.start()
+    wait_until(labels.is_file)
+    counts = log.counts()
+    assert log.label("a", "E119") == "corrected" and log.counts() == counts
+    stopped.set()
+    thread.join()
+    assert pq.read_table(labels).column("code").to_pylist() == ["I10", "E119"]
+
+
 def wait_until(is_so) -> None:
     waiting = threading.Event()
     for _ in range(2000):
