@@ -289,6 +289,7 @@ def _file_names(folder: Path) -> list[str]:
     names = (
         path.relative_to(folder).as_posix()
         for path in folder.rglob("*")
+        # A link that leads nowhere is no file, and has to be refused like any other.
         if path.is_file() or path.is_symlink()
     )
     return sorted(name for name in names if name != MANIFEST)

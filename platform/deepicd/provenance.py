@@ -58,6 +58,7 @@ def read_code() -> tuple[dict[str, Any], str]:
     if not _is_checkout():
         return {"commit": None, "is_changed": None, "new_files": []}, ""
     diff = _git("diff", "HEAD", "--", *_CODE)
+    # Full names: else they would count from this folder, unlike those of the diff.
     new = _git("ls-files", "--others", "--exclude-standard", "--full-name", "--", *_CODE)
     state = {"commit": _git("rev-parse", "HEAD").strip(), "is_changed": bool(diff or new)}
     return {**state, "new_files": new.splitlines()}, diff
@@ -94,6 +95,7 @@ def read_gpus() -> dict[str, Any]:
     query = f"--query-gpu={','.join(_GPU_FIELDS)}"
     rows = _run("nvidia-smi", query, "--format=csv,noheader").splitlines()
     gpus = [dict(zip(_GPU_FIELDS, row.split(", "), strict=False)) for row in rows]
+    # Newer drivers say `CUDA UMD Version`.
     cuda = re.search(r"CUDA (?:UMD )?Version: *([\d.]+)", _run("nvidia-smi"))
     return {"gpus": gpus, "cuda": cuda[1] if cuda else None}
 

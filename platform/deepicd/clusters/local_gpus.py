@@ -34,6 +34,7 @@ def find_missing(
     if experiment.profile != "gpu" or environment.get("RAY_ADDRESS"):
         return
     present = count_gpus(environment, driver)
+    # A trial over several nodes asks for more machines than this one.
     if present >= training.num_gpus and training.num_nodes == 1:
         return
     yield Fault(

@@ -126,6 +126,7 @@ def _start_or_join(
         try:
             ray.init(address="local", **{**options, **local})
         except Exception as error:  # Ray raises bare Exception when a busy machine is too slow
+            # What the failed start left must not meet the next one.
             ray.shutdown()
             if attempt == _START_ATTEMPTS:
                 raise CapacityError(
@@ -161,6 +162,8 @@ def library_output_to(path: Path) -> Iterator[None]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with (
+        # Added to, since a resume goes on with it; line by line, since a killed process flushes
+        # nothing.
         path.open("a", encoding="utf-8", buffering=1) as file,
         redirect_stdout(file),
         redirect_stderr(file),

@@ -54,6 +54,7 @@ def describe_lost(nodes: Collection[str]) -> list[str]:
 
 def _describe_death(node: Mapping[str, Any]) -> str:
     """pre-empted or lost, as far as Ray knows."""
+    # Ray's own reason is AUTOSCALER_DRAIN_PREEMPTED.
     is_expected = "PREEMPT" in str(node.get("DeathReason")) + str(node.get("DeathReasonMessage"))
     return "pre-empted" if is_expected else "lost"
 
@@ -88,6 +89,7 @@ def live_groups() -> list[str]:
     from ray.util.placement_group import placement_group_table
 
     table = placement_group_table()
+    # Ray keeps removed groups in its table.
     return [group for group, info in table.items() if info["state"] != "REMOVED"]
 
 
@@ -118,6 +120,7 @@ def end_cleaners(*, patience_s: float) -> int:
         time.sleep(_POLL_S)
     # Only processes of this node: an id of another node is somebody else's process here.
     here = ray.get_runtime_context().get_node_id()
+    # An actor without a process has the id 0, and a kill of 0 would end our own group.
     ended = [actor["Pid"] for actor in left if actor["Pid"] and actor["Address"]["NodeID"] == here]
     for process in ended:
         with suppress(ProcessLookupError):

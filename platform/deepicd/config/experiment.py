@@ -62,6 +62,7 @@ class DataConfig(StrictModel):
     def contradictions(self) -> Iterator[Contradiction]:
         """Shares that do not make a whole, a source that is not named."""
         shares = self.split_shares
+        # In floating point 0.6 + 0.1 + 0.2 + 0.1 is not 1.
         if not math.isclose(sum(shares), 1.0, abs_tol=1e-6) or min(shares) <= 0:
             why = f"split_shares must be above 0 and sum to 1; got {shares}; change them"
             yield ("split_shares",), why

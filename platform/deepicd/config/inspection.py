@@ -44,6 +44,7 @@ class Inspection:
 
 def inspect_experiment(table: Mapping[str, Any]) -> Inspection:
     """Read a nested table, as TOML has it, as far as it can be read."""
+    # A copy: values at fault are taken out of it.
     rest, faults, left_out = deepcopy(dict(table)), list[Fault](), set[str]()
     while True:
         try:
@@ -76,6 +77,7 @@ def _inspect_search(experiment: Experiment, so_far: Inspection) -> Inspection:
             search[address].model_dump(mode="json"),
         )
         for address, sentences in refused.items()
+        # Both ends may be refused for one reason.
         for why in dict.fromkeys(sentences)
     ]
     own = [fault for fault in faults if so_far.is_own(fault)]
@@ -168,6 +170,7 @@ def _leave_out(table: dict[str, Any], keys: _Keys, fault: Fault) -> set[str]:
     """Remove from a table what lies at a place, and return the addresses of what was removed: the
     value itself; where it is a default, those beside it that the fault names, else all of them.
     """
+    # A domain goes as a whole: half of one is none.
     keys, parent = keys[:3] if keys[:2] == _SEARCH else keys, table
     for depth, key in enumerate(keys):
         if key not in parent:

@@ -64,6 +64,7 @@ def write_new_experiment(place: Path, beginning: Beginning, *, may_replace: bool
     text = _begin_from(beginning.base, file, name) if beginning.base else _fill(beginning, name)
     file.parent.mkdir(parents=True, exist_ok=True)
     # Read before it takes its place: what is there stays where the new one would not be sound.
+    # In the same folder, from which its `base` counts.
     draft = file.with_name(f".{file.name}.draft.toml")
     try:
         draft.write_text(text, encoding="utf-8")

@@ -57,6 +57,7 @@ def _ended_curves(sweep: Sweep) -> dict[str, list[tuple[int, float]]]:
     """Trial id → (step, validation score) after step 0, of trials that ended and did not fail."""
     key = validation(sweep.metric)
     return {
+        # Not step 0, at which every trial is still the start model.
         trial.id: [point for point in line_of(sweep.histories.get(trial.id, ()), key) if point[0]]
         for trial in sweep.trials
         if trial.status in _ENDED

@@ -111,6 +111,7 @@ def _draw_context(rows: Rows) -> Figure:
         if row["name"] == "ceiling":
             plot.add_vline(x=value, line={"color": GREY, "dash": "dot"})
     plot.update_xaxes(range=[0, 1])
+    # plotly begins at the bottom.
     plot.update_yaxes(type="category", autorange="reversed")
     caption = (
         "Hierarchical F1 with its 95% interval, on the same notes where their numbers are equal. "
@@ -131,6 +132,7 @@ def _draw_levels(rows: Rows) -> Figure:
             [row["scores"].get(f"{level}_{end}", row["scores"][level]) for level in known]
             for end in ("low", "high")
         ]
+        # plotly asks for lengths, not for ends.
         below, above = (
             [abs(end - value) for end, value in zip(own, values, strict=True)] for own in ends
         )

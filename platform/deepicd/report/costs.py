@@ -80,6 +80,7 @@ def draw_costs(seconds: Mapping[str, Mapping[str, float]]) -> Figure:
     for phase in _spent_on(seconds):
         values, colour = [seconds[name][phase] for name in names], {"color": colours[phase]}
         plot.add_bar(name=phase, x=values, y=names, orientation="h", marker=colour)
+    # plotly begins at the bottom.
     plot.update_yaxes(type="category", autorange="reversed")
     left = len(seconds) - len(names)
     rest = f" The other {left} trials are in the table only." if left else ""

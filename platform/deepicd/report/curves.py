@@ -11,6 +11,7 @@ from deepicd.training.grpo import metric_names
 History = Sequence[Mapping[str, Any]]
 """Reports of one trial, one a step, in order."""
 Histories = Mapping[str, History]
+# One for each colour of `PALETTE`, so that no line is told by its colour alone.
 _SYMBOLS = ("circle", "square", "diamond", "cross", "x", "triangle-up", "star")
 _COMPONENT, _MEAN = metric_names.REWARD_COMPONENT, "/mean"
 
@@ -72,6 +73,7 @@ def draw_curves(histories: Histories, key: str, *, title: str, caption: str) -> 
 
 def mark_steps(plot: go.Figure, last: int) -> None:
     """Whole steps from 0 on the x axis."""
+    # A little beyond the last step, where its marker would be cut in half.
     plot.update_xaxes(range=[0, last * 1.03], dtick=max(1, round(last / 8)))
 
 

@@ -54,6 +54,7 @@ def _draw_scores(sweep: Sweep) -> Figure:
         [validations[name].get(f"{sweep.metric}_{end}", sweep.scores[name]) for name in names]
         for end in ("low", "high")
     ]
+    # plotly asks for lengths, not for ends.
     below, above = (
         [abs(end - value) for end, value in zip(own, values, strict=True)] for own in ends
     )

@@ -118,6 +118,7 @@ def init_model(config: ModelConfig, tokenizer: Any, *, seed: int) -> Any:
         num_key_value_heads=config.num_heads,
         max_position_embeddings=_MAX_POSITIONS,
         tie_word_embeddings=True,
+        # Qwen2 begins a text with no token of its own.
         bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,

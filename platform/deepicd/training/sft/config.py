@@ -59,6 +59,7 @@ def compose_sft(
         "data.micro_batch_size_per_gpu": _micro_batch(sft.batch_size, num_gpus, experiment),
         "data.use_dynamic_bsz": False,
         "data.max_length": experiment.data.max_prompt_tokens + sft.max_trace_tokens,
+        # `TraceDataset` has left out what is longer.
         "data.truncation": "error",
         "data.num_workers": 0,
         "engine.seed": experiment.seed,
@@ -74,7 +75,9 @@ def compose_sft(
         "trainer.experiment_name": experiment.name,
         "trainer.total_epochs": sft.epochs,
         "trainer.seed": experiment.seed,
+        # Reports go to Ray Train (`sft.trainer`).
         "trainer.logger": [],
+        # A stage that was interrupted begins again.
         "trainer.resume_mode": "disable",
         "trainer.nnodes": experiment.training.num_nodes,
         "trainer.n_gpus_per_node": experiment.training.num_gpus,

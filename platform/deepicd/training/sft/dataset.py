@@ -43,6 +43,7 @@ class TraceDataset(Dataset):
         limits = Limits(
             int(config.max_prompt_tokens), int(config.max_trace_tokens), config.overlong
         )
+        # verl hands over its tokeniser, which knows the folder that it came from.
         encoder = PromptEncoder.of_model(Path(tokenizer.name_or_path), limits)
         longest = limits.max_response_tokens
         self._samples = list(_encode_traces(pairs, tokenizer, encoder, max_response_tokens=longest))

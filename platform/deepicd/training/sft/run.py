@@ -131,6 +131,7 @@ def _export(result: Result, experiment: Experiment, out: Path) -> SFTRun:
     if result.checkpoint is None or result.metrics is None:
         raise TrainingError("SFT ended without a model; see the log of the Ray Train worker")
     with result.checkpoint.as_directory() as folder:
+        # A copy, since the folder is Ray Train's checkpoint, and `state_dtype` writes into it.
         copy = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
         try:
             checkpoints.copy_files(Path(folder), copy)
