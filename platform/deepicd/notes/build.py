@@ -145,6 +145,7 @@ def order_rows(splits: Sequence[str], seed: int) -> NDArray[np.int64]:
     for number, name in enumerate(SPLITS):
         rows = np.flatnonzero(names == name)
         # A stream of its own for each split: another size of one leaves the order of the others.
+        # 2, because 1 is the stream that the corpus is sampled from (`corpus.sampling`).
         order = np.random.default_rng([seed, 2, number]).permutation(len(rows))
         positions[rows[order]] = start + np.arange(len(rows))
         start += len(rows)

@@ -98,6 +98,7 @@ def _count_labels(splits: Mapping[str, pa.Table]) -> dict[str, dict[str, int]]:
     """Code → notes by split, most frequent in training first."""
     counts = {name: Counter(rows["code"].to_pylist()) for name, rows in splits.items()}
     everything = sorted({code for by_code in counts.values() for code in by_code})
+    # The second sort is stable: codes that are equally frequent stay in their order.
     everything.sort(key=lambda code: -counts["train"][code])
     return {code: {name: counts[name][code] for name in SPLITS} for code in everything}
 
@@ -120,6 +121,7 @@ def _count_chapters(labels: Mapping[str, Mapping[str, int]]) -> dict[str, dict[s
 
 def _count_lengths(lengths: NDArray[np.int64]) -> dict[str, list[int]]:
     """Histogram of a note's characters: `counts[i]` from `edges[i]` to below `edges[i + 1]`."""
+    # Rounded up, so that the longest note falls into the last bin.
     width = max(1, -(-int(lengths.max() + 1) // _NUM_BINS))
     edges = np.arange(_NUM_BINS + 1) * width
     return {"edges": edges.tolist(), "counts": np.histogram(lengths, edges)[0].tolist()}

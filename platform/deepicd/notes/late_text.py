@@ -152,6 +152,7 @@ def _sample(folder: Path) -> list[dict[str, Any]]:
     def chosen() -> Iterator[dict[str, Any]]:
         for batch in dataset.to_batches():
             for row in batch.to_pylist():
+                # Backwards, for another hash: the id's own decides already who has passages at all.
                 if crc32(row["note_id"].encode()[::-1]) < bound or share == 1.0:
                     yield row
 
@@ -162,6 +163,7 @@ def _count_words(passages: Sequence[str]) -> Any:
     """Sparse counts of hashed words and word pairs, shape (passages, features)."""
     from sklearn.feature_extraction.text import HashingVectorizer
 
+    # Without signs, which would let two words that share a feature cancel out.
     hasher = HashingVectorizer(
         n_features=_NUM_FEATURES, ngram_range=(1, 2), alternate_sign=False, norm=None
     )
@@ -171,6 +173,7 @@ def _count_words(passages: Sequence[str]) -> Any:
 def _fit_idf(passages: Sequence[str]) -> tuple[_Floats, Any]:
     counts = _count_words(passages)
     in_passages = np.bincount(counts.nonzero()[1], minlength=_NUM_FEATURES)
+    # As scikit-learn's `TfidfTransformer` smooths it.
     idf = np.log((1 + len(passages)) / (1 + in_passages)) + 1
     return idf, _normalise(counts, idf)
 

@@ -26,7 +26,9 @@ BANDS, ROWS = 12, 5
 
 _Hashes = NDArray[np.uint64]
 
+# 2**64 over the golden ratio: it spreads 32 bits of a checksum over 64.
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+# One seed for ever: signatures of two processes must be comparable.
 _RNG = np.random.default_rng(20260801)
 # Odd, so that multiplying modulo 2^64 maps no two numbers to one.
 _FACTORS: _Hashes = _RNG.integers(0, 2**63, BANDS * ROWS, dtype=np.uint64) * 2 + 1

@@ -56,6 +56,7 @@ def read_first(path: Path, num_notes: int) -> list[Note]:
     if not path.exists():
         raise MissingError(f"no split at {path}; build it first: deepicd notes build --out DIR")
     rows = pads.dataset(path, format="parquet")
+    # pyarrow reads whole batches, of 131,072 rows unless told otherwise.
     first = rows.head(num_notes, columns=list(COLUMNS), batch_size=num_notes)
     return [Note(**row) for row in first.to_pylist()]
 
@@ -90,6 +91,7 @@ def leave_out_patients(split: Path, patients: Collection[str], out: Path) -> int
         DataError: none is left; nothing is written.
     """
     notes = pq.read_table(split)
+    # The type is named, because an empty list of patients has none.
     is_known = pc.is_in(notes["patient_id"], value_set=pa.array(sorted(patients), pa.string()))
     rest = notes.filter(pc.invert(is_known))
     if not rest.num_rows:

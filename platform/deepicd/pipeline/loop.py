@@ -165,6 +165,7 @@ def _walk(run: Run, command: Command, serve_on: Callable[[Any], None] | None) ->
         stages.build_start_model(run)
         if not command.is_promoted:
             return Ended(command, _status_of(run, stages.sweep(run)), {})
+        # Before the sweep: a cap keeps back for evaluation what this takes (`results.spent`).
         sft = stages.score_start(run)
         swept = stages.sweep(run)
         candidates = stages.evaluate_best(run, swept)
@@ -227,6 +228,7 @@ def _ray(run: Run) -> Iterator[None]:
         from deepicd.sweeps.search.validation import check_capacity
 
         with run_session(run.experiment, run.paths.root):
+            # Before anything is built: notes and SFT may take hours.
             check_capacity(run.experiment)
             model = run.experiment.model.path
             check_storage(run.paths.root, [model] if model else [])

@@ -210,6 +210,7 @@ def watch_alerts(
             line = f"alerts are not being acted upon: {error}"
         if line and line != last:
             _log.warning(line)
+        # Kept over looks with nothing to tell: the same failure is told once.
         last = line or last
         # A look takes longer with every prediction; it must not take more than a tenth of a core.
         pause_s = max(_WATCH_S, _REST * (time.monotonic() - begun))

@@ -289,6 +289,7 @@ def on_sigterm() -> Iterator[None]:
     """SIGTERM becomes `SystemExit(143)`, so that every `finally` on the way out is run."""
 
     def leave(*_: object) -> None:
+        # As shells tell it: 128 and the signal's number.
         raise SystemExit(128 + signal.SIGTERM)
 
     # Python lets no other thread set handlers.

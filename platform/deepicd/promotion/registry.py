@@ -139,6 +139,7 @@ class Registry(RegistryView):
         """The registry's own, made at the first call."""
         file = self.root / SALT
         with self._lock():
+            # Under the lock, or two processes would each make one.
             if not file.is_file():
                 write_atomically(file, new_salt())
         return check_salt(file.read_text(encoding="utf-8"), str(file))
@@ -266,6 +267,7 @@ class Registry(RegistryView):
         self, kind: str, version: str, details: Mapping[str, Any], *, after: int | None = None
     ) -> Event:
         """Add an event; `after` is the number of events that it was decided upon."""
+        # Under the lock nothing can have come between; `remote_registry` has to look.
         return event_log.append_event(self._event_log, kind, version=version, details=details)
 
     def _claim(self, folder: Path, name: str) -> None:

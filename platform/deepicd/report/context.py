@@ -24,6 +24,7 @@ from deepicd.scoring import HEADLINE
 Rows = Sequence[Mapping[str, Any]]
 
 _MAIN = HEADLINE[0]
+# The figure's caption names this colour.
 _MODEL = PALETTE[1]
 """Colour of the model in question."""
 

@@ -44,6 +44,7 @@ def seconds_by_phase(starts: Starts) -> dict[str, float]:
         for phase, timers in _PHASES.items():
             keys = [timing(timer) for timer in timers]
             seconds[phase] += sum(float(row.get(key, 0.0)) for row in rows for key in keys)
+    # Not below 0: Tune's clock and verl's timers are two.
     return {**seconds, _OTHER: max(0.0, total - sum(seconds.values()))}
 
 

@@ -52,6 +52,7 @@ def _draw_pareto(trials: Sequence[Trial], pareto_fronts: ParetoFronts) -> Figure
     names = next(iter(pareto_fronts))
     pairs = [(names[0], other) for other in names[1:]]
     num_rows = (len(pairs) + 1) // 2
+    # plotly allows at most 1 / (rows - 1) between two rows.
     plot = make_subplots(num_rows, 2, horizontal_spacing=0.14, vertical_spacing=0.35 / num_rows)
     legend = {"orientation": "h", "y": 1.04, "yanchor": "bottom"}
     # make_subplots takes no layout: the house's look comes from an empty plot.

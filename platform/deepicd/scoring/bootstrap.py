@@ -145,6 +145,7 @@ def paired_bootstrap(
         *percentiles(compared.replicates, confidence),
         num_patients=num_patients,
         confidence=confidence,
+        # A difference lies between -1 and 1.
         span=2.0,
     )
     ends = {"low": float(low), "high": float(high)}

@@ -208,6 +208,7 @@ class GatewayDeployment:
 
 @serve.deployment(
     name="engine",
+    # vLLM queues what it cannot run at once; Serve would hand it five.
     max_ongoing_requests=10_000,
     # Serve's default is 20: a version that cannot be loaded would be loaded 20 times.
     max_constructor_retry_count=1,

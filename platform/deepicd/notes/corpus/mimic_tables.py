@@ -49,6 +49,7 @@ CEILING_ANSWERS = "ceiling_answers.json"
 SPLIT_OF = "split_of.json"
 """Patient → the split whose phrases its notes have, beside the tables."""
 
+# Named as often as they are to be drawn.
 _RACES = (
     "WHITE",
     "WHITE",
@@ -263,4 +264,5 @@ def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Row]) -> None:
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(header)
         writer.writerows(rows)
+        # The wrapper holds back what it has not written, and is not closed with the file.
         text.flush()

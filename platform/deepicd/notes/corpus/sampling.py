@@ -149,6 +149,7 @@ def posterior(model: Model, sample: Sample) -> _Floats:
         (DENIED, absent * model.denied),
         (UNMENTIONED, absent * (1.0 - model.denied)),
     ):
+        # Not 0: in a product of matrices 0 times minus infinity is no number.
         scores += (sample.findings == state).astype(float) @ np.log(np.maximum(share, 1e-12)).T
     scores += sample.conditions.astype(float) @ np.log(model.conditions).T
     scores += (~sample.conditions).astype(float) @ np.log1p(-model.conditions).T

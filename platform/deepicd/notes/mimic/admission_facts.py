@@ -63,6 +63,7 @@ class AdmissionFacts:
             "sex": look_up(patient, self.patients, key="subject_id", value="gender"),
             "race": look_up(admission, self.admissions, key="hadm_id", value="race"),
             "insurance": look_up(admission, self.admissions, key="hadm_id", value="insurance"),
+            # To one width: numbers then compare as text.
             "note_seq": pc.utf8_lpad(pc.fill_null(ids["note_seq"], "0"), 6, "0"),
             "reason": pa.array([note.reason for note in cut], pa.string()),
             "kind": pa.array([note.kind for note in cut], pa.string()),

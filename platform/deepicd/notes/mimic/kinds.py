@@ -52,6 +52,7 @@ def kind_of(text: str, cut: Cut) -> str:
     if not _is_english(text[:_SEEN_CHARACTERS]):
         return "not_english"
     if not cut.has_stay and len(cut.sections) <= _MAX_SECTIONS:
+        # `comparison` and `comparisons` are one header.
         headers = {header.lower().rstrip("s") for header in _RADIOLOGY.findall(text)}
         if len(headers) >= _MIN_RADIOLOGY:
             return "radiology_report"

@@ -125,6 +125,7 @@ def _stream_notes(path: Path, facts: AdmissionFacts, folder: Path) -> pa.Table:
     context.target_max_block_size = BLOCK_BYTES
     logging.getLogger("ray.data").setLevel(logging.ERROR)  # else it logs its plan on the screen
     with ray_session(object_store_memory=OBJECT_STORE_BYTES), DataContext.current(context):
+        # Once into the object store, and not with each task.
         shared = ray.put(facts)
 
         def cut_block(block: pa.Table) -> pa.Table:  # in pieces: a worker stays small
@@ -132,6 +133,7 @@ def _stream_notes(path: Path, facts: AdmissionFacts, folder: Path) -> pa.Table:
             starts = range(0, block.num_rows, _BATCH_ROWS)
             pieces = (block.slice(start, _BATCH_ROWS) for start in starts)
             done = [write_cut(facts.to_rows(piece), folder) for piece in pieces]
+            # Arrow keeps freed memory: a worker would stay as large as its largest block.
             pa.default_memory_pool().release_unused()
             return pa.concat_tables([CUT_SCHEMA.empty_table(), *done])
 

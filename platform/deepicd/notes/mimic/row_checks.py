@@ -50,9 +50,11 @@ def check_rows(rows: pa.Table, path: Path) -> None:
 
 def check_owners(rows: pa.Table, admissions: pa.Table, path: Path) -> None:
     """Raise DataError where notes and admissions do not belong together."""
+    # Neither addenda nor notes without an admission's id have an owner to be compared.
     summaries = rows.filter(pc.invert(pc.is_in(rows["reason"], pa.array(REASONS[:2]))))
     owner = look_up(summaries["admission_id"], admissions, key="hadm_id", value="subject_id")
     unknown = owner.null_count
+    # The sum of no row is null.
     other = pc.sum(pc.not_equal(owner, summaries["patient_id"])).as_py() or 0
     if unknown > MAX_UNKNOWN * summaries.num_rows or other:
         raise DataError(

@@ -216,6 +216,7 @@ def _answers_file(paths: RunPaths, split: str, name: str) -> Path:
 
 
 def _write_answers(file: Path, answers: Sequence[Prediction]) -> None:
+    # No empty file: `read_predictions` refuses one.
     if not answers:
         return
     file.parent.mkdir(parents=True, exist_ok=True)

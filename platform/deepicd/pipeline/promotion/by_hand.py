@@ -127,6 +127,7 @@ def add_version(folder: Path, *, registry: str, experiment: Path | None) -> Vers
 
 def _find_run(name: str, runs: Path) -> tuple[RunPaths, str] | None:
     """The run and the trial that a name stands for; None where it is no run."""
+    # The last colon: a folder's name may hold one too.
     root, colon, trial = name.rpartition(":")
     for folder, named in ((name, ""), *([(root, trial)] if colon and root else [])):
         for place in (Path(folder), runs / folder):

@@ -55,6 +55,7 @@ def lineage_of_trial(run: Run, trial: Trial) -> Lineage:
         params=dict(trial.params),
         checkpoint=ModelFiles(str(folder), sha256, trial.checkpoint.step),
         start_model=ModelFiles(str(run.paths.sft), digest_model(run.paths.sft)),
+        # What the trial recorded stands before what lies there now.
         data={**_identity(run.paths), **(record.get("data") or {})},
     )
 

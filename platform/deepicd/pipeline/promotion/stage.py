@@ -99,6 +99,7 @@ class Promotion:
         """Register, judge, and promote if a candidate wins."""
         self._ensure_champion()
         scored = {self.register(each).name: each.scored.promotion for each in candidates}
+        # All of them were asked the same notes.
         split = split_digest(candidates[0].scored.promotion.predictions)
         for attempt in range(_MAX_ATTEMPTS):
             settled = self._find_settled(list(scored), split)
