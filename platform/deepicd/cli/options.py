@@ -28,5 +28,6 @@ class ShowByDefault(TyperGroup):
         self, ctx: Any, args: list[str]
     ) -> tuple[str | None, Any | None, list[str]]:
         """The command that is named, else `show` with all arguments."""
+        # An option is the group's own, such as `--help`.
         is_named = args[0] in self.commands or args[0].startswith("-")
         return super().resolve_command(ctx, args if is_named else ["show", *args])

@@ -118,6 +118,7 @@ def subgroup_lines(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         name = f"{row['attribute']}: {row['group']}"
         own = _with_interval(row, "hierarchical_f1", ("low", "high"))
         gap = _with_interval(row, "gap", ("gap_low", "gap_high"))
+        # One narrower than its column, so that a blank is left behind it.
         yield f"{name:38.37}{row['num_notes']:7}  {own:24}{gap}".rstrip()
 
 

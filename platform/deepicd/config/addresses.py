@@ -22,6 +22,7 @@ def known_addresses(model: type[BaseModel] = Experiment, prefix: str = "") -> li
     addresses: list[str] = []
     for name, info in model.model_fields.items():
         kind = info.annotation
+        # Only a table is a class: `X | None`, a literal and a list are values.
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             addresses += known_addresses(kind, f"{prefix}{name}.")
         else:

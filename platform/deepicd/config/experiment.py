@@ -223,6 +223,7 @@ class JudgeConfig(StrictModel):
                 ("url",),
                 f"rewards.judge.url must be like http://127.0.0.1:8001/v1; got {self.url!r}",
             )
+        # The host alone: a port, or a user in front of it, does not say who sees the notes.
         elif url.hostname not in self.allowed_hosts:
             yield (
                 ("url",),
@@ -242,6 +243,7 @@ class RewardConfig(StrictModel):
 
     preset: str = "default"
     """Named preset (see docs/rewards.md); `weights` replace the preset's own, name by name."""
+    # pydantic copies a default that can be changed.
     weights: dict[str, float] = {}
     """Name of reward → weight ≥ 0; with 0 the component is in the metrics and not in the total."""
     hierarchy_curve: float = Field(default=1.0, gt=0)
@@ -339,6 +341,7 @@ class Experiment(StrictModel):
     """Hardware profile: composes verl, vLLM and Ray settings; nothing else differs."""
     seed: int = Field(default=1, ge=0)
     """Seed of model, sampler, training and bootstrap; notes and splits follow `data.split_seed`."""
+    # One object for all experiments: settings are frozen.
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
     sft: SFTConfig = SFTConfig()

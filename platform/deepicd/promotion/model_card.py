@@ -28,6 +28,7 @@ not a medical device. Reasoning can sound convincing and be wrong; a person must
 """
 
 _MAIN = "hierarchical_f1"
+# The default of `training.max_response_tokens`.
 _NO_LIMITS = {"max_response_tokens": 1024}
 
 _ETHICS = """## Ethics

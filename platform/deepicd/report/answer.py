@@ -97,6 +97,7 @@ def _best_sentence(sweep: Sweep) -> str:
         return f"Winner: trial {sweep.decision['winner']}, {sweep.decision['why']}. {_CHOSEN}"
     if not sweep.scores:
         return "No trial has a score yet."
+    # `scores` has the best first.
     best = next(iter(sweep.scores))
     validation = next(trial.validation for trial in sweep.trials if trial.id == best)
     ends = (validation.get(f"{sweep.metric}_{end}") for end in ("low", "high"))

@@ -51,6 +51,7 @@ class Sweep:
         """Trial id → values by address."""
         return {trial.id: trial.params for trial in self.trials}
 
+    # A frozen dataclass allows this: the value goes into `__dict__`, past `__setattr__`.
     @cached_property
     def scores(self) -> dict[str, float]:
         """Trial id → best validation score, best first; earlier trials first on a tie."""

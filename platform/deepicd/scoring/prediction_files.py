@@ -92,6 +92,7 @@ def score_files(
 def _parse_line(line: str, number: int, address: str) -> Prediction:
     try:
         row = json.loads(line, object_pairs_hook=partial(_refuse_repeated, address))
+    # It is a ValueError too, and must keep its own message.
     except DataError:
         raise
     except (ValueError, RecursionError):

@@ -110,6 +110,7 @@ def estimate_memory(experiment: Experiment, gpu_memory_gib: float = 0.0) -> dict
     if not _model_sizes(experiment).parameters:
         return {}
     sizes = _trained(experiment)
+    # Before the engine's sizes come in: an update does not hold them.
     sizes["update"] = sum(sizes.values())
     engine = _engine(experiment, gpu_memory_gib)
     if engine:

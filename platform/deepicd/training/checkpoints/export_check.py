@@ -118,6 +118,7 @@ def _compare_logits(actor: Any, export: Any, prompts: Prompts) -> float:
 
 def _relative(actor: Any, export: Any) -> float:
     """Largest difference as a share of the largest value; NaN where one is not a number."""
+    # A tensor of zeros must not divide by 0.
     largest = max(float(actor.abs().max()), 1e-30)
     return float((actor - export).abs().max()) / largest
 

@@ -5,7 +5,7 @@ CPU platform is registered and its patch applied; with a namespace, the queue is
 progress bars are locked within a process only, because the semaphore that tqdm takes for all of a
 program's processes outlives an engine that is killed (`/dev/shm/sem.*`).
 It must stay light: every worker, server and driver that imports verl pays for it. The heavy parts
-(engine, vLLM replica) are in `external.py`, which the configuration names.
+(engine, vLLM replica) are in `grpo/registrations.py`, which the configuration names.
 
 verl logs a plug-in that fails at DEBUG and goes on; here the cause is logged as an error first,
 because what follows ("Unknown platform 'cpu'", "Duplicate device type") does not name it.
