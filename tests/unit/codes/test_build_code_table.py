@@ -21,9 +21,9 @@ def test_what_began_or_ended_within_a_year_is_billable_in_that_year(root):
     for date, change, listed, _ in (line.split("\t") for line in lines):
         year, names = script["fiscal_year"](date), listed.split()
         before = codes.RELEASES[codes.RELEASES.index(year) - 1]
-        after = codes.RELEASES[codes.RELEASES.index(year) + 1]
         counts.append((date, change, len(names)))
         for name in names:
+            after = codes.RELEASES[codes.RELEASES.index(year) + 1]
             assert codes.is_billable(name, year), name
             assert codes.is_billable(name, before) == (change == "ended"), name
             assert change == "added" or not codes.is_billable(name, after), name
@@ -31,7 +31,8 @@ def test_what_began_or_ended_within_a_year_is_billable_in_that_year(root):
     assert counts == [
         ("2020-04-01", "added", 2), ("2021-01-01", "added", 6), ("2021-01-01", "ended", 1),
         ("2022-04-01", "added", 3), ("2022-04-01", "ended", 1), ("2023-04-01", "added", 42),
-        ("2023-04-01", "ended", 7),
+        ("2023-04-01", "ended", 7), ("2024-04-01", "unchanged", 0),
+        ("2025-04-01", "unchanged", 0), ("2026-04-01", "unchanged", 0),
     ]  # fmt: skip
 
 
