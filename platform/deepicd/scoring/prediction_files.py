@@ -8,6 +8,7 @@ would make many patients one, and a note that stands twice would count twice, so
 """
 
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import asdict
 from functools import partial
@@ -16,15 +17,14 @@ from typing import Any
 
 from deepicd import codes
 from deepicd.errors import DataError, MissingError
+from deepicd.identifiers import parse_id
 from deepicd.records import Prediction
 from deepicd.scoring.bootstrap import match_notes, paired_bootstrap
 from deepicd.scoring.scores import score_predictions
 from deepicd.scoring.subgroups import compare_groups
 from deepicd.text_lines import read_lines
 
-_NO_ID = frozenset(("", "nan", "none", "null", "<na>", "nat"))
-"""What tools write, in lower case, where there is no id."""
-_KINDS = {type(None): "null", float: "a fraction or NaN", bool: "true or false"}
+_NEEDED = ("patient_id", "gold", "prediction")
 _ALWAYS = ("note_id", "patient_id", "gold", "prediction", "reason")
 """Fields of a row that are written whatever they hold."""
 
@@ -95,22 +95,24 @@ def _parse_line(line: str, number: int, address: str) -> Prediction:
     # It is a ValueError too, and must keep its own message.
     except DataError:
         raise
-    except (ValueError, RecursionError):
-        raise DataError(f"{address}: not a JSON object: {line.strip()[:60]!r}") from None
-    if (
-        not isinstance(row, dict)
-        or "gold" not in row
-        or "patient_id" not in row
-        or "prediction" not in row
-    ):
+    except json.JSONDecodeError as error:
         raise DataError(
-            f"{address}: a row needs patient_id, gold and prediction; got {line.strip()[:60]!r}"
+            f"{address}: not a JSON object: {error.msg} at character {error.colno}"
+        ) from None
+    except (ValueError, RecursionError):
+        raise DataError(f"{address}: not a JSON object that can be read: nested too deep") from None
+    missing = [name for name in _NEEDED if not isinstance(row, dict) or name not in row]
+    if missing:
+        raise DataError(
+            f"{address}: a row is a JSON object with {', '.join(_NEEDED)}; this one lacks "
+            f"{', '.join(missing)}"
         )
     gold, prediction, reason = row["gold"], row["prediction"], row.get("reason")
     # Cut, because a field may hold a megabyte.
     if not isinstance(gold, str) or not codes.is_billable(gold[:64]):
         raise DataError(
-            f"{address}: gold must be one billable ICD-10-CM code as text; got {gold!r:.60}"
+            f"{address}: gold must be one billable ICD-10-CM code as text, such as I25.10; it is "
+            f"{_describe_label(gold)}"
         )
     return Prediction(
         note_id=_parse_id(row.get("note_id", number), "note_id", address),
@@ -122,11 +124,20 @@ def _parse_line(line: str, number: int, address: str) -> Prediction:
     )
 
 
+def _describe_label(gold: Any) -> str:
+    """What stands where a code should: the text where it is short enough for a code, else its kind,
+    because it might be text of a note."""
+    if not isinstance(gold, str):
+        return f"of type {type(gold).__name__}"
+    is_short = re.fullmatch(r"[A-Za-z0-9.]{1,9}", gold)
+    return f"{gold!r}, which is none" if is_short else f"text of {len(gold)} characters"
+
+
 def _parse_groups(groups: Any, address: str) -> dict[str, str]:
     if not isinstance(groups, dict) or not all(isinstance(name, str) for name in groups.values()):
         raise DataError(
             f"{address}: groups must map an attribute to one group as text, such as "
-            f'{{"sex": "F"}}; got {groups!r:.60}'
+            f'{{"sex": "F"}}; it is {type(groups).__name__}, or a value is no text'
         )
     return groups
 
@@ -139,13 +150,7 @@ def _refuse_repeated(address: str, pairs: list[tuple[str, Any]]) -> dict[str, An
 
 
 def _parse_id(value: Any, name: str, address: str) -> str:
-    """An id as text. The refusal says what the value is, and never repeats it."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    if isinstance(value, str) and value.strip().lower() not in _NO_ID:
-        return value
-    what = "nothing or a word for it" if isinstance(value, str) else _KINDS.get(type(value), "")
-    raise DataError(
-        f"{address}: {name} must be text or a whole number; it is {what or type(value).__name__}. "
-        "Write it as text, one id for each."
-    )
+    try:
+        return parse_id(value)
+    except ValueError as error:
+        raise DataError(f"{address}: {name} {error}. Write it as text, one id for each.") from None

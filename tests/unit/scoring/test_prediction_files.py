@@ -42,17 +42,21 @@ def test_prediction_files_are_read_as_written(tmp_path):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("{not json", r"p.jsonl:2: not a JSON object: '\{not json'"),
-        ("[1, 2]", r"p.jsonl:2: a row needs patient_id, gold and prediction; got '\[1, 2\]'"),
-        ('{"gold": "I10", "prediction": null}', "p.jsonl:2: a row needs"),
+        ("{not json", "p.jsonl:2: not a JSON object: Expecting .* at character 2"),
+        ("[1, 2]", "p.jsonl:2: a row is a JSON object with patient_id, gold, prediction; this one"),
+        ('{"gold": "I10", "prediction": null}', "this one lacks patient_id$"),
         (
             '{"patient_id": 1, "gold": ["I10"], "prediction": 1}',
-            r"p.jsonl:2: gold must be one billable .* got \['I10'\]",
+            "p.jsonl:2: gold must be one billable .* it is of type list",
         ),
-        ('{"patient_id": 1, "gold": "I25", "prediction": 1}', "gold must be one billable"),
+        ('{"patient_id": 1, "gold": "I25", "prediction": 1}', "it is 'I25', which is none"),
+        (
+            '{"patient_id": 1, "gold": "fall at home", "prediction": 1}',
+            "it is text of 12 characters",
+        ),
         (
             '{"patient_id": 1, "gold": "I10", "prediction": 1, "groups": {"sex": 1}}',
-            r"p.jsonl:2: groups must map an attribute .* got \{'sex': 1\}",
+            "p.jsonl:2: groups must map an attribute .* it is dict, or a value is no text",
         ),
     ],
 )
@@ -103,9 +107,13 @@ ROW = '"gold": "I25.10", "prediction": "I25.10"'
         (f'{{"patient_id": NaN, {ROW}}}', "patient_id .* it is a fraction or NaN"),
         (f'{{"patient_id": 7.0, {ROW}}}', "patient_id .* it is a fraction or NaN"),
         (f'{{"patient_id": "nan", {ROW}}}', "patient_id .* it is nothing or a word for it"),
+        (f'{{"patient_id": "7.0", {ROW}}}', "patient_id .* it is written as a fraction"),
+        (f'{{"note_id": "1e+05", "patient_id": 7, {ROW}}}', "note_id .* written as a fraction"),
+        (f'{{"patient_id": "a\\nb", {ROW}}}', "patient_id .* it is of several lines"),
+        (f'{{"patient_id": "{"a b " * 99}", {ROW}}}', "patient_id .* longer than 128 characters"),
         (f'{{"patient_id": " ", {ROW}}}', "patient_id .* it is nothing or a word for it"),
         (f'{{"patient_id": true, {ROW}}}', "patient_id .* it is true or false"),
-        (f'{{"patient_id": ["a"], {ROW}}}', "patient_id .* it is list"),
+        (f'{{"patient_id": ["a"], {ROW}}}', "patient_id .* it is of type list"),
         (f'{{"note_id": null, "patient_id": "a", {ROW}}}', "note_id must be text .* it is null"),
         (f'{{"note_id": "1", "note_id": "2", "patient_id": "a", {ROW}}}', "a key stands twice"),
         ("[" * 100_000, "not a JSON object"),
