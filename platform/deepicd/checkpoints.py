@@ -64,6 +64,7 @@ def verify(folder: Path) -> dict[str, Any]:
         MissingError: there is no such folder.
         CheckpointError: no manifest (unfinished write), a missing, added, changed or refused file.
     """
+    # First: an unfinished folder is told as one, and not by some file of it.
     read_manifest(folder)
     refuse_unsafe_files(folder)
     return verify_trainer_manifest(folder)
@@ -103,6 +104,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         files = manifest["files"]
         if not all(set(entry) == {"sha256", "bytes"} for entry in files.values()):
+            # Caught below, with the other ways in which a manifest is broken.
             raise KeyError("files")
     except FileNotFoundError:
         raise CheckpointError(
@@ -165,6 +167,7 @@ def export(source: Path, target: Path, *, facts: Mapping[str, Any] | None = None
     """
     check_layout(source)
     target.parent.mkdir(parents=True, exist_ok=True)
+    # Beside the target: a rename is one step within one file system only.
     aside = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
     try:
         copy_files(source, aside)
@@ -223,6 +226,7 @@ def verify_by_loading(
             f"{folder}: the tokeniser has {num_tokens} tokens and the model only {vocab_size}. "
             "Export both from one run."
         )
+    # A small vocabulary begins again.
     probe = torch.arange(_PROBE_TOKENS).remainder(num_tokens).unsqueeze(0)
     with torch.inference_mode():
         logits = model(input_ids=probe).logits
@@ -263,6 +267,7 @@ def _load(folder: Path, dtype: str) -> tuple[Any, int]:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         model, info = AutoModelForCausalLM.from_pretrained(
             folder,
+            # Neither the network nor a pickle.
             local_files_only=True,
             use_safetensors=True,
             dtype=getattr(torch, dtype),
@@ -273,6 +278,7 @@ def _load(folder: Path, dtype: str) -> tuple[Any, int]:
             f"{folder} cannot be loaded by transformers: {type(error).__name__}: {error}. Export "
             "the checkpoint again."
         ) from error
+    # transformers fills what is missing with random numbers, and raises nothing.
     wrong = {
         kind: sorted(map(str, info.get(kind) or ())) for kind in ("missing_keys", "mismatched_keys")
     }

@@ -48,6 +48,8 @@ def read_lines(path: Path, *, errors: str = "strict") -> Iterator[str]:
     try:
         with path.open("rb") as packed, _unpacked(packed, path) as binary:
             text = io.TextIOWrapper(binary, encoding=_encoding(binary), errors=errors)
+            # One more than is let through, so that a line of just that length is told from a longer
+            # one.
             while line := text.readline(MAX_LINE + 1):
                 number += 1
                 if len(line) > MAX_LINE:
@@ -55,12 +57,14 @@ def read_lines(path: Path, *, errors: str = "strict") -> Iterator[str]:
                         f"{path}:{number}: a line has more than {MAX_LINE:,} characters. Write one "
                         "row a line."
                     )
+                # The wrapper has made LF of every line end.
                 yield line.rstrip("\n")
     except UnicodeDecodeError as error:
         raise DataError(
             f"{path}: byte {error.start:,} behind line {number} is not {error.encoding}. Write the "
             "file in UTF-8."
         ) from None
+    # gzip raises all three: no gzip, cut off, a damaged block.
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(
             f"{path} cannot be read behind line {number} ({type(error).__name__}). Check that it "
@@ -90,6 +94,7 @@ def decode_text(data: bytes, name: str) -> str:
 
 
 def _unpacked(packed: io.BufferedReader, path: Path) -> io.BufferedReader:
+    # Nothing is taken from the stream; `peek` may give more than it is asked for.
     head = packed.peek(_SEEN)[:_SEEN]
     for first, name in _OTHERS.items():
         if head.startswith(first):
@@ -101,4 +106,5 @@ def _unpacked(packed: io.BufferedReader, path: Path) -> io.BufferedReader:
 
 def _encoding(binary: io.BufferedReader) -> str:
     head = binary.peek(2)[:2]
+    # `utf-8-sig` drops UTF-8's own mark where there is one.
     return _MARKS.get(head, "utf-8-sig")

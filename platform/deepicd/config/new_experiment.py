@@ -96,6 +96,7 @@ def _check_options(beginning: Beginning) -> None:
 def _fill(beginning: Beginning, name: str) -> str:
     file = resources.files("deepicd").joinpath(f"data/experiment_{beginning.data}.toml")
     gpus = beginning.gpus or 4
+    # Not `format`, to which the braces of TOML's inline tables would be fields.
     return Template(file.read_text(encoding="utf-8")).substitute(
         # A JSON string is one of TOML too.
         name=json.dumps(name),

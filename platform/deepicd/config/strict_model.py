@@ -64,11 +64,13 @@ class StrictModel(BaseModel):
         """
         return iter(())
 
+    # pydantic asks this only where every field is right by itself.
     @model_validator(mode="after")
     def _refuse_contradictions(self) -> Self:
         if found := list(self.contradictions()):
             words = "; ".join(why for _, why in found)
             placed = [(keys, why, _value_at(self, keys)) for keys, why in found]
+            # One error with all of them; `inspection` takes it apart again.
             raise PydanticCustomError(CONTRADICTIONS, "{words}", {"words": words, "found": placed})
         return self
 

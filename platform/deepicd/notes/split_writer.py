@@ -90,6 +90,7 @@ def _fill_buckets(source: Path, positions: _Positions, edges: NDArray[np.int64])
         ]
         for name, of_rows in sorted(positions.items()):
             for rows in _read_part(source / name, of_rows):
+                # The last bucket that begins at this position or before it.
                 numbers = np.searchsorted(edges, rows["position"].to_numpy(), "right") - 1
                 for number in np.unique(numbers).tolist():
                     writers[number].write_table(rows.filter(pa.array(numbers == number)))

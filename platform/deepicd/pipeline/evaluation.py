@@ -55,6 +55,7 @@ def _answer_split(
     from deepicd.pipeline.run import experiment_or_defaults
 
     if model == MAJORITY:
+        # A limit of 0 takes all.
         return majority_predictions(split.with_name("train.parquet"), split)[: limit or None]
     # A split of a run lies at RUN/notes/SPLIT.parquet.
     own = RunPaths(split.resolve().parent.parent).experiment

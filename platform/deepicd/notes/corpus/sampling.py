@@ -119,6 +119,7 @@ def build_model(knowledge: Knowledge) -> Model:
 def sample_admissions(model: Model, num_notes: int, seed: int) -> Sample:
     """Sample `num_notes` admissions of patients with one to three admissions each."""
     rng = np.random.default_rng([seed, 1])
+    # Everybody has one admission at least, so this is more than enough; the rest is cut off.
     counts = rng.choice([1, 2, 3], size=num_notes, p=ADMISSIONS)
     patient = np.repeat(np.arange(num_notes), counts)[:num_notes]
     is_first = np.diff(patient, prepend=-1) > 0
@@ -130,6 +131,7 @@ def sample_admissions(model: Model, num_notes: int, seed: int) -> Sample:
     present = _sample_flags(model.present, code, rng)
     denied = _sample_flags(model.denied, code, rng)
     findings = np.where(denied, np.int8(DENIED), np.int8(UNMENTIONED))
+    # Last: what is present is not denied.
     findings[present] = PRESENT
     conditions = _sample_flags(model.conditions, code, rng)
     return Sample(patient, code, female, onset, findings, conditions)

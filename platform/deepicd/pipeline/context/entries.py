@@ -152,6 +152,7 @@ def _asked_ids(paths: RunPaths, experiment: Experiment, split: str) -> set[str]:
         return {row.note_id for row in read_answers(paths, TEST, START)}
     rows = pyarrow.parquet.read_table(paths.split(split), columns=["note_id"])
     ids: list[str] = rows["note_id"].to_pylist()
+    # 0 takes all of them.
     return set(ids[: experiment.data.num_validation or None])
 
 

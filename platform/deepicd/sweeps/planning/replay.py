@@ -28,6 +28,7 @@ from deepicd.sweeps.search.validation import check_early_stopping
 from deepicd.training.grpo.metric_names import validation
 
 _SECONDS = "time_this_iter_s"
+# Ray Tune's `TrialScheduler.STOP`, without the seconds that its import takes.
 _STOP = "STOP"
 _Row = Mapping[str, Any]
 
@@ -217,6 +218,7 @@ def _run_scheduler(curves: Sequence[Curve], experiment: Experiment) -> dict[str,
         # A trial that is stopped before its failure does not come to fail.
         has_failed = curves[number].has_failed and stopped[trial.trial_id] is None
         end = scheduler.on_trial_error if has_failed else scheduler.on_trial_complete
+        # Ray's `on_trial_error` takes no report.
         end(*((None, trial) if has_failed else (None, trial, rows[at])))
         start_next(now)
     return stopped
