@@ -78,6 +78,7 @@ class ConsoleHandler(logging.Handler):
             console=self._console,
             auto_refresh=False,
             transient=True,
+            # rich would print standard output through this console, which is standard error.
             redirect_stdout=False,
             redirect_stderr=False,
         ) as live:
@@ -128,6 +129,7 @@ def print_replies(rows: Iterable[Mapping[str, Any]], total: int, *, as_json: boo
     for row in track(rows, "notes", total=total, console=progress, disable=not shown):
         num_refused += "error" in row
         if as_json:
+            # A pipe gets each row when it is there: Python holds back lines that go to no terminal.
             print(json.dumps(row, ensure_ascii=False), flush=True)
         else:
             replies.append(row)

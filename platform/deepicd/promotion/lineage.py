@@ -201,6 +201,7 @@ _READERS = {
 
 
 def _is_empty(value: Any) -> bool:
+    # Not by truth: seed 0 and temperature 0 are known.
     return value is None or value in ("", {})
 
 
@@ -220,6 +221,7 @@ def _join(*texts: str) -> str:
 
 
 def _named(name: str, value: Any) -> str:
+    # Not by truth: step 0 and seed 0 are known.
     return f"{name} {value}" if value not in (None, "") else ""
 
 

@@ -134,6 +134,7 @@ def _nodes_of(code: str | None, nodes: dict[str, _Nodes | None]) -> _Nodes | Non
 
 
 def _encode_level(gold: Sequence[str | None], predicted: Sequence[str | None]) -> Level:
+    # A set's order changes from process to process, and sums of floats with it.
     classes = sorted({name for name in (*gold, *predicted) if name is not None})
     index: dict[str | None, int] = {name: i for i, name in enumerate(classes)}
     index[None] = NIL

@@ -109,6 +109,7 @@ def explain(reply: httpx.Response) -> str:
         body = reply.json()
     except ValueError:
         return f"status {reply.status_code}"
+    # Our typed routes say `detail`, those of OpenAI's interface `error.message`.
     detail = body.get("detail") or body.get("error", {}).get("message") or body
     return f"{reply.status_code}: {detail}"
 

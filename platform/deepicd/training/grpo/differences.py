@@ -91,6 +91,7 @@ def _without_keys(experiment: Experiment, keys: Collection[str]) -> Experiment:
 def _check_reach(experiment: Experiment, address: str) -> None:
     """Raise ConfigError where trials at both ends of an address are configured alike."""
     first, *others = extreme_trials(experiment.sweep.search, address)
+    # Only trials whose parents have the same values: others differ by these too.
     alike = [trial for trial in others if {**trial, address: first[address]} == first]
     values = [first, *alike[-1:]]
     trials = [with_values(experiment, drawn, source="[sweep.search]") for drawn in values]

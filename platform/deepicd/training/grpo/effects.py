@@ -198,6 +198,7 @@ def find_faults(experiment: Experiment) -> Iterator[Fault]:
             yield Fault(place, str(error), "remove it from the search", value)
             continue
         if reason:
+            # A rule says why first, and after a semicolon the way out.
             why, _, way_out = reason.partition("; ")
             rule = f"[sweep.search] {address} would not change what is compared between trials"
             way_out = f"{way_out}; or remove it from the search" if way_out else "remove it"
