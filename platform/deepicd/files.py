@@ -38,6 +38,7 @@ def exclusive_lock(path: Path, *, is_waited_for: bool = True) -> Iterator[None]:
         BlockingIOError: somebody else holds it, and is not waited for.
     """
     is_folder = path.is_dir()
+    # A folder cannot be opened for writing.
     flags = os.O_RDONLY if is_folder else os.O_RDWR | os.O_CREAT
     descriptor = os.open(path, flags, _LOCK_MODE)
     try:

@@ -32,6 +32,7 @@ def _check_path(value: object) -> object:
 def _resolve(path: Path) -> Path:
     try:
         return path.expanduser().resolve()
+    # Of pathlib: nobody is called what follows `~`, or links lead round in a circle.
     except RuntimeError as error:
         raise ValueError(f"{error}; write the path out") from None
 

@@ -60,6 +60,7 @@ def read_seal(file: Path) -> Seal | None:
         digest = values.pop("digest")
         seal = Seal(**values)
         is_sound = digest == seal.digest
+    # JSON of any other shape fails in one of these ways.
     except (ValueError, KeyError, TypeError, AttributeError):
         is_sound = False
     if not is_sound:

@@ -37,6 +37,7 @@ def read_calibration(folder: Path) -> Calibration | None:
             for level, points in values.pop("curves").items()
         }
         return Calibration(curves=curves, **values)
+    # JSON of any other shape fails in one of these ways.
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(
             f"{file} is broken ({type(error).__name__}). Verify the version (deepicd registry "

@@ -91,6 +91,7 @@ def read_events(path: Path) -> tuple[Event, ...]:
     for number, line in enumerate(lines, start=1):
         try:
             event = Event(**json.loads(line))
+        # TypeError: it is JSON, and has not the fields of an event.
         except (ValueError, TypeError):
             event = None
         if event is None or (event.number, event.previous) != (number, previous):

@@ -183,6 +183,7 @@ def _record(kind: Any) -> Any:
     def read(value: Any) -> Any:
         try:
             return kind(**value) if isinstance(value, Mapping) else None
+        # Fields that we do not know: it stays as the registrant wrote it (`read_lineage`).
         except TypeError:
             return None
 

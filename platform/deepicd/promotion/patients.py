@@ -88,6 +88,7 @@ def read_patients(folder: Path) -> PatientList:
     try:
         first, *digests = file.read_text(encoding="utf-8").splitlines()
         return PatientList(frozenset(digests), first.removeprefix("salt "))
+    # ValueError: it is no text, or lacks even the line of the salt.
     except (OSError, ValueError) as error:
         raise CheckpointError(
             f"{file} cannot be read ({type(error).__name__}). Restore the folder from a copy, or "

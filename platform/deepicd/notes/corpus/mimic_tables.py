@@ -206,6 +206,7 @@ def _note_id(admission: Admission, kind: str) -> str:
 def _diagnosis_rows(admission: Admission, is_icd9: bool) -> Iterator[Row]:
     version = 9 if is_icd9 else 10
     for number, code in enumerate((admission.code, *admission.secondary), start=1):
+        # Padded, as in MIMIC-IV, whose column has a fixed width.
         yield (admission.patient_id, admission.admission_id, number, code.ljust(7), version)
 
 
@@ -222,6 +223,7 @@ def _patient_rows(everyone: Iterable[Admission], rng: Random) -> list[Row]:
     for admission in everyone:
         gender = "F" if admission.is_female else "M"
         is_young = admission.code.startswith("O")  # chapter XV: pregnancy
+        # MIMIC-IV gives everyone above 89 the age of 91: nobody is older.
         age = rng.randint(18, 42) if is_young else min(91, max(18, round(rng.gauss(62, 16))))
         # MIMIC has one row and one age a patient, which must fit her pregnancy where she has one.
         if admission.patient_id not in patients or is_young:

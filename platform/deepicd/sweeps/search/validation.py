@@ -223,4 +223,5 @@ def _least(domain: Domain, *, is_grid: bool) -> Scalar:
     if isinstance(domain, Choice):
         numbers = [value for value in domain.values if not isinstance(value, str)]
         return min(numbers, default=domain.values[0])
+    # Chance never draws the low end of a range of floats: its high end stands for what lies above.
     return domain.low if is_grid or not isinstance(domain, FloatRange) else domain.high
