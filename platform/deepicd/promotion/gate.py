@@ -277,14 +277,17 @@ def _judge_part(report: _Report, name: str, subset: _Pair, *, margin: float) -> 
         f"{name}_low": low,
         f"{name}_high": high,
     }
+    text = f"{name} ({subset.describe(compared)})"
+    enough = f"{num_notes} notes; no number of them shows that an equally good model lost nothing"
+    # JSON has no infinity, and nobody can bring so many notes.
     if needed < math.inf:
         report.numbers[f"{name}_needed"] = needed
-    text = f"{name} ({subset.describe(compared)})"
+        enough = f"{num_notes} notes of about {needed:.0f} needed"
     if low > -margin:
         return "passed", text
     if compared.observed < -margin or num_notes >= needed:
         return "lost", text
-    return "undecided", f"{text}, {num_notes} notes of about {needed:.0f} needed"
+    return "undecided", f"{text}, {enough}"
 
 
 def _notes_needed(num_notes: int, half_width: float, *, margin: float, confidence: float) -> float:

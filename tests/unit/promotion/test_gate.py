@@ -300,6 +300,15 @@ def test_a_chapter_with_too_few_notes_to_know_is_undecided_with_the_number_it_wo
     assert any(reason.startswith("undecided, which blocks") for reason in blocked.reasons)
 
 
+def test_where_no_loss_is_allowed_no_number_of_notes_would_be_enough() -> None:
+    ours = rows(*[("I2510", "I2510" if n % 2 else "N179") for n in range(40)])
+    theirs = rows(*[("I2510", "N179" if n % 2 else "I2510") for n in range(40)])
+    found = gate(ours, theirs, config=PromotionConfig(max_chapter_loss=0.0), seed=0)
+    (reason,) = [reason for reason in found.reasons if reason.startswith("undecided")]
+    assert reason.endswith("no number of them shows that an equally good model lost nothing")
+    assert "chapter_IX_needed" not in found.numbers
+
+
 def test_the_number_of_notes_that_is_needed_is_enough_for_four_of_five_equal_models() -> None:
     random = np.random.default_rng(6)
     config = PromotionConfig(
