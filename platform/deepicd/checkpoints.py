@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from deepicd.errors import CheckpointError, ConfigError, MissingError
-from deepicd.files import put_in_place, sync, write_atomically
+from deepicd.files import put_in_place, sync, write_json
 
 MANIFEST = "manifest.json"
 _ALLOWED_SUFFIXES = (".safetensors", ".json", ".jinja", ".txt", ".model", ".md")
@@ -53,7 +53,7 @@ def write_trainer_manifest(folder: Path, facts: Mapping[str, Any] | None = None)
     for path in (folder, *folder.rglob("*")):
         sync(path)
     manifest = {"format": 1, "files": describe_files(folder), "facts": dict(facts or {})}
-    write_atomically(folder / MANIFEST, json.dumps(manifest, indent=2, sort_keys=True) + "\n")
+    write_json(folder / MANIFEST, manifest)
     return manifest
 
 

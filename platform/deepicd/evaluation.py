@@ -6,7 +6,6 @@ the split, and that list is frozen beside the scores. How vLLM answers
 notes is in `inference.offline`.
 """
 
-import json
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any
 from deepicd import scoring
 from deepicd.checkpoints import check_layout
 from deepicd.errors import DataError, MissingError
-from deepicd.files import write_atomically
+from deepicd.files import write_atomically, write_json
 from deepicd.inference.offline import OfflineEngine, load_model
 from deepicd.records import Limits, Prediction
 
@@ -112,7 +111,7 @@ def evaluate(
         report["thirds"] = scoring.score_thirds(predictions, training_codes)
     out.mkdir(parents=True, exist_ok=True)
     write_atomically(out / PREDICTIONS, scoring.format_predictions(predictions))
-    write_atomically(out / SCORES, json.dumps(report, indent=2, sort_keys=True) + "\n")
+    write_json(out / SCORES, report)
     return scores
 
 

@@ -7,13 +7,15 @@ whatever ends that.
 
 import fcntl
 import json
+import math
 import os
 import shutil
 import socket
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import filelock
 
@@ -89,6 +91,26 @@ def write_atomically(path: Path, text: str) -> None:
     """
     with replaced_file(path) as aside:
         aside.write_text(text, encoding="utf-8")
+
+
+def json_text(value: Any, *, indent: int | None = 2, sort_keys: bool = True) -> str:
+    """Plain values as JSON. A number that is none (not finite) is null: JSON has no word for it,
+    and what Python writes instead no other reader takes.
+    """
+    return json.dumps(_finite(value), indent=indent, sort_keys=sort_keys, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {name: _finite(each) for name, each in value.items()}
+    return [_finite(each) for each in value] if isinstance(value, list | tuple) else value
+
+
+def write_json(path: Path, value: Any, *, sort_keys: bool = True) -> None:
+    """Replace `path` by plain values as JSON (`json_text`), atomically."""
+    write_atomically(path, json_text(value, sort_keys=sort_keys) + "\n")
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from typing import Any
 
 from deepicd import __version__
 from deepicd.checkpoints import MANIFEST, content_digest, read_manifest
-from deepicd.files import write_atomically
+from deepicd.files import write_json
 from deepicd.notes.build_report import REPORT, read_build_report
 from deepicd.notes.identity import hash_split
 from deepicd.paths import DIFF, RECORD
@@ -145,7 +145,7 @@ def sha256(content: bytes) -> str:
 
 
 def _write(path: Path, record: Mapping[str, Any]) -> None:
-    write_atomically(path, json.dumps(record, indent=2) + "\n")
+    write_json(path, record, sort_keys=False)
 
 
 def _is_checkout() -> bool:

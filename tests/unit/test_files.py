@@ -1,5 +1,7 @@
 """Files that a killed writer leaves whole, and locks that end with their owner."""
 
+import json
+import math
 import os
 import subprocess
 import sys
@@ -8,11 +10,14 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from deepicd.errors import ConfigError
 from deepicd.files import (
     exclusive_lock,
     is_held,
+    json_text,
     lock_holder,
     put_in_place,
     replaced_file,
@@ -218,3 +223,63 @@ def test_a_folder_that_cannot_take_its_place_leaves_the_one_that_is_there(tmp_pa
     new.mkdir()
     put_in_place(new, target)
     assert [path.name for path in tmp_path.iterdir()] == ["model"] and not list(target.iterdir())
+
+
+@given(
+    st.recursive(
+        st.floats() | st.integers() | st.text(max_size=3) | st.none() | st.booleans(),
+        lambda values: st.lists(values) | st.dictionaries(st.text(max_size=3), values),
+    )
+)
+def test_json_holds_no_number_that_is_none(value):
+    def refuse(word):
+        raise AssertionError(word)
+
+    read = json.loads(json_text(value), parse_constant=refuse)
+    assert json_text(read) == json_text(value)
+
+
+def test_what_is_no_number_is_null_wherever_it_lies():
+    values = {"b": (math.nan, 1.5), "a": {"c": -math.inf}}
+    assert json_text(values, indent=None) == '{"a": {"c": null}, "b": [null, 1.5]}'
+    assert json_text(values, indent=None, sort_keys=False).startswith('{"b"')
+
+
+def test_no_file_is_written_by_a_writer_that_lets_nan_through(root):
+    """Every `json.dumps` of the package stands here, with why it may write what it gets."""
+    found = {}
+    for path in sorted((root / "platform" / "deepicd").rglob("*.py")):
+        count = path.read_text().count("json.dumps(") + path.read_text().count("json.dump(")
+        if count:
+            found[str(path.relative_to(root / "platform" / "deepicd"))] = count
+    texts_and_counts = {
+        "config/new_experiment.py": 6,  # quotes strings for TOML
+        "notes/corpus/mimic_tables.py": 2,  # codes and splits
+        "monitoring/prediction_log.py": 1,  # names of groups
+        "serving/service_discovery.py": 1,  # addresses
+        "serving/ingress/middleware.py": 1,  # a problem's words
+        "training/process/watchdog.py": 1,  # a stage's name
+        "rewards/judge_prompt.py": 1,  # a prompt
+        "rewards/verl_entry.py": 1,  # weights, which are finite
+        "files.py": 2,  # `json_text` itself, and a lock's holder
+    }
+    compared_or_hashed = {
+        "config/loading.py": 1,
+        "pipeline/stage.py": 1,
+        "promotion/model_card.py": 1,  # text for people
+        "promotion/versions.py": 1,  # read back at once
+        "report/factors.py": 1,
+        "report/html.py": 1,  # read back at once
+        "report/sweep.py": 1,  # settings, which are finite
+        "sweeps/results/ranking.py": 1,
+        "sweeps/results/trials.py": 1,
+        "training/checkpoints/retention.py": 1,
+        "training/grpo/engine_reuse.py": 1,
+    }
+    # Read by our own code, whose numbers stay what they are: a loss that is none is told.
+    between_processes = {
+        "training/process/protocol.py": 1,
+        "training/checkpoints/export_check.py": 2,
+    }
+    on_the_console = {"cli/console.py": 2}  # read back at once; replies, which are finite
+    assert found == texts_and_counts | compared_or_hashed | between_processes | on_the_console

@@ -23,6 +23,7 @@ from rich.progress import track
 from rich.table import Table
 
 from deepicd.cli.text import context_cells, reply_cells
+from deepicd.files import json_text
 
 if TYPE_CHECKING:
     from deepicd.config import SweepConfig
@@ -108,7 +109,12 @@ def print_outcome(
     value: Any, lines: Iterable[str], *, as_json: bool, indent: int | None = 2
 ) -> None:
     """Print an outcome on standard output: as JSON, or as lines for people."""
-    print(json.dumps(value, indent=indent, default=str) if as_json else "\n".join(lines))
+    print(_as_text(value, indent) if as_json else "\n".join(lines))
+
+
+def _as_text(value: Any, indent: int | None) -> str:
+    plain = json.loads(json.dumps(value, default=str))
+    return json_text(plain, indent=indent, sort_keys=False)
 
 
 def print_table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
@@ -186,7 +192,7 @@ class Outcome:
             rows = [status_row(trial, pareto) for trial in trials]
             ranking = asdict(decision) if decision else None
             shown = {"trials": rows, "budget": dict(budget), "decision": ranking}
-            print(json.dumps({**shown, "context": list(context)}, indent=2))
+            print(json_text({**shown, "context": list(context)}, sort_keys=False))
         else:
             marked = pareto if sweep.objectives else ()
             self._output.print(trial_table(trials, sweep.metric, marked))
@@ -205,7 +211,7 @@ class Outcome:
     def show_run(self, summary: Mapping[str, Any], root: Path) -> None:
         """The closing table of a whole run, or its summary as JSON."""
         if self._as_json:
-            print(json.dumps(summary, indent=2, sort_keys=True))
+            print(json_text(summary))
             return
         self._output.print(_context_table(summary["context"]["test"], "test split"))
         champion = summary["champion"]

@@ -16,7 +16,7 @@ from deepicd.config.experiment import Experiment
 from deepicd.config.inspection import Inspection, inspect_experiment, tell
 from deepicd.config.sweep import SweepConfig
 from deepicd.errors import ConfigError, DataError, Fault, MissingError, faults_of
-from deepicd.files import write_atomically
+from deepicd.files import write_json
 from deepicd.text_lines import decode_text
 
 _OF_SEARCH = ("num_trials", "num_seeds", "confirm_top", "sampler", "search", "freeze", "start_from")
@@ -128,8 +128,7 @@ def single_training(experiment: Experiment) -> Experiment:
 def dump_experiment(experiment: Experiment, path: Path) -> None:
     """Write the resolved experiment as JSON beside its results."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(experiment.model_dump(mode="json"), indent=2, sort_keys=True)
-    write_atomically(path, text + "\n")
+    write_json(path, experiment.model_dump(mode="json"))
 
 
 def read_experiment(path: Path) -> Experiment:

@@ -57,7 +57,9 @@ FolderOrUrl = Annotated[str, AfterValidator(_resolve_folder)]
 class StrictModel(BaseModel):
     """Frozen, without unknown keys; the docstrings of fields are their descriptions."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False
+    )
 
     def contradictions(self) -> Iterator[Contradiction]:
         """Values that are right by themselves and do not go together: all of them, where a

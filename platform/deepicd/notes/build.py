@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from deepicd.config import DataConfig, fingerprint
 from deepicd.errors import DataError
-from deepicd.files import replaced_folder
+from deepicd.files import replaced_folder, write_json
 from deepicd.notes.baselines import score_baselines
 from deepicd.notes.build_report import REPORT, summarise_build, summarise_reading
 from deepicd.notes.card import write_card
@@ -89,7 +89,7 @@ def build_notes(
         }
         if is_card_written:
             write_card(report, folder)
-        (folder / REPORT).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+        write_json(folder / REPORT, report, sort_keys=False)
     return report
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from deepicd.errors import DataError
-from deepicd.files import write_atomically
+from deepicd.files import write_json
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,7 @@ class Seal:
 def write_seal(file: Path, seal: Seal) -> None:
     """Write a seal for people and for `read_seal`."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps({**asdict(seal), "digest": seal.digest}, indent=2, sort_keys=True)
-    write_atomically(file, text + "\n")
+    write_json(file, {**asdict(seal), "digest": seal.digest})
 
 
 def read_seal(file: Path) -> Seal | None:
@@ -96,6 +95,16 @@ def is_whole(root: Path, seal: Seal, *, seal_file: Path) -> bool:
             "again, and what followed from it too"
         )
     return True
+
+
+def find_whole(root: Path, seal_file: Path) -> Seal | None:
+    """The seal of a stage that is whole; None where there is none, or an output of it is gone.
+
+    Raises:
+        DataError: an output was changed.
+    """
+    seal = read_seal(seal_file)
+    return seal if seal and is_whole(root, seal, seal_file=seal_file) else None
 
 
 def _and_others(names: Sequence[str]) -> str:

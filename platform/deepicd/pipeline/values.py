@@ -4,21 +4,20 @@ In: a value of `records` or of a stage, made of plain values. Out: a file, and t
 """
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from deepicd.errors import DataError
-from deepicd.files import write_atomically
+from deepicd.files import write_json
 
 
 def write_value(path: Path, value: Any, kind: Any) -> None:
     """Write a value of the type `kind` as JSON."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Not `dump_json`: it writes a score that is not a number as null, which is none when read.
-    values = TypeAdapter(kind).dump_python(value, mode="json")
-    write_atomically(path, json.dumps(values, indent=2, sort_keys=True) + "\n")
+    write_json(path, TypeAdapter(kind).dump_python(value, mode="json"))
 
 
 def read_value(path: Path, kind: Any) -> Any:
@@ -28,8 +27,25 @@ def read_value(path: Path, kind: Any) -> Any:
         DataError: it is none any more.
     """
     try:
-        return TypeAdapter(kind).validate_python(json.loads(path.read_text(encoding="utf-8")))
+        return _validate(json.loads(path.read_text(encoding="utf-8")), TypeAdapter(kind))
     except ValueError:  # the reason may quote a note's answer
         raise DataError(
             f"{path} is not as it was written; remove it, and the stage that wrote it runs again"
         ) from None
+
+
+def _validate(values: Any, adapter: TypeAdapter[Any]) -> Any:
+    """The value; null where a number has to be was none that JSON has a word for."""
+    try:
+        return adapter.validate_python(values)
+    except ValidationError as error:
+        faults = error.errors(include_url=False)
+        if any(fault["type"] != "float_type" or fault["input"] is not None for fault in faults):
+            raise
+    for fault in faults:
+        *above, last = fault["loc"]
+        table = values
+        for name in above:
+            table = table[name]
+        table[last] = math.nan
+    return adapter.validate_python(values)

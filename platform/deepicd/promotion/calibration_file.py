@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from deepicd.errors import CheckpointError
-from deepicd.files import write_atomically
+from deepicd.files import json_text, write_atomically
 from deepicd.records import Calibration, Curve
 
 CALIBRATION = "calibration.json"
@@ -17,7 +17,7 @@ CALIBRATION = "calibration.json"
 
 def write_calibration(folder: Path, calibration: Calibration) -> None:
     """Write the file."""
-    text = json.dumps(asdict(calibration), indent=2, sort_keys=True)
+    text = json_text(asdict(calibration))
     write_atomically(folder / CALIBRATION, text + "\n")
 
 

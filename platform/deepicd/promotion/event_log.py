@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from deepicd.errors import PromotionError
-from deepicd.files import write_atomically
+from deepicd.files import json_text, write_atomically
 from deepicd.records import Challenge, Decision
 
 REGISTERED, GATED, CHALLENGER, WITHDRAWN, PROMOTED, ROLLED_BACK = (
@@ -136,7 +136,7 @@ def next_event(
         details=dict(details),
         previous=_digest(lines[-1]) if lines else "",
     )
-    return event, json.dumps(vars(event), sort_keys=True)
+    return event, json_text(vars(event), indent=None)
 
 
 def count_uses(events: Sequence[Event], split: str) -> int:

@@ -17,6 +17,7 @@ from typing import Any
 
 from deepicd import codes
 from deepicd.errors import DataError, MissingError
+from deepicd.files import json_text
 from deepicd.identifiers import parse_id
 from deepicd.records import Prediction
 from deepicd.scoring.bootstrap import match_notes, paired_bootstrap
@@ -59,7 +60,7 @@ def format_predictions(predictions: Iterable[Prediction]) -> str:
     """Text of a file that `read_predictions` reads."""
     # Optional fields only where they say something, so that old files and new ones look alike.
     rows = ({k: v for k, v in asdict(row).items() if k in _ALWAYS or v} for row in predictions)
-    return "".join(json.dumps(row, sort_keys=True) + "\n" for row in rows)
+    return "".join(json_text(row, indent=None) + "\n" for row in rows)
 
 
 def score_files(

@@ -17,6 +17,7 @@ from pathlib import Path
 from random import Random
 
 from deepicd import codes, scoring
+from deepicd.files import json_text
 from deepicd.notes.corpus import sampling
 from deepicd.notes.corpus.profiles import Knowledge
 from deepicd.notes.corpus.text import AdmissionFacts, Writer
@@ -93,7 +94,7 @@ def write_tables(
         for code in sampling.posterior(model, chunk).argmax(axis=1).tolist()
     ]
     ceiling = _score_ceiling(knowledge, sample, best, splits=splits)
-    (root / CEILING).write_text(json.dumps(ceiling, indent=2, sort_keys=True) + "\n")
+    (root / CEILING).write_text(json_text(ceiling) + "\n")
     answers = {
         _note_id(admission, "DS"): knowledge.profiles[code].code
         for admission, code in zip(admissions, best, strict=True)

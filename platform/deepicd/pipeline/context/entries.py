@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from deepicd import codes, scoring
 from deepicd.config import Experiment
-from deepicd.files import write_atomically
+from deepicd.files import write_atomically, write_json
 from deepicd.paths import RunPaths
 from deepicd.records import Prediction
 
@@ -126,7 +126,7 @@ def write_context(
                 what = _describe(name, answers, experiment, rival=rival)
                 entries.append(_entry(name, split, answers, what=what, seed=experiment.seed))
     report = {"format": 1, "num_bootstrap": NUM_BOOTSTRAP, "entries": entries}
-    write_atomically(paths.context, json.dumps(report, indent=2, sort_keys=True) + "\n")
+    write_json(paths.context, report)
     return entries
 
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from deepicd.config import Experiment, Scalar
 from deepicd.errors import DataError, MissingError, SweepError
-from deepicd.files import write_atomically
+from deepicd.files import write_json
 from deepicd.paths import trial_folder, validation_file
 from deepicd.records import Prediction, Trial
 from deepicd.scoring import read_predictions, replicate
@@ -152,7 +152,7 @@ def rank_trials(trials: Sequence[Trial], decision: SweepDecision) -> list[Trial]
 
 def write_decision(decision: SweepDecision, path: Path) -> None:
     """Write a decision as JSON."""
-    write_atomically(path, json.dumps(asdict(decision), indent=2) + "\n")
+    write_json(path, asdict(decision), sort_keys=False)
 
 
 def read_decision(path: Path) -> SweepDecision:

@@ -22,7 +22,7 @@ from ray.tune import Stopper
 
 from deepicd.config import Experiment
 from deepicd.errors import CapacityError
-from deepicd.files import write_atomically
+from deepicd.files import write_json
 from deepicd.paths import CAPS, TUNE
 from deepicd.sweeps.results.trials import ENDED_BY, seconds_spent, started_trials
 
@@ -61,8 +61,7 @@ def write_caps(storage: Path, experiment: Experiment, *, elsewhere: float) -> Ca
             "NAME --set sweep.max_gpu_hours=…"
         )
     storage.mkdir(parents=True, exist_ok=True)
-    # Without a cap it says `Infinity`, which Python reads and JSON does not know.
-    write_atomically(storage / CAPS, json.dumps(asdict(caps)) + "\n")
+    write_json(storage / CAPS, asdict(caps))  # no cap is null there
     return caps
 
 
@@ -71,7 +70,8 @@ def read_caps(storage: Path) -> Caps:
     file = storage / CAPS
     if not file.is_file():
         return Caps(math.inf, math.inf)
-    return Caps(**json.loads(file.read_text(encoding="utf-8")))
+    values = json.loads(file.read_text(encoding="utf-8"))
+    return Caps(**{name: math.inf if cap is None else cap for name, cap in values.items()})
 
 
 class EndAtCap(Stopper):

@@ -18,7 +18,7 @@ from deepicd.errors import CapacityError
 from deepicd.training.checkpoints.retention import OnEvent, delete_checkpoint, list_checkpoints
 
 RESERVE_BYTES = 2**26
-_BYTES_PER_PARAMETER = 16
+BYTES_PER_PARAMETER = 16
 _POLL_S = 5.0
 _REPEAT_S = 60.0
 
@@ -86,7 +86,7 @@ def size_of_next(trial: Path, model: Path) -> int:
     checkpoints = list_checkpoints(trial)
     if checkpoints:
         return total_bytes(checkpoints[-1])
-    return _BYTES_PER_PARAMETER * count_parameters(model)
+    return BYTES_PER_PARAMETER * count_parameters(model)
 
 
 def count_parameters(model: Path) -> int:

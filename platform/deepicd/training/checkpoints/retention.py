@@ -14,6 +14,7 @@ trial goes on from. Decided here:
 
 import hashlib
 import json
+import math
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -23,7 +24,7 @@ from typing import Any
 from deepicd import checkpoints
 from deepicd.config import Experiment
 from deepicd.errors import CheckpointError
-from deepicd.files import write_atomically
+from deepicd.files import write_json
 from deepicd.notes.identity import hash_split
 from deepicd.training.checkpoints.reshard import RESHARDED
 
@@ -188,7 +189,9 @@ def _is_complete(checkpoint: Path) -> bool:
 def facts_of(checkpoint: Path) -> dict[str, Any]:
     """What its manifest says of a checkpoint besides its files."""
     facts: dict[str, Any] = checkpoints.read_manifest(checkpoint)["facts"]
-    return facts
+    metrics = facts.get("metrics", {})
+    numbers = {name: math.nan if value is None else value for name, value in metrics.items()}
+    return {**facts, "metrics": numbers} if metrics else facts
 
 
 def _score_of(checkpoint: Path, metric: str) -> float:
@@ -229,5 +232,5 @@ def state_dtype(folder: Path) -> str:
     dtype = _DTYPES[stored]
     path = folder / "config.json"
     config = json.loads(path.read_text(encoding="utf-8"))
-    write_atomically(path, json.dumps({**config, "dtype": dtype}, indent=2) + "\n")
+    write_json(path, {**config, "dtype": dtype}, sort_keys=False)
     return dtype
