@@ -85,6 +85,14 @@ class RunPaths:
         """What a stage that can go on from its parts began with (JSON)."""
         return self.root / "stages" / f"{stage}.begun.json"
 
+    def interrupted(self, stage: str) -> Path:
+        """What attempts of a stage took that did not end (JSON)."""
+        return self.root / "stages" / f"{stage}.interrupted.json"
+
+    def part(self, stage: str, name: str) -> Path:
+        """What says that a part of such a stage is whole (JSON)."""
+        return self.root / "stages" / stage / f"{name}.json"
+
     @property
     def cache(self) -> Path:
         """Whole stages that runs beside this one can take over."""
@@ -143,6 +151,11 @@ class RunPaths:
     def sweep_experiment(self) -> Path:
         """The experiment that this sweep was started with (JSON); `resume` holds to it."""
         return self.sweep / "experiment.json"
+
+    @property
+    def sweep_place(self) -> Path:
+        """Where this sweep was begun (JSON): it goes on there alone."""
+        return self.sweep / "place.json"
 
     @property
     def trials(self) -> Path:

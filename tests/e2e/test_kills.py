@@ -26,7 +26,7 @@ from processes import wait_until_gone
 
 from deepicd.errors import DataError, ExhaustedError
 from deepicd.paths import RunPaths
-from deepicd.pipeline.run import Command
+from deepicd.pipeline.folder.command import Command
 from deepicd.pipeline.stage import STAGES
 
 pytestmark = pytest.mark.timeout(2400)

@@ -8,7 +8,7 @@ PROGRAM = """
 import os, signal, sys, time
 from pathlib import Path
 from deepicd.clusters.ray_session import ray_session
-from deepicd.pipeline.run import on_sigterm
+from deepicd.pipeline.folder.lock import on_sigterm
 
 with on_sigterm(), ray_session(num_cpus=1, object_store_memory=10**8):
     try:

@@ -9,7 +9,9 @@ from typer.core import TyperGroup
 FileArgument = Annotated[Path, typer.Argument(help="Experiment file.")]
 RunArgument = Annotated[str, typer.Argument(help="Name of the run.")]
 RunsOption = Annotated[Path, typer.Option(help="Folder of the runs.")]
-NameOption = Annotated[str, typer.Option(help="Name of the run; the experiment's if empty.")]
+NameOption = Annotated[
+    str | None, typer.Option(help="Name of the run; the experiment's if not given.")
+]
 SetOption = Annotated[list[str] | None, typer.Option("--set", help="ADDRESS=VALUE, repeatable.")]
 YesOption = Annotated[
     bool, typer.Option("--yes", help="Delete the run that NAME.previous holds, if one does.")

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deepicd.pipeline.run import Run, registry_address
+from deepicd.pipeline.folder.command import find_registry
+from deepicd.pipeline.run import Run
+from deepicd.pipeline.summary import Promoted
 from deepicd.pipeline.values import read_value, write_value
 
 _SHORT_NOTE = "CHIEF COMPLAINT: chest pain"
@@ -28,13 +30,13 @@ class Deployment:
     """The window that monitoring computed; `labelled` is the number of labels in it."""
 
 
-def deploy(run: Run, version: str) -> Deployment:
-    """Serve a version, ask it test notes, send their labels, and stop the endpoint."""
-    file = run.paths.deployment
+def deploy(run: Run, promoted: Promoted) -> Deployment:
+    """Serve the champion, ask it test notes, send their labels, and stop the endpoint."""
+    file, version = run.paths.deployment, promoted.champion
 
     def work() -> None:
         _put_aside(run.paths.monitor)
-        with _start_endpoint(run, version) as endpoint:
+        with _start_endpoint(run, promoted) as endpoint:
             run.detail(f"{endpoint.url} answers")
             write_value(file, _query_and_label(run, endpoint.url), Deployment)
 
@@ -45,27 +47,31 @@ def deploy(run: Run, version: str) -> Deployment:
     return deployment
 
 
-def keep_serving(run: Run, version: str, serve_on: Callable[[Any], None]) -> None:
-    """Serve a version until `serve_on` returns."""
-    with _start_endpoint(run, version) as endpoint:
+def keep_serving(run: Run, promoted: Promoted, serve_on: Callable[[Any], None]) -> None:
+    """Serve the champion until `serve_on` returns."""
+    with _start_endpoint(run, promoted) as endpoint:
         serve_on(endpoint)
 
 
 def _put_aside(log: Path) -> None:
+    """Rename a log to the next number: the largest one is the latest, whatever was removed."""
     if log.exists():
-        number = len(list(log.parent.glob(f"{log.name}.*"))) + 1
-        log.rename(log.with_name(f"{log.name}.{number}"))
+        suffixes = (
+            place.name.removeprefix(f"{log.name}.") for place in log.parent.glob(f"{log.name}.*")
+        )
+        latest = max((int(each) for each in suffixes if each.isdecimal()), default=0)
+        log.rename(log.with_name(f"{log.name}.{latest + 1}"))
 
 
-def _start_endpoint(run: Run, version: str) -> AbstractContextManager[Any]:
+def _start_endpoint(run: Run, promoted: Promoted) -> AbstractContextManager[Any]:
     from deepicd.promotion.remote_registry import open_registry
     from deepicd.serving import endpoint
     from deepicd.serving.settings import ServedModel, ServingSettings
 
-    registry = open_registry(registry_address(run.experiment, run.paths))
-    path = registry.verify(version).path
+    address = find_registry(promoted.registry, run.experiment, run.paths)
+    path = open_registry(address).verify(promoted.champion).path
     settings = ServingSettings.of_experiment(run.experiment, log=run.paths.monitor)
-    return endpoint.start(ServedModel(path=path, version=version), settings)
+    return endpoint.start(ServedModel(path=path, version=promoted.champion), settings)
 
 
 def _query_and_label(run: Run, url: str) -> Deployment:

@@ -52,7 +52,7 @@ def _answer_split(
     from deepicd.evaluation import majority_predictions, predict
     from deepicd.inference.offline import OfflineEngine
     from deepicd.paths import RunPaths
-    from deepicd.pipeline.run import experiment_or_defaults
+    from deepicd.pipeline.folder.command import experiment_or_defaults
 
     if model == MAJORITY:
         # A limit of 0 takes all.

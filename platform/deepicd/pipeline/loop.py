@@ -15,27 +15,33 @@ from typing import TYPE_CHECKING, Any
 
 from deepicd.clusters.ray_session import library_output_to
 from deepicd.config import Experiment, dump_experiment, override, single_training
-from deepicd.errors import SweepError
+from deepicd.errors import ConfigError, SweepError
 from deepicd.files import lock_holder
 from deepicd.paths import RunPaths
-from deepicd.pipeline import deployment, promotion, stages, summary
+from deepicd.pipeline import candidates, deployment, promotion, stages, summary
 from deepicd.pipeline.context import with_context
-from deepicd.pipeline.resources import explain_exhaustion
-from deepicd.pipeline.run import (
+from deepicd.pipeline.folder.command import (
     Command,
-    Run,
     experiment_of_run,
-    locked,
-    on_sigterm,
-    prepare_root,
     read_command,
     registry_address,
     write_command,
 )
-from deepicd.pipeline.seal import is_whole, read_seal
+from deepicd.pipeline.folder.lock import locked, on_sigterm
+from deepicd.pipeline.folder.place import prepare_root, refuse_link
+from deepicd.pipeline.resources import explain_exhaustion
+from deepicd.pipeline.run import Run
+from deepicd.pipeline.seal import find_whole
 from deepicd.pipeline.stage import PATIENCE
 from deepicd.pipeline.summary import Promoted
-from deepicd.pipeline.validation import check, check_endpoint, check_folder, check_same, prepare
+from deepicd.pipeline.validation import (
+    check_endpoint,
+    check_folder,
+    check_machine,
+    check_rest,
+    check_same,
+    prepare,
+)
 from deepicd.pipeline.values import read_value, write_value
 from deepicd.records import Decision
 
@@ -71,14 +77,16 @@ def run_pipeline(
         may_delete: whether a run that lies in `NAME.previous` may be deleted.
         serve_on: called with the running endpoint at the end; None leaves no endpoint up.
     """
-    if command.is_deployed and not experiment.sweep.search:
+    if command.is_single or not experiment.sweep.search:
         experiment = single_training(experiment)
     command = command.fit_to(experiment)
     experiment = prepare(experiment)
+    refuse_link(root)
     check_folder(root, experiment)
     if command.is_deployed:
         check_endpoint(experiment)
     root = root.resolve()
+    check_machine(experiment, root)  # before the next lines move an earlier run aside
     if command.is_promoted:
         promotion.check_champion(experiment, RunPaths(root))
     # The lock lies beside the folder, which the next line may move aside: it must not move along.
@@ -109,6 +117,7 @@ def resume_run(
         ConfigError: its sweep was started with another experiment, or another address is set.
         DataError: what it was made from, or an output of a stage, was changed.
     """
+    refuse_link(root)
     paths = RunPaths(root.resolve())
     experiment = experiment_of_run(paths)
     command = read_command(paths)
@@ -117,17 +126,35 @@ def resume_run(
         # A sweep that began in a resumed run has what that one was given by --set.
         check_same(paths.sweep_experiment, experiment, way_out, ignored=PATIENCE)
     experiment = override(experiment, overrides, allowed=PATIENCE)
-    check(experiment)
-    if _has_ended(paths, command):
-        raise SweepError(
-            f"the run in {root} has ended, there is nothing to resume; `deepicd sweep status "
-            f"{root.name}` shows it, `deepicd run` starts another"
-        )
+    check_rest(experiment, paths, command.stages)
+    _refuse_to_resume(paths, command, experiment, is_served=serve_on is not None)
     # A deployment that is whole opens no port again.
     if command.is_deployed and not paths.seal("deployment").is_file():
         check_endpoint(experiment)
     with explain_exhaustion(paths.root), locked(paths.lock), on_sigterm():
+        if overrides:
+            write_command(paths, command.with_overrides(overrides))
         return _walk(Run(experiment, paths, command.stages), command, serve_on)
+
+
+def _refuse_to_resume(
+    paths: RunPaths, command: Command, experiment: Experiment, *, is_served: bool
+) -> None:
+    """Refuse a run that has ended, and an endpoint for one that names no champion."""
+    name = paths.root.name
+    if is_served and not command.is_promoted:
+        raise ConfigError(
+            f"the run in {paths.root} was started with --no-promote and ends without a champion, "
+            "so there is nothing for --keep to serve; leave it out"
+        )
+    if not _has_ended(paths, command):
+        return
+    address = registry_address(experiment, paths)
+    serve = f"`deepicd serve --registry {address}` serves its champion, "
+    raise SweepError(
+        f"the run in {paths.root} has ended, there is nothing to resume; `deepicd sweep status "
+        f"{name}` shows it, {serve if command.is_promoted else ''}`deepicd run` starts another"
+    )
 
 
 def _has_ended(paths: RunPaths, command: Command) -> bool:
@@ -136,11 +163,7 @@ def _has_ended(paths: RunPaths, command: Command) -> bool:
     # Before anything is hashed: a run that goes on hashes its whole stages by itself.
     if not all(file.is_file() for file in files):
         return False
-    seals = {file: read_seal(file) for file in files}
-    return all(
-        seal is not None and is_whole(paths.root, seal, seal_file=file)
-        for file, seal in seals.items()
-    )
+    return all(find_whole(paths.root, file) for file in files)
 
 
 def sweep_status(root: Path) -> "SweepStatus":
@@ -168,26 +191,26 @@ def _walk(run: Run, command: Command, serve_on: Callable[[Any], None] | None) ->
         # Before the sweep: a cap keeps back for evaluation what this takes (`results.spent`).
         sft = stages.score_start(run)
         swept = stages.sweep(run)
-        candidates = stages.evaluate_best(run, swept)
-        promoted = _promote(run, candidates, sft)
-        best = candidates[0]
+        brought = candidates.evaluate_best(run, swept)
+        promoted = _promote(run, brought, sft)
+        best = brought[0]
         outcome = summary.RunOutcome(
             swept.trials, best.trial, sft=sft, candidate=best.scored, promoted=promoted
         )
         if command.is_deployed:
-            deployed = deployment.deploy(run, promoted.champion)
+            deployed = deployment.deploy(run, promoted)
             outcome.reply, outcome.monitor = deployed.reply, deployed.monitor
         written = summary.write(run, outcome)
         if serve_on is not None:
-            deployment.keep_serving(run, promoted.champion, serve_on)
+            deployment.keep_serving(run, promoted, serve_on)
         return Ended(command, _status_of(run, swept), written)
 
 
-def _promote(run: Run, candidates: Sequence[stages.Candidate], sft: stages.Scored) -> Promoted:
+def _promote(run: Run, brought: Sequence[candidates.Candidate], sft: stages.Scored) -> Promoted:
     file = run.paths.promotion
 
     def work() -> None:
-        decision, champion = promotion.promote(run, candidates, sft=sft)
+        decision, champion = promotion.promote(run, brought, sft=sft)
         write_value(file, _describe(run, decision, champion), Promoted)
 
     run.do("promotion", "the winner against the champion, paired on the promotion split", work)
@@ -207,6 +230,7 @@ def _describe(run: Run, decision: Decision, champion: str) -> Promoted:
         stage=origin.stage,
         trial=origin.trial or None,
         test=version.scores,
+        registry=run.experiment.promotion.registry or str(run.paths.registry),
     )
 
 
@@ -231,5 +255,6 @@ def _ray(run: Run) -> Iterator[None]:
             # Before anything is built: notes and SFT may take hours.
             check_capacity(run.experiment)
             model = run.experiment.model.path
-            check_storage(run.paths.root, [model] if model else [])
+            # Gone where no stage needs it any more.
+            check_storage(run.paths.root, [model] if model and model.exists() else [])
             yield

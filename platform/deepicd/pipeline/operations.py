@@ -23,7 +23,7 @@ from deepicd.monitoring.parquet_export import FOLDER, keep_exported
 from deepicd.monitoring.prediction_log import FILE, PredictionLog
 from deepicd.monitoring.prometheus import SERVICE_DISCOVERY_FILE
 from deepicd.paths import RunPaths
-from deepicd.pipeline.run import run_of_registry
+from deepicd.pipeline.folder.command import run_of_registry
 from deepicd.promotion.registry import Registry
 from deepicd.promotion.remote_registry import is_url, open_registry
 from deepicd.promotion.versions import CHAMPION

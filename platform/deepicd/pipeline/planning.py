@@ -93,7 +93,7 @@ def replay_run(root: Path, *, scheduler: str, grace_steps: int, factor: int) -> 
         MissingError: no run lies there.
         ConfigError: a value that no scheduler takes.
     """
-    from deepicd.pipeline.run import experiment_of_run
+    from deepicd.pipeline.folder.command import experiment_of_run
     from deepicd.sweeps.planning.replay import read_curves, replay
 
     paths = RunPaths(root.resolve())

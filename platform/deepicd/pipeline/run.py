@@ -6,27 +6,33 @@ on from the stages that are whole.
 """
 
 import logging
-import os
 import shutil
-import signal
-import socket
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from deepicd.config import Experiment, read_experiment
-from deepicd.errors import ConfigError, DataError, MissingError, SweepError
-from deepicd.files import exclusive_lock, lock_holder, lock_host
+from deepicd.config import Experiment
+from deepicd.errors import DataError
 from deepicd.paths import RunPaths
 from deepicd.pipeline import cache
 from deepicd.pipeline.eta import describe_left, seconds_left
+from deepicd.pipeline.folder.attempts import add_attempt, counted
+from deepicd.pipeline.folder.parts import Part, check_parts
 from deepicd.pipeline.seal import Seal, hash_outputs, is_whole, read_seal, write_seal
-from deepicd.pipeline.stage import STAGES, Stage, differences, identify, read_code
+from deepicd.pipeline.stage import (
+    PATIENCE,
+    STAGES,
+    Stage,
+    describe_file,
+    differences,
+    identify,
+    read_code,
+    settings_of,
+)
 from deepicd.pipeline.values import read_value, write_value
+from deepicd.sweeps.results.spent import gpus_of
 
 _log = logging.getLogger(__name__)
 
@@ -50,6 +56,7 @@ class Run:
     """Those of the stages so far."""
     _measured: dict[str, float] = field(default_factory=dict)
     """Seconds of the stages that were done by this process."""
+    _described: dict[Path, str | None] = field(default_factory=dict)
 
     def do(self, name: str, what: str, work: Callable[[], None]) -> None:
         """Do a stage, unless it is whole already or can be taken over.
@@ -64,7 +71,8 @@ class Run:
         """
         stage = STAGES[name]
         self._announce(name, what)
-        wanted = Seal(name, identify(stage, self.experiment, self.seals), outputs={}, seconds=0)
+        identity = identify(stage, self.experiment, self.seals, describe=self._describe)
+        wanted = Seal(name, identity, outputs={}, seconds=0)
         seal = self._whole(wanted) or self._take_over(stage, wanted)
         if seal is None:
             seal = self._work(stage, wanted, work)
@@ -83,8 +91,21 @@ class Run:
         if not is_whole(self.paths.root, seal, seal_file=file):
             self.detail("a file of it is gone; it is done again")
             return None
+        check_parts(self.paths, wanted.stage)
         self.detail("whole already")
+        self._tell_gone(wanted)
         return seal
+
+    def _tell_gone(self, wanted: Seal) -> None:
+        for address, contents in wanted.identity["files"].items():
+            if contents is None:
+                self.detail(f"{address} is gone; what was made of it is here, and is used")
+
+    def _describe(self, path: Path) -> str | None:
+        """Each file once: a folder of MIMIC-IV is large, and several stages open a model."""
+        if path not in self._described:
+            self._described[path] = describe_file(path)
+        return self._described[path]
 
     def _compare(self, old: Mapping[str, Any], wanted: Seal, file: Path) -> None:
         """Raise DataError where settings or named files are others than those of `old`."""
@@ -113,13 +134,16 @@ class Run:
     def _work(self, stage: Stage, wanted: Seal, work: Callable[[], None]) -> Seal:
         if stage.has_parts:
             self._begin(stage, wanted)  # which may refuse, and then the seal stays
+        self._count_former(stage)
         # Before the outputs: no seal may stand beside what is half removed.
         self.paths.seal(stage.name).unlink(missing_ok=True)
         if not stage.has_parts:
             self._remove_outputs(stage)
         started = time.monotonic()
         try:
-            work()
+            num_gpus = gpus_of(stage.name, self.experiment)
+            with counted(self.paths.interrupted(stage.name), num_gpus):
+                work()
         # Ctrl-C and SIGTERM too: they are no `Exception`.
         except BaseException:
             self.detail(f"{stage.name} did not end; deepicd resume {self.paths.root.name} goes on")
@@ -136,20 +160,61 @@ class Run:
         self.detail(f"{stage.name} took {seconds:.0f} s")
         return seal
 
+    def _count_former(self, stage: Stage) -> None:
+        """What a stage took that was whole, and is done again, was spent."""
+        former = read_seal(self.paths.seal(stage.name))
+        if former is not None and not former.taken_from:
+            num_gpus = gpus_of(stage.name, self.experiment)
+            file = self.paths.interrupted(stage.name)
+            add_attempt(file, seconds=former.seconds, num_gpus=num_gpus)
+
+    def _count_former(self, stage: Stage) -> None:
+        """What a stage took that was whole, and is done again, was spent."""
+        former = read_seal(self.paths.seal(stage.name))
+        if former is not None and not former.taken_from:
+            num_gpus = gpus_of(stage.name, self.experiment)
+            file = self.paths.interrupted(stage.name)
+            add_attempt(file, seconds=former.seconds, num_gpus=num_gpus)
+
     def _begin(self, stage: Stage, wanted: Seal) -> None:
-        """Note what a stage with parts begins with; refuse to go on from other inputs."""
+        """Note what a stage with parts begins with. From other inputs it begins again, unless it
+        holds what nobody throws away.
+        """
         file = self.paths.begun(stage.name)
-        if not file.is_file():
-            write_value(file, wanted.identity, dict[str, Any])
-            return
-        old = read_value(file, dict[str, Any])
-        self._compare(old, wanted, file)
-        if old["inputs"] != wanted.identity["inputs"]:
-            raise DataError(
-                f"stage {stage.name!r} of {self.paths.root} began with another "
-                f"{', '.join(_others(old['inputs'], wanted.identity['inputs']))}, and cannot go on "
-                "from this one; start another run"
-            )
+        if file.is_file():
+            old = read_value(file, dict[str, Any])
+            self._compare(old, wanted, file)
+            others = ", ".join(_others(old["inputs"], wanted.identity["inputs"]))
+            if not others:
+                return
+            if stage.is_kept:
+                raise DataError(
+                    f"stage {stage.name!r} of {self.paths.root} began with another {others}, and "
+                    "cannot go on from this one; start another run"
+                )
+            # Its parts say themselves what they were made from.
+            self.detail(f"it was begun with another {others}; it begins again")
+        write_value(file, wanted.identity, dict[str, Any])
+
+    def do_part(
+        self, stage: str, name: str, *, made_from: Mapping[str, Any], work: Callable[[], None]
+    ) -> None:
+        """Do a part of a stage, unless it is whole already and was made from the same.
+
+        Args:
+            stage: one of `STAGES`, with parts.
+            name: of the part.
+            made_from: what it follows from beside the stage's settings and the notes.
+            work: writes `evaluation/NAME.json`, and may fill the folder `evaluation/NAME`.
+
+        Raises:
+            DataError: it was changed by hand.
+        """
+        settings = settings_of(STAGES[stage], self.experiment)
+        acting = {key: value for key, value in settings.items() if key not in PATIENCE}
+        part = Part(self.paths, stage, name, {**made_from, "settings": acting})
+        if not part.is_whole():
+            part.make(work)
 
     def _remove_outputs(self, stage: Stage) -> None:
         # Files may be linked to the cache's: they are removed, never written into.
@@ -181,178 +246,3 @@ class Run:
 
 def _others(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     return [name for name in new if old.get(name) != new[name]]
-
-
-@dataclass(frozen=True)
-class Command:
-    """How far a run goes; kept beside it, so that `resume` goes as far."""
-
-    is_promoted: bool = True
-    """The winner is evaluated, judged and registered."""
-    is_deployed: bool = True
-    """The champion is served and asked at the end."""
-
-    def fit_to(self, experiment: Experiment) -> "Command":
-        """Without deployment where an experiment asks the endpoint nothing."""
-        is_asked = bool(experiment.serving.num_check_notes)
-        return replace(self, is_deployed=self.is_deployed and is_asked)
-
-    @property
-    def stages(self) -> tuple[str, ...]:
-        """Names of the stages, in their order."""
-        left_out = set() if self.is_deployed else {"deployment"}
-        if not self.is_promoted:
-            left_out = {"baselines", "evaluation", "promotion", "deployment", "report"}
-        return tuple(name for name in STAGES if name not in left_out)
-
-
-def write_command(paths: RunPaths, command: Command) -> None:
-    """Keep a command beside the run."""
-    write_value(paths.command, command, Command)
-
-
-def read_command(paths: RunPaths) -> Command:
-    """The command of a run.
-
-    Raises:
-        MissingError: no run lies there that can be resumed.
-    """
-    if not paths.command.is_file():
-        raise MissingError(f"no run in {paths.root} that can go on; {_START}")
-    command: Command = read_value(paths.command, Command)
-    return command
-
-
-def experiment_of_run(paths: RunPaths) -> Experiment:
-    """The experiment that a run was started with.
-
-    Raises:
-        MissingError: no run lies there.
-    """
-    if not paths.experiment.is_file():
-        raise MissingError(f"no run in {paths.root}; {_START}")
-    return read_experiment(paths.experiment)
-
-
-def experiment_or_defaults(file: Path) -> Experiment:
-    """The resolved experiment beside a run's results, or the defaults where there is none."""
-    return read_experiment(file) if file.is_file() else Experiment()
-
-
-def run_of_registry(registry: str) -> RunPaths:
-    """The run that a registry lies in; the working directory for one in an object store."""
-    from deepicd.promotion.remote_registry import is_url
-
-    return RunPaths(Path() if is_url(registry) else Path(registry).resolve().parent)
-
-
-def registry_address(experiment: Experiment, paths: RunPaths) -> str:
-    """Folder or URL of the registry that a run promotes into."""
-    named = experiment.promotion.registry
-    return named.replace("{run}", str(paths.root)) if named else str(paths.registry)
-
-
-def prepare_root(root: Path, *, may_delete: bool = False) -> Path:
-    """A folder for the run; what an earlier run did there is kept beside it.
-
-    Raises:
-        ConfigError: a still earlier one is kept there, and may not be deleted.
-    """
-    root = root.resolve()
-    if root.exists() and _holds_work(root):
-        previous = root.with_name(f"{root.name}.previous")
-        if previous.exists() and not may_delete:
-            raise ConfigError(
-                f"{root} holds a run, and {previous} the one before, which would be deleted; "
-                "give --yes, remove it yourself, or choose another --name. `deepicd resume "
-                f"{root.name}` goes on with a run that has not ended"
-            )
-        if previous.exists():
-            shutil.rmtree(previous)
-        root.rename(previous)
-        _log.info(f"started anew; the earlier run is kept in {previous}")
-    root.mkdir(parents=True, exist_ok=True)
-    return root
-
-
-def _holds_work(root: Path) -> bool:
-    """Whether a run got further than its start: one that did not must not take the place of
-    `NAME.previous`.
-    """
-    paths = RunPaths(root)
-    of_start = {paths.experiment, paths.command, paths.console, paths.token}
-    return any(path not in of_start for path in root.iterdir())
-
-
-@contextmanager
-def on_sigterm() -> Iterator[None]:
-    """SIGTERM becomes `SystemExit(143)`, so that every `finally` on the way out is run."""
-
-    def leave(*_: object) -> None:
-        # As shells tell it: 128 and the signal's number.
-        raise SystemExit(128 + signal.SIGTERM)
-
-    # Python lets no other thread set handlers.
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, leave)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the lock file of a run for the duration of a block.
-
-    Raises:
-        SweepError: another process holds it.
-        ConfigError: nothing can be written there.
-    """
-    with ExitStack() as stack:
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(exclusive_lock(path, is_waited_for=False))
-        except BlockingIOError:
-            raise SweepError(
-                f"the run in {path.parent} is going on (process {lock_holder(path)}); wait for it, "
-                "stop it (deepicd sweep stop NAME), or choose another --name"
-            ) from None
-        except OSError as error:
-            raise ConfigError(
-                f"{path.parent} cannot hold a run ({error}); choose another --runs, or make the "
-                "folder yours to write in"
-            ) from error
-        yield
-
-
-def stop_holder(path: Path, *, timeout_s: float) -> int:
-    """End the process that holds the lock file, and wait until it is gone. Returns its id.
-
-    Raises:
-        MissingError: nobody holds it.
-        SweepError: it has not written its id yet, is of another machine, or is still there after
-            `timeout_s`.
-    """
-    process = lock_holder(path)
-    if process is None:
-        raise MissingError(f"nothing is going on in {path.parent}; `deepicd sweep status` shows it")
-    if process == 0:  # os.kill(0) would end this process and its whole group
-        raise SweepError(f"the run in {path.parent} is just starting; try again in a second")
-    if (host := lock_host(path)) != socket.gethostname():
-        raise SweepError(
-            f"the run in {path.parent} goes on at {host} (process {process}); stop it there"
-        )
-    with suppress(ProcessLookupError):  # it has just ended
-        os.kill(process, signal.SIGTERM)
-    deadline = time.monotonic() + timeout_s
-    while lock_holder(path) is not None:
-        if time.monotonic() > deadline:
-            raise SweepError(
-                f"process {process} is still there after {timeout_s:.0f} s; kill -9 {process} ends "
-                "it, and what it started ends with it"
-            )
-        time.sleep(_POLL_S)
-    return process

@@ -13,7 +13,7 @@ the code has changed meanwhile; another run does not take them over.
 import hashlib
 import json
 import sysconfig
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import distributions
@@ -31,13 +31,22 @@ _PATHS = ("data.root", "data.splits", "sft.traces", "model.path")
 """Settings that name files: what lies there counts."""
 _NUM_SAMPLES, _SAMPLE_BYTES = 128, 1 << 16
 """Of a file that is too large to hash for an identity: evenly spaced, from first to last byte."""
-PATIENCE = (
-    *("training.num_gpus", "training.num_nodes", "training.ppo_micro_batch_size_per_gpu"),
+_MACHINES = (*("training.num_gpus", "training.num_nodes", "training.ppo_micro_batch_size_per_gpu"),)
+"""Addresses that say how sums are divided, and so act on numbers."""
+_WAITING = (
     *("training.disk_wait_s", "training.hang_timeout_s", "sweep.keep_top", "sweep.max_failures"),
     *("sweep.max_interruptions", "sweep.placement_timeout_s", "sweep.max_trial_gpu_hours"),
     *("sweep.max_gpu_hours", "sweep.max_cost", "sweep.gpu_hour_price"),
 )
-"""Addresses that may change when a run goes on: the machines, patience, caps, what is kept."""
+"""Addresses that say how long is waited, what is kept, and when a sweep has to end."""
+PATIENCE = (*_MACHINES, *_WAITING)
+"""Addresses that may change when a run goes on."""
+INEFFECTIVE: Mapping[str, str] = {
+    "name": "a label",
+    "question": "a label",
+    **dict.fromkeys(_WAITING, "ends or delays trials, and may change while a sweep goes on"),
+}
+"""Address that is in no stage's identity → why."""
 
 
 @dataclass(frozen=True)
@@ -51,12 +60,16 @@ class Stage:
     """Stages whose outputs it reads."""
     outputs: tuple[str, ...]
     """Files and folders that it writes, relative to the run's folder; some not in every run."""
-    ignored: tuple[str, ...] = PATIENCE
+    ignored: tuple[str, ...] = _WAITING
     """Addresses within `settings` that do not act on it."""
+    reads: tuple[str, ...] = ()
+    """Addresses of files that the experiment names and that it opens."""
     is_shared: bool = False
     """Whether other runs may take it over."""
     has_parts: bool = False
     """Whether it goes on from what an interrupted one left; else that is removed first."""
+    is_kept: bool = False
+    """Whether what it began is never begun again, even where its inputs are others now."""
 
 
 _MODEL = ("data", "model", "sft", "seed", "profile")
@@ -72,13 +85,15 @@ _PIPELINE = (
             "notes/ceiling_answers.json",  # of the embedded corpus only
         ),
         ignored=_READERS,
+        reads=("data.root", "data.splits"),
         is_shared=True,
     ),
     Stage(
         "traces",
-        settings=("data.source", "sft.is_enabled", "sft.num_traces", "sft.traces", "seed"),
+        settings=("data.source", "sft.is_enabled", "sft.num_traces", "seed"),
         after=("notes",),
         outputs=("traces.parquet", "grpo_notes/train.parquet"),
+        reads=("sft.traces",),
         is_shared=True,
     ),
     Stage(
@@ -86,13 +101,16 @@ _PIPELINE = (
         settings=("model", "seed"),
         after=("notes", "traces"),
         outputs=("model",),
+        reads=("model.path",),
         is_shared=True,
     ),
     Stage(
         "sft",
-        settings=(*_MODEL, "training.max_response_tokens"),
+        # Trials at once: so many threads a rank has, and threads divide sums.
+        settings=(*_MODEL, *_MACHINES, "sweep.max_concurrent"),
         after=("notes", "traces", "model"),
         outputs=("sft",),
+        reads=("model.path",),
         is_shared=True,
     ),
     Stage(
@@ -104,6 +122,7 @@ _PIPELINE = (
             *("evaluation/context", "evaluation/context.json"),
         ),
         ignored=(*PATIENCE, "promotion.registry"),
+        reads=("model.path",),
         is_shared=True,
     ),
     Stage(
@@ -112,6 +131,7 @@ _PIPELINE = (
         after=("notes", "traces", "sft"),
         outputs=("trials.json", "sweep/decision.json", "sweep/result.json"),
         has_parts=True,
+        is_kept=True,
     ),
     Stage(
         "evaluation",
@@ -125,6 +145,7 @@ _PIPELINE = (
         settings=_ALL,
         after=("baselines", "evaluation"),
         outputs=("promotion.json",),
+        reads=("model.path",),
         has_parts=True,
     ),
     Stage("deployment", settings=_ALL, after=("notes", "promotion"), outputs=("deployment.json",)),
@@ -139,24 +160,52 @@ STAGES: Mapping[str, Stage] = {stage.name: stage for stage in _PIPELINE}
 """Name → stage, in the order of a run."""
 
 
-def identify(stage: Stage, experiment: Experiment, seals: Mapping[str, Seal]) -> dict[str, Any]:
+def identify(
+    stage: Stage,
+    experiment: Experiment,
+    seals: Mapping[str, Seal],
+    *,
+    describe: Callable[[Path], str | None] | None = None,
+) -> dict[str, Any]:
     """What the outputs of a stage follow from, as values of JSON.
 
     Args:
         stage: one of `STAGES`.
         experiment: the run's.
         seals: those of the stages that it comes after.
+        describe: `describe_file`, or one that remembers what it said of a path.
     """
-    values = flatten(experiment.model_dump(mode="json"))
-    acting = {name: value for name, value in values.items() if _acts(name, stage)}
-    named = {name: acting.pop(name, None) for name in _PATHS}
-    contents = {name: _describe(Path(path)) for name, path in named.items() if path}
+    describe = describe or describe_file
+    named = {name: _path_at(experiment, name) for name in stage.reads}
     return {
-        "settings": acting,
-        "files": contents,
+        "settings": settings_of(stage, experiment),
+        "files": {name: describe(path) for name, path in named.items() if path is not None},
         "inputs": {name: seals[name].digest for name in stage.after},
         "code": hash_code(),
     }
+
+
+def settings_of(stage: Stage, experiment: Experiment) -> dict[str, Any]:
+    """Address → value of the settings that act on a stage."""
+    values = flatten(experiment.model_dump(mode="json"))
+    return {name: value for name, value in values.items() if _acts(name, stage)}
+
+
+def settled_paths(whole: Collection[str], walked: Collection[str]) -> set[str]:
+    """Addresses of files that no stage opens any more.
+
+    Args:
+        whole: names of the stages that are whole.
+        walked: names of those that the run does.
+    """
+    left = {address for name in walked if name not in whole for address in STAGES[name].reads}
+    return set(_PATHS) - left
+
+
+def _path_at(experiment: Experiment, address: str) -> Path | None:
+    table, _, name = address.partition(".")
+    path: Path | None = getattr(getattr(experiment, table), name)
+    return path
 
 
 def digest_of(identity: Mapping[str, Any]) -> str:
@@ -165,14 +214,27 @@ def digest_of(identity: Mapping[str, Any]) -> str:
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Where two identities differ, `settings.seed` and so on. Of other code a setting that only one
-    of both has is no difference: it came or went with the code.
+    """Where two identities of one run differ, `settings.seed` and so on.
+
+    No difference is what may change when a run goes on, and a file that is gone: what was made of
+    it is there. Of other code a setting that only one of both has is none either: it came or went
+    with the code.
     """
     left, right = flatten(old), flatten(new)
-    found = [name for name in sorted({*left, *right}) if left.get(name) != right.get(name)]
+    found = [
+        name
+        for name in sorted({*left, *right})
+        if left.get(name) != right.get(name)
+        and name.removeprefix("settings.") not in PATIENCE
+        and not (name.startswith("files.") and _is_gone(name, left, right))
+    ]
     if left.get("code") == right.get("code"):
         return found
     return [name for name in found if (name in left and name in right) or not _is_of_code(name)]
+
+
+def _is_gone(name: str, *sides: Mapping[str, Any]) -> bool:
+    return any(side.get(name, "") is None for side in sides)
 
 
 def _is_of_code(name: str) -> bool:
@@ -211,13 +273,16 @@ def _acts(address: str, stage: Stage) -> bool:
     def is_in(tables: tuple[str, ...]) -> bool:
         return any(address == table or address.startswith(f"{table}.") for table in tables)
 
-    return is_in(stage.settings) and not is_in(stage.ignored)
+    return is_in(stage.settings) and not is_in((*stage.ignored, *_PATHS))
 
 
-def _describe(path: Path) -> str:
+def describe_file(path: Path) -> str | None:
     """What tells the contents of a file or folder from others: a model's manifest, else names and
-    contents. Of a large file, as a table of MIMIC-IV, size, time of change and samples count.
+    contents; None where nothing is there. Of a large file, as a table of MIMIC-IV, size, time of
+    change and samples count.
     """
+    if not path.exists():
+        return None
     if (path / checkpoints.MANIFEST).is_file():
         return checkpoints.content_digest(checkpoints.read_manifest(path))
     found = sorted(path.rglob("*")) if path.is_dir() else [path]

@@ -1,4 +1,4 @@
-"""From notes to scored models: data, start model, sweep, evaluation."""
+"""From notes to a sweep's trials: data, start model, its scores, sweep."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deepicd.config import Experiment, dump_experiment
-from deepicd.errors import CheckpointError, MissingError, SweepError
-from deepicd.files import link_files, write_atomically
-from deepicd.paths import SPLITS
+from deepicd.errors import SweepError
+from deepicd.files import link_files
+from deepicd.paths import SPLITS, RunPaths
 from deepicd.pipeline.context import base_model, load_scored, write_context
+from deepicd.pipeline.folder.trials import read_swept, without_root, write_swept
 from deepicd.pipeline.run import Run
 from deepicd.pipeline.values import read_value, write_value
 from deepicd.records import Calibration, Examination, Prediction, Trial
@@ -18,9 +19,6 @@ from deepicd.records import Calibration, Examination, Prediction, Trial
 if TYPE_CHECKING:
     from deepicd.inference.offline import Sampling
     from deepicd.sweeps.results.decision import SweepResult
-
-_NUM_COMPARED = 4
-"""Validation notes whose logits are compared between a winner's export and its actor."""
 
 
 @dataclass(frozen=True)
@@ -35,14 +33,6 @@ class Scored:
     """What the gate is shown."""
     calibration: Calibration | None
     """None where too few validation answers could be used."""
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A trial of the sweep that may be promoted."""
-
-    trial: Trial
-    scored: Scored
 
 
 def build_data(run: Run) -> None:
@@ -239,17 +229,13 @@ def headline(scores: Mapping[str, float]) -> str:
 
 def sweep(run: Run) -> "SweepResult":
     """Ray Tune over verl trainers on Ray Train; goes on where trials are there already."""
-    from deepicd.sweeps.results.decision import SweepResult
-
     settings, steps = run.experiment.sweep, run.experiment.training.total_steps
     what = f"{settings.total_trials} trials of up to {steps} GRPO steps"
     run.do("sweep", what, lambda: _sweep(run))
-    result: SweepResult = read_value(run.paths.swept, SweepResult)
-    return result
+    return read_swept(run.paths)
 
 
 def _sweep(run: Run) -> None:
-    from deepicd.sweeps.results.decision import SweepResult
     from deepicd.sweeps.results.spent import read_elsewhere
     from deepicd.sweeps.run import run_sweep
     from deepicd.sweeps.search.warm_start import check_notes
@@ -262,8 +248,11 @@ def _sweep(run: Run) -> None:
     )
     # Tune writes it before its first trial.
     is_resumed = (paths.tune / "tuner.pkl").is_file()
-    if not is_resumed:
+    if is_resumed:
+        check_place(paths)
+    else:
         dump_experiment(run.experiment, paths.sweep_experiment)
+        write_value(paths.sweep_place, str(paths.sweep), str)
     result = run_sweep(
         run.experiment,
         trial_input,
@@ -271,108 +260,25 @@ def _sweep(run: Run) -> None:
         is_resumed=is_resumed,
         elsewhere_gpu_hours=sum(read_elsewhere(paths, run.experiment).values()),
     )
-    rows = [trial_row(trial) for trial in result.trials]
-    write_atomically(paths.trials, json.dumps(rows, indent=2) + "\n")
-    write_value(paths.swept, result, SweepResult)
+    write_value(paths.trials, [trial_row(run, trial) for trial in result.trials], list[Any])
+    write_swept(paths, result)
 
 
-def trial_row(trial: Trial) -> dict[str, Any]:
-    """One trial, its checkpoint as a path."""
-    return {**asdict(trial), "checkpoint": trial.checkpoint.path if trial.checkpoint else None}
-
-
-def evaluate_best(run: Run, swept: "SweepResult") -> list[Candidate]:
-    """The sweep's best trials, best first, their exports checked by loading, scored like the SFT
-    start.
-    """
-    file = run.paths.evaluation / "candidates.json"
-
-    def work() -> None:
-        candidates = [evaluate_trial(run, trial) for trial in find_sound(run, swept)]
-        write_value(file, candidates, list[Candidate])
-
-    number = run.experiment.promotion.num_candidates
-    who = "the winner" if number == 1 else f"the best {number} trials"
-    run.do("evaluation", f"{who} on the test and promotion splits", work)
-    candidates: list[Candidate] = read_value(file, list[Candidate])
-    return candidates
-
-
-def evaluate_trial(run: Run, trial: Trial) -> Candidate:
-    """A trial's scores; those of an interrupted evaluation are taken as they are, unless the trial
-    has another best checkpoint since then.
-    """
-    file = run.paths.evaluation / f"trial-{trial.id}.json"
-    if file.is_file():
-        candidate: Candidate = read_value(file, Candidate)
-        if candidate.trial.checkpoint == trial.checkpoint:
-            return Candidate(trial, candidate.scored)
-    scored = score_model(run, f"trial-{trial.id}", model_folder(trial))
-    write_value(file, Candidate(trial, scored), Candidate)
-    return Candidate(trial, scored)
-
-
-def find_sound(run: Run, swept: "SweepResult") -> list[Trial]:
-    """The best trials of a sweep, as many as are brought to the gate; one whose checkpoint is
-    damaged or gone is passed over, which is said.
+def check_place(paths: RunPaths) -> None:
+    """Refuse to go on with a sweep that was begun elsewhere: Ray Tune's state names its folder.
 
     Raises:
-        CheckpointError, MissingError: all of them are.
+        SweepError: the run was moved while its sweep was not over.
     """
-    from deepicd.sweeps.results.decision import rank_trials
-
-    sound: list[Trial] = []
-    ranked = rank_trials(swept.trials, swept.decision)
-    if not ranked:
+    began = read_value(paths.sweep_place, str)
+    if began != str(paths.sweep):
         raise SweepError(
-            f"{swept.decision.why}, so there is nothing to evaluate; raise the cap that ended the "
-            "trials, lower training.validate_every, or start another run"
+            f"the sweep of {paths.root} was begun in {began}, and Ray Tune goes on with it there "
+            "alone; move the run back, or start another one"
         )
-    for trial in ranked:
-        try:
-            check_winner(run, trial)
-        except (CheckpointError, MissingError) as error:
-            if trial is ranked[-1] and not sound:
-                raise
-            run.detail(f"trial {trial.id} is passed over: {error}")
-        else:
-            sound.append(trial)
-        if len(sound) == run.experiment.promotion.num_candidates:
-            break
-    return sound
 
 
-def check_winner(run: Run, best: Trial) -> None:
-    """Refuse a winner whose checkpoint is damaged, or whose export is not the actor it trained.
-
-    Raises:
-        CheckpointError: what is wrong with it.
-    """
-    from deepicd import checkpoints
-    from deepicd.notes.split_files import read_split
-    from deepicd.prompts import PromptEncoder
-    from deepicd.training.checkpoints.export_check import check_export
-
-    assert best.checkpoint is not None, "ranked trials have a checkpoint"
-    save, model = Path(best.checkpoint.path), model_folder(best)
-    checkpoints.verify_trainer_manifest(save)
-    if not run.experiment.promotion.compare_logits:
-        checkpoints.verify_by_loading(model)
-        return
-    notes = read_split(run.paths.split("validation"))[:_NUM_COMPARED]
-    encoder = PromptEncoder.of_model(model, run.experiment.limits)
-    prompts = [prompt.token_ids for prompt in encoder.encode([note.text for note in notes])]
-    # A note that does not fit has no ids.
-    difference = check_export(save, run.paths.sft, [ids for ids in prompts if ids])
-    run.detail(
-        f"trial {best.id} step {best.checkpoint.step}: its export is its actor (logits "
-        f"{difference['logits']:.1e} off)"
-    )
-
-
-def model_folder(trial: Trial) -> Path:
-    """Hugging Face folder of a trial's best checkpoint."""
-    from deepicd.training.checkpoints.retention import CHECKPOINT_MODEL
-
-    assert trial.checkpoint is not None, "ranked trials have a checkpoint"
-    return Path(trial.checkpoint.path) / CHECKPOINT_MODEL
+def trial_row(run: Run, trial: Trial) -> dict[str, Any]:
+    """One trial, its checkpoint as a path that counts from the run's folder."""
+    trial = without_root(trial, run.paths.root)
+    return {**asdict(trial), "checkpoint": trial.checkpoint.path if trial.checkpoint else None}

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from deepicd.files import write_atomically
+from deepicd.files import write_json
 from deepicd.pipeline.context import TEST, VALIDATION, rows_of_test, rows_of_trials, winner_of
 from deepicd.pipeline.run import Run
 from deepicd.pipeline.stages import Scored, trial_row
@@ -29,6 +29,8 @@ class Promoted:
     """Its trial; None for a model that no trial made."""
     test: Mapping[str, float]
     """Its scores on the test split of its own run."""
+    registry: str = ""
+    """Where it is registered: a folder or URL; `{run}` stands for the run's folder."""
 
 
 @dataclass
@@ -57,8 +59,7 @@ def _write(run: Run, outcome: RunOutcome) -> None:
     run.paths.report.write_text(render(run, summary), encoding="utf-8")
     # The report's own stage is not over yet: what it took until here.
     summary["stages"] = {**run.seconds, "report": round(time.monotonic() - started, 1)}
-    text = json.dumps(summary, indent=2, sort_keys=True, default=list)
-    write_atomically(run.paths.summary, text + "\n")
+    write_json(run.paths.summary, summary)
 
 
 def _summarise(run: Run, outcome: RunOutcome) -> dict[str, Any]:
@@ -68,7 +69,7 @@ def _summarise(run: Run, outcome: RunOutcome) -> dict[str, Any]:
         "experiment": run.experiment.name,
         "question": run.experiment.question,
         "seed": run.experiment.seed,
-        "trials": [trial_row(trial) for trial in outcome.trials],
+        "trials": [trial_row(run, trial) for trial in outcome.trials],
         "baselines": {"majority": outcome.sft.majority, "sft": outcome.sft.test},
         "best": {"trial": outcome.best.id, "test": outcome.candidate.test},
         "context": _context(run, outcome),

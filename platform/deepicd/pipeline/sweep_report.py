@@ -13,7 +13,7 @@ from deepicd.config import MINIMISED, Experiment
 from deepicd.files import lock_holder, write_atomically
 from deepicd.paths import RECORD, RunPaths, trial_folder
 from deepicd.pipeline.context import rows_of_trials
-from deepicd.pipeline.run import experiment_of_run
+from deepicd.pipeline.folder.command import experiment_of_run
 from deepicd.provenance import versions
 from deepicd.records import Trial
 from deepicd.report.html import page_values

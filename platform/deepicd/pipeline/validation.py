@@ -8,6 +8,8 @@ machine lacks something: `validate` and `plan` go on without it, a run does not.
 the sweep's own again, and the plan that of verl's keys: both may be called without this list.
 """
 
+import logging
+import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
@@ -16,8 +18,19 @@ from pathlib import Path
 from typing import Any
 
 from deepicd.config import Experiment, differing, inspect_file, read_experiment, single_training
-from deepicd.errors import ConfigError, DeepICDError, Fault, MissingError, fault_of, refuse
+from deepicd.errors import (
+    CapacityError,
+    ConfigError,
+    DeepICDError,
+    Fault,
+    MissingError,
+    fault_of,
+    refuse,
+)
 from deepicd.paths import RunPaths
+from deepicd.pipeline.stage import settled_paths
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -138,6 +151,48 @@ def check(experiment: Experiment) -> None:
     """
     refuse(_quick_faults(experiment))
     refuse(_composed_faults(experiment))  # takes seconds
+
+
+def check_rest(experiment: Experiment, paths: RunPaths, walked: Sequence[str]) -> None:
+    """As `check`, for a run that goes on: files that no stage opens any more may be gone.
+
+    Args:
+        experiment: the run's.
+        paths: its folder.
+        walked: names of its stages.
+    """
+    whole = [name for name in walked if paths.seal(name).is_file()]
+    settled = settled_paths(whole, walked)
+    faults = list(find_faults(experiment))
+    refuse(fault for fault in faults if fault.place not in settled)
+    for fault in faults:
+        _log.info(f"{fault.rule}; the run goes on with what was made of it")
+
+
+def check_machine(experiment: Experiment, root: Path) -> None:
+    """Refuse to start a run for which this machine, or the cluster that `RAY_ADDRESS` names, has
+    not enough disk or GPUs.
+
+    Raises:
+        CapacityError: names what is lacking.
+    """
+    from deepicd.clusters.local_gpus import find_missing
+    from deepicd.pipeline.folder.place import check_space
+    from deepicd.sweeps.planning.memory import bytes_of_checkpoint
+
+    check_space(root, bytes_of_checkpoint(experiment))
+    for fault in find_missing(experiment):
+        raise CapacityError(str(fault))
+    if os.environ.get("RAY_ADDRESS"):
+        _check_cluster(experiment)
+
+
+def _check_cluster(experiment: Experiment) -> None:
+    from deepicd.clusters.ray_session import library_output_to, ray_session
+    from deepicd.sweeps.search.validation import check_capacity
+
+    with library_output_to(Path(os.devnull)), ray_session():
+        check_capacity(experiment)
 
 
 def find_faults(experiment: Experiment) -> Iterator[Fault]:

@@ -154,14 +154,22 @@ def compare_lineages(first: Lineage, second: Lineage) -> list[tuple[str, Any, An
 
 
 def same_origin(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
-    """Whether two lineages name the same model. A run that goes on with other code or on another
-    machine registers nothing twice, so code and environment do not count.
+    """Whether two lineages name the same model. A run that goes on with other code, on another
+    machine or in another folder registers nothing twice, so code, environment and places of files
+    do not count.
     """
     left, right = (
-        {name: value for name, value in one.items() if name not in _ENVIRONMENT}
+        {name: _without_place(value) for name, value in one.items() if name not in _ENVIRONMENT}
         for one in (first, second)
     )
     return left == right
+
+
+def _without_place(value: Any) -> Any:
+    """A model's files by what they hold."""
+    if not isinstance(value, Mapping) or "sha256" not in value:
+        return value
+    return {name: part for name, part in value.items() if name != "path"}
 
 
 def _text(value: Any) -> str | None:

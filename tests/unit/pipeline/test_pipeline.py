@@ -16,12 +16,15 @@ from deepicd.errors import CheckpointError, ConfigError, DataError, MissingError
 from deepicd.evaluation import evaluate
 from deepicd.notes.split_files import leave_out_patients, read_split, write_split
 from deepicd.paths import RunPaths
-from deepicd.pipeline import stages, summary
+from deepicd.pipeline import candidates, stages, summary
+from deepicd.pipeline.candidates import model_folder
+from deepicd.pipeline.folder.command import Command, write_command
+from deepicd.pipeline.folder.place import prepare_root
 from deepicd.pipeline.loop import _has_ended, resume_run
-from deepicd.pipeline.run import Command, Run, prepare_root, write_command
+from deepicd.pipeline.run import Run
 from deepicd.pipeline.seal import Seal, hash_outputs, write_seal
 from deepicd.pipeline.stage import STAGES
-from deepicd.pipeline.stages import Scored, build_start_model, headline, model_folder
+from deepicd.pipeline.stages import Scored, build_start_model, headline
 from deepicd.pipeline.validation import check, check_folder
 from deepicd.records import Checkpoint, Decision, Examination, Note, Prediction, Trial
 from deepicd.scoring import score_predictions
@@ -251,23 +254,6 @@ def test_the_majority_code_is_scored_once_in_a_run(tmp_path, write_run, answer_s
     assert (file.stat().st_ino, file.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 
-def test_a_trial_with_another_best_checkpoint_is_scored_again(tmp_path, monkeypatch):
-    run = Run(parse_experiment({}, "here"), RunPaths(tmp_path))
-    asked: list[Path] = []
-
-    def score(_: Run, name: str, model: Path) -> Scored:
-        asked.append(model)
-        return scored("I2510", None, None, None)
-
-    monkeypatch.setattr(stages, "score_model", score)
-    early = trial(checkpoint=Checkpoint("trials/a1/global_step_4", 4, {"hierarchical_f1": 0.1}))
-    late = trial(checkpoint=Checkpoint("trials/a1/global_step_20", 20, {"hierarchical_f1": 0.5}))
-    # `deepicd promote RUN:TRIAL` while the sweep was interrupted, then the whole sweep.
-    for each in (early, early, late, late):
-        assert stages.evaluate_trial(run, each).trial == each
-    assert asked == [model_folder(early), model_folder(late)]
-
-
 def test_the_folder_of_a_trial_s_model():
     assert model_folder(trial()) == Path("trials/a1/global_step_20/actor/huggingface")
 
@@ -374,20 +360,20 @@ def test_a_damaged_winner_is_logged_and_the_next_is_taken(tmp_path, monkeypatch,
         if one.id in damaged:
             raise CheckpointError(f"{one.id} has no manifest")
 
-    monkeypatch.setattr(stages, "check_winner", check)
+    monkeypatch.setattr(candidates, "check_winner", check)
     swept = SweepResult([trial(), trial(id="b2")], decision)
-    assert [each.id for each in stages.find_sound(run, swept)] == ["b2"]
+    assert [each.id for each in candidates.find_sound(run, swept)] == ["b2"]
     assert "trial a1 is passed over" in log_lines[-1] and "a1 has no manifest" in log_lines[-1]
     damaged.clear()
-    assert [each.id for each in stages.find_sound(run, swept)] == ["a1"]
+    assert [each.id for each in candidates.find_sound(run, swept)] == ["a1"]
     both = parse_experiment({"promotion": {"num_candidates": 2}}, "here")
-    best = stages.find_sound(Run(both, run.paths), swept)
+    best = candidates.find_sound(Run(both, run.paths), swept)
     assert [each.id for each in best] == ["a1", "b2"]
-    monkeypatch.setattr(stages, "check_winner", lambda _run, one: verify(model_folder(one)))
+    monkeypatch.setattr(candidates, "check_winner", lambda _run, one: verify(model_folder(one)))
     with pytest.raises(MissingError, match="no model folder at"):  # all are gone, one after another
-        stages.find_sound(run, swept)
+        candidates.find_sound(run, swept)
     assert "trial a1 is passed over: no model folder" in log_lines[-1]
-    monkeypatch.setattr(stages, "check_winner", check)
+    monkeypatch.setattr(candidates, "check_winner", check)
     damaged |= {"a1", "b2"}
     with pytest.raises(CheckpointError, match="b2 has no manifest"):
-        stages.find_sound(run, swept)
+        candidates.find_sound(run, swept)

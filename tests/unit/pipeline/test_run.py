@@ -15,25 +15,23 @@ from deepicd.config import dump_experiment, parse_experiment
 from deepicd.errors import ConfigError, DataError, MissingError, SweepError
 from deepicd.files import exclusive_lock, lock_holder
 from deepicd.paths import RunPaths
-from deepicd.pipeline.run import (
+from deepicd.pipeline.folder.command import (
     Command,
     experiment_of_run,
     experiment_or_defaults,
-    locked,
-    on_sigterm,
-    prepare_root,
     read_command,
     run_of_registry,
-    stop_holder,
     write_command,
 )
+from deepicd.pipeline.folder.lock import locked, on_sigterm, stop_holder
+from deepicd.pipeline.folder.place import prepare_root
 
 
 def test_one_process_at_a_time_works_in_a_folder(tmp_path):
     lock = tmp_path / "runs" / ".a.lock"
     assert lock_holder(lock) is None
     with locked(lock):
-        code = "import sys; from pathlib import Path; from deepicd.pipeline.run import *; "
+        code = "import sys; from pathlib import Path; from deepicd.pipeline.folder.lock import *; "
         code += "print(lock_holder(Path(sys.argv[1])))\nwith locked(Path(sys.argv[1])): pass"
         command = [sys.executable, "-c", code, str(lock)]
         other = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -46,8 +44,8 @@ def test_one_process_at_a_time_works_in_a_folder(tmp_path):
 
 def test_stop_ends_the_process_by_sigterm_through_its_finallys(tmp_path):
     lock = tmp_path / ".a.lock"
-    code = "import sys, time; from pathlib import Path; from deepicd.pipeline.run import locked; "
-    code += "from deepicd.pipeline.run import on_sigterm\n"
+    code = "import sys, time; from pathlib import Path; "
+    code += "from deepicd.pipeline.folder.lock import locked, on_sigterm\n"
     code += "with locked(Path(sys.argv[1])), on_sigterm():\n"
     code += "    try: time.sleep(60)\n    finally: Path(sys.argv[2]).write_text('ended')"
     command = [sys.executable, "-c", code, str(lock), str(tmp_path / "end")]

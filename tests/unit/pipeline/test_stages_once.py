@@ -13,15 +13,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from note_rows import note_of
 
-from deepicd.config import DataConfig, Experiment, parse_experiment
+from deepicd.config import DataConfig, Experiment, flatten, known_addresses, parse_experiment
 from deepicd.errors import DataError
 from deepicd.notes import identity
 from deepicd.notes.split_files import write_split
 from deepicd.paths import SPLITS, RunPaths
 from deepicd.pipeline import cache
-from deepicd.pipeline.run import Command, Run
+from deepicd.pipeline import stage as stage_module
+from deepicd.pipeline.folder.command import Command
+from deepicd.pipeline.run import Run
 from deepicd.pipeline.seal import Seal, hash_outputs, is_whole, read_seal, write_seal
-from deepicd.pipeline.stage import STAGES, digest_of, identify, read_code
+from deepicd.pipeline.stage import (
+    INEFFECTIVE,
+    STAGES,
+    digest_of,
+    identify,
+    read_code,
+    settled_paths,
+)
 from deepicd.pipeline.stages import build_data
 
 SEARCH = {"training.learning_rate": {"type": "loguniform", "low": 1e-5, "high": 1e-3}}
@@ -159,6 +168,91 @@ def test_what_followed_from_another_input_is_done_again_but_a_sweep_is_not_throw
         Walker(root).walk()
 
 
+@pytest.mark.parametrize("stage", ["evaluation", "promotion"])
+def test_what_was_begun_with_other_inputs_and_is_soon_done_is_begun_again(
+    tmp_path, log_lines, stage
+):
+    root = tmp_path / "a"
+    Walker(root).walk()
+    for name in ALL[ALL.index(stage) :]:
+        RunPaths(root).seal(name).unlink()
+    begun = RunPaths(root).begun(stage)
+    values = json.loads(begun.read_text())
+    before = {**values, "inputs": {**values["inputs"], STAGES[stage].after[-1]: "another"}}
+    begun.write_text(json.dumps(before))
+    assert Walker(root).walk() == list(ALL[ALL.index(stage) :])
+    assert (
+        f"       it was begun with another {STAGES[stage].after[-1]}; it begins again" in log_lines
+    )
+    assert json.loads(begun.read_text()) == values
+
+
+def with_files(tmp_path: Path) -> dict:
+    """Settings that name a file of every kind, each of them there."""
+    for name in ("splits", "model"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "file").write_text(name)
+    (tmp_path / "traces").write_text("traces")
+    return {
+        **TABLE,
+        "data": {"splits": str(tmp_path / "splits")},
+        "model": {"path": str(tmp_path / "model")},
+        "sft": {"traces": str(tmp_path / "traces")},
+    }
+
+
+def test_what_a_whole_stage_was_made_from_may_be_gone_which_is_said(tmp_path, log_lines):
+    table = with_files(tmp_path / "in")
+    Walker(tmp_path / "a", table).walk()
+    shutil.rmtree(tmp_path / "in")
+    assert Walker(tmp_path / "a", table).walk() == []
+    for address in ("data.splits", "sft.traces", "model.path"):
+        assert f"       {address} is gone; what was made of it is here, and is used" in log_lines
+    with_files(tmp_path / "in")
+    assert Walker(tmp_path / "a", table).walk() == []  # put back
+    (tmp_path / "in" / "splits" / "file").write_text("others")
+    with pytest.raises(DataError, match=r"'notes' .* was made with other files\.data\.splits"):
+        Walker(tmp_path / "a", table).walk()
+
+
+def test_every_file_is_described_once_and_by_the_stages_that_open_it(tmp_path, monkeypatch):
+    table, seen = with_files(tmp_path / "in"), []
+    described = stage_module.describe_file
+
+    def describe(path: Path) -> str | None:
+        seen.append(path.name)
+        return described(path)
+
+    monkeypatch.setattr("deepicd.pipeline.run.describe_file", describe)
+    walker = Walker(tmp_path / "a", table)
+    walker.walk()
+    assert sorted(seen) == ["model", "splits", "traces"]
+    files = {name: set(seal.identity["files"]) for name, seal in walker.run.seals.items()}
+    assert files["notes"] == {"data.splits"} and files["traces"] == {"sft.traces"}
+    openers = {name for name, addresses in files.items() if "model.path" in addresses}
+    assert openers == {"model", "sft", "baselines", "promotion"}
+
+
+def test_a_file_is_needed_until_the_last_stage_that_opens_it_is_whole():
+    every = {"data.root", "data.splits", "sft.traces", "model.path"}
+    assert settled_paths([], ALL) == set()
+    assert settled_paths(["notes"], ALL) == {"data.root", "data.splits"}
+    assert settled_paths(ALL[:6], ALL) == every - {"model.path"}
+    assert settled_paths(ALL[:4], Command(is_promoted=False).stages) == every
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["training.num_gpus", "training.num_nodes", "training.ppo_micro_batch_size_per_gpu"],
+)
+def test_other_machines_share_no_sft_and_a_resumed_run_keeps_its_own(tmp_path, address):
+    name = address.removeprefix("training.")
+    Walker(tmp_path / "a").walk()
+    table = {**TABLE, "training": {name: 2}}
+    assert "sft" in Walker(tmp_path / "b", table).walk()
+    assert Walker(tmp_path / "a", table).walk() == []
+
+
 def test_settings_that_were_changed_by_hand_are_refused_by_name(tmp_path):
     Walker(tmp_path / "a").walk()
     with pytest.raises(DataError, match=r"stage 'traces' .* made with other settings\.seed"):
@@ -293,14 +387,12 @@ def addresses(experiment: Experiment) -> set[str]:
     return set().union(*found)
 
 
-def test_every_setting_acts_on_some_stage_or_is_known_not_to(root):
-    from deepicd.config import flatten
-    from deepicd.pipeline.stage import PATIENCE
-
+def test_every_setting_acts_on_some_stage_or_is_known_not_to():
     experiment = parse_experiment(TABLE, "here")
-    named = {"data.root", "data.splits", "sft.traces", "model.path"}
+    named = {name for stage in STAGES.values() for name in stage.reads}
     left = set(flatten(experiment.model_dump(mode="json"))) - addresses(experiment) - named
-    assert left == {"name", "question", *PATIENCE}
+    assert left == set(INEFFECTIVE), "an address that is in no identity needs a reason"
+    assert all(INEFFECTIVE.values()) and set(INEFFECTIVE) <= set(known_addresses())
 
 
 @settings(max_examples=40)

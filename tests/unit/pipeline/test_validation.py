@@ -13,8 +13,8 @@ import pytest
 from deepicd.config import dump_experiment, load_experiment, parse_experiment
 from deepicd.errors import ConfigError, Fault, MissingError, ServingError, refuse
 from deepicd.paths import RunPaths
+from deepicd.pipeline.folder.command import Command, write_command
 from deepicd.pipeline.loop import resume_run, run_pipeline
-from deepicd.pipeline.run import Command, write_command
 from deepicd.pipeline.validation import (
     check,
     check_endpoint,

@@ -11,8 +11,8 @@ from deepicd import cli
 from deepicd.config import parse_experiment, with_values
 from deepicd.errors import MissingError, SweepError
 from deepicd.paths import RunPaths
+from deepicd.pipeline.folder.command import Command, experiment_of_run, write_command
 from deepicd.pipeline.loop import resume_run
-from deepicd.pipeline.run import Command, experiment_of_run, write_command
 from deepicd.pipeline.seal import Seal, write_seal
 from deepicd.sweeps.results.decision import write_decision
 from deepicd.sweeps.results.status import (

@@ -15,7 +15,7 @@ from deepicd.cli.options import (
 
 def command(
     file: FileArgument,
-    name: NameOption = "",
+    name: NameOption = None,
     runs: RunsOption = Path("runs"),
     overrides: SetOption = None,
     keep: KeepOption = False,
@@ -30,12 +30,14 @@ def command(
     """
     from deepicd.cli.console import configure_logging, print_run
     from deepicd.config import load_experiment
+    from deepicd.pipeline.folder.command import Command
+    from deepicd.pipeline.folder.place import folder_of
     from deepicd.pipeline.loop import run_pipeline
     from deepicd.pipeline.operations import wait_for_interrupt
-    from deepicd.pipeline.run import Command
 
     experiment = load_experiment(file, overrides or [])
-    root, wait = runs / (name or experiment.name), wait_for_interrupt if keep else None
+    root = folder_of(runs, name, experiment)
+    wait = wait_for_interrupt if keep else None
     with configure_logging(has_clock=True).live_table(is_shown=not as_json):
         ended = run_pipeline(experiment, root, command=Command(), may_delete=yes, serve_on=wait)
     print_run(ended, root, as_json=as_json)

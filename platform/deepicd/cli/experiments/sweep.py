@@ -27,7 +27,7 @@ app.command("plan")(plan.command)
 @app.command()
 def run(
     file: FileArgument,
-    name: NameOption = "",
+    name: NameOption = None,
     runs: RunsOption = Path("runs"),
     overrides: SetOption = None,
     promote: PromoteOption = True,
@@ -40,13 +40,15 @@ def run(
     """
     from deepicd.cli.console import configure_logging, print_sweep
     from deepicd.config import load_experiment
+    from deepicd.pipeline.folder.command import Command
+    from deepicd.pipeline.folder.place import folder_of
     from deepicd.pipeline.loop import run_pipeline
-    from deepicd.pipeline.run import Command
     from deepicd.pipeline.validation import require_search
 
     experiment = load_experiment(file, overrides or [])
     require_search(experiment)
-    root, extent = runs / (name or experiment.name), Command(promote, is_deployed=False)
+    root = folder_of(runs, name, experiment)
+    extent = Command(promote, is_deployed=False)
     with configure_logging(has_clock=True).live_table(is_shown=not as_json):
         ended = run_pipeline(experiment, root, command=extent, may_delete=yes)
     print_sweep(ended.sweep, as_json=as_json)
@@ -81,7 +83,7 @@ def stop(
     Example: deepicd sweep stop first
     """
     from deepicd.paths import RunPaths
-    from deepicd.pipeline.run import stop_holder
+    from deepicd.pipeline.folder.lock import stop_holder
 
     process = stop_holder(RunPaths((runs / name).resolve()).lock, timeout_s=_STOP_TIMEOUT_S)
     typer.echo(f"process {process} has ended; deepicd resume {name} goes on", err=True)

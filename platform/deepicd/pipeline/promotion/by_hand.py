@@ -15,18 +15,20 @@ from pathlib import Path
 from deepicd.config import Experiment, load_experiment, nearest
 from deepicd.errors import MissingError, PromotionError
 from deepicd.paths import REGISTRY, RunPaths
-from deepicd.pipeline import stages
-from deepicd.pipeline.promotion.contestant import examine_champion, examine_version
-from deepicd.pipeline.promotion.lineage import lineage_by_hand
-from deepicd.pipeline.promotion.stage import Outcome, Promotion
-from deepicd.pipeline.run import (
-    Run,
+from deepicd.pipeline import candidates, stages
+from deepicd.pipeline.folder.command import (
     experiment_of_run,
     experiment_or_defaults,
-    locked,
     registry_address,
     run_of_registry,
 )
+from deepicd.pipeline.folder.lock import locked
+from deepicd.pipeline.folder.trials import read_swept
+from deepicd.pipeline.promotion.contestant import examine_champion, examine_version
+from deepicd.pipeline.promotion.lineage import lineage_by_hand
+from deepicd.pipeline.promotion.stage import Outcome, Promotion
+from deepicd.pipeline.run import Run
+from deepicd.pipeline.seal import find_whole
 from deepicd.pipeline.values import read_value
 from deepicd.promotion.event_log import Event
 from deepicd.promotion.promote import check_fair, promote_best
@@ -198,13 +200,13 @@ def _paths_of(target: Target) -> RunPaths:
     return target.run
 
 
-def _evaluate(target: Target) -> tuple[Run, stages.Candidate]:
+def _evaluate(target: Target) -> tuple[Run, candidates.Candidate]:
     """The run and its scored trial, its export checked."""
     paths = _paths_of(target)
     run = Run(experiment_of_run(paths), paths)
     trial = _find_trial(run, target.trial)
-    stages.check_winner(run, trial)
-    return run, stages.evaluate_trial(run, trial)
+    candidates.check_winner(run, trial)
+    return run, candidates.evaluate_trial(run, trial)
 
 
 def _find_trial(run: Run, name: str) -> Trial:
@@ -213,14 +215,12 @@ def _find_trial(run: Run, name: str) -> Trial:
     Raises:
         MissingError: there is none; names those that there are.
     """
-    from deepicd.sweeps.results.decision import SweepResult
-
-    if not run.paths.swept.is_file():
+    if find_whole(run.paths.root, run.paths.seal("sweep")) is None:
         raise MissingError(
             f"the sweep of {run.paths.root} has not ended, so no trial of it can be promoted; "
             f"deepicd resume {run.paths.root.name} goes on with it."
         )
-    swept: SweepResult = read_value(run.paths.swept, SweepResult)
+    swept = read_swept(run.paths)
     trials = {trial.id: trial for trial in swept.trials if trial.checkpoint is not None}
     wanted = name or swept.decision.winner or ""
     if wanted not in trials:
@@ -234,8 +234,7 @@ def _find_trial(run: Run, name: str) -> Trial:
 
 def _score_start(run: Run) -> stages.Scored:
     """The run's start model, scored before or now."""
-    file = run.paths.evaluation / "sft.json"
-    if file.is_file():
-        scored: stages.Scored = read_value(file, stages.Scored)
+    if find_whole(run.paths.root, run.paths.seal("baselines")) is not None:
+        scored: stages.Scored = read_value(run.paths.evaluation / "sft.json", stages.Scored)
         return scored
     return stages.score_model(run, "sft", run.paths.sft)

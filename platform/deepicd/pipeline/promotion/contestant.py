@@ -14,6 +14,7 @@ from typing import Any
 from deepicd import checkpoints
 from deepicd.config import Experiment
 from deepicd.errors import DeepICDError, PromotionError
+from deepicd.pipeline.candidates import Candidate, model_folder
 from deepicd.pipeline.context import START_MODEL, card_facts, winner_of
 from deepicd.pipeline.promotion.lineage import (
     find_version,
@@ -22,7 +23,7 @@ from deepicd.pipeline.promotion.lineage import (
     trained_patients,
 )
 from deepicd.pipeline.run import Run
-from deepicd.pipeline.stages import Candidate, Scored, model_folder, sampling_of
+from deepicd.pipeline.stages import Scored, sampling_of
 from deepicd.promotion.lineage import SFT, Lineage
 from deepicd.promotion.patients import PatientList
 from deepicd.promotion.registry import Registry

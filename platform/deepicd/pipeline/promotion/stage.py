@@ -14,10 +14,12 @@ from pathlib import Path
 from deepicd.config import Experiment
 from deepicd.errors import PromotionError
 from deepicd.paths import RunPaths
+from deepicd.pipeline.candidates import Candidate
+from deepicd.pipeline.folder.command import registry_address
 from deepicd.pipeline.promotion.contestant import Contestant, examine_champion
 from deepicd.pipeline.promotion.lineage import digest_model, lineage_of_experiment
-from deepicd.pipeline.run import Run, registry_address
-from deepicd.pipeline.stages import Candidate, Scored
+from deepicd.pipeline.run import Run
+from deepicd.pipeline.stages import Scored
 from deepicd.promotion.fairness import find_differences
 from deepicd.promotion.promote import check_fair, promote_best, split_digest
 from deepicd.promotion.registry import Registry

@@ -29,6 +29,7 @@ from typing import Any
 
 from deepicd.config import MLP_RATIO, Experiment
 from deepicd.errors import CapacityError
+from deepicd.training.checkpoints.disk_space import BYTES_PER_PARAMETER, RESERVE_BYTES
 from deepicd.training.grpo.config import setting
 from deepicd.training.grpo.effects import possible
 
@@ -59,6 +60,12 @@ def _model_sizes(experiment: Experiment) -> _Model:
         width=int(config.get("hidden_size", 0)),
         layers=int(config.get("num_hidden_layers", 0)),
     )
+
+
+def bytes_of_checkpoint(experiment: Experiment) -> int:
+    """Free bytes that a trial asks for before its first checkpoint, the reserve included."""
+    parameters = _model_sizes(experiment).parameters
+    return RESERVE_BYTES + BYTES_PER_PARAMETER * parameters
 
 
 def count_parameters(model: Mapping[str, Any]) -> int:

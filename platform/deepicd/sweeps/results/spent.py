@@ -5,6 +5,7 @@ In: the records of whole stages (`RUN/stages/NAME.json`). Out: GPU-hours by stag
 - A stage takes its seconds times the GPUs (logical slots on the CPU profile) that it holds: SFT
   those of a trial, what asks vLLM one. The others hold none.
 - A stage that was taken over from another run cost this one nothing.
+- Attempts that were killed or interrupted cost what they took (`RUN/stages/NAME.interrupted.json`).
 - Evaluation and promotion come after the sweep. Each candidate is asked the same notes as the SFT
   start was, so they are expected to take what that took, once for each candidate.
 """
@@ -34,8 +35,11 @@ def read_spent(paths: RunPaths, experiment: Experiment) -> dict[str, float]:
     spent = {}
     for name in ("sft", *_ASKS_VLLM):
         record = _read_record(paths, name)
-        if record and not record.get("taken_from"):
-            spent[name] = _hours(record) * gpus_of(name, experiment)
+        is_own = record and not record.get("taken_from")
+        whole = [_hours(record) * gpus_of(name, experiment)] if is_own else []
+        interrupted = [_hours(each) * each["gpus"] for each in _read_interrupted(paths, name)]
+        if hours := [*whole, *interrupted]:
+            spent[name] = sum(hours)
     return spent
 
 
@@ -44,8 +48,9 @@ def read_elsewhere(paths: RunPaths, experiment: Experiment) -> dict[str, float]:
     for the evaluation that comes.
     """
     spent, start = read_spent(paths, experiment), _read_record(paths, _START)
-    if start and not any(name in spent for name in _AFTER_SWEEP):
-        spent["evaluation"] = _hours(start) * experiment.promotion.num_candidates
+    if start and not any(_read_record(paths, name) for name in _AFTER_SWEEP):
+        expected = _hours(start) * experiment.promotion.num_candidates
+        spent["evaluation"] = spent.get("evaluation", 0.0) + expected
     return spent
 
 
@@ -60,3 +65,12 @@ def _read_record(paths: RunPaths, stage: str) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return record
+
+
+def _read_interrupted(paths: RunPaths, stage: str) -> list[dict[str, Any]]:
+    """Attempts of a stage that did not end."""
+    try:
+        attempts = json.loads(paths.interrupted(stage).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return []
+    return list(attempts)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from deepicd.checkpoints import MANIFEST
 from deepicd.config import Experiment, Scalar, with_values
+from deepicd.paths import trial_folder
 from deepicd.records import Checkpoint, Trial
 from deepicd.sweeps.results.pareto import objectives_of
 from deepicd.training.grpo.metric_names import VALIDATION, validation
@@ -115,8 +116,16 @@ def _read_lines(file: Path) -> list[dict[str, Any]]:
     rows = []
     for line in file.read_text(encoding="utf-8").splitlines():
         with suppress(ValueError):  # a process that is killed leaves its last line unfinished
-            rows.append(json.loads(line))
+            rows.append(_here(json.loads(line), file.parent))
     return rows
+
+
+def _here(row: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """A report with its checkpoint where the trial lies now: Tune wrote where it lay then."""
+    if _CHECKPOINT_KEY not in row:
+        return row
+    own = trial_folder(folder.parent.parent, folder.name) / Path(row[_CHECKPOINT_KEY]).name
+    return {**row, _CHECKPOINT_KEY: str(own)} if own.is_dir() else row
 
 
 def read_histories(folder: Path) -> dict[str, list[dict[str, Any]]]:

@@ -12,8 +12,9 @@ from deepicd import checkpoints
 from deepicd.config import dump_experiment, parse_experiment
 from deepicd.notes.split_files import write_split
 from deepicd.paths import RECORD, RunPaths, trial_folder
+from deepicd.pipeline.candidates import Candidate
 from deepicd.pipeline.run import Run
-from deepicd.pipeline.stages import Candidate, Scored
+from deepicd.pipeline.stages import Scored
 from deepicd.records import Checkpoint, Examination, Note, Trial
 from deepicd.traces import write_traces
 

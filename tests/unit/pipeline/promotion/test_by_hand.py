@@ -10,10 +10,19 @@ from registry_models import build_model
 from typer.testing import CliRunner
 
 from deepicd import cli
-from deepicd.errors import CheckpointError, ConfigError, MissingError, PromotionError, SweepError
+from deepicd.errors import (
+    CheckpointError,
+    ConfigError,
+    DataError,
+    MissingError,
+    PromotionError,
+    SweepError,
+)
 from deepicd.files import exclusive_lock
-from deepicd.pipeline import promotion, stages
+from deepicd.pipeline import candidates, promotion, stages
+from deepicd.pipeline.folder.trials import write_swept
 from deepicd.pipeline.run import Run
+from deepicd.pipeline.seal import Seal, hash_outputs, write_seal
 from deepicd.pipeline.values import write_value
 from deepicd.promotion.registry import Registry
 from deepicd.records import Examination, Trial
@@ -29,6 +38,12 @@ def call(*words: str) -> tuple[int, str]:
     return result.exit_code, result.output
 
 
+def seal(run: Run, stage: str, *outputs: str) -> None:
+    """Say that a stage is whole."""
+    hashes = hash_outputs(run.paths.root, outputs)
+    write_seal(run.paths.seal(stage), Seal(stage, {}, hashes, 1.0))
+
+
 @pytest.fixture
 def run(
     make_run: Made, candidate: Made, scored: Made, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -38,17 +53,21 @@ def run(
     """
     made: Run = make_run("a", "a1", "a2")
     brought = [candidate(made, "a1", 36), candidate(made, "a2", 30)]
-    for each in brought:
-        file = made.paths.evaluation / f"trial-{each.trial.id}.json"
-        write_value(file, each, stages.Candidate)
+    known = {f"trial-{each.trial.id}": each.scored for each in brought}
+    with monkeypatch.context() as patch:
+        patch.setattr(candidates, "score_model", lambda _, name, model: known[name])
+        for each in brought:
+            candidates.evaluate_trial(made, each.trial)
     write_value(made.paths.evaluation / "sft.json", scored(10), stages.Scored)
+    seal(made, "baselines", "evaluation/sft.json")
     failed = Trial("a3", {}, "failed", 0, {})
     trials = [*(each.trial for each in brought), failed]
     rows = [Configuration({}, ["a2"], [1], [0.9], 0.9)]
     decision = SweepDecision("hierarchical_f1", "a2", False, rows, "why")
 
-    write_value(made.paths.swept, SweepResult(trials, decision), SweepResult)
-    monkeypatch.setattr(stages, "check_winner", lambda *_: None)
+    write_swept(made.paths, SweepResult(trials, decision))
+    seal(made, "sweep", "sweep/result.json")
+    monkeypatch.setattr(candidates, "check_winner", lambda *_: None)
     monkeypatch.chdir(tmp_path)
     return made
 
@@ -91,6 +110,28 @@ def test_a_start_model_that_nobody_scored_is_scored_once(
 
     monkeypatch.setattr(stages, "score_model", score)
     assert json.loads(call("promote", "a", "--json")[1])["accepted"] and asked == ["sft"]
+
+
+def test_scores_that_were_changed_by_hand_are_not_promoted(run: Run) -> None:
+    file = run.paths.evaluation / "trial-a2.json"
+    file.write_text(file.read_text().replace("I2510", "J189"))
+    with pytest.raises(DataError, match=r"trial-a2\.json was changed after stage 'evaluation/tri"):
+        call("promote", "a")
+    assert not run.paths.registry.exists()
+
+
+def test_a_run_that_was_moved_is_promoted_from_where_it_lies_now(run: Run, tmp_path: Path) -> None:
+    assert str(run.paths.root) not in run.paths.swept.read_text()
+    call("promote", "a")
+    (tmp_path / "elsewhere").mkdir()
+    moved = run.paths.root.rename(tmp_path / "elsewhere" / "a")
+    registry = str(tmp_path / "runs" / "registry")
+    code, text = call("promote", str(moved), "--registry", registry, "--json")
+    assert code == 0 and json.loads(text)["champion"] == "v0002", "nothing is registered twice"
+    assert len(Registry(registry).versions()) == 2
+    assert call("promote", str(moved))[0] == 0  # beside its new place is another registry
+    checkpoint = Registry(tmp_path / "elsewhere" / "registry").get("champion").origin.checkpoint
+    assert checkpoint is not None and Path(checkpoint.path).is_relative_to(moved)
 
 
 def test_a_trial_may_be_forced(run: Run) -> None:

@@ -16,8 +16,9 @@ from deepicd.errors import CheckpointError, PromotionError
 from deepicd.notes.identity import identify
 from deepicd.paths import RunPaths
 from deepicd.pipeline import promotion
+from deepicd.pipeline.folder.command import Command
 from deepicd.pipeline.loop import run_pipeline
-from deepicd.pipeline.run import Command, Run
+from deepicd.pipeline.run import Run
 from deepicd.promotion.registry import Registry
 from deepicd.promotion.remote_registry import CACHE_VARIABLE, open_registry
 from deepicd.records import Examination
