@@ -27,6 +27,7 @@ NOUNS = {
     "run": "Walk the whole pipeline: notes, SFT, sweep, promotion, serving, monitoring.",
     "train": "Train once, without a search; judge and register the model.",
     "resume": "Go on with a run, whatever ended it.",
+    "cache": "List and prune the stages that runs share.",
     "notes": "Build and inspect the split admission notes.",
     "sweep": "Run, watch and report a hyperparameter sweep.",
     "evaluate": "Score a model on a split of notes.",

@@ -4,11 +4,13 @@ In: what a command found. Out: lines. Decided here: widths and numbers of digits
 of a note, except the reply that a user asked for.
 """
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from deepicd.pipeline.cache import Entry
     from deepicd.pipeline.validation import Verdict
     from deepicd.promotion.versions import Version
     from deepicd.records import Decision
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 
 VERSION_COLUMNS = ("name", "alias", "created", "scores", "from")
 
+_SIZES = ("num_bytes", "freed_bytes")
 _MAX_LISTED = 12
 """Siblings and children printed for a person; JSON has all."""
 _NUM_SHOWN_CODES = 3
@@ -29,6 +32,18 @@ def audit_lines(checks: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         counts = f"{check['count']:8}{check['share']:9.2%}{check['limit']:8.0%}"
         examples = ", ".join(check["examples"])
         yield f"{check['check']:18}{check['verdict']:>9}{counts}  {examples}".rstrip()
+
+
+def cache_lines(entries: Sequence["Entry"]) -> Iterator[str]:
+    """Stages that runs share, one a line, and their sizes together."""
+    yield f"{'entry':28}{'MB':>10}{'freed MB':>10}  {'last used':18}code"
+    for entry in entries:
+        used = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.used))
+        sizes = f"{entry.num_bytes / 1e6:10.1f}{entry.freed_bytes / 1e6:10.1f}"
+        code = "this" if entry.is_of_this_code else "another" if entry.stage else "not whole"
+        yield f"{entry.name[:27]:28}{sizes}  {used:18}{code}"
+    whole, freed = (sum(getattr(each, name) for each in entries) for name in _SIZES)
+    yield f"{f'{len(entries)} entries':28}{whole / 1e6:10.1f}{freed / 1e6:10.1f}"
 
 
 def notes_lines(report: Mapping[str, Any]) -> Iterator[str]:
