@@ -323,7 +323,9 @@ def test_notes_of_ones_own_need_traces_of_ones_own(tmp_path):
     table = {"data": {"source": "mimic", "root": str(tmp_path)}, "sweep": {"search": SEARCH}}
     with pytest.raises(ConfigError, match=r"name a Parquet file of traces"):
         check(parse_experiment(table, "here"))
-    check(parse_experiment({**table, "sft": {"is_enabled": False}}, "here"))
+    without = parse_experiment({**table, "sft": {"is_enabled": False}}, "here")
+    with pytest.raises(MissingError, match=r"no table note/discharge under .* \(3 more"):
+        check(without)
 
 
 def test_without_sft_grpo_starts_from_the_model_as_it_is(tmp_path):

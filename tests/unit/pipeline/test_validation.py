@@ -3,6 +3,7 @@
 """
 
 import json
+import shutil
 import socket
 import subprocess
 import sys
@@ -269,3 +270,57 @@ def test_an_experiment_of_another_version_is_refused(tmp_path: Path):
     file.write_text('{"sed": 1}')
     with pytest.raises(ConfigError, match=r"is no experiment of this version \(1 faults\)"):
         check_same(file, parse_experiment({}, "here"), "start another")
+
+
+HEADERS = {
+    "note/discharge": "note_id,subject_id,hadm_id,note_type,note_seq,text",
+    "hosp/diagnoses_icd": "subject_id,hadm_id,seq_num,icd_code,icd_version",
+    "hosp/admissions": "subject_id,hadm_id,admittime,race,insurance",
+    "hosp/patients": "subject_id,gender,anchor_age,anchor_year",
+}
+
+
+@pytest.fixture
+def mimic(tmp_path: Path) -> Path:
+    """Headers of MIMIC-IV's tables; an experiment file that names them lies beside."""
+    for name, header in HEADERS.items():
+        file = tmp_path / "mimic" / f"{name}.csv"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(header + "\n")
+    (tmp_path / "mine.toml").write_text(
+        f'[data]\nsource = "mimic"\nroot = "{tmp_path / "mimic"}"\n[sft]\nis_enabled = false\n'
+    )
+    return tmp_path / "mimic"
+
+
+def test_tables_with_the_right_headers_are_sound(mimic):
+    verdict = validate_file(mimic.parent / "mine.toml")
+    assert verdict.faults == () and verdict.missing == ()
+
+
+def test_every_table_that_is_not_there_is_missing_and_none_is_a_fault(mimic):
+    for name in ("note/discharge", "hosp/patients"):
+        (mimic / f"{name}.csv").unlink()
+    verdict = validate_file(mimic.parent / "mine.toml")
+    assert verdict.faults == () and verdict.exit_code(is_here=False) == 0
+    assert [fault.place for fault in verdict.missing] == ["data.root"] * 2
+    assert "no table note/discharge under" in verdict.missing[0].rule
+    assert "no table hosp/patients under" in verdict.missing[1].rule
+    assert verdict.exit_code(is_here=True) == MissingError.exit_code
+
+
+def test_every_table_with_other_columns_is_a_fault(mimic):
+    (mimic / "hosp/patients.csv").write_text("subject_id,gender\n")
+    (mimic / "hosp/admissions.csv").write_text("hadm_id,subject_id,race\n")
+    verdict = validate_file(mimic.parent / "mine.toml")
+    assert verdict.missing == () and verdict.exit_code(is_here=False) == 2
+    rules = [fault.rule for fault in verdict.faults]
+    assert any("admissions.csv has no column insurance" in rule for rule in rules)
+    assert any("patients.csv has no column anchor_age" in rule for rule in rules)
+
+
+def test_what_is_no_folder_of_tables_is_missing_too(mimic):
+    shutil.rmtree(mimic)
+    mimic.write_text("a file")
+    verdict = validate_file(mimic.parent / "mine.toml")
+    assert verdict.faults == () and len(verdict.missing) == len(HEADERS)

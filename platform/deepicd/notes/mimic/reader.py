@@ -11,6 +11,8 @@ No text and no identifier of a row is put into an error: MIMIC-IV is credentiale
 """
 
 import logging
+from collections.abc import Iterator
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from deepicd.clusters.ray_session import ray_session
+from deepicd.errors import Fault, faults_of
 from deepicd.notes.mimic.admission_facts import (
     NOT_LOOKED_AT,
     NOTE_IDS,
@@ -57,6 +60,7 @@ _SHORT = {
 }
 _OPTIONAL = {"hosp/admissions": ("admittime",), "hosp/patients": ("anchor_year",)}
 """Columns that MIMIC-IV has and a table in its layout may lack; null where it does."""
+_TABLES = {_NOTES: _NOTE_COLUMNS, **_SHORT}
 _BATCH_ROWS = 1024
 
 
@@ -75,8 +79,7 @@ def cut_notes(root: Path, folder: Path) -> pa.Table:
             most principal diagnoses are in no release of ICD-10-CM, most notes are no English
             summaries, or `note/` and `hosp/` are of different releases.
     """
-    paths = {name: find_table(root, name) for name in (_NOTES, *_SHORT)}
-    check_columns(paths[_NOTES], _NOTE_COLUMNS)
+    paths = {name: _find_checked(root, name) for name in _TABLES}
     short = {
         name: _read_short(paths[name], columns, _OPTIONAL.get(name, ()))
         for name, columns in _SHORT.items()
@@ -89,6 +92,20 @@ def cut_notes(root: Path, folder: Path) -> pa.Table:
     check_owners(rows, short["hosp/admissions"], paths[_NOTES])
     check_kinds(looked_at(rows), paths[_NOTES])
     return mark_repeats(rows.sort_by("note_id"))
+
+
+def table_faults(root: Path) -> Iterator[Fault]:
+    """What the tables under `root` lack by their names and headers; no row is read. A table that is
+    not there is missing, one with other columns is wrong.
+    """
+    for name in _TABLES:
+        yield from faults_of(partial(_find_checked, root, name), "data.root", str(root))
+
+
+def _find_checked(root: Path, name: str) -> Path:
+    path = find_table(root, name)
+    check_columns(path, _TABLES[name])
+    return path
 
 
 def looked_at(rows: pa.Table) -> list[str]:

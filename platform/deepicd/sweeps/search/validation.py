@@ -142,6 +142,10 @@ def _faults_of_paths(experiment: Experiment) -> Iterator[Fault]:
                 str(path),
                 is_missing=True,
             )
+    if data.source == "mimic" and data.root and data.root.exists() and not data.splits:
+        from deepicd.notes.mimic.reader import table_faults
+
+        yield from table_faults(data.root)
     if data.source == "mimic" and sft.is_enabled and sft.traces is None:
         yield Fault(
             "sft.traces",
