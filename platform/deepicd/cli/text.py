@@ -157,13 +157,13 @@ def _score(name: str, scores: Mapping[str, Any]) -> str:
 def plan_lines(plan: "Plan") -> Iterator[str]:
     """What a sweep would do and cost."""
     tables = asdict(plan)
-    missing = tables.pop("missing")
+    said = {name: tables.pop(name) for name in ("assumed", "missing")}
     for name, values in tables.items():
         for row in values if isinstance(values, tuple) else [values]:
             if row:
                 cells = (f"{key} {_plan_value(value)}" for key, value in row.items())
                 yield f"{name:10} {', '.join(cells)}"
-    yield from (f"{'missing':10} {row['rule']}" for row in missing)
+    yield from (f"{name:10} {row['rule']}" for name, rows in said.items() for row in rows)
     if plan.cost:
         yield f"The cost is an estimate, by on-demand prices of {plan.prices['as_of']}."
 

@@ -26,7 +26,7 @@ def test_a_plan_without_measurements_has_neither_hours_nor_cost(experiment):
 def test_measured_steps_give_hours_and_a_machine_gives_the_cost(experiment):
     plan = plan_experiment(experiment, step_s=36.0, gpu="H100-80GB", prices=None)
     steps = 3 * experiment.training.total_steps
-    assert plan.hours["gpu"] == pytest.approx(36.0 * steps / 3600 * experiment.training.num_gpus)
+    assert plan.hours["slot"] == pytest.approx(36.0 * steps / 3600 * experiment.training.num_gpus)
     assert plan.cost and all(row["usd"] > 0 for row in plan.cost if "usd" in row)
 
 

@@ -104,20 +104,20 @@ def test_what_was_spent_survives_an_interruption(sweep, tmp_path):
 
 def test_a_plan_that_nobody_shortens_must_fit_its_cap():
     fixed = an_experiment(max_gpu_hours=5.0, scheduler="none")
-    assert plan_sweep(fixed, step_s=180.0).cap == {"gpu_hours": 5.0}  # 4 x 10 x 180 s x 2 GPUs = 4
+    assert plan_sweep(fixed, step_s=180.0).cap == {"slot_hours": 5.0}  # 4 x 10 x 180 s x 2 GPUs = 4
     with pytest.raises(ConfigError, match=r"take 8\.0 GPU-hours, the cap is 5\.0 .* it holds 2\. "):
         plan_sweep(fixed, step_s=360.0)
-    assert plan_sweep(an_experiment(max_gpu_hours=5.0), step_s=360.0).hours["gpu"] == 8.0
+    assert plan_sweep(an_experiment(max_gpu_hours=5.0), step_s=360.0).hours["slot"] == 8.0
 
 
 def test_the_cap_of_a_trial_bounds_the_hours_of_a_plan():
     plan = plan_sweep(an_experiment(max_trial_gpu_hours=1.0), step_s=360.0)
-    assert plan.cap == {"gpu_hours_of_a_trial": 1.0} and plan.hours["gpu"] == 4.0
+    assert plan.cap == {"slot_hours_of_a_trial": 1.0} and plan.hours["slot"] == 4.0
 
 
 def test_a_cap_in_money_is_one_in_hours_at_a_price():
     experiment = an_experiment(max_cost=30.0, gpu_hour_price=3.0)
-    assert plan_sweep(experiment).cap == {"gpu_hours": 10.0, "usd": 30.0}
+    assert plan_sweep(experiment).cap == {"slot_hours": 10.0, "usd": 30.0}
     with pytest.raises(ConfigError, match=r"max_cost needs sweep\.gpu_hour_price"):
         an_experiment(max_cost=30.0)
 

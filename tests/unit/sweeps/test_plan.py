@@ -39,7 +39,7 @@ def test_the_demo_on_paper(root):
     assert planned.memory_gb["logits"] == pytest.approx(
         demo.training.ppo_micro_batch_size_per_gpu * 240 * 1024 * 4 / 1e9, abs=0.01
     )
-    assert planned.hours == {"clock": 0.2, "gpu": 0.2}
+    assert planned.hours == {"clock": 0.2, "slot": 0.2}
     assert len(planned.samples) == 3 and len({str(row) for row in planned.samples}) == 3
 
 
@@ -98,7 +98,7 @@ def test_trials_at_once_shorten_the_clock_and_not_the_gpu_hours(published):
     experiment = published(
         "sweep.num_trials=5", "sweep.max_concurrent=2", "training.total_steps=60"
     )
-    assert hours_at_most(experiment, 60.0) == pytest.approx({"clock": 3.0, "gpu": 20.0})
+    assert hours_at_most(experiment, 60.0, steps=60) == pytest.approx({"clock": 3.0, "gpu": 20.0})
     planned = plan_sweep(experiment)
     assert planned.resources["gpus_at_once"] == 8
 

@@ -16,8 +16,12 @@ from deepicd.config import Choice, Domain, Experiment, FloatRange, Scalar, draw_
 from deepicd.errors import ConfigError
 from deepicd.sweeps.planning.memory import estimate_memory
 from deepicd.sweeps.planning.prices import Machine, PriceTable
+from deepicd.sweeps.planning.steps import count_steps
 
 Row = Mapping[str, Scalar]
+
+_KINDS = {"cpu": "slot", "gpu": "gpu"}
+"""Profile → what trials take: the CPU profile has logical slots in the place of GPUs."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +29,8 @@ class Plan:
     """One sweep on paper."""
 
     trials: Row
-    """Number, how many at once, steps of each, and when the first may be stopped."""
+    """Number, how many at once, steps of each at most (`planning.steps`), and when the first may be
+    stopped."""
     step: Mapping[str, int]
     """Prompts, answers, optimiser updates, and tokens at most."""
     resources: Mapping[str, int]
@@ -34,7 +39,8 @@ class Plan:
     memory_gb: Mapping[str, float]
     """Estimates per GPU from below, see `planning.memory`."""
     hours: Mapping[str, float]
-    """GPU-hours and hours by the clock at most; empty without a measured `step_s`."""
+    """GPU-hours (`slot` on the CPU profile) and hours by the clock at most; empty without a
+    measured `step_s`."""
     cap: Mapping[str, float]
     """GPU-hours and USD that end the run, and GPU-hours that end a trial; empty without a cap."""
     cost: tuple[Row, ...]
@@ -43,6 +49,8 @@ class Plan:
     """Date and source of the prices."""
     samples: tuple[Row, ...]
     """Parameters of trials as they could be drawn: only these differ between trials."""
+    assumed: tuple[Row, ...] = ()
+    """What had to be assumed, a sentence by its place in the experiment."""
     missing: tuple[Row, ...] = ()
     """What a run needs and this machine lacks, by its place in the experiment."""
 
@@ -67,11 +75,12 @@ def plan_sweep(
     Raises:
         ConfigError: the hours exceed the experiment's cap, and nobody is stopped early.
     """
-    hours = hours_at_most(experiment, step_s) if step_s else {}
-    gpu_hours = hours.get("gpu", 0.0)
+    steps = count_steps(experiment)
+    hours = hours_at_most(experiment, step_s, steps=steps.at_most) if step_s else {}
+    gpu_hours = hours.get(_KINDS[experiment.profile], 0.0)
     _check_budget(experiment, gpu_hours)
     return Plan(
-        trials=_trial_counts(experiment),
+        trials=_trial_counts(experiment, steps.at_most),
         step=_step_sizes(experiment),
         resources=_resources(experiment),
         memory_gb=estimate_memory(
@@ -82,19 +91,18 @@ def plan_sweep(
         cost=tuple(_cost_of(machine, gpu_hours) for machine in machines),
         prices={"as_of": prices.as_of, "source": prices.source} if prices and machines else {},
         samples=_draw_samples(experiment, num_samples),
+        assumed=({"place": "trials.steps", "rule": steps.assumed},) if steps.assumed else (),
     )
 
 
-def _trial_counts(experiment: Experiment) -> dict[str, int]:
-    training, sweep = experiment.training, experiment.sweep
+def _trial_counts(experiment: Experiment, steps: int) -> dict[str, int]:
+    sweep = experiment.sweep
     return {
         "number": sweep.total_trials,
         # 0 leaves it to the cluster, which a plan does not ask: then one at a time, the longest.
         "at_once": max(1, sweep.max_concurrent),
-        "steps": training.total_steps,
-        "first_stop_at_step": (
-            training.total_steps if sweep.scheduler == "none" else sweep.grace_steps
-        ),
+        "steps": steps,
+        "first_stop_at_step": steps if sweep.scheduler == "none" else sweep.grace_steps,
     }
 
 
@@ -112,7 +120,7 @@ def _step_sizes(experiment: Experiment) -> dict[str, int]:
 
 def _resources(experiment: Experiment) -> dict[str, int]:
     training = experiment.training
-    kind = {"cpu": "slots", "gpu": "gpus"}[experiment.profile]
+    kind = f"{_KINDS[experiment.profile]}s"
     return {
         f"{kind}_per_node": training.num_gpus,
         "nodes": training.num_nodes,
@@ -121,14 +129,16 @@ def _resources(experiment: Experiment) -> dict[str, int]:
     }
 
 
-def hours_at_most(experiment: Experiment, step_s: float) -> dict[str, float]:
-    """Hours by the clock and of GPUs, if no trial is stopped early or fails."""
+def hours_at_most(experiment: Experiment, step_s: float, *, steps: int) -> dict[str, float]:
+    """Hours by the clock (`clock`) and of GPUs (`gpu`; of slots on the CPU profile: `slot`), if no
+    trial is stopped early or fails.
+    """
     training, sweep = experiment.training, experiment.sweep
     longest = sweep.max_trial_gpu_hours or math.inf
-    trial = min(training.total_steps * step_s / 3600, longest / training.world_size)
+    trial = min(steps * step_s / 3600, longest / training.world_size)
     return {
         "clock": math.ceil(sweep.total_trials / max(1, sweep.max_concurrent)) * trial,
-        "gpu": sweep.total_trials * trial * training.world_size,
+        _KINDS[experiment.profile]: sweep.total_trials * trial * training.world_size,
     }
 
 
@@ -149,10 +159,11 @@ def _check_budget(experiment: Experiment, gpu_hours: float) -> None:
 def _cap_of(experiment: Experiment) -> dict[str, float]:
     """What the run, and one trial, may take, where the experiment caps it."""
     sweep = experiment.sweep
+    kind = _KINDS[experiment.profile]
     cap = {
-        "gpu_hours": 0.0 if math.isinf(sweep.gpu_hours_cap) else round(sweep.gpu_hours_cap, 2),
+        f"{kind}_hours": 0.0 if math.isinf(sweep.gpu_hours_cap) else round(sweep.gpu_hours_cap, 2),
         "usd": sweep.max_cost,
-        "gpu_hours_of_a_trial": sweep.max_trial_gpu_hours,
+        f"{kind}_hours_of_a_trial": sweep.max_trial_gpu_hours,
     }
     return {name: value for name, value in cap.items() if value}
 
