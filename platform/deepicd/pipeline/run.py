@@ -123,7 +123,7 @@ class Run:
     def _take_over(self, stage: Stage, wanted: Seal) -> Seal | None:
         if not stage.is_shared:
             return None
-        self.paths.seal(stage.name).unlink(missing_ok=True)
+        self._unseal(stage)
         self._remove_outputs(stage)
         seal = cache.take_over(self.paths.cache, self.paths.root, wanted)
         if seal is not None:
@@ -134,9 +134,8 @@ class Run:
     def _work(self, stage: Stage, wanted: Seal, work: Callable[[], None]) -> Seal:
         if stage.has_parts:
             self._begin(stage, wanted)  # which may refuse, and then the seal stays
-        self._count_former(stage)
         # Before the outputs: no seal may stand beside what is half removed.
-        self.paths.seal(stage.name).unlink(missing_ok=True)
+        self._unseal(stage)
         if not stage.has_parts:
             self._remove_outputs(stage)
         started = time.monotonic()
@@ -160,21 +159,15 @@ class Run:
         self.detail(f"{stage.name} took {seconds:.0f} s")
         return seal
 
-    def _count_former(self, stage: Stage) -> None:
-        """What a stage took that was whole, and is done again, was spent."""
-        former = read_seal(self.paths.seal(stage.name))
+    def _unseal(self, stage: Stage) -> None:
+        """Say no longer that a stage is whole; what it took when it was has been spent."""
+        file = self.paths.seal(stage.name)
+        former = read_seal(file)
         if former is not None and not former.taken_from:
             num_gpus = gpus_of(stage.name, self.experiment)
-            file = self.paths.interrupted(stage.name)
-            add_attempt(file, seconds=former.seconds, num_gpus=num_gpus)
-
-    def _count_former(self, stage: Stage) -> None:
-        """What a stage took that was whole, and is done again, was spent."""
-        former = read_seal(self.paths.seal(stage.name))
-        if former is not None and not former.taken_from:
-            num_gpus = gpus_of(stage.name, self.experiment)
-            file = self.paths.interrupted(stage.name)
-            add_attempt(file, seconds=former.seconds, num_gpus=num_gpus)
+            attempts = self.paths.interrupted(stage.name)
+            add_attempt(attempts, seconds=former.seconds, num_gpus=num_gpus)
+        file.unlink(missing_ok=True)
 
     def _begin(self, stage: Stage, wanted: Seal) -> None:
         """Note what a stage with parts begins with. From other inputs it begins again, unless it

@@ -270,6 +270,8 @@ def check_place(paths: RunPaths) -> None:
     Raises:
         SweepError: the run was moved while its sweep was not over.
     """
+    if not paths.sweep_place.is_file():  # other code began it, and did not say where
+        return
     began = read_value(paths.sweep_place, str)
     if began != str(paths.sweep):
         raise SweepError(
