@@ -2,10 +2,12 @@
 
 loop          the stages in their order: run, train, sweep run, resume
 stage         which stages there are, and what each follows from
-run           one run in progress: its folder, lock and stages, each done once
+run           one run in progress: its stages, each done once
+folder        its folder: name, lock, command, parts of stages, what was spent
 seal          what says that a stage is whole
 cache         whole stages that other runs take over
-stages        notes to scored candidates
+stages        notes to a sweep's trials
+candidates    the best of them, checked and scored
 context       what else answered the same notes
 promotion     lineage, gate, registry
 deployment    the champion, served and asked
