@@ -8,6 +8,7 @@ registry that it left, while another run's winner takes the champion's place.
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,57 +24,14 @@ import httpx
 import psutil
 import pytest
 from processes import wait_until_gone
+from smallest_run import EXPERIMENT, PORT
 
-from deepicd.errors import DataError, ExhaustedError
+from deepicd.errors import CapacityError, DataError, ExhaustedError
 from deepicd.paths import RunPaths
 from deepicd.pipeline.folder.command import Command
 from deepicd.pipeline.stage import STAGES
 
 pytestmark = pytest.mark.timeout(2400)
-PORT = 8137
-EXPERIMENT = f"""
-name = "kills"
-[data]
-num_notes = 400
-max_prompt_tokens = 192
-num_validation = 16
-num_codes = 12
-[model]
-vocab_size = 800
-hidden_size = 64
-num_layers = 1
-num_heads = 2
-[sft]
-num_traces = 120
-epochs = 1
-batch_size = 16
-learning_rate = 5e-3
-max_trace_tokens = 72
-[training]
-train_batch_size = 8
-ppo_mini_batch_size = 8
-ppo_micro_batch_size_per_gpu = 32
-rollout_n = 4
-max_response_tokens = 24
-entropy_coeff = 0.01
-total_steps = 2
-validate_every = 1
-[promotion] # two steps teach nothing: what is shown is the way, so every candidate may pass
-min_difference = -1.0
-max_unparsable = 1.0
-max_nonexistent = 1.0
-max_chapter_loss = 1.0
-max_subgroup_loss = 1.0
-max_behaviour_loss = 1.0
-max_latency_ratio = 100.0
-max_length_ratio = 100.0
-min_patients = 5
-num_calibration = 16
-[serving]
-port = {PORT}
-num_samples = 2
-num_check_notes = 4
-"""
 
 
 @dataclass
@@ -273,14 +231,22 @@ def test_a_running_endpoint_changes_to_the_champion_of_another_run_without_a_fai
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 700 kB; the notes fit on it, the model does not."""
+    """A file system of 100 MB."""
     folder = tmp_path / "small"
     folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=700k", "tmpfs", str(folder)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=100m", "tmpfs", str(folder)]
     if subprocess.run(mount, capture_output=True, check=False).returncode:
         pytest.skip("only root mounts a small file system")
     yield folder
     subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def fill(folder: Path, *, left: int) -> Path:
+    """Leave a disk so many bytes; returns the file that takes the others."""
+    filler = folder / "filler"
+    with filler.open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, shutil.disk_usage(folder).free - left)
+    return filler
 
 
 def test_a_full_disk_is_one_line_with_its_own_exit_code_and_resume_goes_on(
@@ -288,12 +254,21 @@ def test_a_full_disk_is_one_line_with_its_own_exit_code_and_resume_goes_on(
 ) -> None:
     words = command("train", str(experiment), "--name", "a", "--no-promote")
     runs = ["--runs", str(small_disk)]
-    done = subprocess.run([*words, *runs], capture_output=True, text=True, check=False)
-    assert done.returncode == ExhaustedError.exit_code, done.stderr[-2000:]
-    last = done.stderr.splitlines()[-1]
+    process = subprocess.Popen([*words, *runs], stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "notes:" in line:
+            break
+    filler = fill(small_disk, left=600_000)  # the notes fit, the model does not
+    told = process.stderr.read()
+    assert process.wait() == ExhaustedError.exit_code, told[-2000:]
+    last = told.splitlines()[-1]
     assert last.startswith("deepicd: disk space ran out") and "`deepicd resume a` goes on" in last
-    grown = ["mount", "-o", "remount,size=100m", str(small_disk)]
-    subprocess.run(grown, check=True)
+    again = subprocess.run([*words, *runs], capture_output=True, text=True, check=False)
+    assert again.returncode == CapacityError.exit_code, again.stderr[-2000:]
+    assert "a run's first checkpoint needs" in again.stderr
+    assert RunPaths(small_disk / "a").seal("notes").is_file(), "it was not moved aside"
+    filler.unlink()
     road = Road(small_disk)
     kill_in("sft", command("resume", "a", *runs), road)  # far enough: the model was built
     assert road.progress.count("whole already") == 2 and "model took" in road.progress

@@ -11,6 +11,7 @@ import pytest
 from deepicd.config import load_experiment
 from deepicd.config.new_experiment import Beginning, next_commands, write_new_experiment
 from deepicd.errors import ConfigError, MissingError
+from deepicd.pipeline.planning import plan_experiment
 from deepicd.pipeline.validation import validate_file
 
 
@@ -26,6 +27,21 @@ def test_the_embedded_file_is_sound_lacks_nothing_and_is_as_small_as_tiny(tmp_pa
     assert mine.name == "mine" and mine.training == tiny.training and mine.data == tiny.data
     assert (mine.model, mine.sft, mine.sweep) == (tiny.model, tiny.sft, tiny.sweep)
     assert next_commands(file)[-1] == f"deepicd run {file}"
+
+
+def test_the_embedded_file_is_planned(tmp_path):
+    file = write(tmp_path / "mine.toml")
+    planned = plan_experiment(load_experiment(file), step_s=3.0, gpu="", prices=None)
+    assert planned.trials == {"number": 4, "at_once": 1, "steps": 4, "first_stop_at_step": 2}
+    assert planned.missing == () and planned.assumed == () and planned.hours["slot"] > 0
+
+
+@pytest.mark.parametrize("gpus", [1, 8])
+def test_the_mimic_file_is_planned_where_its_data_is_not(tmp_path, gpus):
+    file = write(tmp_path / "large.toml", data="mimic", gpus=gpus)
+    planned = plan_experiment(load_experiment(file), step_s=60.0, gpu="H100-80GB", prices=None)
+    assert planned.resources["gpus"] == gpus and planned.trials["number"] == 1
+    assert {row["place"] for row in planned.missing} == {"data.root", "model.path", "sft.traces"}
 
 
 @pytest.mark.parametrize("gpus", [None, 1, 3, 4, 6, 8, 72])
