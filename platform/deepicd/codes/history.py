@@ -72,14 +72,14 @@ def describe(node: str) -> dict[str, Any]:
         above = parent(node)
         path_titles = {name: title(name) for name in filter(None, (above, node))}
         return {"node": node, "title": title(node), "path": path_titles} | {
-            "children": [dotted(c) if exists(c) else c for c in children(node)]
+            "children": [_written(c) for c in children(node)]
         }
     years = billable_releases(node)
     return {
         "code": dotted(node),
         "title": title(node),
         "billable": is_billable(node, RELEASES[-1]),
-        "path": {dotted(n) if exists(n) else n: title(n) for n in path(node)},
+        "path": {_written(n): title(n) for n in path(node)},
         "releases": list(releases(node)),
         "billable_in": list(years),
         "siblings": list(map(dotted, siblings(node))),
@@ -88,13 +88,18 @@ def describe(node: str) -> dict[str, Any]:
     }
 
 
+def _written(node: str) -> str:
+    """A code with its dot, a block or chapter as it is."""
+    return dotted(node) if exists(node) else node
+
+
 def _find(text: str) -> str:
     near = near_codes(text)
     if (node := find_node(text)) or not near:
         return node or require(text)
     raise CodeError(
         f"not an ICD-10-CM code of any release from FY{RELEASES[0]} to FY{RELEASES[-1]}: "
-        f"{text[:32]!r}; near it: {', '.join(map(dotted, near))}"
+        f"{text[:32]!r}; near it: {', '.join(map(_written, near))}"
     )
 
 
@@ -138,5 +143,5 @@ def _advise(code: str) -> str:
     below = [dotted(c) for c in codes_below(code) if is_billable(c)][:3] if exists(code) else []
     if below:
         return f"; it is a header, use a code below it such as {', '.join(below)}"
-    near = ", ".join(map(dotted, near_codes(code)))
+    near = ", ".join(map(_written, near_codes(code)))
     return f"; near it: {near}" if near else ""
