@@ -7,6 +7,7 @@ a note cannot slip in; what was refused is not repeated, because it might be one
 import re
 
 from deepicd.errors import DataError
+from deepicd.identifiers import parse_id
 from deepicd.records import ServedPrediction
 
 _IDENTIFIER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}")
@@ -25,7 +26,7 @@ def check_fields(prediction: ServedPrediction) -> None:
     if prediction.reason is not None:
         _check(prediction.reason, _REASON, "reason")
     if prediction.admission_id is not None:
-        _check(prediction.admission_id, _IDENTIFIER, "admission id")
+        check_admission(prediction.admission_id)
     for attribute, group in prediction.subgroups.items():
         _check(attribute, _REASON, "attribute")
         _check(group, _GROUP, "group")
@@ -34,6 +35,15 @@ def check_fields(prediction: ServedPrediction) -> None:
 def check_identifier(value: str, name: str) -> None:
     """Refuse what cannot be an id."""
     _check(value, _IDENTIFIER, name)
+
+
+def check_admission(value: str) -> None:
+    """Refuse what cannot be the id of an admission: labels that come by it would go to others."""
+    _check(value, _IDENTIFIER, "admission id")
+    try:
+        parse_id(value)
+    except ValueError as error:
+        raise DataError(f"admission id {error}. Give it as the hospital's tables do.") from None
 
 
 def _check(value: str, pattern: re.Pattern[str], name: str) -> None:

@@ -26,7 +26,7 @@ from typing import Any, Literal
 from deepicd import codes, scoring
 from deepicd.errors import CodeError, DataError, MissingError, MonitoringError
 from deepicd.monitoring.drift import Drift, Seen, find_drift
-from deepicd.monitoring.field_checks import check_fields, check_identifier
+from deepicd.monitoring.field_checks import check_admission, check_fields, check_identifier
 from deepicd.monitoring.performance_estimate import judge_confidences
 from deepicd.monitoring.schema import (
     ANSWERERS,
@@ -154,7 +154,10 @@ class PredictionLog:
             DataError: the key cannot be an id.
             MonitoringError: the file cannot be written.
         """
-        check_identifier(key, f"{by} id")
+        if by == "admission":
+            check_admission(key)
+        else:
+            check_identifier(key, "prediction id")
         gold = codes.normalise(code)
         if not codes.is_billable(gold):
             raise CodeError(

@@ -49,3 +49,12 @@ def test_anything_that_could_be_text_is_refused_and_not_repeated(change, field):
     with pytest.raises(DataError, match=f"^{field} must match") as refused:
         check_fields(replace(GOOD, **change))
     assert PLANTED not in str(refused.value) and "characters that do not" in str(refused.value)
+
+
+@pytest.mark.parametrize("value", ["20001.0", "1.0E7", "nan", "None", "null", "NA"])
+def test_an_admission_that_is_none_or_went_through_a_float_is_refused(value):
+    with pytest.raises(DataError, match=r"^admission id must be text or a whole number; it is"):
+        check_fields(replace(GOOD, admission_id=value))
+    check_fields(
+        replace(GOOD, id=value)
+    )  # an id of the endpoint's own making is not that of others

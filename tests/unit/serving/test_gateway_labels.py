@@ -66,6 +66,19 @@ def test_a_label_may_come_by_the_admission():
     assert client.post("/v1/labels", both).status_code == 422
 
 
+def test_an_admission_may_be_a_whole_number_and_no_fraction():
+    client = GatewayClient()
+    client.post("/v1/diagnoses", {"note": "Pain.", "admission_id": 20001})
+    assert [kept.admission_id for kept in client.log.kept] == ["20001"]
+    assert client.post("/v1/labels", {"admission_id": 20001, "code": "I10"}).status_code == 202
+    assert client.log.labels == {"admission 20001": "I10"}
+    for value in (20001.0, "20001.0", "NaN", "null", True, [7], "1e+07"):
+        for path, body in (("diagnoses", {"note": "Pain."}), ("labels", {"code": "I10"})):
+            reply = client.post(f"/v1/{path}", {**body, "admission_id": value})
+            assert reply.status_code == 422
+            assert "admission_id: must be text or a whole number; it is" in reply.text
+
+
 def test_a_full_disk_costs_no_reply_and_is_said():
     client = GatewayClient()
     client.log.is_full = True

@@ -9,7 +9,17 @@ with `code` null and its reason, never an error.
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    model_validator,
+)
+
+from deepicd.identifiers import parse_id
 
 NUM_TOP = 5
 """Codes in `top_k`."""
@@ -28,6 +38,8 @@ def _require_text(note: str) -> str:
 Note = Annotated[str, AfterValidator(_require_text)]
 """Text of an admission note."""
 _Identifier = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}$")]
+_AdmissionId = Annotated[_Identifier, BeforeValidator(parse_id)]
+"""A whole number is taken as its text; null, NaN and fractions would make many admissions one."""
 _Attribute = Literal["sex", "age_band", "race", "insurance"]
 _Group = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._+/-]{0,39}$")]
 
@@ -60,7 +72,7 @@ class DiagnosisRequest(Body):
     """True adds the ids of the prompt that the model was shown."""
     num_samples: int | None = Field(default=None, ge=0, le=64)
     """Answers sampled beside the greedy one; 0 gives no confidence; None takes the server's."""
-    admission_id: _Identifier | None = None
+    admission_id: _AdmissionId | None = None
     """Your own identifier of the admission; a label may come by it. Kept in the prediction log."""
     subgroups: dict[_Attribute, _Group] | None = None
     """For monitoring by subgroup, for example {"sex": "F", "age_band": "60-69"}."""
@@ -87,7 +99,7 @@ class LabelRequest(Body):
 
     prediction_id: _Identifier | None = None
     """As the reply gave it."""
-    admission_id: _Identifier | None = None
+    admission_id: _AdmissionId | None = None
     """As you gave it with the note; the label holds for every answer to that admission."""
     code: str = Field(min_length=1, max_length=16)
     """ICD-10-CM code, with or without its dot."""
