@@ -10,7 +10,7 @@ from deepicd.sections.header_match import HeaderMatch, Start
 from deepicd.sections.headers import Header, read_phrase
 from deepicd.sections.lexicon import load_lexicon
 from deepicd.sections.line_inside import find_later, read_inside
-from deepicd.sections.line_start import read_start
+from deepicd.sections.line_start import is_plain, read_start
 from deepicd.sections.lines import clean_text, shape_of, split_lines
 from deepicd.sections.names import SECTION_OF, SECTIONS
 from deepicd.sections.segments import Segment, split_sections
@@ -24,6 +24,7 @@ __all__ = [
     "Start",
     "clean_text",
     "find_later",
+    "is_plain",
     "load_lexicon",
     "read_inside",
     "read_phrase",

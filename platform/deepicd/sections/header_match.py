@@ -6,14 +6,17 @@ their first or last word, because nearly all text is no header. Pure.
 """
 
 import re
-from functools import lru_cache
+from collections.abc import Sequence
+from functools import cache, lru_cache
 from typing import NamedTuple
 
 from deepicd.sections.headers import Header, Phrase, read_phrase
-from deepicd.sections.lexicon import correct, load_lexicon, unglue
+from deepicd.sections.lexicon import FOREIGN, FREEING, correct, fit_word, load_lexicon, unglue
 
 MAX_HEADER = 96
 """Characters of the longest header."""
+MAX_CACHED = 72
+"""Characters of a line that may come again in other notes."""
 
 TRAIL = " \t*#=_~\"'])}>.,;-|<[({:"
 """Marks that may stand around a header."""
@@ -23,10 +26,13 @@ FIRST = re.compile(r"[A-Za-z]+(?:'[a-z]+)?")
 WORD = re.compile(r"[A-Za-z][A-Za-z.'/&-]*\d?|[A-Za-z]")
 _PLURAL = re.compile(r"\((?:e?s)\b\)?")
 SOURCE = re.compile(r"\b(?:per|by|from|according|courtesy)\b", re.IGNORECASE)
+_OPENING = re.compile(r"[(\[{]")
 _BRACKETS = re.compile(r"[(\[{][^()\[\]{}]*[)\]}]?")
 _MAX_CORRECTED = 48
 LATE_WORD = re.compile(r"[Dd](?:/?[Cc]\b|isch|\.[Cc]\.|eath|epart)|DISCH|[Ee]xpir|[Ll]eaving")
 """Without one of these no title in the middle of a line is of a later time."""
+TWO_CAPITALS = re.compile(r"[A-Z][A-Z][)\]]?[/& (-]{1,3}[A-Z]{2}")
+"""Without these, a colon or a late word nothing in the middle of a line is a header."""
 MEASURE = re.compile(
     r"[\s,.(\[-]*(?:___|\d|vss?\b|v/s\b|vitals?\b|tm?\b|temp|tmax|bp\b|hr\b|p\d|rr\b|sat|o2|afebrile"
     r"|gen\b|general\b|nad\b|heent\b|wt\b|weight|exam\b|pe\b|labs?\b|alert\b|a&o|aox)",
@@ -88,13 +94,30 @@ class Start(NamedTuple):
 
 
 def has_late(line: str) -> bool:
-    """Whether a word of a later time may be in a line; quicker than `LATE_WORD` alone."""
+    """Whether a word of a later time is in a line; quicker than `LATE_WORD` alone."""
+    low = line.lower()
     is_possible = (
-        ("isch" in line or "ISCH" in line or "/c" in line or "/C" in line or "dc" in line)
-        or ("DC" in line or ".C" in line or "eath" in line or "EATH" in line or "xpir" in line)
-        or ("XPIR" in line or "epart" in line or "EPART" in line or "eaving" in line)
-    )
+        ("disch" in low or "/c" in low or "dc" in low or ".c." in low)
+        or ("death" in low or "depart" in low or "expir" in low or "leaving" in low)
+    )  # fmt: skip
     return is_possible and bool(LATE_WORD.search(line))
+
+
+def ends_of_runs(words: Sequence[re.Match[str]], text: str) -> list[int]:
+    """For each word of a text the number of the first word behind it that no header holds.
+
+    A header from a word on ends there at the latest. Brackets and sources free the words around
+    them, so with one of these in the text every run goes to its end.
+    """
+    fits = [fit_word(word[0]) for word in words]
+    end = len(words)
+    if FREEING in fits or FOREIGN not in fits or not text.isascii() or _OPENING.search(text):
+        return [end] * end
+    ends = []
+    for number in reversed(range(end)):
+        end = number if fits[number] == FOREIGN else end
+        ends.append(end)
+    return ends[::-1]
 
 
 @lru_cache(maxsize=1 << 14)
@@ -130,29 +153,24 @@ def style_of(head: str) -> str:
     return "title" if all(word[0].isupper() for word in content) else "sentence"
 
 
-@lru_cache(maxsize=1 << 15)
 def is_first(head: str) -> bool:
     """Whether a phrase begins as a header does."""
     first = FIRST.match(head)
-    word = first[0].lower() if first else ""
-    return word in _first_words() or bool(unglue(word)) or bool(correct(word))
+    return bool(first and _is_first_word(first[0]))
 
 
-def _first_words() -> set[str]:
-    # Plain sets and no cached calls: these two are asked for every line of every note.
-    global _FIRST_WORDS
-    if not _FIRST_WORDS:
-        _FIRST_WORDS = set(load_lexicon().phrases) | set("abcdefghijklmnopqrstuvwxyz") | {"hx"}
-    return _FIRST_WORDS
+@lru_cache(maxsize=1 << 15)
+def _is_first_word(word: str) -> bool:
+    word = word.lower()
+    is_known = word in load_lexicon().phrases or len(word) == 1 or word == "hx"
+    return is_known or bool(unglue(word)) or bool(correct(word))
 
 
-def last_words() -> set[str]:
+@cache
+def last_words() -> frozenset[str]:
     """Words that a header can end with."""
-    global _LAST_WORDS
-    if not _LAST_WORDS:
-        entries = [words for entries in load_lexicon().phrases.values() for words, _ in entries]
-        _LAST_WORDS = {words[-1] for words in entries} | {"hx", *"abcdefghijklmnopqrstuvwxyz"}
-    return _LAST_WORDS
+    entries = [words for entries in load_lexicon().phrases.values() for words, _ in entries]
+    return frozenset(words[-1] for words in entries) | {"hx", *"abcdefghijklmnopqrstuvwxyz"}
 
 
 def _may_end(head: str) -> bool:
@@ -167,7 +185,3 @@ def _may_end(head: str) -> bool:
 def last_word(word: str) -> str:
     """What stands in a word behind its last slash or dash, in lower case."""
     return re.split(r"[/&-]", word.lower().replace(".", ""))[-1]
-
-
-_FIRST_WORDS: set[str] = set()
-_LAST_WORDS: set[str] = set()

@@ -119,9 +119,11 @@ def is_counted(state: State, shape: str) -> bool:
     text = shape.strip()
     if text.endswith(":"):
         return True
+    if not text.isupper():
+        return False
     # "NKDA" below "Allergies:" is a value; two words, or one behind a blank line, may be a header.
     num_words = sum(len(word) > 1 and word.isalpha() for word in text.split())
-    return text.isupper() and (num_words > 1 or (num_words > 0 and state.is_after_blank))
+    return num_words > 1 or (num_words > 0 and state.is_after_blank)
 
 
 def _is_bare(state: State, match: HeaderMatch, shape: str) -> bool:

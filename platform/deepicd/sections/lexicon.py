@@ -68,15 +68,20 @@ MIN_GLUED = 3
 """Letters of the shorter part of a word that lost its blank ("DischargeExam")."""
 
 
-@cache
+@lru_cache(maxsize=1 << 15)
 def unglue(word: str) -> tuple[str, ...]:
     """The two known words that a word is made of; empty where it is not."""
-    phrases = load_lexicon().phrases
+    singles = _single_words()
     for end in range(MIN_GLUED, len(word) - MIN_GLUED + 1):
-        halves = (word[:end], word[end:])
-        if all(any(words == (half,) for words, _ in phrases.get(half, ())) for half in halves):
-            return halves
+        if word[:end] in singles and word[end:] in singles:
+            return word[:end], word[end:]
     return ()
+
+
+@cache
+def _single_words() -> frozenset[str]:
+    entries = [entry for listed in load_lexicon().phrases.values() for entry in listed]
+    return frozenset(words[0] for words, _ in entries if len(words) == 1)
 
 
 MIN_CORRECTED = 7
@@ -90,6 +95,10 @@ def correct(word: str) -> str:
     # Verbs lie one letter from nouns ("presented", "complained") and are no slips.
     if len(word) < MIN_CORRECTED - 1 or word.endswith(("ed", "ing")):
         return ""
+    # A slip shares all letters but one with its word, so nearly all words end here.
+    near = _near_words()
+    if word not in near and near.isdisjoint(_without_one(word)):
+        return ""
     targets = _long_words()
     splits = [(word[:end], word[end:]) for end in range(1, len(word) + 1)]
     slips = (
@@ -99,6 +108,16 @@ def correct(word: str) -> str:
         *(a + letter + b[1:] for a, b in splits for letter in _LETTERS if b),
     )
     return next((slip for slip in slips if slip in targets), "")
+
+
+def _without_one(word: str) -> list[str]:
+    """What is left of a word without any one of its letters."""
+    return [word[:place] + word[place + 1 :] for place in range(len(word))]
+
+
+@cache
+def _near_words() -> frozenset[str]:
+    return _long_words().union(*map(_without_one, _long_words()))
 
 
 @cache
@@ -133,6 +152,8 @@ def _naming_words() -> frozenset[str]:
 @lru_cache(maxsize=1 << 15)
 def rank_word(word: str) -> int:
     """What a word, as it is written, may be in a header: 0 nothing, 1 filler, 2 topic or time."""
+    if word.isdigit():
+        return 2
     plain = word.lower().replace(".", "").strip("'-&/")
     # Before all others: "was" may stand in no header, whatever else it could mean.
     if plain in _prose_words():
@@ -142,8 +163,27 @@ def rank_word(word: str) -> int:
     # "CN2-12" and "A/P": each piece is looked up alone, and single letters are taken on trust.
     pieces = [piece.rstrip("0123456789") for piece in re.split(r"[/&-]", plain)]
     if len(pieces) > 1 or plain[-1:].isdigit():
-        return 2 if all(len(piece) < 2 or rank_word(piece) for piece in pieces) else 0
+        is_known = fit_word(word) != FOREIGN
+        return 2 if is_known and all(len(piece) < 2 or rank_word(piece) for piece in pieces) else 0
     return 2 if word[:1].isupper() and (unglue(plain) or correct(plain)) else 0
+
+
+FOREIGN, FITTING, FREEING = range(3)
+"""A word that no header holds, one that a header may hold, one that frees the words behind it."""
+_SOURCES = frozenset(("per", "by", "from", "according", "courtesy"))
+"""Each phrase of the role `source` has one of these."""
+
+
+@lru_cache(maxsize=1 << 15)
+def fit_word(word: str) -> int:
+    """What is known of a word without the words around it: whether a header may hold it."""
+    words = words_of(word)
+    if not _SOURCES.isdisjoint(words):
+        return FREEING
+    known = _all_words()
+    # Letters that stand alone may be joined with others ("A / P"), and numbers say nothing.
+    is_fitting = all(len(one) < 2 or one[0].isdigit() or one in known for one in words)
+    return FITTING if is_fitting else FOREIGN
 
 
 @cache
@@ -168,15 +208,21 @@ _ALIASES = {"hx": "history", "pt's": "patient's", "&": "and", "+": "and", "/": "
 
 def words_of(phrase: str) -> list[str]:
     """Words of a header in lower case; `d/c` and `d.c.` are `dc`, marks between topics `and`."""
-    text = _JOINED.sub(r"\1\2", _PLURAL.sub("s", phrase.lower()))
-    text = _DOTTED.sub(lambda match: match[0].replace(".", ""), text)
+    text = phrase.lower()
+    # Most phrases have none of these marks, and looking for a mark is quicker than for a pattern.
+    if "(" in text:
+        text = _PLURAL.sub("s", text)
+    if "/" in text or "&" in text:
+        text = _JOINED.sub(r"\1\2", text)
+    if "." in text:
+        text = _DOTTED.sub(lambda match: match[0].replace(".", ""), text)
     words: list[str] = []
     for word in _WORD.findall(text):
         if word in ARTICLES:
             continue
         named = _ALIASES.get(word, word)
         # Most words are whole, and taking one apart tries every place of the lost blank.
-        is_whole = len(named) < 2 * MIN_GLUED or named in _all_words()
+        is_whole = len(named) < 2 * MIN_GLUED or named in _all_words() or named.isdigit()
         halves = (named,) if is_whole else unglue(named)
         words.extend(halves or (correct(named) or named,))
     return words

@@ -6,7 +6,7 @@ belong to a sentence. Whether it counts where it stands is decided by the reader
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 from deepicd.sections.header_match import (
@@ -15,10 +15,13 @@ from deepicd.sections.header_match import (
     GOES_ON,
     KEPT,
     LATE,
+    MAX_CACHED,
     MAX_HEADER,
     MEASURE,
+    TWO_CAPITALS,
     WORD,
     HeaderMatch,
+    ends_of_runs,
     has_late,
     is_first,
     last_word,
@@ -30,20 +33,31 @@ from deepicd.sections.headers import Header
 from deepicd.sections.lexicon import load_lexicon
 
 
-def read_inside(line: str, begin: int, *, is_flat: bool = False) -> list[HeaderMatch]:
+def read_inside(line: str, begin: int, *, is_flat: bool = False) -> Sequence[HeaderMatch]:
     """Headers in the middle of a line, from `begin` on.
 
     `is_flat`: the line holds a whole section, as a rendered note has it, so that capitals are
     looked for more closely.
     """
-    has_colon = line.find(":", begin) >= 0
-    has_title = is_flat or _TWO_CAPITALS.search(line, begin) or has_late(line)
-    if not (has_colon or has_title):
-        return []
-    last = begin
-    matches = [*_colons_inside(line, begin)] if has_colon else []
+    has_title = is_flat or has_late(line) or bool(TWO_CAPITALS.search(line, begin))
+    if not has_title and line.find(":", begin) < 0:
+        return ()
+    if is_flat or len(line) > MAX_CACHED:
+        return _look_inside(line, begin, has_title, is_flat=is_flat)
+    return _look_inside_short(line, begin, has_title)
+
+
+@lru_cache(maxsize=1 << 14)
+def _look_inside_short(line: str, begin: int, has_title: bool) -> Sequence[HeaderMatch]:
+    """Lines of several captions ("Admission Date:  Discharge Date:") come again in every note."""
+    return _look_inside(line, begin, has_title, is_flat=False)
+
+
+def _look_inside(line: str, begin: int, has_title: bool, *, is_flat: bool) -> Sequence[HeaderMatch]:
+    matches = list(_colons_inside(line, begin))
     if has_title:
         matches += _capitals_inside(line, begin, is_flat)
+    last = begin
     chosen = []
     for match in sorted(matches, key=lambda match: (match.start, -match.end)):
         if match.start >= last:
@@ -53,19 +67,35 @@ def read_inside(line: str, begin: int, *, is_flat: bool = False) -> list[HeaderM
 
 
 def _colons_inside(line: str, begin: int) -> Iterator[HeaderMatch]:
-    edge = begin
-    ends = last_words()
-    for colon in COLON.finditer(line, begin):
-        window = line[max(edge, colon.start() - MAX_HEADER) : colon.start()]
-        offset = colon.start() - len(window)
+    edge, place = begin, line.find(":", begin)
+    while place >= 0:
+        window = line[max(edge, place - MAX_HEADER) : place]
+        after = place + 1
         # The last word decides cheaply for most colons: "at 10 am:" needs no further look.
-        words = list(WORD.finditer(window))[-8:]
-        if not words or last_word(words[-1][0]) not in ends:
-            continue
-        match = _longest_before(line, [offset + word.start() for word in words], colon)
-        if match and match.start > begin:
-            edge = colon.end()
-            yield match
+        if _may_close(window.rpartition(" ")[2]) and (colon := COLON.match(line, place)):
+            after = colon.end()
+            match = _longest_before(line, _starts_in(window, place), colon)
+            if match and match.start > begin:
+                edge = after
+                yield match
+        place = line.find(":", after)
+
+
+@lru_cache(maxsize=1 << 15)
+def _may_close(word: str) -> bool:
+    """Whether a header can end with a word; True where the word has no letter."""
+    last = WORD.findall(word)[-1:]
+    return not last or last_word(last[0]) in last_words()
+
+
+def _starts_in(window: str, end: int) -> list[int]:
+    """Places of a line where a header may begin that ends with a window of it."""
+    words = list(WORD.finditer(window))[-_MAX_INSIDE:]
+    if not words or last_word(words[-1][0]) not in last_words():
+        return []
+    runs, offset = ends_of_runs(words, window), end - len(window)
+    to_end = [word for word, run in zip(words, runs, strict=True) if run == len(words)]
+    return [offset + word.start() for word in to_end]
 
 
 def _longest_before(line: str, starts: list[int], colon: re.Match[str]) -> HeaderMatch | None:
@@ -89,6 +119,9 @@ def _longest_before(line: str, starts: list[int], colon: re.Match[str]) -> Heade
     return None
 
 
+_MAX_INSIDE = 8
+"""Words of the longest header in the middle of a line."""
+_OPENING = re.compile(r"[(\[]")
 _JOINTS = frozenset(["and", "or"])
 _MIXED = re.compile(r"[A-Z]{4,} [A-Z][a-z]")
 """A word in capitals before a title ("SURGERY Allergies:") is the text of the header before it."""
@@ -113,9 +146,10 @@ def _is_inside(header: Header, style: str, *, head: str, before: str) -> bool:
     return is_late and (header.time in ("discharge", "death") or header.num_words > 0)
 
 
-_TWO_CAPITALS = re.compile(r"[A-Z]{2}[)\]]?[/& (-]{1,3}[A-Z]{2}")
 _CAPITALS = re.compile(
-    r"[A-Z][A-Z/&()\[\]' -]{2,70}[A-Z\])](?![a-z])|(?:[A-Z][A-Za-z/]+ ){1,5}[A-Z][a-z]+"
+    # Both alternatives share their first letter, so that a search skips to the next capital.
+    r"[A-Z](?:[A-Z/&()\[\]' -]{2,70}[A-Z\])](?![a-z])"
+    r"|[A-Za-z/]+ (?:[A-Z][A-Za-z/]+ ){0,4}[A-Z][a-z]+)"
 )
 
 
@@ -124,15 +158,35 @@ def _capitals_inside(line: str, begin: int, is_flat: bool) -> Iterator[HeaderMat
     if line[begin:].isupper():
         return
     for run in _CAPITALS.finditer(line, begin):
+        if _holds_none(run[0], is_flat) and line[run.end() : run.end() + 1] not in (")", "]"):
+            continue
         words = list(WORD.finditer(line, run.start(), run.end()))
+        runs = ends_of_runs(words, run[0])
         number = 0
         while number < len(words):
-            match = _longest_run(line, words[number:][:7], is_flat)
+            match = _longest_run(line, words[number : min(number + 7, runs[number])], is_flat)
             if match and match.start > begin:
                 yield match
                 number += sum(1 for word in words[number:] if word.start() < match.end)
             else:
                 number += 1
+
+
+@lru_cache(maxsize=1 << 14)
+def _holds_none(text: str, is_flat: bool) -> bool:
+    """Whether `_longest_run` finds nothing in a text; names of drugs and tests come again."""
+    if _OPENING.search(text):
+        return False
+    words = list(WORD.finditer(text))
+    ends = ends_of_runs(words, text)
+    spans = [
+        (first.start(), last.end())
+        for number, first in enumerate(words)
+        for last in words[number : ends[number]]
+    ]
+    heads = [text[start:end] for start, end in spans]
+    # A single word counts in a section of a rendered note only.
+    return not any(read_header(head) for head in heads if is_flat or not head.isalpha())
 
 
 def _longest_run(line: str, words: list[re.Match[str]], is_flat: bool) -> HeaderMatch | None:

@@ -15,10 +15,12 @@ from deepicd.sections.header_match import (
     GOES_ON,
     KEPT,
     LATE,
+    MAX_CACHED,
     MAX_HEADER,
     MEASURE,
     SOURCE,
     TRAIL,
+    TWO_CAPITALS,
     WORD,
     HeaderMatch,
     Start,
@@ -29,11 +31,13 @@ from deepicd.sections.header_match import (
 from deepicd.sections.headers import Header, read_phrase
 from deepicd.sections.lexicon import load_lexicon, rank_word
 
-_MAX_CACHED = 72
 _MAX_UNKNOWN = 61
+_LONGER_THAN_MARK = 7
+"""Characters of a word that is longer than the mark of a list ("viii.")."""
 _NOT_PROSE = re.compile(r"[:\t(\[]")
 _MARKS = ",.;()[]\"'*_#"
 _SIGN = re.compile(r"[:;=|>\t.-]|\s{3}")
+_ALNUM = re.compile(r"[A-Za-z0-9]")
 _LETTER = re.compile(r"[A-Za-z]")
 _LEAD = re.compile(
     r"(?P<list>[\s>|*#=_~+.,;:\"'\[\](){}<\\/-]*(?:\(?(?:\d{1,2}|[ivxIVX]{1,4}|[A-Za-z])[.)]\s+)?)"
@@ -47,7 +51,23 @@ _NO_START = Start(None, None, "")
 
 def read_start(line: str) -> Start:
     """The header at the beginning of a line; `phrase` where it looks like one and is unknown."""
-    return _read_short(line) if len(line) <= _MAX_CACHED else _read_start(line)
+    if not line or _is_text(line):
+        return _NO_START
+    colon = line.find(":", 0, _MAX_UNKNOWN)
+    if colon >= 0:
+        # Captions come again in every note, and what stands behind them does not.
+        behind = _ALNUM.search(line, colon)
+        start, is_settled = _read_caption(line[: behind.end()] if behind else line)
+        if behind is None or (is_settled and (start.match or not _has_brackets(line))):
+            return start
+    return _read_short(line) if len(line) <= MAX_CACHED else _read_start(line)
+
+
+def is_plain(line: str) -> bool:
+    """Whether a line is text without any header, told at little cost: most lines."""
+    if not line[:1].isalpha() or ":" in line or has_late(line) or TWO_CAPITALS.search(line):
+        return False
+    return _is_text(line) or _begins_prose(line)
 
 
 @lru_cache(maxsize=1 << 14)
@@ -56,25 +76,78 @@ def _read_short(line: str) -> Start:
     return _read_start(line)
 
 
-def _is_prose(line: str) -> bool:
-    """Whether a line begins with words that no header has: most text, told at little cost."""
-    if not line[0].isalpha() or _NOT_PROSE.search(line, 0, MAX_HEADER) or line.isupper():
+@lru_cache(maxsize=1 << 14)
+def _read_caption(line: str) -> tuple[Start, bool]:
+    """A line up to the first letter or number behind a colon, and whether the rest says no more."""
+    start, colon = _read_start(line), line.find(":")
+    if start.match:
+        return start, start.match.form == "colon"
+    # An unknown word before the colon ends the look for a header, unless brackets or a source
+    # excuse it.
+    lead = _LEAD.match(line)
+    words = WORD.finditer(line, lead.end() if lead else 0, colon)
+    is_unknown = bool(COLON.match(line, colon)) and any(not rank_word(word[0]) for word in words)
+    return start, is_unknown and not SOURCE.search(line) and not _has_brackets(line)
+
+
+def _has_brackets(line: str) -> bool:
+    return "(" in line or "[" in line
+
+
+def _is_text(line: str) -> bool:
+    """Whether the first word of a line settles that no header opens it: most text."""
+    if not _begins_text(line.partition(" ")[0]):
+        return False
+    # What begins with a small letter is not even counted as an unknown header.
+    if not line[0].isupper():
+        return True
+    return ":" not in (head := line[:_MAX_UNKNOWN]) and not head.isupper()
+
+
+@lru_cache(maxsize=1 << 15)
+def _begins_text(word: str) -> bool:
+    """Whether a line that begins with a word begins with no header and no mark of a list."""
+    first = WORD.match(word[:MAX_HEADER])
+    is_mark = word.endswith((".", ")")) and len(word) < _LONGER_THAN_MARK
+    # Letters that stand apart ("E X A M") may be a header together.
+    return bool(first and len(word) > 1 and not is_mark and not rank_word(first[0]))
+
+
+def _begins_prose(line: str) -> bool:
+    """Whether a line begins with words that no header has, told at little cost."""
+    if not line[0].isalpha() or line.isupper():
+        return False
+    if (_has_brackets(line) or ":" in line or "\t" in line) and _NOT_PROSE.search(
+        line, 0, MAX_HEADER
+    ):
         return False
     is_title = False
     for number, word in enumerate(line[:MAX_HEADER].split(" ", 8)[:8]):
-        plain = word.strip(_MARKS)
-        rank = rank_word(plain)
+        look = _look_of(word)
         # The first word that no header has settles it, unless what stood before may be a title in
         # front of its text ("Chest Pain patient with …").
-        if not rank and word:
-            return not is_title and word[0].isalpha() and not has_late(line[:MAX_HEADER])
-        is_high = number > 0 and word[:1].isupper()
-        is_title |= is_high or plain != word or not word or "/" in word
+        if look == _UNKNOWN:
+            return not is_title and word[0].isalpha()
+        is_title |= look == _MARKED or (look == _HIGH and number > 0)
     return False
 
 
+_UNKNOWN, _LOW, _HIGH, _MARKED = range(4)
+"""A word that no header has; known ones: in small letters, with a capital, with marks."""
+
+
+@lru_cache(maxsize=1 << 15)
+def _look_of(word: str) -> int:
+    plain = word.strip(_MARKS)
+    if word and not rank_word(plain):
+        return _UNKNOWN
+    if plain != word or not word or "/" in word:
+        return _MARKED
+    return _HIGH if word[0].isupper() else _LOW
+
+
 def _read_start(line: str) -> Start:
-    if not line or _is_prose(line):
+    if _begins_prose(line) and not has_late(line[:MAX_HEADER]):
         return _NO_START
     lead = _LEAD.match(line)
     begin = lead.end() if lead else 0
@@ -95,7 +168,8 @@ def _read_start(line: str) -> Start:
             match = _run_in(line, begin, ends=ends, is_listed=is_listed)
         if match:
             return Start(match, None, match.style)
-    return _unknown(line, begin)._replace(is_listed=is_listed)
+    start = _unknown(line, begin)
+    return start._replace(is_listed=is_listed) if start.phrase else start
 
 
 def _known_run(line: str, begin: int) -> list[int]:
@@ -156,7 +230,9 @@ def _at_sign(line: str, begin: int, *, zone: int, is_listed: bool) -> HeaderMatc
         if header := read_header(head):
             return HeaderMatch(header, "bare", style_of(head), begin, len(line), is_listed)
     best, is_blank = None, True
-    for sign in _SEPARATOR.finditer(line, begin):
+    # No sign reaches over a letter, so the rest of a long line need not be looked through.
+    end = zone + 1 if line[zone : zone + 1].isalpha() else len(line)
+    for sign in _SEPARATOR.finditer(line, begin, end):
         if sign.start() > zone:
             break
         head = line[begin : sign.start()]
@@ -214,7 +290,8 @@ def _unknown(line: str, begin: int) -> Start:
     """What a line says that is written like a header and has unknown words."""
     if not line[begin].isupper():
         return _NO_START
-    colon = COLON.search(line, begin, begin + _MAX_UNKNOWN)
+    end = begin + _MAX_UNKNOWN
+    colon = COLON.search(line, begin, end) if line.find(":", begin, end) >= 0 else None
     if colon:
         head = line[begin : colon.start()]
     else:

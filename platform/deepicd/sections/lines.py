@@ -10,10 +10,10 @@ import re
 import unicodedata
 from collections.abc import Iterator
 
-_INVISIBLE = dict.fromkeys((
+_INVISIBLE = (
     *range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2060, 0x2070),
     *range(0xFE00, 0xFE10), 0, 0xAD, 0x34F, 0x61C, 0x180E, 0xFEFF,
-))  # fmt: skip
+)  # fmt: skip
 _LOOKS = {
     ":": "\uff1a\ufe55\ufe13\u2236\u02d0\ua789\u05c3\u0589\u2237\u02f8",
     "-": "\u2010\u2011\u2012\u2013\u2014\u2015\u2212\u2043\ufe58\ufe63\uff0d\u2500\u2501\u2e3a",
@@ -36,6 +36,9 @@ _SHAPES |= {
     for code in [*range(0xFF01, 0xFF5F), *range(0x1D400, 0x1D7FF)]
     if code not in _SHAPES and len(plain := unicodedata.normalize("NFKC", chr(code))) == 1
 }
+# `translate` asks its table for every character, and nearly all of a text is ASCII.
+_UNSEEN = re.compile(f"[{re.escape(''.join(map(chr, _INVISIBLE)))}]")
+_NOT_ASCII = re.compile(r"[^\0-\x7f]+")
 _TAG = re.compile(
     r"</?(?:b|i|u|p|h[1-6]|strong|em|div|span|li|ul|ol|br|hr|td|tr|th|table|font)\b[^<>]{0,80}>",
     re.IGNORECASE,
@@ -46,7 +49,7 @@ _BREAKING = re.compile(r"</?(?:p|h|div|li|ul|ol|br|hr|tr|td|table)", re.IGNORECA
 def clean_text(text: str) -> str:
     """The text without what nobody sees: the one spelling that goes on."""
     if not text.isascii():
-        text = text.translate(_INVISIBLE)
+        text = _UNSEEN.sub("", text)
     elif "\0" in text:
         text = text.replace("\0", "")
     if "<" in text:
@@ -59,13 +62,20 @@ def clean_text(text: str) -> str:
     return text
 
 
-def shape_of(line: str) -> str:
-    """The line with plain marks, character by character."""
-    # Character by character, so that an index into the shape is one into the line.
-    return line if line.isascii() else line.translate(_SHAPES)
+def shape_of(text: str) -> str:
+    """The text with plain marks, character by character."""
+    # Character by character, so that an index into the shape is one into the text.
+    return text if text.isascii() else _NOT_ASCII.sub(_plain, text)
+
+
+def _plain(marks: re.Match[str]) -> str:
+    return marks[0].translate(_SHAPES)
 
 
 def split_lines(text: str) -> Iterator[tuple[str, str]]:
     """(line, shape) of a text; any of Unicode's line ends counts."""
-    for line in clean_text(text).splitlines():
-        yield line, shape_of(line)
+    text = clean_text(text)
+    lines = text.splitlines()
+    # No mark is a line end or becomes one, so the shape of a text has the text's lines.
+    shapes = lines if text.isascii() else shape_of(text).splitlines()
+    return zip(lines, shapes, strict=True)

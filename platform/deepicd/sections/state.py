@@ -42,7 +42,7 @@ _OPEN_ENDED = frozenset((
 """A line that ends in one of these goes on in the next, which is then no header."""
 
 
-@dataclass
+@dataclass(slots=True)
 class State:
     """What a reader knows before it reads the next line."""
 

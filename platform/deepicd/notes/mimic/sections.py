@@ -29,6 +29,7 @@ from deepicd.sections import (
     HeaderMatch,
     Start,
     find_later,
+    is_plain,
     read_inside,
     read_start,
     split_lines,
@@ -143,25 +144,18 @@ class _Reader:
 
     def read_line(self, line: str, shape: str) -> None:
         """Read one line: a header, text, or both."""
-        if not shape or shape.isspace():
+        if is_plain(shape):
+            self._resume(shape)
+            self._add(line)
+        elif not shape or shape.isspace():
             self.state.is_after_blank, self.resumes = True, None
             return
-        if not shape.strip(" \t=_-*#~|."):
+        elif not shape.strip(" \t=_-*#~|."):
             # "___" is de-identified text, a ruler of other marks is none.
             self._add(line if "_" in shape else "")
             return
-        start = read_start(shape)
-        begin = self._read_start(start, shape)
-        if len(shape) > _MIN_INSIDE:
-            # A caption keeps its words as text, but no further header begins inside of them.
-            is_caption = not begin and start.match is not None and start.match.form == "colon"
-            first = start.match.end if start.match and is_caption else begin
-            begin = self._read_inside(line, shape, begin=begin, first=first)
-        if self.state.current == EXAM and (later := find_later(shape, begin)) is not None:
-            self._add(line[begin:later])
-            self._leave(LATER_EXAM)
-            begin = later
-        self._add(line[begin:])
+        else:
+            self._add(line[self._read_headers(line, shape) :])
         self.state.is_after_blank, self.state.previous = False, shape
 
     def done(self) -> Cut:
@@ -175,15 +169,34 @@ class _Reader:
             late=tuple(self.late),
         )
 
+    def _read_headers(self, line: str, shape: str) -> int:
+        """Read the headers of a line; returns where the text after them begins."""
+        start = read_start(shape)
+        begin = self._read_start(start, shape)
+        if len(shape) > _MIN_INSIDE and begin < len(shape):
+            # A caption keeps its words as text, but no further header begins inside of them.
+            is_caption = not begin and start.match is not None and start.match.form == "colon"
+            first = start.match.end if start.match and is_caption else begin
+            begin = self._read_inside(line, shape, begin=begin, first=first)
+        if self.state.current == EXAM and (later := find_later(shape, begin)) is not None:
+            self._add(line[begin:later])
+            self._leave(LATER_EXAM)
+            begin = later
+        return begin
+
     def _read_start(self, start: Start, shape: str) -> int:
         """Read the beginning of a line; returns where its text begins."""
         if start.match and acts(self.state, start.match, shape):
             return self._open_more(start.match, shape)
         if start.phrase is not None:
             self._meet_unknown(start, shape)
-        elif self.resumes and _RESUMED.match(shape):
-            self.state.current = self.resumes
+        else:
+            self._resume(shape)
         return 0
+
+    def _resume(self, shape: str) -> None:
+        if self.resumes and _RESUMED.match(shape):
+            self.state.current = self.resumes
 
     def _read_inside(self, line: str, shape: str, *, begin: int, first: int) -> int:
         """Read headers in the middle of a line; returns where the text after them begins."""
@@ -236,10 +249,13 @@ class _Reader:
             self._leave(max(NO_STAY, evidence))
 
     def _add(self, text: str) -> None:
-        if not text.strip():
+        if not text or text.isspace():
             return
-        if self.state.current is not None:
-            self.texts.setdefault(self.state.current, []).append(text)
+        current = self.state.current
+        if current in self.texts:
+            self.texts[current].append(text)
+        elif current is not None:
+            self.texts[current] = [text]
             self.state.note_text()
         elif self.is_late or self.state.evidence == STAY:
             self.late.append(text)
