@@ -135,7 +135,8 @@ def read_header(head: str) -> Header | None:
         # header; here there is none outside the brackets, so the phrase is a sentence.
         is_free = any(SOURCE.search(words) for words in brackets)
         return None if is_free else read_phrase(head).header
-    times = [read_phrase(words).time for words in brackets]
+    # Behind a topic "(final)" is a time; alone it would be the title of a paper.
+    times = [read_phrase(f"exam {words}").time for words in brackets]
     # What stands in brackets qualifies the rest, so its time counts before the others.
     time = next((time for time in times if time), outside.time)
     return outside._replace(time=time)

@@ -6,6 +6,7 @@ one counts is decided by the words around it, in `headers`. A new spelling is a 
 """
 
 import re
+from collections.abc import Iterable
 from functools import cache, lru_cache
 from importlib.resources import files
 from typing import NamedTuple
@@ -16,7 +17,7 @@ TABLE = "data/section_words.tsv"
 ROLES = ("topic", "adjective", "time", "filler", "source", "prose")
 """What a phrase does in a header; `prose` words say that a line is a sentence."""
 
-AROUND = ("secretion", "small", "after", "ahead", "linking")
+AROUND = ("secretion", "small", "after", "ahead", "linking", "whole")
 """Words that are no part of a header: they decide whether one is meant."""
 
 
@@ -65,16 +66,24 @@ def load_lexicon() -> Lexicon:
 
 
 MIN_GLUED = 3
-"""Letters of the shorter part of a word that lost its blank ("DischargeExam")."""
+"""Letters of the shortest part of a word that lost its blanks ("DischargeExam")."""
+_MIN_OF_THREE = 16
 
 
 @lru_cache(maxsize=1 << 15)
 def unglue(word: str) -> tuple[str, ...]:
-    """The two known words that a word is made of; empty where it is not."""
+    """The two or three known words that a word is made of; empty where it is not."""
+    if word in load_lexicon().words["whole"]:
+        return ()
     singles = _single_words()
     for end in range(MIN_GLUED, len(word) - MIN_GLUED + 1):
-        if word[:end] in singles and word[end:] in singles:
-            return word[:end], word[end:]
+        if word[:end] in singles:
+            rest: tuple[str, ...] = (word[end:],) if word[end:] in singles else ()
+            # Three words are looked for in long words only: short ones fall apart by chance.
+            if not rest and len(word) >= _MIN_OF_THREE:
+                rest = unglue(word[end:])
+            if rest:
+                return word[:end], *rest
     return ()
 
 
@@ -94,6 +103,8 @@ def correct(word: str) -> str:
     """The known word that differs by one slip (a letter more, less, other, or two exchanged)."""
     # Verbs lie one letter from nouns ("presented", "complained") and are no slips.
     if len(word) < MIN_CORRECTED - 1 or word.endswith(("ed", "ing")):
+        return ""
+    if word in load_lexicon().words["whole"]:
         return ""
     # A slip shares all letters but one with its word, so nearly all words end here.
     near = _near_words()
@@ -163,9 +174,29 @@ def rank_word(word: str) -> int:
     # "CN2-12" and "A/P": each piece is looked up alone, and single letters are taken on trust.
     pieces = [piece.rstrip("0123456789") for piece in re.split(r"[/&-]", plain)]
     if len(pieces) > 1 or plain[-1:].isdigit():
-        is_known = fit_word(word) != FOREIGN
-        return 2 if is_known and all(len(piece) < 2 or rank_word(piece) for piece in pieces) else 0
+        if fit_word(word) == FOREIGN:
+            return 0
+        is_known = all(len(piece) < 2 or rank_word(piece) for piece in pieces)
+        return 2 if is_known or _all_words().issuperset(words_of(word)) else 0
     return 2 if word[:1].isupper() and (unglue(plain) or correct(plain)) else 0
+
+
+@cache
+def excused_prose() -> re.Pattern[str]:
+    """Phrases of headers with a word that else only sentences have: "is as follows", "to do"."""
+    entries = [entry for listed in load_lexicon().phrases.values() for entry in listed]
+    # "Medications started" is listed too, but it is the beginning of a sentence as well.
+    topics = {words[0] for words, meanings in entries if len(words) == 1 and _is_topic(meanings)}
+    spelled = [
+        re.escape(" ".join(words))
+        for words, _ in entries
+        if len(words) > 1 and _prose_words() & set(words) and words[0] not in topics
+    ]
+    return re.compile(rf"\b(?:{'|'.join(spelled)})\b", re.IGNORECASE)
+
+
+def _is_topic(meanings: Iterable[Meaning]) -> bool:
+    return any(meaning.role == "topic" for meaning in meanings)
 
 
 FOREIGN, FITTING, FREEING = range(3)

@@ -29,7 +29,7 @@ from deepicd.sections.header_match import (
     style_of,
 )
 from deepicd.sections.headers import Header, read_phrase
-from deepicd.sections.lexicon import load_lexicon, rank_word
+from deepicd.sections.lexicon import excused_prose, load_lexicon, rank_word
 
 _MAX_UNKNOWN = 61
 _LONGER_THAN_MARK = 7
@@ -178,11 +178,17 @@ def _known_run(line: str, begin: int) -> list[int]:
     is_named = False
     for word in WORD.finditer(line, begin, begin + MAX_HEADER):
         rank = rank_word(word[0])
-        if not rank:
+        if not rank and not (ends and _is_excused(line, begin, word)):
             break
         is_named |= rank > 1
         ends.append(word.end())
     return ends if is_named else []
+
+
+def _is_excused(line: str, begin: int, word: re.Match[str]) -> bool:
+    """Whether a word of sentences stands in a phrase of headers."""
+    phrases = excused_prose().finditer(line, begin, begin + MAX_HEADER)
+    return any(phrase.start() <= word.start() < phrase.end() for phrase in phrases)
 
 
 def _may_run_in(line: str, begin: int, ends: list[int]) -> bool:
