@@ -245,3 +245,6 @@ class Window:
     """That share as the labels say it, of the answers that have one."""
     is_estimate_sound: bool | None = None
     """Whether the labelled share lies in the band for those answers."""
+    has_few_patients: bool = False
+    """Whether the interval is widened because few answers are labelled; the log knows no patients,
+    so each answer counts as one."""

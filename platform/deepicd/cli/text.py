@@ -100,15 +100,16 @@ def score_lines(result: Mapping[str, Any]) -> Iterator[str]:
     if result.get("has_few_patients"):
         yield f"{result['num_patients']} patients are few: intervals are widened"
     if "paired" in result:
-        values = ", ".join(f"{name} {value:.4f}" for name, value in result["paired"].items())
-        yield f"hierarchical F1, paired: {values}"
+        paired = result["paired"]
+        values = (f"{name} {paired[name]:.4f}" for name in ("difference", "low", "high", "p"))
+        yield f"hierarchical F1, paired: {', '.join(values)}{_few(paired)}"
     yield from subgroup_lines(result.get("subgroups", ()))
 
 
 def score_cells(scores: Mapping[str, Any], name: str) -> tuple[str, str, str]:
     """A score's name, value and interval."""
     low, high = scores[f"{name}_low"], scores[f"{name}_high"]
-    return name, f"{scores[name]:.4f}", f"{low:.4f} to {high:.4f}"
+    return name, f"{scores[name]:.4f}", f"{low:.4f} to {high:.4f}{_few(scores)}"
 
 
 def context_cells(row: Mapping[str, Any]) -> tuple[str, ...]:
@@ -141,8 +142,16 @@ def _with_interval(row: Mapping[str, Any], name: str, ends: tuple[str, str]) -> 
     if row[name] is None:
         return "–"
     low, high = (row.get(end) for end in ends)
-    interval = "" if low is None or high is None else f" [{low:.3f}, {high:.3f}]"
+    interval = (
+        "" if low is None or high is None else f" [{low:.3f}, {high:.3f}]{_few(row, ends[0])}"
+    )
     return f"{row[name]:.3f}{interval}"
+
+
+def _few(values: Mapping[str, Any], end: str = "") -> str:
+    from deepicd.scoring import mark_few
+
+    return mark_few(values, "gap_" if end == "gap_low" else "")
 
 
 def _score(name: str, scores: Mapping[str, Any]) -> str:

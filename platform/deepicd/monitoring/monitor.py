@@ -45,6 +45,8 @@ class PairComparison:
     low: float | None
     high: float | None
     """Its interval, by a paired bootstrap."""
+    has_few_patients: bool = False
+    """Whether that is widened because few notes are labelled; each counts as one patient."""
 
 
 @dataclass(frozen=True)
@@ -132,6 +134,7 @@ def _compare(pairs: Sequence[Pair]) -> PairComparison:
         difference=difference.get("difference"),
         low=difference.get("low"),
         high=difference.get("high"),
+        has_few_patients=bool(difference.get("has_few_patients")),
     )
 
 
@@ -160,10 +163,15 @@ def table_rows(windows: Sequence[Window]) -> list[tuple[str, ...]]:
             str(window.num_predictions),
             str(window.num_labelled),
             _number(window.hierarchical_f1),
-            f"{_number(window.low)} to {_number(window.high)}" if window.num_labelled else "–",
+            _interval(window) if window.num_labelled else "–",
         )
         for window in windows
     ]
+
+
+def _interval(window: Window) -> str:
+    few = scoring.mark_few({"has_few_patients": window.has_few_patients})
+    return f"{_number(window.low)} to {_number(window.high)}{few}"
 
 
 def describe_counts(counts: Mapping[str, int]) -> str:

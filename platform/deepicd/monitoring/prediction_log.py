@@ -313,10 +313,12 @@ class PredictionLog:
         """The scores of `Window`; None where nothing is labelled."""
         if not predictions:
             return dict.fromkeys(_SCORES.values())
+        few = scoring.has_few_patients(len(predictions))
         scores = scoring.score_predictions(
             predictions, num_bootstrap=self.num_bootstrap, seed=self.seed
         )
-        return {field: scores[name] for name, field in _SCORES.items()}
+        kept = {field: scores[name] for name, field in _SCORES.items()}
+        return {**kept, "has_few_patients": few}
 
     @contextmanager
     def _session(self, *, is_writing: bool = False) -> Iterator[sqlite3.Connection]:

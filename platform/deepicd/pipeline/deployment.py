@@ -81,6 +81,7 @@ def _query_and_label(run: Run, url: str) -> Deployment:
     import httpx
 
     from deepicd.notes.split_files import read_split
+    from deepicd.scoring import mark_few
     from deepicd.serving.client import Client, read_token
 
     token = read_token()
@@ -96,7 +97,8 @@ def _query_and_label(run: Run, url: str) -> Deployment:
             label = {"prediction_id": reply["prediction_id"], "code": note.code}
             http.post("/v1/labels", json=label).raise_for_status()
         window = http.get("/v1/monitor").raise_for_status().json()["windows"][-1]
-    score = f"{window['hierarchical_f1']:.3f} [{window['low']:.3f}, {window['high']:.3f}]"
+    ends = f"[{window['low']:.3f}, {window['high']:.3f}]{mark_few(window)}"
+    score = f"{window['hierarchical_f1']:.3f} {ends}"
     run.detail(f"hierarchical F1 {score} over {window['num_labelled']} labels")
     return Deployment(replies[0], {**window, "labelled": window["num_labelled"]})
 

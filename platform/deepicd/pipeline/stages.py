@@ -217,12 +217,15 @@ def score(run: Run, name: str, predictions: Sequence[Prediction]) -> dict[str, f
 
 def headline(scores: Mapping[str, float]) -> str:
     """The scores that people compare first."""
+    from deepicd.scoring import mark_few
+
     low, high = scores["hierarchical_f1_low"], scores["hierarchical_f1_high"]
     levels = ", ".join(
         f"{level} {scores[f'macro_f1_{level}']:.3f}" for level in ("chapter", "category", "full")
     )
     return (
-        f"hierarchical F1 {scores['hierarchical_f1']:.3f} [{low:.3f}, {high:.3f}]; "
+        f"hierarchical F1 {scores['hierarchical_f1']:.3f} [{low:.3f}, {high:.3f}]"
+        f"{mark_few(scores)}; "
         f"macro-F1 {levels}; unparsable {scores['share_unparsable']:.1%}"
     )
 

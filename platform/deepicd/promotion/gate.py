@@ -56,6 +56,10 @@ class _Report:
         self.is_accepted &= not is_blocking
         self.reasons.append(f"undecided{', which blocks' if is_blocking else ''}: {reason}")
 
+    def mark_few(self, prefix: str, compared: PairedDifference) -> None:
+        if compared.has_few_patients:
+            self.numbers[f"{prefix}has_few_patients"] = 1.0
+
 
 def confidence_of(config: PromotionConfig, *, num_candidates: int = 1, num_uses: int = 1) -> float:
     """Confidence of one interval, so that all of them together keep the configured one.
@@ -89,7 +93,8 @@ def gate(
     Numbers: `num_notes`, `num_patients`, `num_uses`, `confidence`, `candidate_*` and `champion_*`
     scores, `difference`, `low`, `high`, `p`; for each chapter (`chapter_N_*`) and group of patients
     (`ATTRIBUTE_GROUP_*`) that was compared `difference`, `low`, `high` and `needed` (notes that
-    would be enough); `num_undecided`; and of each behaviour test the shares passed.
+    would be enough); `has_few_patients` (1) beside each interval that is widened because of that;
+    `num_undecided`; and of each behaviour test the shares passed.
 
     Raises:
         DataError: no predictions, or the two do not cover the same notes with the same gold codes.
@@ -173,7 +178,9 @@ class _Pair:
     def describe(self, compared: PairedDifference) -> str:
         """The difference and its interval in words."""
         low, high = compared.interval(self.confidence)
-        return f"{compared.observed:+.4f}, {self.confidence:.2%} interval {low:+.4f} to {high:+.4f}"
+        few = f" of few patients ({compared.num_patients})" if compared.has_few_patients else ""
+        interval = f"{self.confidence:.2%} interval {low:+.4f} to {high:+.4f}"
+        return f"{compared.observed:+.4f}, {interval}{few}"
 
 
 def _check_answers(
@@ -212,6 +219,7 @@ def _check_gain(report: _Report, pair: _Pair) -> None:
     compared = pair.compare()
     gain, (low, high) = compared.observed, compared.interval(pair.confidence)
     report.numbers |= {"difference": gain, "low": low, "high": high, "p": compared.p}
+    report.mark_few("", compared)
     report.rule(
         # Only a negative `min_difference` asks for a tie or a loss to be taken.
         gain >= config.min_difference and (gain > 0 or config.min_difference < 0),
@@ -277,6 +285,7 @@ def _judge_part(report: _Report, name: str, subset: _Pair, *, margin: float) -> 
         f"{name}_low": low,
         f"{name}_high": high,
     }
+    report.mark_few(f"{name}_", compared)
     text = f"{name} ({subset.describe(compared)})"
     enough = f"{num_notes} notes; no number of them shows that an equally good model lost nothing"
     # JSON has no infinity, and nobody can bring so many notes.

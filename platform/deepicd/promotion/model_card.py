@@ -15,6 +15,7 @@ from typing import Any
 from deepicd.promotion.lineage import describe_lineage, read_lineage
 from deepicd.prompts import END_OF_TURN, SYSTEM_PROMPT, THINK_PREFILL
 from deepicd.prompts.render import START_OF_TURN
+from deepicd.scoring import mark_few
 
 _TAGS = "[clinical-nlp, medical-coding, icd-10-cm, reasoning, grpo]"
 
@@ -185,7 +186,10 @@ def _interval(values: Mapping[str, Any], name: str, ends: tuple[str, str]) -> st
     if values.get(name) is None:
         return "–"
     low, high = (values.get(end) for end in ends)
-    known = "" if low is None or high is None else f" [{low:.3f}, {high:.3f}]"
+    prefix = "gap_" if name == "gap" else ""
+    known = (
+        "" if low is None or high is None else f" [{low:.3f}, {high:.3f}]{mark_few(values, prefix)}"
+    )
     return f"{values[name]:.3f}{known}"
 
 

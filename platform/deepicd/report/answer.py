@@ -23,6 +23,7 @@ from deepicd.report.html import Section, Table, label, show, with_interval
 from deepicd.report.parameters import searched
 from deepicd.report.sweep_data import Sweep
 from deepicd.rewards.composite import resolve_weights
+from deepicd.scoring import mark_few
 from deepicd.training.grpo.metric_names import validation
 
 _CHOSEN = (
@@ -101,7 +102,7 @@ def _best_sentence(sweep: Sweep) -> str:
     best = next(iter(sweep.scores))
     validation = next(trial.validation for trial in sweep.trials if trial.id == best)
     ends = (validation.get(f"{sweep.metric}_{end}") for end in ("low", "high"))
-    score = with_interval(validation[sweep.metric], *ends)
+    score = with_interval(validation[sweep.metric], *ends, few=mark_few(validation))
     notes = f" on {validation['num_notes']:g} validation notes" if "num_notes" in validation else ""
     return (
         f"Best so far: trial {best}, {label(sweep.metric)} {score}{notes}, the best of "
@@ -159,14 +160,15 @@ def _comparison_table(compared: Sequence[Comparison]) -> Table:
 
 def _ranking_tables(sweep: Sweep) -> list[Table]:
     """The ranking that the sweep itself decided by."""
+    few = mark_few(sweep.decision)
     rows = [
         {
             "rank": number,
             "values": ", ".join(f"{key} = {show(value)}" for key, value in row["params"].items()),
             "trials": len(row["trials"]),
-            "mean": with_interval(row["mean"], row["low"], row["high"]),
+            "mean": with_interval(row["mean"], row["low"], row["high"], few=few),
             "to the leader (the leader: to the next)": with_interval(
-                row["difference"], row["difference_low"], row["difference_high"]
+                row["difference"], row["difference_low"], row["difference_high"], few=few
             ),
             "run again": row["is_confirmed"],
         }

@@ -19,7 +19,7 @@ from deepicd.report.html import (
     new_plot,
     with_interval,
 )
-from deepicd.scoring import HEADLINE
+from deepicd.scoring import HEADLINE, mark_few
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -76,7 +76,8 @@ def _context_table(rows: Rows) -> Table:
 
 
 def _shown(scores: Mapping[str, Any], level: str) -> str:
-    return with_interval(*(scores.get(f"{level}{end}") for end in ("", "_low", "_high")))
+    ends = (scores.get(f"{level}{end}") for end in ("", "_low", "_high"))
+    return with_interval(*ends, few=mark_few(scores))
 
 
 def _share(value: float | None) -> str | None:
@@ -86,7 +87,8 @@ def _share(value: float | None) -> str | None:
 def _difference(paired: Mapping[str, Any] | None) -> str | None:
     if paired is None:
         return None
-    difference = with_interval(paired["difference"], paired["low"], paired["high"])
+    ends = (paired["low"], paired["high"])
+    difference = with_interval(paired["difference"], *ends, few=mark_few(paired))
     return f"{difference} ({paired['num_notes']} notes)"
 
 

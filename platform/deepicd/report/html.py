@@ -119,13 +119,17 @@ def show(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def with_interval(value: float | None, low: float | None, high: float | None) -> str:
-    """`0.512 [0.480, 0.543]`, as far as it is known."""
+def with_interval(
+    value: float | None, low: float | None, high: float | None, *, few: str = ""
+) -> str:
+    """`0.512 [0.480, 0.543]`, as far as it is known, and whether patients are few behind it
+    (`scoring.mark_few`).
+    """
     if value is None:
         return "–"
     if low is None or high is None:
         return f"{value:.3f}"
-    return f"{value:.3f} [{low:.3f}, {high:.3f}]"
+    return f"{value:.3f} [{low:.3f}, {high:.3f}]{few}"
 
 
 def short(address: str) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from deepicd.records import Trial
 from deepicd.report.html import Figure, Section, Table, label, new_plot, short, with_interval
 from deepicd.report.sweep_data import Sweep
+from deepicd.scoring import mark_few
 
 _MAX_DOTS = 40
 
@@ -37,7 +38,9 @@ def _leaderboard_row(sweep: Sweep, trial: Trial, others: Sequence[str]) -> dict[
         "trial": trial.id,
         "state": trial.status,
         "steps": trial.steps,
-        label(sweep.metric): with_interval(validation.get(sweep.metric), *ends),
+        label(sweep.metric): with_interval(
+            validation.get(sweep.metric), *ends, few=mark_few(validation)
+        ),
         **{label(name): trial.objectives.get(name) for name in others},
         "GPU-hours in all": sweep.gpu_hours.get(trial.id),
         **{short(key): trial.params.get(key) for key in sweep.experiment.sweep.search},

@@ -7,7 +7,14 @@ of patients in `subgroups.py`, files in `prediction_files.py`, agreement of seve
 `levels.py`, its calibration in `calibration.py`.
 """
 
-from deepicd.scoring.bootstrap import PairedDifference, compare_paired, paired_bootstrap
+from deepicd.scoring.bootstrap import (
+    PairedDifference,
+    compare_paired,
+    has_few_patients,
+    interval_of,
+    mark_few,
+    paired_bootstrap,
+)
 from deepicd.scoring.breakdowns import score_chapters, score_thirds
 from deepicd.scoring.calibration import (
     calibrate,
@@ -43,10 +50,13 @@ __all__ = [
     "fit_calibration",
     "format_predictions",
     "gold_labels",
+    "has_few_patients",
     "hierarchical_f1",
     "interval",
+    "interval_of",
     "is_calibrated",
     "labels_of",
+    "mark_few",
     "paired_bootstrap",
     "read_predictions",
     "replicate",

@@ -4,10 +4,11 @@ A replicate samples patients with replacement, as many as there are; all notes o
 together. Both models of a pair are scored on the same samples.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import log, sqrt
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ from deepicd.records import Prediction
 from deepicd.scoring.levels import Encoded, Floats, Ints, encode
 
 MIN_PATIENTS = 20
-"""With fewer a percentile interval is too narrow to be called one; see `widen`."""
+"""With fewer a percentile interval is too narrow to be called one; see `interval_of`."""
 
 _KEPT_WEIGHTS = 2_000_000
 """Weights that are drawn at once, and kept for the next comparison of that size (16 MB)."""
@@ -42,8 +43,33 @@ def resample_patients(
         yield counts[patient]
 
 
-def percentiles(replicates: Floats, confidence: float) -> tuple[Floats, Floats]:
-    """Low and high end of the central `confidence` share over axis 0.
+def has_few_patients(num_patients: int) -> bool:
+    """Whether so few patients are behind an interval that it is widened, and has to say so."""
+    return num_patients < MIN_PATIENTS
+
+
+def mark_few(values: Mapping[str, Any], prefix: str = "") -> str:
+    """What stands behind an interval in a text, by its field `has_few_patients`; empty where
+    patients are enough.
+    """
+    return " (few patients)" if values.get(f"{prefix}has_few_patients") else ""
+
+
+def interval_of(
+    replicates: Floats, *, num_patients: int, confidence: float, span: float = 1.0
+) -> tuple[Floats, Floats]:
+    """Low and high end of the central `confidence` share over axis 0, of scores that come from so
+    many patients.
+
+    With few patients a bootstrap is too narrow: one gives [x, x]. Each end then moves out by
+    Hoeffding's bound for the mean of so many patients, whose scores lie in a range of width `span`
+    that ends at 1 (Hoeffding 1963); within that range.
+
+    Args:
+        replicates: a score, or several, in each bootstrap replicate, shape (num_bootstrap, …).
+        num_patients: those that were resampled; of a difference between two groups the fewer.
+        confidence: in (0, 1).
+        span: 1 for a score in [0, 1], 2 for a difference in [-1, 1].
 
     Raises:
         ConfigError: `confidence` outside (0, 1).
@@ -52,18 +78,7 @@ def percentiles(replicates: Floats, confidence: float) -> tuple[Floats, Floats]:
         raise ConfigError(f"confidence must be between 0 and 1, for example 0.95; got {confidence}")
     tail = (1 - confidence) / 2
     low, high = np.quantile(replicates, [tail, 1 - tail], axis=0)
-    return low, high
-
-
-def widen(
-    low: Floats, high: Floats, *, num_patients: int, confidence: float, span: float = 1.0
-) -> tuple[Floats, Floats]:
-    """Intervals that a bootstrap of few patients is too narrow for (one patient gives [x, x]).
-
-    Below `MIN_PATIENTS` each end moves out by Hoeffding's bound for the mean of so many patients,
-    whose scores lie in a range of width `span` that ends at 1 (Hoeffding 1963); within that range.
-    """
-    if num_patients >= MIN_PATIENTS:
+    if not has_few_patients(num_patients):
         return low, high
     margin = span * sqrt(log(2 / (1 - confidence)) / (2 * num_patients))
     return np.maximum(low - margin, 1 - span), np.minimum(high + margin, 1.0)
@@ -77,15 +92,24 @@ class PairedDifference:
     """Candidate minus champion, on the notes as they are."""
     replicates: Floats
     """The same in each bootstrap replicate, shape (num_bootstrap,)."""
+    num_patients: int
+    """Those that were resampled."""
 
     def interval(self, confidence: float) -> tuple[float, float]:
-        """Percentile interval by patient.
+        """Percentile interval by patient (`interval_of`).
 
         Raises:
             ConfigError: `confidence` outside (0, 1).
         """
-        low, high = percentiles(self.replicates, confidence)
+        low, high = interval_of(
+            self.replicates, num_patients=self.num_patients, confidence=confidence, span=2.0
+        )
         return float(low), float(high)
+
+    @property
+    def has_few_patients(self) -> bool:
+        """Whether its interval is widened because of that."""
+        return has_few_patients(self.num_patients)
 
     @property
     def p(self) -> float:
@@ -118,6 +142,7 @@ def compare_paired(
     return PairedDifference(
         float(_difference(sums.sum(axis=1))),
         np.asarray(_difference(drawn.T), dtype=np.float64),
+        first.num_patients,
     )
 
 
@@ -132,24 +157,17 @@ def paired_bootstrap(
     """Difference of hierarchical F1, candidate minus champion, on the same notes.
 
     Returns:
-        `difference`, `low`, `high` (percentile interval by patient, see `widen`) and `p`
-        (two-sided, as `PairedDifference.p`).
+        `difference`, `low`, `high` (`PairedDifference.interval`), `p` (two-sided), and
+        `has_few_patients` where the interval is widened because of that.
 
     Raises:
         DataError, ConfigError: as `compare_paired`; ConfigError also for a `confidence` outside
         (0, 1).
     """
     compared = compare_paired(candidate, champion, num_bootstrap=num_bootstrap, seed=seed)
-    num_patients = len({row.patient_id for row in candidate})
-    low, high = widen(
-        *percentiles(compared.replicates, confidence),
-        num_patients=num_patients,
-        confidence=confidence,
-        # A difference lies between -1 and 1.
-        span=2.0,
-    )
-    ends = {"low": float(low), "high": float(high)}
-    return {"difference": compared.observed, **ends, "p": compared.p}
+    low, high = compared.interval(confidence)
+    few = {"has_few_patients": True} if compared.has_few_patients else {}
+    return {"difference": compared.observed, "low": low, "high": high, "p": compared.p, **few}
 
 
 def _draw_blocks(num_patients: int, num_bootstrap: int, *, seed: int) -> Iterator[Floats]:

@@ -12,9 +12,9 @@ import numpy as np
 
 from deepicd.records import Prediction
 from deepicd.scoring.bootstrap import (
+    interval_of,
     match_notes,
     patient_sums,
-    percentiles,
     resample_patients,
 )
 from deepicd.scoring.levels import Encoded, Floats, encode
@@ -58,8 +58,10 @@ def replicate(
 def interval(
     predictions: Sequence[Prediction], metric: str = "hierarchical_f1", *, confidence: float = 0.95
 ) -> tuple[float, float]:
-    """Low and high end of one model's score, by patient."""
-    low, high = percentiles(replicate([predictions], metric)[:, 0], confidence)
+    """Low and high end of one model's score, by patient (`bootstrap.interval_of`)."""
+    column = replicate([predictions], metric)[:, 0]
+    num_patients = len({row.patient_id for row in predictions})
+    low, high = interval_of(column, num_patients=num_patients, confidence=confidence)
     return float(low), float(high)
 
 

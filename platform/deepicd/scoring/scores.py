@@ -47,7 +47,7 @@ def score_predictions(
         `accuracy_L`, `micro_f1_L`, `macro_f1_L` for each level L,
         `hierarchical_{precision,recall,f1}`, `share_unparsable` (all in [0, 1]), `num_notes`,
         `num_patients`; with replicates each score's `_low` and `_high`, and `has_few_patients`
-        where they are widened because of that (`bootstrap.widen`).
+        where they are widened because of that (`bootstrap.interval_of`).
 
     Raises:
         DataError: no predictions, a gold label that is no billable code, an unknown level, or an
@@ -63,13 +63,12 @@ def score_predictions(
             encoded.patient, encoded.num_patients, num_bootstrap, seed=seed
         )
         rows = [list(_weigh_scores(encoded, chosen, weights).values()) for weights in replicates]
-        low, high = bootstrap.percentiles(np.array(rows), confidence)
-        low, high = bootstrap.widen(
-            low, high, num_patients=encoded.num_patients, confidence=confidence
+        low, high = bootstrap.interval_of(
+            np.array(rows), num_patients=encoded.num_patients, confidence=confidence
         )
         for i, name in enumerate(scores):
             result[f"{name}_low"], result[f"{name}_high"] = float(low[i]), float(high[i])
-        if encoded.num_patients < bootstrap.MIN_PATIENTS:
+        if bootstrap.has_few_patients(encoded.num_patients):
             result["has_few_patients"] = True
     return result | {"num_notes": encoded.num_notes, "num_patients": encoded.num_patients}
 

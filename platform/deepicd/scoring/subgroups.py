@@ -15,7 +15,12 @@ from typing import Any
 import numpy as np
 
 from deepicd.records import Prediction
-from deepicd.scoring.bootstrap import patient_sums, percentiles, resample_patients
+from deepicd.scoring.bootstrap import (
+    has_few_patients,
+    interval_of,
+    patient_sums,
+    resample_patients,
+)
 from deepicd.scoring.levels import Encoded, Floats, encode
 
 MIN_NOTES = 30
@@ -33,8 +38,9 @@ def compare_groups(
     that of all other notes whose group of that attribute is known; None where there are none), by
     attribute and group.
 
-    With replicates also `low`, `high`, `gap_low` and `gap_high`: percentile intervals by patient,
-    None for a gap to nobody.
+    With replicates also `low`, `high`, `gap_low` and `gap_high`: intervals by patient, None for a
+    gap to nobody; and `has_few_patients`, `gap_has_few_patients` where that interval is widened
+    because the group, or for the gap the others, have few (`bootstrap.interval_of`).
 
     Raises:
         DataError: as in `score_predictions`.
@@ -52,9 +58,11 @@ def compare_groups(
         observed, drawn = _replicate(encoded, names, large, num_bootstrap=num_bootstrap, seed=seed)
         for number, group in enumerate(large):
             row = {"attribute": attribute, "group": group, "num_notes": counts[group]}
-            patients = np.unique(encoded.patient[names == group])
-            scores = _describe(observed[:, number], drawn[..., number], confidence)
-            rows.append(row | {"num_patients": len(patients)} | scores)
+            sizes = [len(np.unique(encoded.patient[at])) for at in (names == group, names != group)]
+            scores = _describe(
+                observed[:, number], drawn[..., number], sizes=sizes, confidence=confidence
+            )
+            rows.append(row | {"num_patients": sizes[0]} | scores)
     return rows
 
 
@@ -80,8 +88,10 @@ def _hierarchical_f1(sums: Floats) -> Floats:
     return scores
 
 
-def _describe(observed: Floats, drawn: Floats, confidence: float) -> dict[str, float | None]:
-    """One group's score and gap, from (2,) and (B, 2): the group, and the others."""
+def _describe(
+    observed: Floats, drawn: Floats, *, sizes: Sequence[int], confidence: float
+) -> dict[str, float | None]:
+    """One group's score and gap, from (2,) and (B, 2), and patients: the group, and the others."""
     has_others = bool(np.isfinite(observed[1]))
     row: dict[str, float | None] = {
         "hierarchical_f1": float(observed[0]),
@@ -89,15 +99,20 @@ def _describe(observed: Floats, drawn: Floats, confidence: float) -> dict[str, f
     }
     if not len(drawn):
         return row
-    for name, values in (("", drawn[:, 0]), ("gap_", drawn[:, 0] - drawn[:, 1])):
-        row[f"{name}low"], row[f"{name}high"] = _interval(values, confidence)
+    fewest = min(sizes) if has_others else sizes[0]
+    for name, values, num_patients, span in (
+        ("", drawn[:, 0], sizes[0], 1.0),
+        ("gap_", drawn[:, 0] - drawn[:, 1], fewest, 2.0),
+    ):
+        # Of the replicates that have a value; there may be none.
+        known = values[np.isfinite(values)]
+        low, high = (
+            interval_of(known, num_patients=num_patients, confidence=confidence, span=span)
+            if len(known)
+            else (None, None)
+        )
+        row[f"{name}low"] = None if low is None else float(low)
+        row[f"{name}high"] = None if high is None else float(high)
+        if low is not None and has_few_patients(num_patients):
+            row[f"{name}has_few_patients"] = True
     return row
-
-
-def _interval(values: Floats, confidence: float) -> tuple[float | None, float | None]:
-    """Of the replicates that have a value; None without any."""
-    known = values[np.isfinite(values)]
-    if not len(known):
-        return None, None
-    low, high = percentiles(known, confidence)
-    return float(low), float(high)

@@ -106,10 +106,23 @@ def test_scores_show_intervals_and_stand_beside_the_other_model():
         ["num_notes", "5"],
         ["accuracy", "0.5000", "[0.2500,", "0.7500]"],
     ]
-    compared = {**scores, "against": {**scores, "accuracy": 0.4}, "paired": {"difference": 0.1}}
+    paired = {"difference": 0.1, "low": -0.2, "high": 0.4, "p": 0.5, "has_few_patients": True}
+    compared = {**scores, "against": {**scores, "accuracy": 0.4}, "paired": paired}
     lines = list(text.score_lines(compared))
     assert lines[1].endswith("against 0.4000 [0.2500, 0.7500]")
-    assert lines[-1] == "hierarchical F1, paired: difference 0.1000"
+    assert lines[-1] == (
+        "hierarchical F1, paired: difference 0.1000, low -0.2000, high 0.4000, p 0.5000 "
+        "(few patients)"
+    )
+    group = {"attribute": "sex", "group": "F", "num_notes": 40, "hierarchical_f1": 1.0}
+    ends = {"low": 0.1, "high": 1.0, "gap": 0.5, "gap_low": -0.4, "gap_high": 1.0}
+    few = {"has_few_patients": True, "gap_has_few_patients": True}
+    for flags, marked in (({}, 0), ({"gap_has_few_patients": True}, 1), (few, 2)):
+        _, line = text.subgroup_lines([{**group, **ends, **flags}])
+        assert line.count("(few patients)") == marked
+    assert text.score_cells({**scores, "has_few_patients": True}, "accuracy")[2] == (
+        "0.2500 to 0.7500 (few patients)"
+    )
 
 
 def test_a_plan_names_its_trials_and_samples(plan):

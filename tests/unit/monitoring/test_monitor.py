@@ -74,7 +74,7 @@ def test_the_keys_of_the_report_are_those_that_clients_know(log):
     assert [*report] == ["counts", "overall", "windows", "pairs", "drift", "subgroups", "alarms"]
     assert [*report["pairs"][0]] == [
         "version", "other", "num_pairs", "agreement_code", "agreement_category",
-        "agreement_chapter", "num_labelled", "difference", "low", "high",
+        "agreement_chapter", "num_labelled", "difference", "low", "high", "has_few_patients",
     ]  # fmt: skip
     assert json.loads(json.dumps(report, allow_nan=False)) == report
 

@@ -223,7 +223,7 @@ def test_status_tells_counts_overall_and_windows(log: PredictionLog) -> None:
     assert [w["num_predictions"] for w in found["windows"]] == [2, 2, 1]
     rows = table_rows(log.windows(2))
     assert all(len(row) == len(COLUMNS) for row in rows)
-    assert rows[0][3:] == ("2", "2", "1.000", "0.040 to 1.000")
+    assert rows[0][3:] == ("2", "2", "1.000", "0.040 to 1.000 (few patients)")
     assert rows[2][5:] == ("–", "–")
     assert rows[0][1] == "1970-01-01 00:16:40"
 

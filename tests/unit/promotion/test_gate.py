@@ -51,7 +51,7 @@ def test_the_gate_accepts_a_gain_and_says_so_in_numbers() -> None:
 def test_a_tie_changes_nothing_unless_a_loss_is_allowed(
     config: dict[str, float], is_accepted: bool
 ) -> None:
-    same = rows(("I2510", "I259"), ("J189", "J189"))
+    same = rows(*[("I2510", "I259"), ("J189", "J189")] * 10)
     decision = gate(same, same, config=QUICK.model_copy(update=config), seed=0)
     assert decision.accepted is is_accepted
     assert decision.numbers["difference"] == 0
@@ -166,8 +166,8 @@ def test_codes_that_do_not_exist_reject_a_candidate_that_gains() -> None:
 def test_answers_may_not_become_much_longer_or_slower(
     tokens: int, seconds: float, is_accepted: bool, reason: str
 ) -> None:
-    champion = change(rows(("I2510", "J189"), seconds=0.1), num_tokens=10)
-    candidate = change(rows(("I2510", "I2510"), seconds=seconds), num_tokens=tokens)
+    champion = change(rows(*[("I2510", "J189")] * 20, seconds=0.1), num_tokens=10)
+    candidate = change(rows(*[("I2510", "I2510")] * 20, seconds=seconds), num_tokens=tokens)
     found = gate(candidate, champion, config=QUICK, seed=0)
     assert found.accepted is is_accepted
     assert any(r.startswith(reason) for r in found.reasons)
@@ -186,8 +186,8 @@ def test_answers_may_not_become_much_longer_or_slower(
 def test_a_behaviour_that_is_lost_beyond_chance_rejects_a_gain(
     ours: list[bool], theirs: list[bool], is_accepted: bool
 ) -> None:
-    champion = rows(("I2510", "J189"), behaviour={"direction": theirs})
-    candidate = rows(("I2510", "I2510"), behaviour={"direction": ours})
+    champion = rows(*[("I2510", "J189")] * 20, behaviour={"direction": theirs})
+    candidate = rows(*[("I2510", "I2510")] * 20, behaviour={"direction": ours})
     found = gate(candidate, champion, config=QUICK, seed=0)
     assert found.accepted is is_accepted
     assert found.numbers["candidate_direction"] == sum(ours) / len(ours)
@@ -363,3 +363,37 @@ def test_too_few_patients_are_not_judged() -> None:
     assert not found.accepted and "difference" not in found.numbers
     (reason,) = found.reasons
     assert reason.startswith("NOT judged: 19 patients are left to compare on, and fewer than 20")
+
+
+@pytest.mark.parametrize("num_patients", [1, 3, 19])
+def test_a_gain_of_few_patients_has_a_wide_interval_and_says_so(num_patients: int) -> None:
+    champion = rows(*[("I2510", "J189")] * 40, patients=num_patients)
+    candidate = rows(*[("I2510", "I2510")] * 40, patients=num_patients)
+    decision = gate(candidate, champion, config=QUICK, seed=0)
+    low = decision.numbers["low"]
+    assert decision.numbers["has_few_patients"] == 1 and low < decision.numbers["difference"] == 1
+    assert decision.accepted == (low > 0) == (num_patients == 19)
+    assert any(f"of few patients ({num_patients})" in reason for reason in decision.reasons)
+
+
+def test_a_group_of_many_notes_and_few_patients_is_undecided_and_says_so() -> None:
+    def side(right: int) -> Examination:
+        notes = [
+            Prediction(
+                f"n{i}",
+                f"f{i % 3}" if i < 40 else f"m{i}",
+                "I2510",
+                "I2510" if i >= right else "J189",
+                groups={"sex": "F" if i < 40 else "M"},
+            )
+            for i in range(140)
+        ]
+        return Examination(notes)
+
+    decision = gate(side(40), side(60), config=QUICK, seed=0)
+    numbers = decision.numbers
+    assert numbers["sex_F_has_few_patients"] == 1 and "sex_M_has_few_patients" not in numbers
+    assert numbers["sex_F_low"] < 0 == numbers["sex_F_difference"] < numbers["sex_F_high"]
+    (undecided,) = [reason for reason in decision.reasons if reason.startswith("undecided")]
+    assert "sex_F" in undecided and "of few patients (3)" in undecided
+    assert decision.accepted, "what nobody knows of a group blocks only where that is asked for"

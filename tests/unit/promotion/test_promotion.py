@@ -51,7 +51,10 @@ def test_an_accepted_candidate_becomes_champion_and_its_decision_counts_against_
     registry: Registry, models: list[Path]
 ) -> None:
     registry.register(models[2], lineage={})
-    examinations = {"v0003": rows(("I2510", "I2510")), "v0002": rows(("I2510", "J189"))}
+    examinations = {
+        name: rows(*[("I2510", answer)] * 20)
+        for name, answer in (("v0003", "I2510"), ("v0002", "J189"))
+    }
     assert promote_best(
         registry, ["v0003"], examinations=examinations, config=QUICK, seed=0
     ).decision.accepted

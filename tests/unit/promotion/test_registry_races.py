@@ -46,9 +46,9 @@ def test_of_two_promoters_that_judged_against_one_champion_one_wins(
 ) -> None:
     registry.register(models[2], lineage={})
     examinations = {
-        "v0001": rows(("I2510", "I2510")), "v0002": rows(("I2510", None)),
-        "v0003": rows(("I2510", "I2510")),
-    }  # fmt: skip
+        name: rows(*[("I2510", answer)] * 20)
+        for name, answer in (("v0001", "I2510"), ("v0002", None), ("v0003", "I2510"))
+    }
 
     def run(name: str) -> bool:
         try:

@@ -9,7 +9,7 @@ from prediction_rows import build_random_rows, build_rows
 from deepicd import scoring
 from deepicd.errors import ConfigError, DataError
 from deepicd.records import Prediction
-from deepicd.scoring.bootstrap import _draw_blocks, percentiles, resample_patients
+from deepicd.scoring.bootstrap import _draw_blocks, interval_of, resample_patients
 
 
 def test_intervals_hold_the_point_and_depend_on_the_seed_alone():
@@ -107,8 +107,42 @@ def test_all_notes_of_a_patient_have_one_weight():
     ("confidence", "low", "high"), [(0.5, 25.0, 75.0), (0.9, 5.0, 95.0), (0.99, 0.5, 99.5)]
 )
 def test_percentiles_cut_equal_tails(confidence, low, high):
-    ends = percentiles(np.arange(101.0)[:, None], confidence)
+    ends = interval_of(np.arange(101.0)[:, None], num_patients=20, confidence=confidence)
     assert [float(end[0]) for end in ends] == pytest.approx([low, high])
+
+
+@pytest.mark.parametrize(
+    ("num_patients", "span", "low", "high"),
+    [
+        (1, 1.0, 0.0, 1.0),  # by Hoeffding's bound: sqrt(ln 40 / 2 n) to either side
+        (8, 1.0, 0.0198, 0.9802),
+        (19, 1.0, 0.1884, 0.8116),
+        (19, 2.0, -0.1231, 1.0),
+        (20, 1.0, 0.5, 0.5),
+    ],
+)
+def test_ends_of_few_patients_move_out_by_hoeffdings_bound(num_patients, span, low, high):
+    ends = interval_of(np.full(9, 0.5), num_patients=num_patients, confidence=0.95, span=span)
+    assert [float(end) for end in ends] == pytest.approx([low, high], abs=1e-4)
+    assert scoring.has_few_patients(num_patients) == (num_patients < 20)
+
+
+@pytest.mark.parametrize("num_patients", [1, 3, 19])
+def test_a_difference_of_few_patients_is_wide_and_says_so(num_patients):
+    right = build_rows([("I10", "I10")] * num_patients)
+    wrong = build_rows([("I10", None)] * num_patients)
+    paired = scoring.paired_bootstrap(right, wrong, num_bootstrap=50)
+    assert paired["has_few_patients"] is True
+    assert paired["low"] < paired["difference"] == paired["high"] == 1.0
+    same = scoring.compare_paired(right, right, num_bootstrap=50)
+    low, high = same.interval(0.95)
+    assert same.has_few_patients and low < 0 < high
+    assert scoring.mark_few(paired) == " (few patients)" and scoring.mark_few({}) == ""
+
+
+def test_an_interval_of_a_trial_with_few_patients_is_wide():
+    low, high = scoring.interval(build_rows([("I10", "I10")] * 5))
+    assert low < 0.5 and high == 1.0
 
 
 @pytest.mark.parametrize(("num_patients", "num_bootstrap"), [(7, 50), (300, 20), (2001, 1001)])

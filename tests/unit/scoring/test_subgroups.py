@@ -44,6 +44,22 @@ def test_a_small_group_is_left_out_and_still_belongs_to_the_others():
     assert (sex["num_notes"], sex["gap"], sex["gap_low"], sex["gap_high"]) == (39, None, None, None)
 
 
+def test_a_group_or_others_of_few_patients_have_wide_intervals_and_say_so():
+    # 40 notes a group; 3 patients in F, 40 in M: notes are enough, patients are not.
+    rows = [
+        replace(row, groups={"sex": sex}, patient_id=f"{sex}{number % patients}")
+        for sex, patients in (("F", 3), ("M", 40))
+        for number, row in enumerate(build_rows([("I10", "I10")] * 40))
+    ]
+    rows = [replace(row, note_id=str(number)) for number, row in enumerate(rows)]
+    few, many = scoring.compare_groups(rows, num_bootstrap=100)
+    assert (few["group"], few["num_patients"], many["num_patients"]) == ("F", 3, 40)
+    assert few["has_few_patients"] and few["low"] < 0.3 and few["high"] == 1.0
+    assert "has_few_patients" not in many and many["low"] == many["high"] == 1.0
+    for row in (few, many):  # the gap hangs on both
+        assert row["gap_has_few_patients"] and row["gap_low"] < -0.7 and row["gap_high"] > 0.7
+
+
 def test_an_attribute_whose_groups_are_all_small_has_no_row():
     rows = with_groups(build_rows([("I10", "I10")] * 8), "F", "M")
     assert scoring.compare_groups(rows, min_notes=5) == []
@@ -93,7 +109,8 @@ def test_a_replicate_without_a_patient_of_the_group_does_not_count():
     named = [replace(row, groups={"sex": "F"}) for row in rows]
     named += [replace(row, prediction=None, groups={"sex": "M"}) for row in others]
     row, _ = scoring.compare_groups(named, num_bootstrap=100)
-    assert (row["low"], row["high"], row["gap_low"], row["gap_high"]) == (1, 1, 1, 1)
+    # One patient each: the rest of an interval is what so few leave open.
+    assert (row["low"], row["high"], row["gap_low"], row["gap_high"]) == (0, 1, -1, 1)
 
 
 def test_without_replicates_there_is_no_interval():

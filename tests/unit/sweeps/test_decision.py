@@ -99,7 +99,9 @@ def test_a_searched_seed_is_no_confirmation():
 
 
 def test_the_first_of_equals_wins(tmp_path):
-    trials = [write_trial(tmp_path, name, hits(5), rate=rate) for rate, name in enumerate("ab")]
+    trials = [
+        write_trial(tmp_path, name, hits(10, 20), rate=rate) for rate, name in enumerate("ab")
+    ]
     decision = decide(trials, experiment(), sweep=tmp_path)
     assert decision.winner == "a" and decision.configurations[0].p_best == 0.5
     assert decision.configurations[0].difference_low == 0 and "cannot tell apart" in decision.why
@@ -127,7 +129,26 @@ def test_the_order_of_trials_does_not_matter(tmp_path):
             )
 
 
-answers = st.lists(st.booleans(), min_size=2, max_size=30)
+answers = st.lists(st.booleans(), min_size=20, max_size=40)
+
+
+@pytest.mark.parametrize(("num_patients", "is_few"), [(1, True), (19, True), (20, False)])
+def test_a_decision_by_few_patients_is_wide_and_says_so(tmp_path, num_patients, is_few):
+    trials = [
+        write_trial(tmp_path, "good", [True] * num_patients, rate=0.1),
+        write_trial(tmp_path, "bad", [False] * num_patients, rate=0.2),
+    ]
+    decision = decide(trials, experiment(), sweep=tmp_path)
+    first, last = decision.configurations
+    assert (decision.num_patients, decision.has_few_patients) == (num_patients, is_few)
+    for row in (first, last):
+        assert (row.low < row.high) == is_few
+        assert (row.difference_low < row.difference_high) == is_few
+    words = f"{num_patients} patients are few, so intervals are widened"
+    assert (words in decision.why) == is_few
+    assert ("cannot tell apart" in decision.why) == (num_patients == 1)
+    write_decision(decision, tmp_path / "decision.json")
+    assert json.loads((tmp_path / "decision.json").read_text())["has_few_patients"] is is_few
 
 
 @settings(max_examples=25)

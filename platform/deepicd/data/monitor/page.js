@@ -4,6 +4,7 @@
 const PERIOD_MS = 5000;
 const DASHES = { champion: "solid", canary: "dash", shadow: "dot" };
 const find = (id) => document.getElementById(id);
+const few = (row, prefix = "") => (row[`${prefix}has_few_patients`] ? " (few patients)" : "");
 const shown = (number, digits = 3) => (number == null ? "–" : Number(number).toFixed(digits));
 const percent = (share) => (share == null ? "–" : `${(100 * share).toFixed(1)}%`);
 const when = (seconds) => seconds == null ? "–" : new Date(1000 * seconds).toISOString().slice(0, 19).replace("T", " ");
@@ -145,7 +146,7 @@ function show(report) {
     ["agree: code", (row) => percent(row.agreement_code), "number"],
     ["category", (row) => percent(row.agreement_category), "number"],
     ["chapter", (row) => percent(row.agreement_chapter), "number"],
-    ["difference in hierarchical F1", (row) => row.difference == null ? "no labels yet" : `${shown(row.difference)} [${shown(row.low)}, ${shown(row.high)}], ${row.num_labelled} labelled`],
+    ["difference in hierarchical F1", (row) => row.difference == null ? "no labels yet" : `${shown(row.difference)} [${shown(row.low)}, ${shown(row.high)}]${few(row)}, ${row.num_labelled} labelled`],
   ], "No version shadows the champion.");
   table("drift", report.drift, [
     ["feature", (row) => row.feature],
@@ -158,8 +159,8 @@ function show(report) {
     ["group", (row) => `${row.attribute}: ${row.group}`],
     ["version", (row) => `${row.version} (${row.role})`],
     ["labelled", (row) => row.num_labelled, "number"],
-    ["hierarchical F1", (row) => `${shown(row.hierarchical_f1)} [${shown(row.low)}, ${shown(row.high)}]`],
-    ["gap to the others", (row) => (row.gap === null ? "–" : `${shown(row.gap)} [${shown(row.gap_low)}, ${shown(row.gap_high)}]`)],
+    ["hierarchical F1", (row) => `${shown(row.hierarchical_f1)} [${shown(row.low)}, ${shown(row.high)}]${few(row)}`],
+    ["gap to the others", (row) => (row.gap === null ? "–" : `${shown(row.gap)} [${shown(row.gap_low)}, ${shown(row.gap_high)}]${few(row, "gap_")}`)],
   ], "No group has enough labelled answers.");
   table("decisions", report.decisions, [
     ["when (UTC)", (row) => when(row.time)],

@@ -17,6 +17,7 @@ from deepicd.pipeline.context.rows import rows_of_test
 
 _SCORE = "hierarchical_f1"
 _SHOWN_SCORES = (_SCORE, f"{_SCORE}_low", f"{_SCORE}_high")
+_FEW = "has_few_patients"
 _MAX_TRIALS = 10
 """Trials on a card."""
 _SOURCES: Mapping[str, str] = {
@@ -72,7 +73,10 @@ def _read_trials(file: Path) -> list[dict[str, Any]]:
             "trial": row["id"],
             "state": row["status"],
             "steps": row["steps"],
-            "scores": {name: row["validation"].get(name) for name in _SHOWN_SCORES},
+            "scores": {
+                **{name: row["validation"].get(name) for name in _SHOWN_SCORES},
+                **{name: value for name, value in row["validation"].items() if name == _FEW},
+            },
         }
         for row in scored[:_MAX_TRIALS]
     ]

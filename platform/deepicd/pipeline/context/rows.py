@@ -175,9 +175,10 @@ def _compare(model: Sequence[Prediction], other: Sequence[Prediction], *, seed: 
 def _verdict(paired: Mapping[str, float]) -> str:
     """Where the model lies, in words."""
     low, high, difference = paired["low"], paired["high"], paired["difference"]
+    few = scoring.mark_few(paired)
     if low <= 0 <= high:
-        return f"no difference is seen: {difference:+.3f} [{low:+.3f}, {high:+.3f}]"
+        return f"no difference is seen: {difference:+.3f} [{low:+.3f}, {high:+.3f}]{few}"
     if difference > 0:
-        return f"better by {difference:.3f} [{low:.3f}, {high:.3f}]"
+        return f"better by {difference:.3f} [{low:.3f}, {high:.3f}]{few}"
     # Turned round with its ends: "worse by" takes no sign.
-    return f"worse by {-difference:.3f} [{-high:.3f}, {-low:.3f}]"
+    return f"worse by {-difference:.3f} [{-high:.3f}, {-low:.3f}]{few}"

@@ -12,9 +12,10 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Column, Table
 
+from deepicd.scoring import mark_few
 from deepicd.sweeps.callbacks.eta import clock
 from deepicd.sweeps.results.decision import show_interval
-from deepicd.training.grpo.metric_names import THROUGHPUT
+from deepicd.training.grpo.metric_names import THROUGHPUT, validation
 
 _MAX_ROWS = 20
 """A table higher than the terminal could not be drawn in place."""
@@ -31,6 +32,8 @@ class _Row:
     score: float | None = None
     low: float | None = None
     high: float | None = None
+    few: str = ""
+    """What marks an interval of few patients."""
     tokens_per_s: float | None = None
     """Per GPU."""
     left_s: float = 0.0
@@ -56,7 +59,7 @@ class LiveTable:
         row, metric = self._rows[trial], self._metric
         if metric in report:
             low, high = (report.get(f"{metric}_{end}") for end in ("low", "high"))
-            row = replace(row, score=report[metric], low=low, high=high)
+            row = replace(row, score=report[metric], low=low, high=high, few=_few(report))
         self._rows[trial] = replace(
             row,
             step=int(report["step"]),
@@ -97,8 +100,12 @@ class LiveTable:
         # Before the first step nothing is measured.
         left = clock(row.left_s) if row.state == "running" and row.step else "-"
         score = "-" if row.score is None else f"{row.score:.3f}"
-        interval = show_interval(row.low, row.high)
+        interval = show_interval(row.low, row.high, few=row.few)
         return f"{row.step}/{self._total_steps}", score + interval, tokens, row.state, left
+
+
+def _few(report: Mapping[str, Any]) -> str:
+    return mark_few({"has_few_patients": report.get(validation("has_few_patients"))})
 
 
 def show(value: object) -> str:

@@ -17,6 +17,7 @@ from rich.table import Table
 
 from deepicd.paths import trial_folder
 from deepicd.records import Trial
+from deepicd.scoring import mark_few
 from deepicd.sweeps.callbacks.eta import SweepEta, clock
 from deepicd.sweeps.callbacks.live_table import LiveTable, show
 from deepicd.sweeps.results.decision import show_interval
@@ -130,4 +131,4 @@ def trial_table(trials: Sequence[Trial], metric: str, pareto: Collection[str] = 
 
 def _interval_of(trial: Trial, metric: str) -> str:
     ends = (trial.validation.get(f"{metric}_{end}") for end in ("low", "high"))
-    return show_interval(*ends)
+    return show_interval(*ends, few=mark_few(trial.validation))

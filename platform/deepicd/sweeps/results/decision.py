@@ -7,7 +7,8 @@ In: trials with their best validations, and the predictions of those validations
 - Intervals are percentile bootstraps by patient over the validation notes, the same draws for all
   (`scoring.replicate`): they say what other notes could have said about these checkpoints. Seeds
   are averaged, not drawn; `scores` shows how far they lie apart.
-- Without prediction files there are point values only, said in `why`.
+- With few patients behind them the intervals are widened (`scoring.interval_of`), said in `why`.
+- Without prediction files there are point values only, said in `why` too.
 """
 
 import json
@@ -23,8 +24,8 @@ from deepicd.errors import DataError, MissingError, SweepError
 from deepicd.files import write_json
 from deepicd.paths import trial_folder, validation_file
 from deepicd.records import Prediction, Trial
-from deepicd.scoring import read_predictions, replicate
-from deepicd.scoring.bootstrap import match_notes, percentiles
+from deepicd.scoring import has_few_patients, interval_of, read_predictions, replicate
+from deepicd.scoring.bootstrap import match_notes
 from deepicd.sweeps.results.ranking import (
     SEED,
     RankedConfiguration,
@@ -72,6 +73,10 @@ class SweepDecision:
     is_confirmed: bool
     configurations: Sequence[Configuration]
     why: str
+    num_patients: int | None = None
+    """Patients behind the intervals; None where there are no intervals."""
+    has_few_patients: bool = False
+    """Whether the intervals are widened because these are few; `p_best` is not, and says less."""
 
 
 @dataclass(frozen=True)
@@ -98,8 +103,8 @@ def decide(trials: Sequence[Trial], experiment: Experiment, *, sweep: Path) -> S
     if not ranked:
         return SweepDecision(metric, None, False, [], "no trial reached a validation")
     counted = [promotable[trial.id] for configuration in ranked for trial in configuration.counted]
-    replicates = _replicate_trials(counted, metric, sweep=sweep, seed=experiment.seed)
-    means = [_mean_replicates(configuration, replicates) for configuration in ranked]
+    replicates, patients = _replicate_trials(counted, metric, sweep=sweep, seed=experiment.seed)
+    means = [_Replicates.mean_of(configuration, replicates, patients) for configuration in ranked]
     rows = [_describe(*pair, experiment) for pair in zip(ranked, means, strict=True)]
     # A configuration that was not confirmed cannot win where others were, so it is not compared.
     num_rivals = sum(bool(rival.fresh) == bool(ranked[0].fresh) for rival in ranked)
@@ -107,14 +112,58 @@ def decide(trials: Sequence[Trial], experiment: Experiment, *, sweep: Path) -> S
     winner = max(ranked[0].counted, key=lambda trial: trial.score)
     num_lacking = len(counted) - len(replicates)
     why = _explain(rows[:num_rivals], metric, num_lacking=num_lacking)
-    return SweepDecision(metric, winner.id, rows[0].is_confirmed, rows, why)
+    is_few = bool(replicates) and has_few_patients(patients)
+    if is_few:
+        why += f"; {patients} patients are few, so intervals are widened"
+    return SweepDecision(
+        metric,
+        winner.id,
+        rows[0].is_confirmed,
+        rows,
+        why,
+        num_patients=patients if replicates else None,
+        has_few_patients=is_few,
+    )
+
+
+@dataclass(frozen=True)
+class _Replicates:
+    """A configuration's mean score in each bootstrap replicate."""
+
+    values: _Floats
+    num_patients: int
+
+    @classmethod
+    def mean_of(
+        cls,
+        configuration: RankedConfiguration,
+        replicates: Mapping[str, _Floats],
+        num_patients: int,
+    ) -> "_Replicates | None":
+        """None where one of its trials has no replicates."""
+        columns = [replicates.get(trial.id) for trial in configuration.counted]
+        if any(column is None for column in columns):
+            return None
+        return cls(np.mean(np.array(columns), axis=0), num_patients)
+
+    def ends(self) -> tuple[float, float]:
+        return self._interval(self.values, span=1.0)
+
+    def ends_of_difference(self, other: "_Replicates") -> tuple[float, float]:
+        return self._interval(self.values - other.values, span=2.0)
+
+    def _interval(self, values: _Floats, *, span: float) -> tuple[float, float]:
+        low, high = interval_of(
+            values, num_patients=self.num_patients, confidence=_CONFIDENCE, span=span
+        )
+        return float(low), float(high)
 
 
 def _replicate_trials(
     trials: Sequence[Trial], metric: str, *, sweep: Path, seed: int
-) -> dict[str, _Floats]:
-    """Trial id → its score in every replicate; without those whose predictions are not on disk,
-    or of other notes than the first's.
+) -> tuple[dict[str, _Floats], int]:
+    """Trial id → its score in every replicate, and the number of patients; without trials whose
+    predictions are not on disk, or of other notes than the first's.
     """
     predictions: dict[str, list[Prediction]] = {}
     for trial in trials:
@@ -128,10 +177,11 @@ def _replicate_trials(
             continue
         predictions[trial.id] = rows
     if not predictions:
-        return {}
+        return {}, 0
     # One call for all trials: differences are only paired when all see the same draws.
     columns = replicate(list(predictions.values()), metric, seed=seed)
-    return {name: columns[:, at] for at, name in enumerate(predictions)}
+    patients = {row.patient_id for row in next(iter(predictions.values()))}
+    return {name: columns[:, at] for at, name in enumerate(predictions)}, len(patients)
 
 
 def rank_trials(trials: Sequence[Trial], decision: SweepDecision) -> list[Trial]:
@@ -162,26 +212,11 @@ def read_decision(path: Path) -> SweepDecision:
     return SweepDecision(**{**row, "configurations": configurations})
 
 
-def _mean_replicates(
-    configuration: RankedConfiguration, replicates: Mapping[str, _Floats]
-) -> _Floats | None:
-    columns = [replicates.get(trial.id) for trial in configuration.counted]
-    if any(column is None for column in columns):
-        return None
-    mean: _Floats = np.mean(np.array(columns), axis=0)
-    return mean
-
-
-def _ends(column: _Floats) -> tuple[float, float]:
-    low, high = percentiles(column, _CONFIDENCE)
-    return float(low), float(high)
-
-
 def _describe(
-    ranked: RankedConfiguration, column: _Floats | None, experiment: Experiment
+    ranked: RankedConfiguration, mean: _Replicates | None, experiment: Experiment
 ) -> Configuration:
     is_rerun = bool(ranked.fresh and ranked.proposed)
-    low, high = (None, None) if column is None else _ends(column)
+    low, high = (None, None) if mean is None else mean.ends()
     return Configuration(
         params=ranked.params,
         trials=[trial.id for trial in ranked.counted],
@@ -195,7 +230,9 @@ def _describe(
     )
 
 
-def _compare(rows: Sequence[Configuration], means: Sequence[_Floats | None]) -> list[Configuration]:
+def _compare(
+    rows: Sequence[Configuration], means: Sequence[_Replicates | None]
+) -> list[Configuration]:
     """With their differences, and the share of the replicates in which each led."""
     shares = _shares(means)
     compared = []
@@ -207,13 +244,14 @@ def _compare(rows: Sequence[Configuration], means: Sequence[_Floats | None]) -> 
             values["difference"] = row.mean - rows[other].mean
             own, others = means[at], means[other]
             if own is not None and others is not None:
-                values["difference_low"], values["difference_high"] = _ends(own - others)
+                ends = own.ends_of_difference(others)
+                values["difference_low"], values["difference_high"] = ends
         compared.append(Configuration(**{**vars(row), **values}))
     return compared
 
 
-def _shares(means: Sequence[_Floats | None]) -> list[float] | None:
-    complete = [mean for mean in means if mean is not None]
+def _shares(means: Sequence[_Replicates | None]) -> list[float] | None:
+    complete = [mean.values for mean in means if mean is not None]
     if len(complete) < len(means):
         return None
     columns = np.array(complete)
@@ -243,6 +281,8 @@ def _explain(rows: Sequence[Configuration], metric: str, *, num_lacking: int) ->
     return why
 
 
-def show_interval(low: float | None, high: float | None, *, sign: str = "") -> str:
-    """` [0.400, 0.600]` for people; empty where there is none."""
-    return "" if low is None or high is None else f" [{low:{sign}.3f}, {high:{sign}.3f}]"
+def show_interval(low: float | None, high: float | None, *, sign: str = "", few: str = "") -> str:
+    """` [0.400, 0.600]` for people, and whether patients are few (`scoring.mark_few`); empty where
+    there is none.
+    """
+    return "" if low is None or high is None else f" [{low:{sign}.3f}, {high:{sign}.3f}]{few}"

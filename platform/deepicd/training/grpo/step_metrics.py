@@ -16,7 +16,12 @@ import numpy as np
 from deepicd.errors import TrainingError
 from deepicd.files import write_atomically
 from deepicd.records import Prediction
-from deepicd.scoring import format_predictions, interval, score_predictions
+from deepicd.scoring import (
+    format_predictions,
+    has_few_patients,
+    interval,
+    score_predictions,
+)
 from deepicd.training.grpo import metric_names
 
 
@@ -75,10 +80,13 @@ def keep_predictions(predictions: Sequence[Prediction], path: Path) -> None:
 
 
 def score_validation(predictions: Sequence[Prediction]) -> dict[str, float]:
-    """All scores, and the interval of hierarchical F1 by patient."""
+    """All scores, and the interval of hierarchical F1 by patient, which says where they are few."""
     low, high = interval(predictions)
     ends = {"hierarchical_f1_low": low, "hierarchical_f1_high": high}
-    return score_predictions(predictions) | ends
+    scores = score_predictions(predictions)
+    # A number: reports of a trial hold nothing else.
+    few = {"has_few_patients": 1.0} if has_few_patients(int(scores["num_patients"])) else {}
+    return scores | ends | few
 
 
 def check_agreement(metrics: Mapping[str, Any], minimum: float | None, *, step: int) -> None:
