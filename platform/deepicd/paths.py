@@ -1,7 +1,15 @@
-"""Layout of a run directory: the name of every file and folder in it."""
+"""Layout of a run directory: the name of every file and folder in it; and paths as people write
+them.
+"""
 
+import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
+
+from deepicd.errors import ConfigError
+
+_VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
 
 TUNE = "tune"
 """Name of Ray Tune's folder inside a sweep's storage."""
@@ -24,6 +32,36 @@ DIFF = "code.diff"
 CACHE, REGISTRY = "cache", "registry"
 """Names beside the folders of runs: stages that they share, and their registry."""
 SPLITS = ("train", "validation", "test", "promotion")
+
+
+def expand_path(text: str) -> str:
+    """A path, or a URL, as a shell would read it: `~` and `~NAME` are homes, `$NAME` and `${NAME}`
+    what the environment says.
+
+    Raises:
+        ConfigError: nobody has that name, his home is not there, or a variable is not set.
+    """
+    text = _VARIABLE.sub(_value_of, text)
+    if not text.startswith("~"):
+        return text
+    user = Path(text).parts[0]
+    home = os.path.expanduser(user)  # noqa: PTH111 - Path.expanduser says nothing of who is missing
+    if home == user or not Path(home).is_dir():
+        shown = "nobody has that name" if home == user else f"there is no folder {home}"
+        raise ConfigError(
+            f"{user} in {text} is no home: {shown}; write the path out, or set HOME to a folder"
+        )
+    return home + text[len(user) :]
+
+
+def _value_of(found: re.Match[str]) -> str:
+    name = found[1] or found[2]
+    if not (value := os.environ.get(name)):
+        raise ConfigError(
+            f"{found[0]} in {found.string} is not set in the environment; set {name}, or write the "
+            "path out"
+        )
+    return value
 
 
 def trial_folder(sweep: Path, trial: str) -> Path:

@@ -69,14 +69,16 @@ class _NounGroup(TyperGroup):
 
 
 def _load(noun: str) -> Any:
+    from deepicd.cli.options import guard_options
+
     module = import_module(f"deepicd.cli.{_FOLDERS.get(noun, '')}{noun}")
     if hasattr(module, "app"):
         group = typer.main.get_group(module.app)
         group.name = noun
-        return group
+        return guard_options(group)
     single = typer.Typer(add_completion=False)
     single.command(noun)(module.command)
-    return typer.main.get_command(single)
+    return guard_options(typer.main.get_command(single))
 
 
 app = typer.Typer(

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from deepicd.cli.registry import JsonOption
+from deepicd.cli.options import JsonOption, expand_place
 
 _SHOWN = (
     "macro_f1_chapter", "macro_f1_category", "macro_f1_full",
@@ -19,7 +19,12 @@ _SHOWN = (
 
 
 def command(
-    model: Annotated[str, typer.Argument(help="Model folder, or `majority` for that baseline.")],
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="Model folder, or `majority` for that baseline.", callback=expand_place
+        ),
+    ],
     split: Annotated[Path, typer.Argument(help="Parquet file of one split of notes.")],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the results.")],
     experiment: Annotated[

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from deepicd.cli.registry import JsonOption
+from deepicd.cli.options import JsonOption, expand_place
 
 app = typer.Typer(no_args_is_help=True, help="Take in late labels; show windowed hierarchical F1.")
 
@@ -21,7 +21,7 @@ def status(
     log: LogOption = Path("runs/demo/monitor"),
     window: Annotated[int, typer.Option(min=1, help="Predictions in one window.")] = 500,
     hours: Annotated[
-        float | None, typer.Option(help="Show windows of so many hours instead.")
+        float | None, typer.Option(min=0.001, help="Show windows of so many hours instead.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -47,7 +47,13 @@ def status(
 @app.command()
 def export(
     to: Annotated[
-        str, typer.Option("--to", metavar="DIR", help="Folder or fsspec URL of the files.")
+        str,
+        typer.Option(
+            "--to",
+            metavar="DIR",
+            help="Folder or fsspec URL of the files.",
+            callback=expand_place,
+        ),
     ],
     log: LogOption = Path("runs/demo/monitor"),
     as_json: JsonOption = False,
@@ -68,7 +74,9 @@ def export(
 @app.command()
 def stack(
     log: LogOption = Path("runs/demo/monitor"),
-    port: Annotated[int, typer.Option(help="Prometheus' own TCP port, on loopback.")] = 9090,
+    port: Annotated[
+        int, typer.Option(min=1, max=65535, help="Prometheus' own TCP port, on loopback.")
+    ] = 9090,
     every: Annotated[int, typer.Option(min=1, help="Seconds between two readings.")] = 10,
     storage: Annotated[
         Path | None, typer.Option(help="Where it keeps its series (default: LOG/prometheus).")

@@ -54,7 +54,7 @@ def build(
 def show(
     out: Annotated[Path, typer.Argument(help="Folder that build wrote.")],
     split: Annotated[str, typer.Option(help="Split of the note to show.")] = "train",
-    row: Annotated[int | None, typer.Option(help="Show this note, counted from 0.")] = None,
+    row: Annotated[int | None, typer.Option(min=0, help="Show this note, counted from 0.")] = None,
     show_text: Annotated[
         bool, typer.Option("--show-text", help="Print text of a credentialed source too.")
     ] = False,
@@ -83,14 +83,17 @@ def audit(
         Path | None, typer.Option(help="SFT traces (Parquet): must be of training notes only.")
     ] = None,
     max_title_share: Annotated[
-        float, typer.Option(help="Share of notes that may hold their gold title word for word.")
+        float,
+        typer.Option(
+            min=0, max=1, help="Share of notes that may hold their gold title word for word."
+        ),
     ] = 0.05,
     limit: Annotated[
         list[str] | None,
         typer.Option(help="CHECK=SHARE of notes that a check accepts; may be given several times."),
     ] = None,
     similarity: Annotated[
-        float, typer.Option(help="Similarity of two near-duplicates, from 0.5 to 1.")
+        float, typer.Option(min=0.5, max=1, help="Similarity of two near-duplicates.")
     ] = 0.8,
     as_json: Json = False,
 ) -> None:

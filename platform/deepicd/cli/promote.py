@@ -11,13 +11,16 @@ from typing import Annotated
 
 import typer
 
-from deepicd.cli.options import RunsOption
+from deepicd.cli.options import RunsOption, expand_place
 from deepicd.cli.registry import JsonOption
 
 _RegistryOption = Annotated[
     str,
     typer.Option(
-        "--registry", metavar="DIR", help="Folder or URL (default: the run's, or RUNS/registry)."
+        "--registry",
+        metavar="DIR",
+        help="Folder or URL (default: the run's, or RUNS/registry).",
+        callback=expand_place,
     ),
 ]
 
@@ -29,6 +32,7 @@ def command(
             metavar="VERSION|RUN[:TRIAL]",
             help="A version or alias; or a run, by name or folder, with a trial of it (default: "
             "its winner).",
+            callback=expand_place,
         ),
     ],
     registry: _RegistryOption = "",

@@ -8,18 +8,26 @@ from typing import Annotated, Any
 
 import typer
 
+from deepicd.cli.options import expand_place
 from deepicd.errors import ServingError
 
 
 def command(
     paths: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[FILE]...", help="Text files, folders, or - for standard input."),
+        typer.Argument(
+            metavar="[FILE]...",
+            help="Text files, folders, or - for standard input.",
+            callback=expand_place,
+        ),
     ] = None,
     url: Annotated[str, typer.Option(help="Address of the endpoint.")] = "http://127.0.0.1:8000",
     is_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
     num_samples: Annotated[
-        int | None, typer.Option("--samples", help="Answers sampled for the confidence; 0: none.")
+        int | None,
+        typer.Option(
+            "--samples", min=0, max=64, help="Answers sampled for the confidence; 0: none."
+        ),
     ] = None,
     is_constrained: Annotated[
         bool | None,
@@ -30,7 +38,9 @@ def command(
     ] = False,
     min_confidence: Annotated[
         float | None,
-        typer.Option(help="Also name the deepest level (code, category, chapter) this sure."),
+        typer.Option(
+            min=0, max=1, help="Also name the deepest level (code, category, chapter) this sure."
+        ),
     ] = None,
     num_concurrent: Annotated[int, typer.Option("--concurrent", min=1, help="Notes at once.")] = 4,
 ) -> None:

@@ -9,10 +9,20 @@ from typing import Annotated
 
 import typer
 
+from deepicd.cli.options import expand_place
+
 RegistryOption = Annotated[
-    str, typer.Option("--registry", metavar="DIR", help="Folder or fsspec URL of the registry.")
+    str,
+    typer.Option(
+        "--registry",
+        metavar="DIR",
+        help="Folder or fsspec URL of the registry.",
+        callback=expand_place,
+    ),
 ]
-_PortOption = Annotated[int | None, typer.Option("--port", help="TCP port (default 8000).")]
+_PortOption = Annotated[
+    int | None, typer.Option("--port", min=1, max=65535, help="TCP port (default 8000).")
+]
 _ExperimentOption = Annotated[
     Path | None,
     typer.Option("--experiment", help="Experiment with the limits (default: the run's own)."),
@@ -30,7 +40,10 @@ def command(
     log: LogOption = None,
     archive: Annotated[
         str | None,
-        typer.Option(help="Folder or fsspec URL of the log as Parquet (default: LOG/parquet)."),
+        typer.Option(
+            help="Folder or fsspec URL of the log as Parquet (default: LOG/parquet).",
+            callback=expand_place,
+        ),
     ] = None,
     auto_rollback: Annotated[
         bool, typer.Option(help="Let alerts roll the champion back and withdraw a challenger.")

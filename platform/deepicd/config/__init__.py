@@ -33,6 +33,8 @@ from deepicd.config.loading import (
     read_experiment,
     single_training,
 )
+from deepicd.config.search_checks import extreme_trials
+from deepicd.config.search_size import Space
 from deepicd.config.search_space import (
     Choice,
     Domain,
@@ -40,17 +42,18 @@ from deepicd.config.search_space import (
     IntRange,
     Search,
     all_values,
-    distinct_trials,
     draw_trial,
-    extreme_trials,
     in_order,
     with_parents,
 )
-from deepicd.config.strict_model import Scalar, StrictModel
+from deepicd.config.strict_model import MAX_NUMBER, MAX_SEED, MAX_WHOLE, Scalar, Seed, StrictModel
 from deepicd.config.sweep import MINIMISED, SweepConfig, WarmStartTrial
 
 __all__ = [
     "HEAD_WIDTHS",
+    "MAX_NUMBER",
+    "MAX_SEED",
+    "MAX_WHOLE",
     "MINIMISED",
     "MLP_RATIO",
     "Choice",
@@ -68,14 +71,15 @@ __all__ = [
     "SFTConfig",
     "Scalar",
     "Search",
+    "Seed",
     "ServingConfig",
+    "Space",
     "StrictModel",
     "SweepConfig",
     "TrainingConfig",
     "WarmStartTrial",
     "all_values",
     "differing",
-    "distinct_trials",
     "draw_trial",
     "dump_experiment",
     "extreme_trials",

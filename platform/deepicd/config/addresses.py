@@ -1,14 +1,18 @@
 """Dotted addresses of an experiment's values, such as `training.rollout_n`: list, nearest, set."""
 
 import difflib
+import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel
 
+from deepicd.config.domain_spelling import DOMAIN_KEYS
 from deepicd.config.experiment import Experiment
 from deepicd.errors import ConfigError
+
+_VERL, _SEARCH = "verl.", "sweep.search."
 
 
 def nearest(name: str, choices: Sequence[str]) -> str:
@@ -59,19 +63,31 @@ def set_override(table: dict[str, Any], override: str) -> None:
         )
     try:
         value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):  # also of a number with too many digits
         value = text
     set_address(table, address.strip(), value)
 
 
 def set_address(table: dict[str, Any], address: str, value: Any) -> None:
-    """Set one dotted address of a nested table; everything after `verl.` is one key."""
-    if address.startswith("verl."):
-        table.setdefault("verl", {})[address.removeprefix("verl.")] = value
-        return
-    *parents, last = address.split(".")
+    """Set one dotted address of a nested table. After `verl.` and `sweep.search.` follows an
+    address that is one key; its quotes may be left out. Behind it may stand a key of a domain:
+    `sweep.search.training.temperature.high`.
+    """
+    *parents, last = _keys_of(address, value)
     for parent in parents:
         table = table.setdefault(parent, {})
         if not isinstance(table, dict):
             raise ConfigError(f"{address}: {parent} is a value, not a table")
     table[last] = value
+
+
+def _keys_of(address: str, value: Any) -> list[str]:
+    prefix = next((each for each in (_VERL, _SEARCH) if address.startswith(each)), "")
+    if not prefix:
+        return address.split(".")
+    rest, above = address.removeprefix(prefix), prefix.rstrip(".").split(".")
+    if quoted := re.fullmatch(r"""(["'])(.+?)\1(?:\.(.+))?""", rest):
+        return [*above, quoted[2], *(quoted[3].split(".") if quoted[3] else ())]
+    inner, _, key = rest.rpartition(".")
+    is_key = prefix == _SEARCH and inner and key in DOMAIN_KEYS and not isinstance(value, dict)
+    return [*above, inner, key] if is_key else [*above, rest]

@@ -6,17 +6,20 @@ verl's own settings are not mirrored here: those that we sweep are mapped in
 
 import math
 from collections.abc import Iterator
-from typing import Literal
+from typing import ClassVar, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field
 
 from deepicd.config.evaluation import EvaluationConfig
 from deepicd.config.strict_model import (
+    MAX_SEED,
+    MAX_WHOLE,
     Contradiction,
     FolderOrUrl,
     LocalPath,
     Scalar,
+    Seed,
     StrictModel,
 )
 from deepicd.config.sweep import SweepConfig
@@ -24,6 +27,8 @@ from deepicd.records import Limits
 
 HEAD_WIDTHS = (32, 64, 80, 96, 112, 128)
 """Widths of an attention head that vLLM's CPU backend computes."""
+MAX_BOOTSTRAP = 100_000
+"""Bootstrap replicates at most: beyond it an interval's ends hardly move, and memory fills."""
 MLP_RATIO = 4
 """Width of the built model's feed-forward layers, in times its `hidden_size`."""
 
@@ -37,10 +42,10 @@ class DataConfig(StrictModel):
     """Folder that holds MIMIC-IV's `note/` and `hosp/`; required for `mimic` without `splits`."""
     splits: LocalPath | None = None
     """Folder of splits that `deepicd notes build` wrote, used as they are; None builds them."""
-    split_seed: int = Field(default=1, ge=0)
+    split_seed: Seed = 1
     """Seed of the embedded corpus, of the splits and of the order of their rows. It is not `seed`,
     so that runs with other seeds learn from and are judged on the same notes."""
-    num_notes: int = Field(default=6000, ge=100)
+    num_notes: int = Field(default=6000, ge=100, le=10_000_000)
     """Admissions to generate for `embedded`."""
     num_codes: int = Field(default=51, ge=0)
     """Principal diagnoses of `embedded`: the first ones in authored order; 0 takes all."""
@@ -254,10 +259,8 @@ class RewardConfig(StrictModel):
     def contradictions(self) -> Iterator[Contradiction]:
         """Weights that cannot steer."""
         for name, weight in self.weights.items():
-            if not math.isfinite(weight) or weight < 0:
-                why = (
-                    f"rewards.weights.{name} must be a finite number >= 0; got {weight}; change it"
-                )
+            if weight < 0:
+                why = f"rewards.weights.{name} must be a number >= 0; got {weight}; change it"
                 yield ("weights", name), why
 
 
@@ -303,7 +306,7 @@ class PromotionConfig(StrictModel):
     """Share of passed cases that every behaviour test needs; 0 asks for none."""
     num_calibration: int = Field(default=200, ge=0)
     """Validation notes on which a version's confidence is calibrated; 0 leaves it as it is."""
-    num_bootstrap: int = Field(default=1000, ge=100)
+    num_bootstrap: int = Field(default=1000, ge=100, le=MAX_BOOTSTRAP)
     """Bootstrap replicates."""
     compare_logits: bool = True
     """Compare the winner's export with the actor's own shards; takes host memory for two float32
@@ -333,13 +336,15 @@ class ServingConfig(StrictModel):
 class Experiment(StrictModel):
     """Everything one run needs."""
 
+    max_number: ClassVar[int] = MAX_WHOLE  # verl counts memory in bytes
+
     name: str = Field(default="experiment", pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")
     """Short name; results lie under runs/NAME unless told otherwise."""
     question: str = ""
     """What the experiment is to answer, in words."""
     profile: Literal["cpu", "gpu"] = "cpu"
     """Hardware profile: composes verl, vLLM and Ray settings; nothing else differs."""
-    seed: int = Field(default=1, ge=0)
+    seed: Seed = 1
     """Seed of model, sampler, training and bootstrap; notes and splits follow `data.split_seed`."""
     # One object for all experiments: settings are frozen.
     data: DataConfig = DataConfig()
@@ -356,9 +361,16 @@ class Experiment(StrictModel):
     (`+key` adds one)."""
 
     def contradictions(self) -> Iterator[Contradiction]:
-        """Batches that verl cannot divide."""
+        """Batches that verl cannot divide, seeds of repeated trials beyond what libraries take."""
         for name, why in _batch_faults(self.training):
             yield ("training", name), why
+        last = self.seed + self.sweep.num_seeds + self.sweep.confirm_top * self.sweep.confirm_seeds
+        if last - 1 > MAX_SEED:
+            yield (
+                ("seed",),
+                f"seed ({self.seed}) and those that follow it (sweep.num_seeds, "
+                f"sweep.confirm_seeds) must be at most {MAX_SEED}; lower it",
+            )
 
     @property
     def limits(self) -> Limits:

@@ -6,6 +6,7 @@ wrong, so a table is read again without the values at fault until it passes. Wha
 and names a value that was left out would only follow from leaving it out: it is no fault.
 """
 
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from copy import deepcopy
@@ -16,14 +17,18 @@ from pydantic import BaseModel, ValidationError
 
 from deepicd.config.addresses import known_addresses, nearest, set_address
 from deepicd.config.experiment import Experiment
-from deepicd.config.search_space import Search, extreme_trials, with_parents
-from deepicd.config.strict_model import CONTRADICTIONS, Scalar
+from deepicd.config.search_checks import extreme_trials
+from deepicd.config.search_space import Search, with_parents
+from deepicd.config.strict_model import ADDRESS, CONTRADICTIONS, Scalar
 from deepicd.errors import ConfigError, Fault
 
 _SEARCHED = "[sweep.search]"
-_TAGS = ("uniform", "loguniform", "int", "choice")
+_TAGS = ("range", "int", "choice")
 """What pydantic puts into the place of a domain, where nobody wrote it."""
 _SEARCH = ("sweep", "search")
+_MAX_SHOWN = 80
+"""Characters of a value in a sentence."""
+_MAX_BITS = 256
 _Keys = tuple[str, ...]
 
 
@@ -152,12 +157,36 @@ def _place(item: Mapping[str, Any]) -> Iterator[tuple[_Keys, Fault]]:
     if item["type"] == "extra_forbidden":
         close = nearest(address, known_addresses())
         rule = f"unknown key {address}{close}"
-        yield keys, Fault(address, rule, "correct it, or remove it", item["input"])
+        yield keys, Fault(address, rule, "correct it, or remove it", as_json(item["input"]))
         return
-    value = None if isinstance(item["input"], dict | BaseModel) else item["input"]
-    shown = "" if value is None else f"; got {value!r}"
-    words = item["msg"].removeprefix("Value error, ")
+    value = None if isinstance(item["input"], dict | BaseModel) else as_json(item["input"])
+    shown = "" if value is None else f"; got {_shorten(repr(value))}"
+    words = _words_of(item).replace(ADDRESS, re.sub(r"^(sweep\.search|verl)\.", "", address))
     yield keys, Fault(address, f"{words}{shown}", f"change it, or --set {address}=…", value)
+
+
+def _words_of(item: Mapping[str, Any]) -> str:
+    if item["type"] in {"model_type", "model_attributes_type", "dict_type"}:
+        return "must be a table"
+    return str(item["msg"]).removeprefix("Value error, ")
+
+
+def _shorten(text: str) -> str:
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}…"
+
+
+def as_json(value: Any) -> Any:
+    """A value as JSON has it, with words for a number that it cannot hold."""
+    if isinstance(value, dict):
+        return {key: as_json(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [as_json(each) for each in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    # Python refuses to write out more than 4,300 digits.
+    if isinstance(value, int) and value.bit_length() > _MAX_BITS:
+        return f"a whole number of {value.bit_length()} bits"
+    return value
 
 
 def _split(why: str) -> tuple[str, str]:

@@ -15,7 +15,7 @@ from deepicd.config.addresses import flatten, nearest, set_override
 from deepicd.config.experiment import Experiment
 from deepicd.config.inspection import Inspection, inspect_experiment, tell
 from deepicd.config.sweep import SweepConfig
-from deepicd.errors import ConfigError, DataError, Fault, MissingError, faults_of
+from deepicd.errors import ConfigError, Fault, MissingError, faults_of
 from deepicd.files import write_json
 from deepicd.text_lines import decode_text
 
@@ -51,7 +51,7 @@ def _read_table(path: Path, above: Sequence[Path] = ()) -> dict[str, Any]:
         )
     try:
         table = tomllib.loads(decode_text(path.read_bytes(), str(path)))
-    except (tomllib.TOMLDecodeError, DataError) as error:
+    except (ValueError, RecursionError) as error:  # also a number of too many digits
         raise ConfigError(f"{path} is not valid TOML: {error}") from error
     bases, merged = table.pop("base", []), dict[str, Any]()
     for base in [bases] if isinstance(bases, str) else bases:

@@ -1,17 +1,19 @@
 """What a searched parameter may be, and when it is drawn at all.
 
-In: the domains of `[sweep.search]` by address. Out: the order in which they are drawn, and the sets
-of values that together are one trial's. Decided here: a parameter whose `when` does not hold is not
-drawn; it then keeps the experiment's own value, and so do the parameters that depend on it.
+In: the domains of `[sweep.search]` by address. Out: the order in which they are drawn, and one
+trial's values; how many trials there are is `search_size`'s. Decided here: a parameter whose `when`
+does not hold is not drawn; it then keeps the experiment's own value, and so do the parameters that
+depend on it.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from graphlib import CycleError, TopologicalSorter
-from typing import Annotated, Literal
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from graphlib import TopologicalSorter
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
 
-from deepicd.config.strict_model import Scalar, StrictModel
+from deepicd.config.domain_spelling import check_domain
+from deepicd.config.strict_model import MAX_WHOLE, Scalar, StrictModel
 
 
 class _Conditional(StrictModel):
@@ -38,7 +40,7 @@ class FloatRange(_Conditional):
     type: Literal["uniform", "loguniform"]
     low: float
     high: float
-    num_points: int = Field(default=3, ge=2)
+    num_points: int = Field(default=3, ge=2, le=1000)
     """Values of a grid, both ends included, at equal distances (equal ratios for loguniform)."""
 
     @model_validator(mode="after")
@@ -57,6 +59,8 @@ class FloatRange(_Conditional):
 
 class IntRange(_Conditional):
     """An integer parameter, both ends included."""
+
+    max_number: ClassVar[int] = MAX_WHOLE
 
     type: Literal["int"]
     low: int
@@ -79,13 +83,36 @@ class Choice(_Conditional):
 
     type: Literal["choice"]
     values: tuple[Scalar, ...] = Field(min_length=1)
+    """A value that stands there twice counts once."""
+
+    @field_validator("values")
+    @classmethod
+    def _keep_first_of_equals(cls, values: tuple[Scalar, ...]) -> tuple[Scalar, ...]:
+        # 1 and 1.0 are one value and true is another, though Python takes all three for equal.
+        kept: dict[tuple[bool, Scalar], Scalar] = {}
+        for value in values:
+            kept.setdefault((isinstance(value, bool), value), value)
+        return tuple(kept.values())
 
     def contains(self, value: Scalar) -> bool:
         """Whether a trial can have this value."""
         return value in self.values
 
 
-Domain = Annotated[FloatRange | IntRange | Choice, Field(discriminator="type")]
+def _kind_of(domain: object) -> object:
+    """The tag of a domain; `type` holds one of several."""
+    kind = domain.get("type") if isinstance(domain, Mapping) else getattr(domain, "type", None)
+    return kind if kind in {"int", "choice"} else "range"
+
+
+# Not by the field `type`: the base of all settings looks at every field before it is read.
+Domain = Annotated[
+    Annotated[FloatRange, Tag("range")]
+    | Annotated[IntRange, Tag("int")]
+    | Annotated[Choice, Tag("choice")],
+    Discriminator(_kind_of),
+    BeforeValidator(check_domain),
+]
 Search = Mapping[str, Domain]
 """Dotted experiment address → domain."""
 
@@ -105,28 +132,9 @@ def draw_trial(search: Search, draw: Callable[[str, Domain], Scalar]) -> dict[st
     """One trial's values: `draw(address, domain)` for every parameter whose condition holds."""
     values: dict[str, Scalar] = {}
     for address in in_order(search):
-        if _is_drawn(search[address], values):
+        if is_drawn(search[address], values):
             values[address] = draw(address, search[address])
     return values
-
-
-def distinct_trials(
-    search: Search, values_of: Callable[[Domain], Iterable[Scalar]]
-) -> list[dict[str, Scalar]]:
-    """Every different trial whose values are among those of its domains."""
-    trials: list[dict[str, Scalar]] = [{}]
-    for address in in_order(search):
-        domain = search[address]
-        trials = [
-            {**trial, **more}
-            for trial in trials
-            for more in (
-                [{address: value} for value in values_of(domain)]
-                if _is_drawn(domain, trial)
-                else [{}]
-            )
-        ]
-    return trials
 
 
 def all_values(domain: Domain) -> Sequence[Scalar]:
@@ -147,71 +155,8 @@ def with_parents(search: Search, addresses: Iterable[str]) -> dict[str, Domain]:
     return {address: search[address] for address in needed}
 
 
-def extreme_trials(search: Search, address: str) -> list[dict[str, Scalar]]:
-    """Values of `address` at the ends of its domain, with those that it depends on, in every case
-    in which it is drawn.
-    """
-    last = search[address]
-
-    def values_of(domain: Domain) -> Sequence[Scalar]:
-        if domain is last and isinstance(domain, IntRange):
-            return domain.low, domain.high
-        # What it depends on takes every value: a condition may hold at any of them.
-        return all_values(domain)
-
-    trials = distinct_trials(with_parents(search, [address]), values_of)
-    return [trial for trial in trials if address in trial]
-
-
-def condition_faults(search: Search) -> Iterator[tuple[str, str]]:
-    """Address → the way out, where a condition cannot be decided or never holds."""
-    undecided = [
-        (address, why)
-        for address, domain in search.items()
-        for parent, values in domain.when.items()
-        if (why := _undecided(address, parent, values=values, search=search))
-    ]
-    yield from undecided
-    try:
-        in_order(search)
-    except CycleError as error:
-        # graphlib names the circle from parent to child; a `when` points the other way.
-        circle = list(reversed(error.args[1]))
-        why = f"the conditions {' → '.join(circle)} go round in a circle; remove one `when`"
-        yield circle[0], why
-        return
-    if undecided:  # who is drawn depends on them
-        return
-    for address, domain in search.items():
-        if domain.when and not extreme_trials(search, address):
-            yield (
-                address,
-                f"{address} would never be drawn: the parameters that its `when` names are "
-                "not drawn together with these values; change one of the conditions",
-            )
-
-
-def _undecided(address: str, parent: str, *, values: Sequence[Scalar], search: Search) -> str:
-    """Why a condition cannot be decided; empty when it can."""
-    condition, domain = f"{address}: its `when` names {parent}", search.get(parent)
-    if domain is None:
-        return (
-            f"{condition}, which is not searched; add {parent} to [sweep.search], or remove the "
-            "condition"
-        )
-    if isinstance(domain, FloatRange):
-        return (
-            f"{condition}, which is {domain.type}; a condition needs a parameter of type choice "
-            "or int"
-        )
-    strange = [value for value in values if not domain.contains(value)]
-    if strange or not values:
-        own = domain.values if isinstance(domain, Choice) else f"{domain.low} to {domain.high}"
-        return f"{condition} with {strange or 'no value'}; its own values are {own}"
-    return ""
-
-
-def _is_drawn(domain: Domain, values: Mapping[str, Scalar]) -> bool:
+def is_drawn(domain: Domain, values: Mapping[str, Scalar]) -> bool:
+    """Whether its condition holds in a trial with these values."""
     return all(
         parent in values and values[parent] in allowed for parent, allowed in domain.when.items()
     )

@@ -1,18 +1,71 @@
-"""The base of every settings class, and the types of its values that are places.
+"""The base of every settings class, and the types of its values: numbers, seeds, places.
 
-Decided here: a path is made absolute when it is read, by its type, so that nothing later asks from
-which folder a command was called. A relative one counts from the working directory; `~` is the
-user's home.
+Decided here, so that no setting has to think of it:
+
+- A number is finite and at most `MAX_NUMBER` either way. Libraries count in 32 bits and wait in
+  seconds: more would only be refused later, or overflow.
+- A truth value is no number, though Python counts with it.
+- A path is made absolute when it is read, by its type, so that nothing later asks from which folder
+  a command was called. A relative one counts from the working directory; `~` is the user's home,
+  `$NAME` comes from the environment.
 """
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, ClassVar, Self, get_args
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
-Scalar = float | int | str | bool
+from deepicd.paths import expand_path
+
+ADDRESS = "{address}"
+"""Stands in an error for the address that it is about."""
+MAX_NUMBER = 2**31 - 1
+"""Greatest number of a setting or an option, either way."""
+MAX_SEED = 2**31 - 1
+"""Greatest seed. NumPy's old generators, scikit-learn, Optuna and vLLM take 0 to 2^32 - 1; ranks
+and repeated trials add to a seed, and a sweep after another mixes 31 bits into it."""
+MAX_WHOLE = 2**53
+"""Whole numbers up to here are the same in JSON, in Optuna's floats and in Python."""
+
+Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
+"""A seed that every library takes."""
+
+
+def _explain(value: object) -> str:
+    if not isinstance(value, dict):
+        return ", not a list" if isinstance(value, list | tuple) else ""
+    rest = ""
+    while isinstance(value, dict) and value:
+        key, value = next(iter(value.items()))
+        rest = f"{rest}.{key}"
+    return f', not a table: a key with dots stands in quotes; write "{ADDRESS}{rest}" = …'
+
+
+def _check_scalar(value: object) -> object:
+    # Before the union, which would tell for each of its types why the value is none.
+    if not isinstance(value, float | int | str | bool):
+        raise ValueError(f"must be a number, a text, true or false{_explain(value)}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("must be a finite number")
+    if isinstance(value, int | float) and abs(value) > MAX_WHOLE:
+        raise ValueError(f"must lie within -{MAX_WHOLE} and {MAX_WHOLE}")
+    return value
+
+
+Scalar = Annotated[float | int | str | bool, BeforeValidator(_check_scalar)]
+"""What a searched parameter, or a key of verl's, can be."""
 
 Contradiction = tuple[tuple[str, ...], str]
 """Keys that lead from a model to a value, and why this does not go with the others."""
@@ -22,18 +75,19 @@ CONTRADICTIONS = "contradictions"
 
 def _check_path(value: object) -> object:
     # Before pydantic makes a path of it, which would be "." and "s3:/bucket".
+    if not isinstance(value, str | Path | None):
+        raise ValueError("must be a path, as text in quotes")
     if value == "":
         raise ValueError("is an empty path; name one, or remove the line")
     if isinstance(value, str) and "://" in value:
         raise ValueError("must be a path in the file system, not a URL; mount it, or copy it")
-    return value
+    return expand_path(value) if isinstance(value, str) else value
 
 
 def _resolve(path: Path) -> Path:
     try:
-        return path.expanduser().resolve()
-    # Of pathlib: nobody is called what follows `~`, or links lead round in a circle.
-    except RuntimeError as error:
+        return path.resolve()
+    except RuntimeError as error:  # links lead round in a circle
         raise ValueError(f"{error}; write the path out") from None
 
 
@@ -44,6 +98,7 @@ def _resolve_folder(address: str) -> str:
             "{run} stands for the whole path of the run's folder, so nothing stands before it; "
             "write {run}/registry, or the folder or URL itself"
         )
+    address = expand_path(address)
     is_open = not address or "://" in address or address.startswith("{run}")
     return address if is_open else str(_resolve(Path(address)))
 
@@ -60,6 +115,28 @@ class StrictModel(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False
     )
+    max_number: ClassVar[int] = MAX_NUMBER
+    """Greatest number of a field, either way."""
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _refuse_truth_values(cls, value: object, info: ValidationInfo) -> object:
+        kind = cls.model_fields[info.field_name or ""].annotation
+        if isinstance(value, bool) and {int, float} & {kind, *get_args(kind)}:
+            raise ValueError("must be a number, not true or false")
+        return value
+
+    @field_validator("*")
+    @classmethod
+    def _refuse_large_numbers(cls, value: object) -> object:
+        numbers = value if isinstance(value, Mapping) else {"": value}
+        if isinstance(value, tuple):
+            numbers = dict(enumerate(value))
+        for name, number in numbers.items():
+            if isinstance(number, int | float) and abs(number) > cls.max_number:
+                limits = f"must lie within -{cls.max_number} and {cls.max_number}"
+                raise ValueError(f"{name} {limits}".lstrip())
+        return value
 
     def contradictions(self) -> Iterator[Contradiction]:
         """Values that are right by themselves and do not go together: all of them, where a

@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Iterator
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 from pydantic import Field, field_validator
 
-from deepicd.config.search_space import Domain, condition_faults
-from deepicd.config.strict_model import Contradiction, LocalPath, Scalar, StrictModel
+from deepicd.config.search_checks import condition_faults
+from deepicd.config.search_space import Domain
+from deepicd.config.strict_model import MAX_WHOLE, Contradiction, LocalPath, Scalar, StrictModel
 
 Metric = Literal["hierarchical_f1", "macro_f1_full", "macro_f1_category", "macro_f1_chapter"]
 _Minimised = Literal["response_length", "share_unparsable", "gpu_hours"]
@@ -17,6 +18,8 @@ MINIMISED: tuple[str, ...] = get_args(_Minimised)
 
 class WarmStartTrial(StrictModel):
     """What a trial of an earlier sweep found."""
+
+    max_number: ClassVar[int] = MAX_WHOLE
 
     source: str
     """Name of its run and its id, `first/3f2a0_00001`."""
@@ -29,15 +32,15 @@ class WarmStartTrial(StrictModel):
 class SweepConfig(StrictModel):
     """How many trials, and how they are stopped early."""
 
-    num_trials: int = Field(default=4, ge=1)
+    num_trials: int = Field(default=4, ge=1, le=100_000)
     """Configurations to propose; each is a trial for each of `num_seeds`."""
-    num_seeds: int = Field(default=1, ge=1)
+    num_seeds: int = Field(default=1, ge=1, le=1000)
     """Trials of a proposed configuration, with the seeds `seed`, `seed` + 1, …; the sampler is told
     the mean of their scores."""
     confirm_top: int = Field(default=0, ge=0)
     """Best configurations that run again with fresh seeds, once all others are over, before a
     winner is named among them; 0 names the best as proposed."""
-    confirm_seeds: int = Field(default=2, ge=1)
+    confirm_seeds: int = Field(default=2, ge=1, le=1000)
     """Fresh seeds, and trials, of each of these."""
     max_concurrent: int = Field(default=1, ge=0)
     """Trials at once; 0 runs as many as the cluster's GPUs hold when the sweep starts."""

@@ -12,12 +12,12 @@ verl's keys, which verl hands to vLLM (`training/grpo/config.py`, `sweeps/planni
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
 from deepicd.clusters.ray_session import SLEEPING_THREADS
-from deepicd.config import StrictModel
+from deepicd.config import MAX_WHOLE, StrictModel
 
 _WORKER_EXTENSION = "deepicd.inference.weight_reload.SwapExtension"
 """Gives vLLM's worker the method `swap_weights`."""
@@ -27,6 +27,8 @@ _MIN_BATCHED_TOKENS = 2048
 
 class EngineConfig(StrictModel):
     """One vLLM engine, and the resources of the process that holds it."""
+
+    max_number: ClassVar[int] = MAX_WHOLE  # bytes of memory
 
     device: Literal["cpu", "cuda"] = "cpu"
     """What vLLM runs on."""

@@ -159,12 +159,15 @@ def parse_limits(texts: Iterable[str]) -> dict[str, float]:
     for text in texts:
         name, _, share = text.partition("=")
         try:
-            limits[name.strip()] = float(share)
+            limits[name.strip()] = value = float(share)
+            is_share = 0 <= value <= 1
         except ValueError:
+            is_share = False
+        if not is_share:
             raise ConfigError(
-                f"a limit is written CHECK=SHARE, such as near_duplicate=0.01; got {text[:60]!r}. "
-                "Correct it."
-            ) from None
+                f"a limit is written CHECK=SHARE, such as near_duplicate=0.01, with a SHARE from 0 "
+                f"to 1; got {text[:60]!r}. Correct it."
+            )
     return limits
 
 

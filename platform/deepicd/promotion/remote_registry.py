@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 from deepicd import checkpoints
 from deepicd.errors import CheckpointError, ConfigError, PromotionError
 from deepicd.files import replaced_file, write_atomically
+from deepicd.paths import expand_path
 from deepicd.promotion import event_log
 from deepicd.promotion.event_log import Event
 from deepicd.promotion.patients import PATIENTS, SALT, PatientList, check_salt, new_salt
@@ -52,7 +53,7 @@ class RemoteRegistry(Registry):
         """
         self.url = url.rstrip("/")
         self._store, self._folder = _open_store(self.url)
-        folder = cache or Path(os.environ.get(CACHE_VARIABLE) or Path.home() / ".cache" / "deepicd")
+        folder = cache or Path(expand_path(os.environ.get(CACHE_VARIABLE) or "~/.cache/deepicd"))
         super().__init__(folder / f"registry-{hashlib.sha256(self.url.encode()).hexdigest()[:16]}")
 
     @property

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pydantic import Field, model_validator
 
-from deepicd.config import Experiment, ServingConfig, StrictModel
+from deepicd.config import Experiment, Seed, ServingConfig, StrictModel
 from deepicd.inference.engine_config import GPU_VALUES, EngineConfig
 from deepicd.records import Limits
 
@@ -56,7 +56,7 @@ class ServingSettings(StrictModel):
     """Answers of the typed route end in a billable code, unless a request says otherwise."""
     temperature: float = Field(default=0.9, gt=0)
     """Temperature of the sampled answers; that of training."""
-    seed: int = Field(default=1, ge=0)
+    seed: Seed = 1
     """Seed of those samples: the same note gets the same reply."""
     max_shadow: int = Field(default=8, ge=1)
     """Notes that a shadow answers at the same time; what comes beyond that it does not see."""

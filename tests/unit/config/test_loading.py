@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from deepicd.config import (
+    MAX_SEED,
     Experiment,
     dump_experiment,
     fingerprint,
@@ -132,7 +133,7 @@ def test_a_trial_differs_from_its_experiment_in_the_given_values_only(rate, roll
 
 
 @given(
-    seed=st.integers(0, 2**31),
+    seed=st.integers(0, MAX_SEED),
     steps=st.integers(1, 500),
     name=st.from_regex("[a-z0-9]{1,8}", fullmatch=True),
 )
@@ -249,10 +250,18 @@ def test_the_places_of_an_experiment_are_known_by_their_type():
 
 @pytest.mark.parametrize("address", [*path_addresses(), "promotion.registry"])
 def test_every_path_is_absolute_once_it_is_read(address, tmp_path, monkeypatch):
+    (tmp_path / "home").mkdir()
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("STORE", "there")
     monkeypatch.chdir(tmp_path)
     file = write(tmp_path, "")
-    for written, meant in [("a/../b", "b"), ("~/b", "home/b"), (str(tmp_path / "c"), "c")]:
+    for written, meant in [
+        ("a/../b", "b"),
+        ("~/b", "home/b"),
+        ("$STORE/b", "there/b"),
+        ("${HOME}/${STORE}", "home/there"),
+        (str(tmp_path / "c"), "c"),
+    ]:
         experiment = load_experiment(file, [f"{address}={written}"])
         assert value_at(experiment, address) in (tmp_path / meant, str(tmp_path / meant))
     dump_experiment(experiment, tmp_path / "experiment.json")

@@ -98,7 +98,8 @@ def test_trials_at_once_shorten_the_clock_and_not_the_gpu_hours(published):
     experiment = published(
         "sweep.num_trials=5", "sweep.max_concurrent=2", "training.total_steps=60"
     )
-    assert hours_at_most(experiment, 60.0, steps=60) == pytest.approx({"clock": 3.0, "gpu": 20.0})
+    hours = hours_at_most(experiment, 60.0, steps=60, at_once=2)
+    assert hours == pytest.approx({"clock": 3.0, "gpu": 20.0})
     planned = plan_sweep(experiment)
     assert planned.resources["gpus_at_once"] == 8
 

@@ -186,10 +186,21 @@ def test_sobol_covers_a_range_more_evenly_than_chance(tmp_path):
 
 
 def test_the_points_of_a_domain():
-    assert points(FloatRange(type="uniform", low=0, high=1)) == [0, 0.5, 1]
-    assert points(FloatRange(type="uniform", low=0, high=1, num_points=2)) == [0, 1]
-    assert points(IntRange(type="int", low=2, high=4)) == [2, 3, 4]
-    assert points(Choice(type="choice", values=("a", "b"))) == ["a", "b"]
+    def listed(domain):
+        return list(points(domain))
+
+    assert listed(FloatRange(type="uniform", low=0, high=1)) == [0, 0.5, 1]
+    assert listed(FloatRange(type="uniform", low=0, high=1, num_points=2)) == [0, 1]
+    assert listed(IntRange(type="int", low=2, high=4)) == [2, 3, 4]
+    assert listed(Choice(type="choice", values=("a", "b"))) == ["a", "b"]
+    widest = FloatRange(type="loguniform", low=5e-324, high=2**31 - 1)
+    assert listed(widest) == pytest.approx([5e-324, 1.03e-157, 2**31 - 1], rel=0.01)
+
+
+def test_equal_points_of_a_domain_are_one():
+    assert Choice(type="choice", values=(1, 1.0, True, "1", 1)).values == (1, True, "1")
+    narrow = FloatRange(type="uniform", low=1, high=math.nextafter(1, 2), num_points=50)
+    assert points(narrow) == [1, math.nextafter(1, 2)]
 
 
 def test_more_trials_than_the_grid_has_points_are_refused():

@@ -14,6 +14,7 @@ from random import Random
 
 from deepicd.config import Choice, Domain, Experiment, FloatRange, Scalar, draw_trial
 from deepicd.errors import ConfigError
+from deepicd.sweeps.planning.at_once import AtOnce, trials_at_once
 from deepicd.sweeps.planning.memory import estimate_memory
 from deepicd.sweeps.planning.prices import Machine, PriceTable
 from deepicd.sweeps.planning.steps import count_steps
@@ -30,7 +31,8 @@ class Plan:
 
     trials: Row
     """Number, how many at once, steps of each at most (`planning.steps`), and when the first may be
-    stopped."""
+    stopped; `at_once_by` says what holds them where the experiment does not
+    (`planning.at_once`)."""
     step: Mapping[str, int]
     """Prompts, answers, optimiser updates, and tokens at most."""
     resources: Mapping[str, int]
@@ -74,15 +76,20 @@ def plan_sweep(
 
     Raises:
         ConfigError: the hours exceed the experiment's cap, and nobody is stopped early.
+        CapacityError: as `trials_at_once`.
     """
-    steps = count_steps(experiment)
-    hours = hours_at_most(experiment, step_s, steps=steps.at_most) if step_s else {}
+    steps, at_once = count_steps(experiment), trials_at_once(experiment, machines)
+    hours = (
+        hours_at_most(experiment, step_s, steps=steps.at_most, at_once=at_once.number)
+        if step_s
+        else {}
+    )
     gpu_hours = hours.get(_KINDS[experiment.profile], 0.0)
     _check_budget(experiment, gpu_hours)
     return Plan(
-        trials=_trial_counts(experiment, steps.at_most),
+        trials=_trial_counts(experiment, steps.at_most, at_once=at_once),
         step=_step_sizes(experiment),
-        resources=_resources(experiment),
+        resources=_resources(experiment, at_once.number),
         memory_gb=estimate_memory(
             experiment, max((machine.gpu_memory_gib for machine in machines), default=0.0)
         ),
@@ -95,12 +102,13 @@ def plan_sweep(
     )
 
 
-def _trial_counts(experiment: Experiment, steps: int) -> dict[str, int]:
+def _trial_counts(experiment: Experiment, steps: int, *, at_once: AtOnce) -> dict[str, Scalar]:
     sweep = experiment.sweep
+    held = {"at_once_by": at_once.source} if at_once.source else {}
     return {
         "number": sweep.total_trials,
-        # 0 leaves it to the cluster, which a plan does not ask: then one at a time, the longest.
-        "at_once": max(1, sweep.max_concurrent),
+        "at_once": at_once.number,
+        **held,
         "steps": steps,
         "first_stop_at_step": steps if sweep.scheduler == "none" else sweep.grace_steps,
     }
@@ -118,26 +126,28 @@ def _step_sizes(experiment: Experiment) -> dict[str, int]:
     }
 
 
-def _resources(experiment: Experiment) -> dict[str, int]:
+def _resources(experiment: Experiment, at_once: int) -> dict[str, int]:
     training = experiment.training
     kind = f"{_KINDS[experiment.profile]}s"
     return {
         f"{kind}_per_node": training.num_gpus,
         "nodes": training.num_nodes,
         kind: training.world_size,
-        f"{kind}_at_once": training.world_size * max(1, experiment.sweep.max_concurrent),
+        f"{kind}_at_once": training.world_size * at_once,
     }
 
 
-def hours_at_most(experiment: Experiment, step_s: float, *, steps: int) -> dict[str, float]:
-    """Hours by the clock (`clock`) and of GPUs (`gpu`; of slots on the CPU profile: `slot`), if no
-    trial is stopped early or fails.
+def hours_at_most(
+    experiment: Experiment, step_s: float, *, steps: int, at_once: int
+) -> dict[str, float]:
+    """Hours by the clock (`clock`), with so many trials at once, and of GPUs (`gpu`; of slots on
+    the CPU profile: `slot`), if no trial is stopped early or fails.
     """
     training, sweep = experiment.training, experiment.sweep
     longest = sweep.max_trial_gpu_hours or math.inf
     trial = min(steps * step_s / 3600, longest / training.world_size)
     return {
-        "clock": math.ceil(sweep.total_trials / max(1, sweep.max_concurrent)) * trial,
+        "clock": math.ceil(sweep.total_trials / at_once) * trial,
         _KINDS[experiment.profile]: sweep.total_trials * trial * training.world_size,
     }
 
@@ -195,5 +205,5 @@ def draw(domain: Domain, rng: Random) -> Scalar:
     if isinstance(domain, FloatRange):
         if domain.type == "uniform":
             return rng.uniform(domain.low, domain.high)
-        return float(domain.low * (domain.high / domain.low) ** rng.random())
+        return math.exp(rng.uniform(math.log(domain.low), math.log(domain.high)))
     return rng.randint(domain.low, domain.high)

@@ -42,7 +42,8 @@ class Searcher(OptunaSearch):
         journal.parent.mkdir(parents=True, exist_ok=True)
         # Only a new sweep comes here: Tune unpickles the searcher of one that goes on.
         journal.unlink(missing_ok=True)
-        queued = grid_trials(experiment)[: sweep.num_trials] if sweep.sampler == "grid" else None
+        is_grid = sweep.sampler == "grid"
+        queued = grid_trials(experiment, sweep.num_trials) if is_grid else None
         super().__init__(
             space=partial(suggest, search=sweep.search),
             metric=list(sweep.objectives) or metric_names.OBJECTIVE,

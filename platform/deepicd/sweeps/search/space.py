@@ -5,8 +5,9 @@ Keys are dotted experiment addresses (`rewards.weights.hierarchy`), so that a pa
 nothing is refused when the file is read, and a trial's values travel to verl as values.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
+from math import exp, log
 from random import Random
 from typing import Any
 
@@ -19,13 +20,15 @@ from deepicd.config import (
     FloatRange,
     Scalar,
     Search,
-    distinct_trials,
+    Space,
     draw_trial,
 )
 from deepicd.errors import Fault
 
 _STARTUP_TRIALS = 5
 """Random trials before TPE has something to learn from."""
+_LISTED = 100_000
+"""Trials of a grid that are listed to be shuffled; of a larger one numbers are drawn."""
 
 
 def suggest(trial: Any, search: Search) -> dict[str, Scalar]:
@@ -62,33 +65,60 @@ def _ask(trial: Any, address: str, domain: Domain) -> Scalar:
     return value
 
 
-def grid_trials(experiment: Experiment) -> list[dict[str, Scalar]]:
-    """Every trial of a grid once, but those of an earlier sweep; the seed decides the order."""
+def grid_trials(experiment: Experiment, number: int) -> list[dict[str, Scalar]]:
+    """That many trials of a grid, each once, without those of an earlier sweep; the seed decides
+    which and in what order. Fewer where the grid has no more.
+    """
+    space, told = _grid(experiment)
+    rng, chosen = Random(experiment.seed), list[dict[str, Scalar]]()
+    for place in _shuffled(space.size, rng):
+        if len(chosen) == number:
+            break
+        trial = space.trial(place)
+        chosen += [] if trial in told else [trial]
+    return chosen
+
+
+def _grid(experiment: Experiment) -> tuple[Space, list[dict[str, Scalar]]]:
+    """A grid, and those of its trials that an earlier sweep ran."""
+    space = Space(experiment.sweep.search, points)
     told = [trial.params for trial in experiment.sweep.warm_start_trials]
-    trials = [
-        trial for trial in distinct_trials(experiment.sweep.search, points) if trial not in told
-    ]
-    Random(experiment.seed).shuffle(trials)
-    return trials
+    distinct = [trial for at, trial in enumerate(told) if trial not in told[:at]]
+    return space, [trial for trial in distinct if trial in space]
 
 
-def points(domain: Domain) -> list[Scalar]:
-    """Values of one domain in a grid: all of a choice or an integer range, `num_points` of a
-    continuous one.
+def _shuffled(size: int, rng: Random) -> Iterator[int]:
+    """Every number below `size` once, in a random order; a large one is never listed."""
+    if size <= _LISTED:
+        numbers = list(range(size))
+        rng.shuffle(numbers)
+        yield from numbers
+        return
+    seen = set[int]()
+    while len(seen) < size:
+        if (number := rng.randrange(size)) not in seen:
+            seen.add(number)
+            yield number
+
+
+def points(domain: Domain) -> Sequence[Scalar]:
+    """Values of one domain in a grid, each once: all of a choice or an integer range, `num_points`
+    of a continuous one.
     """
     if isinstance(domain, Choice):
-        return list(domain.values)
+        return domain.values
     if not isinstance(domain, FloatRange):
-        return list(range(domain.low, domain.high + 1))
-    last = domain.num_points - 1
+        return range(domain.low, domain.high + 1)
+    low, high, last = domain.low, domain.high, domain.num_points - 1
+    shares = [number / last for number in range(1, last)]
     if domain.type == "uniform":
-        width = domain.high - domain.low
-        inner = [domain.low + width * number / last for number in range(1, last)]
+        inner = [low + (high - low) * share for share in shares]
     else:
-        ratio = domain.high / domain.low
-        inner = [domain.low * ratio ** (number / last) for number in range(1, last)]
-    # The ends as they stand: computed, they could lie outside by a rounding.
-    return [domain.low, *inner, domain.high]
+        # By logarithms: the ratio of the ends may be more than a float holds.
+        inner = [exp(log(low) + (log(high) - log(low)) * share) for share in shares]
+    # The ends as they stand: computed, they could lie outside by a rounding. In a narrow range
+    # neighbours may be one float.
+    return list(dict.fromkeys((low, *inner, high)))
 
 
 def grid_faults(experiment: Experiment) -> Iterator[Fault]:
@@ -96,7 +126,8 @@ def grid_faults(experiment: Experiment) -> Iterator[Fault]:
     sweep = experiment.sweep
     if sweep.sampler != "grid":
         return
-    size = len(grid_trials(experiment))
+    space, told = _grid(experiment)
+    size = space.size - len(told)
     if sweep.num_trials > size:
         left = " left" if sweep.warm_start_trials else ""
         yield Fault(

@@ -4,8 +4,9 @@ In: an experiment. Out: nothing, or an error with the place and the way out. Dec
 follows from settings and paths is checked without Ray; only capacity asks the cluster.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
+from itertools import islice
 
 from deepicd import rewards
 from deepicd.clusters.state import gpus_by_node
@@ -16,8 +17,8 @@ from deepicd.config import (
     FloatRange,
     RewardConfig,
     Scalar,
+    Space,
     all_values,
-    distinct_trials,
     draw_trial,
     with_parents,
     with_values,
@@ -35,6 +36,10 @@ _BATCHES = (
     "training.rollout_n",
 )
 
+_MAX_COMBINATIONS = 2000
+"""Combinations of batch sizes that are tried, a millisecond each."""
+_MAX_FAULTS = 20
+"""Faults of combinations that are told."""
 _REWARD_WEIGHTS = "rewards.weights."
 # One more than the rule's two others (`schedulers`).
 _MEDIAN_TRIALS = 3
@@ -160,7 +165,7 @@ def check_capacity(experiment: Experiment) -> None:
     must be initialised.
     """
     training, at_once = experiment.training, max(1, experiment.sweep.max_concurrent)
-    fitting = _count_fitting(experiment)
+    fitting = fitting_trials(experiment, gpus_by_node())
     if fitting >= at_once:
         return
     raise CapacityError(
@@ -175,33 +180,49 @@ def count_at_once(experiment: Experiment) -> int:
     """Trials that run at once: as many as the experiment says, or as the cluster holds."""
     sweep = experiment.sweep
     # At least one: `check_capacity` has refused a cluster that holds none.
-    return min(sweep.total_trials, sweep.max_concurrent or max(1, _count_fitting(experiment)))
+    fitting = fitting_trials(experiment, gpus_by_node())
+    return min(sweep.total_trials, sweep.max_concurrent or max(1, fitting))
 
 
-def _count_fitting(experiment: Experiment) -> int:
-    """Trials that the whole cluster could hold at once, were nothing else there."""
+def fitting_trials(experiment: Experiment, gpus: Iterable[int]) -> int:
+    """Trials that nodes with these GPUs could hold at once, were nothing else there."""
     training = experiment.training
-    places = sum(gpus // training.num_gpus for gpus in gpus_by_node())
+    places = sum(count // training.num_gpus for count in gpus)
     return places // training.num_nodes
 
 
 def _faults_of_combinations(experiment: Experiment) -> Iterator[Fault]:
-    """Searched values that cannot go together in one trial."""
-    for values in _combinations(experiment):
-        pairs = ", ".join(f"{address} = {value}" for address, value in values.items())
-        try:
-            with_values(experiment, values, source=f"[sweep.search] {pairs}")
-        except ConfigError as error:
-            # A message ends with its way out, after a semicolon.
-            rule, _, way_out = str(error).rpartition("; ")
-            yield Fault(f"sweep.search.{next(iter(values))}", rule, way_out, dict(values))
+    """Searched values that cannot go together in one trial: the first ones."""
+    space = _combinations(experiment)
+    if space.size > _MAX_COMBINATIONS:
+        first = next(address for address in _BATCHES if address in experiment.sweep.search)
+        yield Fault(
+            f"sweep.search.{first}",
+            f"[sweep.search] gives batch sizes in {space.size} combinations, each of which has to "
+            f"divide; at most {_MAX_COMBINATIONS} are tried before a sweep",
+            'name the sizes that you mean: { type = "choice", values = [...] }',
+            experiment.sweep.search[first].model_dump(mode="json"),
+        )
+        return
+    faults = (fault for values in space for fault in _fault_of_values(experiment, values))
+    yield from islice(faults, _MAX_FAULTS)
 
 
-def _combinations(experiment: Experiment) -> list[dict[str, Scalar]]:
+def _fault_of_values(experiment: Experiment, values: Mapping[str, Scalar]) -> Iterator[Fault]:
+    pairs = ", ".join(f"{address} = {value}" for address, value in values.items())
+    try:
+        with_values(experiment, values, source=f"[sweep.search] {pairs}")
+    except ConfigError as error:
+        # A message ends with its way out, after a semicolon.
+        rule, _, way_out = str(error).rpartition("; ")
+        yield Fault(f"sweep.search.{next(iter(values))}", rule, way_out, dict(values))
+
+
+def _combinations(experiment: Experiment) -> Space:
     """Every combination of batch sizes that a trial can have, with what they depend on."""
     search = experiment.sweep.search
     searched = with_parents(search, [address for address in _BATCHES if address in search])
-    return distinct_trials(searched, all_values)
+    return Space(searched, all_values)
 
 
 def _check_weights(experiment: Experiment) -> None:

@@ -1,0 +1,86 @@
+"""Trials at once before any Ray is started: what the experiment, a machine or a cluster says."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from deepicd import cli
+from deepicd.config import load_experiment
+from deepicd.errors import CapacityError
+from deepicd.sweeps.planning.at_once import trials_at_once
+from deepicd.sweeps.planning.plan import plan_sweep
+from deepicd.sweeps.planning.prices import find_machines, read_prices
+from deepicd.sweeps.search.validation import fitting_trials
+
+
+@pytest.fixture(autouse=True)
+def no_cluster(monkeypatch):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+
+
+@pytest.fixture
+def large(root):
+    """32 trials of four GPUs each, `max_concurrent = 0`."""
+
+    def load(*overrides):
+        return load_experiment(root / "experiments" / "reward_weights_7b.toml", overrides)
+
+    return load
+
+
+@pytest.mark.parametrize(
+    ("nodes", "gpus", "fitting"),
+    [(1, [8, 8], 4), (1, [3, 3], 0), (1, [4, 11], 3), (2, [8, 8], 2), (2, [4, 4, 4], 1)],
+)
+def test_trials_fit_node_by_node(large, nodes, gpus, fitting):
+    assert fitting_trials(large(f"training.num_nodes={nodes}"), gpus) == fitting
+
+
+def test_a_machine_that_the_plan_is_for_holds_what_its_gpus_hold(large):
+    machines = find_machines(read_prices(), "p4de.24xlarge")
+    found = trials_at_once(large(), machines)
+    assert (found.number, found.source) == (2, "1 x p4de.24xlarge (--gpu)")
+    across = trials_at_once(large("training.num_nodes=2"), machines)
+    assert (across.number, across.source) == (2, "2 x p4de.24xlarge (--gpu)")
+    planned = plan_sweep(large(), step_s=60.0, machines=machines)
+    assert planned.trials["at_once"] == 2 and planned.resources["gpus_at_once"] == 8
+    one_by_one = plan_sweep(large("sweep.max_concurrent=1"), step_s=60.0, machines=machines)
+    assert planned.hours["clock"] == pytest.approx(one_by_one.hours["clock"] / 2, rel=1e-3)
+    assert planned.hours["gpu"] == one_by_one.hours["gpu"]
+    assert "at_once_by" not in one_by_one.trials, "the experiment says it"
+
+
+def test_more_places_than_trials_hold_the_trials(large):
+    machines = find_machines(read_prices(), "p4de.24xlarge")
+    assert trials_at_once(large("sweep.num_trials=1"), machines).number == 1
+    assert trials_at_once(large("sweep.num_trials=3", "sweep.max_concurrent=9")).number == 3
+
+
+def test_where_nothing_has_room_one_trial_is_counted_and_it_is_said(large):
+    found = trials_at_once(large())
+    assert found.number == 1
+    assert found.source.startswith("one trial: the GPUs of this machine (--gpu NAME plans for")
+
+
+def test_on_the_cpu_profile_a_runs_own_cluster_holds_one_trial(root):
+    demo = load_experiment(root / "experiments" / "demo.toml", ["sweep.max_concurrent=0"])
+    found = trials_at_once(demo)
+    assert (found.number, found.source) == (1, "the slots of a run's own cluster")
+
+
+def test_a_cluster_that_does_not_answer_is_an_error_with_the_ways_out(large, monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", "no such address")
+    with pytest.raises(CapacityError, match=r"RAY_ADDRESS = no such address does not answer .*;"):
+        trials_at_once(large())
+    assert trials_at_once(large("sweep.max_concurrent=3")).number == 3, "then nobody asks"
+
+
+def test_the_plan_of_max_concurrent_0_tells_what_holds_its_trials(root):
+    file = str(root / "experiments" / "demo.toml")
+    words = ["sweep", "plan", file, "--set", "sweep.max_concurrent=0"]
+    shown = CliRunner().invoke(cli.app, words)
+    assert "at_once 1, at_once_by the slots of a run's own cluster" in shown.output
+    values = json.loads(CliRunner().invoke(cli.app, [*words, "--json"]).output)
+    assert values["trials"]["at_once_by"] == "the slots of a run's own cluster"
