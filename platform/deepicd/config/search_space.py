@@ -82,7 +82,7 @@ class Choice(_Conditional):
     """A categorical parameter."""
 
     type: Literal["choice"]
-    values: tuple[Scalar, ...] = Field(min_length=1)
+    values: tuple[Scalar, ...] = Field(min_length=1, max_length=1000)
     """A value that stands there twice counts once."""
 
     @field_validator("values")

@@ -12,7 +12,7 @@ from optuna.storages.journal import JournalFileBackend
 
 from deepicd.config import Choice, FloatRange, IntRange, parse_experiment
 from deepicd.errors import ConfigError
-from deepicd.sweeps.search.space import points
+from deepicd.sweeps.search.space import grid_trials, points
 from deepicd.sweeps.search.validation import validate
 
 SEARCH = {
@@ -219,3 +219,50 @@ def test_where_nothing_is_searched_every_sampler_proposes_the_experiment_itself(
     searcher.on_trial_complete("once", validated(0.5))
     (trial,) = study_of(tmp_path).trials
     assert trial.values == [0.5] and trial.params == {}
+
+
+def test_a_grid_of_any_size_is_drawn_from_and_never_built():
+    uniform = {"type": "uniform", "low": 0.1, "high": 1, "num_points": 60}
+    wide = {"seed": {"type": "int", "low": 1, "high": 10**9}}
+    for address in ("training.learning_rate", "training.temperature", "rewards.hierarchy_curve"):
+        wide[address] = uniform
+    sweep = {"search": wide, "sampler": "grid", "num_trials": 50}
+    chosen, others = (
+        grid_trials(parse_experiment({"seed": seed, "sweep": sweep}, "here"), 50) for seed in (1, 2)
+    )
+    assert len({repr(trial) for trial in chosen}) == len(chosen) == 50
+    assert chosen == grid_trials(parse_experiment({"seed": 1, "sweep": sweep}, "here"), 50)
+    assert not {repr(trial) for trial in chosen} & {repr(trial) for trial in others}
+    validate(parse_experiment({"sweep": sweep}, "here"))
+
+
+def test_equal_points_of_a_grid_run_once():
+    search = {
+        "training.temperature": {"type": "choice", "values": [0.8, 0.8, 1, 1.0]},
+        "training.rollout_n": {"type": "int", "low": 4, "high": 4},
+    }
+    sweep = {"search": search, "sampler": "grid", "num_trials": 2}
+    found = parse_experiment({"sweep": sweep}, "here")
+    validate(found)
+    trials = sorted(trial["training.temperature"] for trial in grid_trials(found, 9))
+    assert trials == [0.8, 1]
+    with pytest.raises(ConfigError, match=r"the grid of .* has 2 points"):
+        validate(parse_experiment({"sweep": {**sweep, "num_trials": 3}}, "here"))
+
+
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+@pytest.mark.parametrize("name", ["tpe", "random", "sobol"])
+def test_equal_trials_of_a_discrete_space_run_once_while_it_has_others(tmp_path, name):
+    search = {
+        "training.temperature": {"type": "choice", "values": [0.8, 1.0]},
+        "training.use_kl_in_reward": {"type": "choice", "values": [False, True]},
+        "training.rollout_n": {
+            "type": "int", "low": 4, "high": 6, "when": {"training.use_kl_in_reward": True},
+        },
+    }  # fmt: skip
+    proposed = propose(tmp_path / "a", name, 9, search=search)
+    rows = [repr(sorted(values.items())) for values in proposed]
+    assert len(set(rows[:8])) == 8, "two temperatures, each without KL or with one of three sizes"
+    assert rows[8] in rows[:8], "then there is no other"
+    assert proposed == propose(tmp_path / "b", name, 9, search=search)
+    assert len(study_of(tmp_path / "a").get_trials(states=(optuna.trial.TrialState.COMPLETE,))) == 9

@@ -1,8 +1,9 @@
 """Ray Tune's Optuna searcher over an experiment's search space, for sweeps that can resume.
 
 In: an experiment and the sweep's folder. Out: a searcher whose Optuna study is a journal there,
-which `optuna-dashboard` opens. Decided here: what the study is told of a trial, and what becomes of
-its trials that Ray Tune's snapshot does not have.
+which `optuna-dashboard` opens. Decided here: what the study is told of a trial, what becomes of
+its trials that Ray Tune's snapshot does not have, and that equal trials run once while the space
+has others.
 """
 
 from contextlib import suppress
@@ -20,7 +21,13 @@ from deepicd.config import MINIMISED, Experiment, Scalar
 from deepicd.paths import STUDY, TUNE
 from deepicd.sweeps.results.pareto import objectives_of
 from deepicd.sweeps.results.trials import best_validation, read_history
-from deepicd.sweeps.search.space import build_sampler, distributions, grid_trials, suggest
+from deepicd.sweeps.search.space import (
+    build_sampler,
+    distributions,
+    grid_trials,
+    suggest,
+    unseen_trial,
+)
 from deepicd.training.grpo import metric_names
 from deepicd.upstream import require_version
 
@@ -37,7 +44,7 @@ class Searcher(OptunaSearch):
         require_version("ray", "2.60.0", "the Optuna searcher")
         require_version("optuna", "5.0.0", "the Optuna searcher")
         sweep, journal = experiment.sweep, storage.resolve() / STUDY
-        self._sweep, self._tune = sweep, storage.resolve() / TUNE
+        self._experiment, self._sweep, self._tune = experiment, sweep, storage.resolve() / TUNE
         self._validated: dict[str, list[dict[str, Any]]] = {}
         journal.parent.mkdir(parents=True, exist_ok=True)
         # Only a new sweep comes here: Tune unpickles the searcher of one that goes on.
@@ -72,9 +79,26 @@ class Searcher(OptunaSearch):
     def suggest(self, trial_id: str) -> dict[str, Scalar] | None:
         """Values of a new trial, whose Tune id the study notes as the attribute `trial`."""
         values: dict[str, Scalar] | None = super().suggest(trial_id)
+        if values is not None and (other := self._fresh_instead_of(values, trial_id)):
+            # Popped: for a trial that it knows Ray's class asks no other.
+            self._ot_study.tell(self._ot_trials.pop(trial_id).number, state=TrialState.FAIL)
+            self._ot_study.enqueue_trial(other)
+            values = super().suggest(trial_id)
         # The journal outlives Tune: this is what leads from it to a trial's folder.
         self._ot_trials[trial_id].set_user_attr("trial", trial_id)
         return values
+
+    def _fresh_instead_of(
+        self, values: dict[str, Scalar], trial_id: str
+    ) -> dict[str, Scalar] | None:
+        """A trial that was not proposed yet, where this one was: equal values and seeds give equal
+        weights. None where it is new, or where every trial of the space was proposed.
+        """
+        own = self._ot_trials[trial_id].number
+        states = (TrialState.RUNNING, TrialState.COMPLETE)
+        trials = self._ot_study.get_trials(deepcopy=False, states=states)
+        proposed = [trial.params for trial in trials if trial.number != own]
+        return unseen_trial(self._experiment, proposed) if values in proposed else None
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Keep a validation until the trial ends: Tune brings reports to disk some seconds later.

@@ -5,7 +5,7 @@ Keys are dotted experiment addresses (`rewards.weights.hierarchy`), so that a pa
 nothing is refused when the file is read, and a trial's values travel to verl as values.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from math import exp, log
 from random import Random
@@ -77,6 +77,20 @@ def grid_trials(experiment: Experiment, number: int) -> list[dict[str, Scalar]]:
         trial = space.trial(place)
         chosen += [] if trial in told else [trial]
     return chosen
+
+
+def unseen_trial(
+    experiment: Experiment, proposed: Sequence[Mapping[str, Scalar]]
+) -> dict[str, Scalar] | None:
+    """A trial that was not proposed, by the experiment's seed; None where all were, or where ranges
+    are continuous, so that equal trials are no matter of chance.
+    """
+    search = experiment.sweep.search
+    if any(isinstance(domain, FloatRange) for domain in search.values()):
+        return None
+    space = Space(search, points)
+    numbers = _shuffled(space.size, Random(experiment.seed))
+    return next((trial for trial in map(space.trial, numbers) if trial not in proposed), None)
 
 
 def _grid(experiment: Experiment) -> tuple[Space, list[dict[str, Scalar]]]:
