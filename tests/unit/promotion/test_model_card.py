@@ -90,6 +90,24 @@ def test_groups_data_base_model_limits_and_licence_are_those_of_the_run() -> Non
     assert (front["license"], front["library_name"]) == ("apache-2.0", "transformers")
 
 
+def test_intervals_of_few_patients_say_so_on_the_card() -> None:
+    few = {"has_few_patients": True, "gap_has_few_patients": True}
+    scores = {"hierarchical_f1": 0.5, "hierarchical_f1_low": 0.1, "hierarchical_f1_high": 0.9}
+    trial = {"trial": "a1", "state": "finished", "steps": 8}
+    card = {
+        **CARD,
+        "context": [{**a_row("best trial", 0.5), "scores": scores | {"has_few_patients": True}}],
+        "trials": [{**trial, "scores": scores | {"has_few_patients": 1.0}}],
+        "subgroups": [{**CARD["subgroups"][0], **few}],
+    }
+    lines = model_card("v1", {**BARE, "card": card}).splitlines()
+    (group,) = [line for line in lines if line.startswith("| sex | F |")]
+    assert group.count("] (few patients)") == 2
+    marked = [line for line in lines if "0.500 [0.100, 0.900] (few patients)" in line]
+    assert [line.split(" | ")[0] for line in marked] == ["| **best trial**", "| a1"]
+    assert "few patients" not in model_card("v1", {**BARE, "card": CARD})
+
+
 def test_what_is_not_known_is_said_to_be_so_and_claims_no_licence() -> None:
     card = model_card("v0001", BARE)
     assert "Nothing else is recorded" in body_of(card, "Scores in context")

@@ -48,6 +48,16 @@ def test_the_table_has_every_row_with_its_interval_and_the_paired_difference():
     assert rows[0]["what"] == "What majority is."
 
 
+def test_intervals_of_few_patients_say_so_in_the_table():
+    rows = [row("majority", 0.1, difference=0.47), row("best", 0.570, is_model=True)]
+    rows[0]["paired"]["has_few_patients"] = rows[1]["scores"]["has_few_patients"] = True
+    (values,) = page_values([context_section("Test split", rows)])
+    first, last = values["tables"][0]["rows"]
+    assert first["BEST minus this, paired"].startswith("0.470 [0.450, 0.490] (few patients)")
+    assert first["hierarchical F1"] == "0.100 [0.050, 0.150]"
+    assert last["hierarchical F1"] == "0.570 [0.520, 0.620] (few patients)"
+
+
 def test_the_picture_has_a_dot_with_its_interval_for_each_row_and_a_line_at_the_ceiling():
     section = context_section("Test split", ROWS)
     dots, levels = (figure.plot for figure in section.figures)

@@ -102,6 +102,9 @@ def test_a_validation_has_scores_and_the_interval_of_the_one_that_is_maximised()
     scores = score_validation(predictions_of(COLUMNS))
     low, high = scores["hierarchical_f1_low"], scores["hierarchical_f1_high"]
     assert 0 <= low <= scores["hierarchical_f1"] <= high <= 1
+    assert scores["has_few_patients"] == 1.0 and high - low > 0.5
+    many = [Prediction(f"n{n}", f"p{n}", "J189", "J189") for n in range(20)]
+    assert "has_few_patients" not in score_validation(many)
 
 
 def test_predictions_of_a_validation_are_read_back_as_they_were(tmp_path):
