@@ -12,6 +12,7 @@ from pathlib import Path
 from pydantic import Field, model_validator
 
 from deepicd.config import Experiment, Seed, ServingConfig, StrictModel
+from deepicd.config.strict_model import FolderOrUrl, LocalPath
 from deepicd.inference.engine_config import GPU_VALUES, EngineConfig
 from deepicd.records import Limits
 
@@ -19,7 +20,7 @@ from deepicd.records import Limits
 class ServedModel(StrictModel):
     """A model folder and the name under which it answers."""
 
-    path: Path
+    path: LocalPath
     """Hugging Face layout: config, safetensors, tokeniser."""
     version: str = Field(min_length=1)
     """Named in every reply, in `/v1/models` and in the prediction log."""
@@ -60,14 +61,14 @@ class ServingSettings(StrictModel):
     """Seed of those samples: the same note gets the same reply."""
     max_shadow: int = Field(default=8, ge=1)
     """Notes that a shadow answers at the same time; what comes beyond that it does not see."""
-    registry: str | Path | None = None
+    registry: FolderOrUrl | None = None
     """Folder or fsspec URL of a registry; its latest events are in `/v1/monitor`."""
     show_prompts: bool = False
     """Show the prompts of a trial's rollouts too, to who holds the admin token."""
     keep_former: bool = True
     """Keep the engine of the version before, where memory has capacity for it and one more: a
     roll-back then only changes the traffic split."""
-    log: Path | None = None
+    log: LocalPath | None = None
     """Folder of the prediction log. None keeps no predictions: labels are then refused, and
     `/v1/monitor` says so."""
     metrics_period_s: float = Field(default=5.0, gt=0)

@@ -288,6 +288,17 @@ def test_a_registry_by_url_or_in_the_run_stays_as_it_is(registry, tmp_path):
     assert experiment.promotion.registry == registry
 
 
+def test_a_home_or_a_variable_that_is_not_there_is_a_config_error(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "gone"))
+    monkeypatch.delenv("NOWHERE", raising=False)
+    file = write(tmp_path, "")
+    for address in (*path_addresses(), "promotion.registry"):
+        with pytest.raises(ConfigError, match=rf"{address}: ~ in ~/x is no home: there is no"):
+            load_experiment(file, [f"{address}=~/x"])
+        with pytest.raises(ConfigError, match=rf"{address}: \$NOWHERE in \$NOWHERE/x is not set"):
+            load_experiment(file, [f"{address}=$NOWHERE/x"])
+
+
 def test_an_unknown_home_is_a_config_error(tmp_path):
     with pytest.raises(ConfigError, match="write the path out"):
         load_experiment(write(tmp_path, ""), ["data.root=~nobody_of_that_name/x"])

@@ -4,12 +4,13 @@ import random
 import sys
 from collections.abc import Iterator
 from importlib import import_module
+from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
 import numpy as np
 import pytest
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from deepicd.config import MAX_SEED, Experiment, StrictModel, load_experiment, parse_experiment
 from deepicd.errors import ConfigError
@@ -147,6 +148,22 @@ def test_seeds_of_repeated_trials_stay_within_the_limit() -> None:
     assert parse_experiment({"seed": MAX_SEED - 4, "sweep": sweep}, "here")
     with pytest.raises(ConfigError, match=r"seed \(2147483644\) and those that follow it"):
         parse_experiment({"seed": MAX_SEED - 3, "sweep": sweep}, "here")
+
+
+def test_every_path_of_every_settings_class_is_expanded(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("STORE", "there")
+    places = [
+        (f"{kind.__name__}.{name}", TypeAdapter(info.rebuild_annotation()))
+        for kind in dict.fromkeys(settings_classes())
+        for name, info in kind.model_fields.items()
+        if Path in kinds_in(info.annotation)
+    ]
+    assert {"DataConfig.root", "ServingSettings.log", "ServedModel.path"} <= {n for n, _ in places}
+    for name, adapter in places:
+        assert adapter.validate_python("~/$STORE/a") == tmp_path / "there" / "a", name
 
 
 def test_the_defaults_are_within_their_own_limits() -> None:
