@@ -1,8 +1,9 @@
 """What is asked of a search space before any trial is drawn.
 
 In: the domains of `[sweep.search]`. Out: the trials at the ends of a domain, and the conditions
-that cannot be decided or never hold. Decided here: a domain is tried at its ends, with every value
-of what it depends on that lets it be drawn; what lies between is never built.
+that cannot be decided or never hold. Decided here: a domain is tried at its ends, a continuous one
+once between them as well, with every value of what it depends on that lets it be drawn; what lies
+between is never built.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,16 +23,22 @@ from deepicd.config.search_space import (
 from deepicd.config.strict_model import Scalar
 from deepicd.errors import ConfigError
 
+_INNER = 0.3819660112501051
+"""Share of a range at which it is tried between its ends; irrational, so no round number."""
+
 
 def extreme_trials(search: Search, address: str) -> list[dict[str, Scalar]]:
-    """Values of `address` at the ends of its domain, with those that it depends on, in every case
-    in which it is drawn.
+    """Values of `address` at the ends of its domain, and once between those of a continuous one,
+    with those that it depends on, in every case in which it is drawn.
     """
     last = search[address]
 
     def values_of(domain: Domain) -> Sequence[Scalar]:
         if domain is last and isinstance(domain, IntRange):
             return domain.low, domain.high
+        if domain is last and isinstance(domain, FloatRange):
+            # Both ends of a range may be whole where nothing between them is.
+            return domain.low, domain.low + _INNER * (domain.high - domain.low), domain.high
         # What it depends on takes every value: a condition may hold at any of them.
         return all_values(domain)
 

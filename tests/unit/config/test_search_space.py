@@ -23,6 +23,7 @@ from deepicd.errors import ConfigError
         ({"training.rollout_n": {"type": "choice", "values": []}}, r"search\.training\.rollout_n"),
         ({"training.learning_rate": {"type": "gauss", "low": 2, "high": 1}}, "loguniform"),
         ({"training": {"type": "choice", "values": [1]}}, "training"),
+        ({"training.rollout_n": {"type": "uniform", "low": 4, "high": 8}}, "fractional part"),
     ],
 )
 def test_a_search_address_that_no_trial_could_use_is_refused_before_any_trial(search, words):
