@@ -29,6 +29,19 @@ _SEARCH = ("sweep", "search")
 _MAX_SHOWN = 80
 """Characters of a value in a sentence."""
 _MAX_BITS = 256
+_WORDS = {
+    **dict.fromkeys(("model_type", "model_attributes_type", "dict_type"), "must be a table"),
+    **dict.fromkeys(("tuple_type", "list_type"), "must be a list"),
+    "missing": "is missing",
+}
+"""Type of pydantic's error → what has to hold."""
+_ELSEWHERE = {
+    **dict.fromkeys(("parameters", "space", "search_space", "param_space"), "sweep.search"),
+    **dict.fromkeys(("num_samples", "n_trials", "run_cap"), "sweep.num_trials"),
+    **dict.fromkeys(("method", "search_alg", "algorithm"), "sweep.sampler"),
+    **dict.fromkeys(("max_concurrent_trials", "n_jobs"), "sweep.max_concurrent"),
+}
+"""Keys of W&B, Ray Tune and Optuna → where the same is said here."""
 _Keys = tuple[str, ...]
 
 
@@ -155,7 +168,8 @@ def _place(item: Mapping[str, Any]) -> Iterator[tuple[_Keys, Fault]]:
         return
     address = ".".join(keys) or "experiment"
     if item["type"] == "extra_forbidden":
-        close = nearest(address, known_addresses())
+        meant = _ELSEWHERE.get(keys[-1]) if keys[:-1] in {(), ("sweep",)} else None
+        close = f" (here: {meant})" if meant else nearest(address, known_addresses())
         rule = f"unknown key {address}{close}"
         yield keys, Fault(address, rule, "correct it, or remove it", as_json(item["input"]))
         return
@@ -166,9 +180,8 @@ def _place(item: Mapping[str, Any]) -> Iterator[tuple[_Keys, Fault]]:
 
 
 def _words_of(item: Mapping[str, Any]) -> str:
-    if item["type"] in {"model_type", "model_attributes_type", "dict_type"}:
-        return "must be a table"
-    return str(item["msg"]).removeprefix("Value error, ")
+    """pydantic's sentence, or what TOML calls the types that Python has other words for."""
+    return _WORDS.get(item["type"]) or str(item["msg"]).removeprefix("Value error, ")
 
 
 def _shorten(text: str) -> str:

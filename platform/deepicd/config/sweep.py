@@ -46,7 +46,7 @@ class SweepConfig(StrictModel):
     """Trials at once; 0 runs as many as the cluster's GPUs hold when the sweep starts."""
     metric: Metric = "hierarchical_f1"
     """Validation score to maximise: it decides who is stopped early and who wins."""
-    objectives: tuple[Metric | _Minimised, ...] = ()
+    objectives: tuple[Literal[Metric, _Minimised], ...] = ()
     """What the sampler pursues and the Pareto front is drawn by, `metric` among it; scores are
     maximised, `response_length` (tokens), `share_unparsable` and `gpu_hours` minimised. Empty: the
     metric alone."""

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deepicd.config import load_experiment, parse_experiment
+from deepicd.config import inspect_experiment, known_addresses, load_experiment, parse_experiment
+from deepicd.config.addresses import set_address
 from deepicd.config.domain_spelling import check_domain, write_domain
 from deepicd.errors import ConfigError
 
@@ -123,6 +124,35 @@ def test_one_key_of_a_domain_is_given_by_set(tmp_path):
     for override in (f"sweep.search.{RATE}.high=0.01", f'sweep.search."{RATE}".high=0.01'):
         search = load_experiment(tmp_path / "a.toml", [override]).sweep.search
         assert (search[RATE].low, search[RATE].high) == (1e-5, 0.01)
+
+
+@pytest.mark.parametrize(
+    ("table", "meant"),
+    [
+        ({"parameters": {RATE: {"min": 1}}}, "sweep.search"),
+        ({"sweep": {"parameters": {}}}, "sweep.search"),
+        ({"sweep": {"method": "bayes"}}, "sweep.sampler"),
+        ({"sweep": {"num_samples": 8}}, "sweep.num_trials"),
+        ({"n_trials": 8}, "sweep.num_trials"),
+    ],
+)
+def test_a_key_of_another_tool_is_told_where_it_is_here(table, meant):
+    with pytest.raises(ConfigError, match=rf"unknown key .* \(here: {meant}\); correct it"):
+        parse_experiment(table, "here")
+
+
+@pytest.mark.parametrize("address", known_addresses())
+@pytest.mark.parametrize("value", [{"x": {"y": 1}}, [[1]], [{"a": 1}], 10**30, "§", True, 1.5])
+def test_a_value_of_another_kind_is_one_fault_in_plain_words(address, value):
+    table = {}
+    set_address(table, address, value)
+    for fault in inspect_experiment(table).faults:
+        assert address in fault.place or address in fault.rule, fault
+        assert "[" not in fault.place, fault
+        for words in ("valid dictionary", "instance of", "tuple", "discriminator", "<class"):
+            assert words not in fault.rule.partition("; got ")[0], fault
+    places = [fault.place for fault in inspect_experiment(table).faults]
+    assert len(places) == len({*places}), "a union tells why for each of its types"
 
 
 def test_a_value_that_is_no_domain_is_refused_from_set_too(tmp_path):
