@@ -1,5 +1,6 @@
 """What holds for the options of every command: usable numbers, expanded paths."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
@@ -10,6 +11,7 @@ from typer.testing import CliRunner
 
 from deepicd import cli
 from deepicd.cli import NOUNS
+from deepicd.config import load_experiment
 from deepicd.errors import ConfigError
 
 HOSTILE = {
@@ -117,6 +119,13 @@ def test_a_place_that_is_text_is_expanded_too(
         for written, meant in [("~/a", f"{tmp_path}/a"), ("s3://$BUCKET/a", "s3://research/a")]:
             value = read(command, parameter, [written] if many else written)
             assert value == ([meant] if many else meant), place
+
+
+def test_the_example_of_a_search_in_the_help_of_set_can_be_read(root: Path) -> None:
+    (option,) = [each for each in cli._load("plan").params if each.name == "overrides"]
+    (example,) = re.findall(r"'(sweep\.search\..*)'", option.help)
+    found = load_experiment(root / "experiments" / "demo.toml", [example]).sweep.search
+    assert found["training.learning_rate"].type == "loguniform"
 
 
 def test_a_command_says_which_option_is_at_fault(root: Path) -> None:
