@@ -270,11 +270,11 @@ class PromotionConfig(StrictModel):
     registry: FolderOrUrl = ""
     """Folder or fsspec URL of the registry; `{run}` stands for the run's folder. Empty: `registry`
     beside the folders of the runs, so that all of them share it."""
-    num_candidates: int = Field(default=1, ge=1)
+    num_candidates: int = Field(default=1, ge=1, le=1000)
     """Best trials of a sweep that are brought to the gate; each further one narrows what passes."""
     min_difference: float = 0.0
     """Smallest gain in hierarchical F1 on the promotion split that is accepted."""
-    confidence: float = Field(default=0.95, gt=0.5, lt=1)
+    confidence: float = Field(default=0.95, gt=0.5, le=0.9999)
     """Confidence of the paired bootstrap interval (by patient)."""
     require_significance: bool = True
     """The interval's lower end must exceed `min_difference`; False lets noise through."""

@@ -50,6 +50,8 @@ PLANS: list[tuple[list[str], int, str]] = [
     (["training.total_steps=999999999999999999999"], 2, "training.total_steps: .*within"),
     (["data.num_notes=2147483647"], 2, "data.num_notes: .*10000000"),
     (["promotion.num_bootstrap=1000000000"], 2, "promotion.num_bootstrap: .*100000"),
+    (["promotion.confidence=0.9999999999999999"], 2, "promotion.confidence: .*0.9999"),
+    (["promotion.num_candidates=1000000000"], 2, "promotion.num_candidates: .*1000"),
     (["sweep.num_trials=1000000000"], 2, "sweep.num_trials: .*100000"),
     ([GRID, "sweep.num_trials=100000", RATE + SIXTY, f"{ROLLOUTS}={{type='int',low=8,high=8}}"], 2,
      "the grid of .* has"),
