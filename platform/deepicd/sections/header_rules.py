@@ -8,6 +8,7 @@ caption in. Pure.
 
 import re
 from collections.abc import Set
+from functools import lru_cache
 
 from deepicd.sections.header_match import HeaderMatch, Start
 from deepicd.sections.headers import Header
@@ -73,13 +74,17 @@ def find_target(state: State, match: HeaderMatch) -> tuple[str | None, int]:
     header = match.header
     if header.topics == ("title",):
         return (None if state.has_text else state.current), NO_STAY
-    ends = ENDS.intersection(header.topics)
-    # "HPI per ED": the emergency department tells the illness, it ends nothing.
-    if "illness" in header.topics:
-        ends -= {"emergency"}
+    ends = _ends_of(header.topics)
     if ends:
         return None, _evidence_of_end(state, match, ends)
     return _open_kept(state, header)
+
+
+@lru_cache(maxsize=1 << 10)
+def _ends_of(topics: tuple[str, ...]) -> frozenset[str]:
+    """Topics of a header that end a section."""
+    # "HPI per ED": the emergency department tells the illness, it ends nothing.
+    return ENDS.intersection(topics) - ({"emergency"} if "illness" in topics else set())
 
 
 def is_secretion(match: HeaderMatch, rest: str) -> bool:

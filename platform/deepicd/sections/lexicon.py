@@ -182,17 +182,22 @@ def rank_word(word: str) -> int:
 
 
 @cache
-def excused_prose() -> re.Pattern[str]:
-    """Phrases of headers with a word that else only sentences have: "is as follows", "to do"."""
+def excused_prose() -> tuple[frozenset[str], re.Pattern[str]]:
+    """Phrases of headers with a word that else only sentences have: "is as follows", "to do".
+
+    The words that else only sentences have, and the phrases as a pattern.
+    """
     entries = [entry for listed in load_lexicon().phrases.values() for entry in listed]
     # "Medications started" is listed too, but it is the beginning of a sentence as well.
     topics = {words[0] for words, meanings in entries if len(words) == 1 and _is_topic(meanings)}
-    spelled = [
-        re.escape(" ".join(words))
+    phrases = [
+        words
         for words, _ in entries
         if len(words) > 1 and _prose_words() & set(words) and words[0] not in topics
     ]
-    return re.compile(rf"\b(?:{'|'.join(spelled)})\b", re.IGNORECASE)
+    spelled = "|".join(re.escape(" ".join(words)) for words in phrases)
+    excused = _prose_words() & {word for words in phrases for word in words}
+    return excused, re.compile(rf"\b(?:{spelled})\b", re.IGNORECASE)
 
 
 def _is_topic(meanings: Iterable[Meaning]) -> bool:

@@ -187,7 +187,11 @@ def _known_run(line: str, begin: int) -> list[int]:
 
 def _is_excused(line: str, begin: int, word: re.Match[str]) -> bool:
     """Whether a word of sentences stands in a phrase of headers."""
-    phrases = excused_prose().finditer(line, begin, begin + MAX_HEADER)
+    words, pattern = excused_prose()
+    # Nearly all words that end a run are in no such phrase.
+    if word[0].lower() not in words:
+        return False
+    phrases = pattern.finditer(line, begin, begin + MAX_HEADER)
     return any(phrase.start() <= word.start() < phrase.end() for phrase in phrases)
 
 

@@ -210,8 +210,9 @@ class _Reader:
     def _open_more(self, match: HeaderMatch, shape: str) -> int:
         """Open a header, and what qualifies it at the beginning of its text; where text begins."""
         self._open(match)
-        if match.form in ("colon", "mark") and self.state.current in (EXAM, MEDICATION):
-            rest = shape[match.end :]
+        rest = shape[match.end :]
+        is_qualified = match.form in ("colon", "mark") and self.state.current in (EXAM, MEDICATION)
+        if rest and is_qualified:
             more = read_start(rest).match
             # "Physical Exam: Discharge: T 98": the time stands behind the colon of the topic.
             is_time = more and not more.header.topics and more.header.time in AT_THE_END
@@ -221,17 +222,18 @@ class _Reader:
         return match.end
 
     def _open(self, match: HeaderMatch) -> None:
-        before, topics = self.state.current, match.header.topics
-        target, evidence = find_target(self.state, match)
-        self.state.evidence = max(self.state.evidence, evidence)
-        self.state.current = target
-        self.state.has_listed |= match.is_listed
+        state, topics = self.state, match.header.topics
+        before = state.current
+        target, evidence = find_target(state, match)
+        state.evidence = max(state.evidence, evidence)
+        state.current = target
+        state.has_listed |= match.is_listed
         is_given = match.header.time in LATE or not GIVEN.isdisjoint(topics)
         self.has_end |= is_given
         self.is_late = target is None and (is_given or "results" in topics)
         # Results in the middle of an illness are often the emergency department's; the illness may
         # go on behind them ("On arrival to the floor").
-        is_workup = before == ILLNESS and "results" in topics and not self.state.is_after_blank
+        is_workup = before == ILLNESS and "results" in topics and not state.is_after_blank
         self.resumes = before if is_workup and target is None else None
 
     def _leave(self, evidence: int) -> None:
