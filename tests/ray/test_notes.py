@@ -19,6 +19,7 @@ from deepicd.notes import build_notes, read_build_report, read_split
 from deepicd.notes.audit import audit_notes, has_leak
 from deepicd.notes.baselines import read_ceiling
 from deepicd.notes.identity import check_identity
+from deepicd.notes.late_text import load_judge
 from deepicd.notes.mimic.reader import cut_notes
 from deepicd.notes.splits import assign_split
 from deepicd.paths import SPLITS
@@ -89,8 +90,10 @@ def test_the_embedded_corpus_comes_back_through_the_mimic_reader(built: Path) ->
     owners = [{note.patient_id for note in splits[name]} for name in SPLITS]
     assert sum(map(len, owners)) == len(set().union(*owners))
     assert all(note.sex in ("F", "M") and note.age_band and note.race for note in notes)
-    assert not has_leak(audit_notes(built / "notes"))
-    assert report["late_text_judge"]["recall"] > 0.5 and report["kinds"] == {}
+    judge = load_judge(built / "notes")
+    assert judge is not None and not has_leak(audit_notes(built / "notes", judge=judge))
+    assert report["late_text_judge"] == judge.summary() and judge.recall > 0.5
+    assert report["kinds"] == {}
     assert report["unknown_headers"] == {"num_lines": 0, "num_notes": 0, "share": 0.0}
     assert check_identity(built / "notes", CONFIG) == report
     assert report["settings"] == fingerprint(CONFIG)

@@ -95,6 +95,13 @@ def audit(
     similarity: Annotated[
         float, typer.Option(min=0.5, max=1, help="Similarity of two near-duplicates.")
     ] = 0.8,
+    doubt: Annotated[
+        float | None,
+        typer.Option(
+            help="Score above which a passage reads like the stay (log of the odds); default: the "
+            "one that the build learnt."
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Look for leaks into the notes and between the splits; exit code 1 when there is one.
@@ -104,11 +111,15 @@ def audit(
     from deepicd.cli.console import print_outcome
     from deepicd.cli.text import audit_lines
     from deepicd.notes.audit import as_report, audit_notes, has_leak, parse_limits
+    from deepicd.notes.late_text import load_judge
     from deepicd.traces import read_traces
 
     limits = {"gold_title": max_title_share, **parse_limits(limit or ())}
     traced = read_traces(traces) if traces else ()
-    checks = audit_notes(out, traces=traced, limits=limits, similarity=similarity)
-    report = as_report(checks) | {"similarity": similarity}
-    print_outcome(report, audit_lines([check.as_dict() for check in checks]), as_json=as_json)
+    judge = load_judge(out, threshold=doubt)
+    checks = audit_notes(out, traces=traced, limits=limits, similarity=similarity, judge=judge)
+    told = judge.summary() if judge else None
+    report = as_report(checks) | {"similarity": similarity, "late_text_judge": told}
+    lines = audit_lines([check.as_dict() for check in checks], told)
+    print_outcome(report, lines, as_json=as_json)
     raise typer.Exit(1 if has_leak(checks) else 0)

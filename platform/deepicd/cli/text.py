@@ -25,13 +25,22 @@ _NUM_SHOWN_CODES = 3
 """Most and least common codes in the lines about a build of notes."""
 
 
-def audit_lines(checks: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """Checks for leaks, one a line; examples are note ids."""
+def audit_lines(
+    checks: Sequence[Mapping[str, Any]], judge: Mapping[str, Any] | None
+) -> Iterator[str]:
+    """Checks for leaks, one a line; examples are note ids; what the judge of late text can find."""
     yield f"{'check':18}{'verdict':>9}{'count':>8}{'share':>9}{'limit':>8}  examples"
     for check in checks:
         counts = f"{check['count']:8}{check['share']:9.2%}{check['limit']:8.0%}"
         examples = ", ".join(check["examples"])
         yield f"{check['check']:18}{check['verdict']:>9}{counts}  {examples}".rstrip()
+    if judge is None:
+        yield "late_wording was not looked for: the build had too few passages to learn from"
+    elif judge["recall"] is None:
+        yield f"late_wording: passages that score above {judge['threshold']:g}"
+    else:
+        finds = f"finds {judge['recall']:.0%} of the passages of the stay"
+        yield f"late_wording: passages that score above {judge['threshold']:.2f}, which {finds}"
 
 
 def cache_lines(entries: Sequence["Entry"]) -> Iterator[str]:

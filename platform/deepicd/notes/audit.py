@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from deepicd import codes
 from deepicd.errors import CodeError, ConfigError, DataError, MissingError
-from deepicd.notes.late_text import LateTextJudge, load_judge
+from deepicd.notes.late_text import LateTextJudge
 from deepicd.notes.mimic.sections import SECTIONS, find_late
 from deepicd.notes.near_duplicates import find_near_duplicates, minhash_signatures
 from deepicd.paths import SPLITS
@@ -121,6 +121,7 @@ def audit_notes(
     traces: Sequence[Mapping[str, Any]] = (),
     limits: Mapping[str, float] | None = None,
     similarity: float = SIMILARITY,
+    judge: LateTextJudge | None = None,
 ) -> list[Check]:
     """Every check on the splits under `folder`, in the order of `LIMITS`.
 
@@ -129,6 +130,7 @@ def audit_notes(
         traces: rows with `note_id` and `patient_id` that SFT learns from.
         limits: other limits than `LIMITS`, by name of the check.
         similarity: from which two notes are near-duplicates.
+        judge: of late text (`late_text.load_judge`); without one `late_wording` finds nothing.
 
     Raises:
         ConfigError: an unknown check, or a limit or similarity out of range.
@@ -139,7 +141,7 @@ def audit_notes(
         raise ConfigError(
             f"a similarity is from {MIN_SIMILARITY} to 1; got {similarity}. Correct it."
         )
-    notes = _read_notes(folder, load_judge(folder))
+    notes = _read_notes(folder, judge)
     broken = {
         **notes.broken,
         "repeated_note_id": _repeats(pc.cast(notes.note_id, pa.string())),

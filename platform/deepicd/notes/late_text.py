@@ -9,8 +9,9 @@ holds no word of a note. It learns from the reader's own cut: a kind of leak in 
 right to it. Doubtful is a score that one kept passage in a thousand has, and at least `_MIN_SCORE`.
 """
 
+import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -19,7 +20,7 @@ import numpy as np
 import pyarrow.dataset as pads
 from numpy.typing import NDArray
 
-from deepicd.errors import DataError
+from deepicd.errors import ConfigError, DataError
 from deepicd.notes.mimic.late_passages import split_passages
 
 JUDGE = "late_text.npz"
@@ -61,7 +62,8 @@ class LateTextJudge:
     num_passages: int
     recall: float
     """Share of the late passages that are doubtful, each judged by the model that has not seen its
-    note: how much such a judge can find."""
+    note: how much such a judge can find. Not a number with another threshold than the learnt one.
+    """
 
     def find_doubts(self, note_ids: Sequence[str], texts: Sequence[str]) -> list[list[Doubt]]:
         """Doubtful passages of each of n rendered notes."""
@@ -86,11 +88,11 @@ class LateTextJudge:
         scores: _Floats = both[np.arange(len(passages)), halves]
         return scores
 
-    def summary(self) -> dict[str, float]:
-        """For the build report: what it learnt from and what it can find."""
+    def summary(self) -> dict[str, float | None]:
+        """For the reports of build and audit: what it learnt from and what it can find."""
         return {
             "num_passages": self.num_passages,
-            "recall": self.recall,
+            "recall": None if math.isnan(self.recall) else self.recall,
             "threshold": self.threshold,
         }
 
@@ -99,8 +101,19 @@ class LateTextJudge:
         np.savez_compressed(path, **{one.name: getattr(self, one.name) for one in fields(self)})
 
 
-def load_judge(folder: Path) -> LateTextJudge | None:
-    """The judge of a build; None where a build has none. Raises DataError for a broken file."""
+def load_judge(folder: Path, *, threshold: float | None = None) -> LateTextJudge | None:
+    """The judge of a build; None where a build has none.
+
+    Args:
+        folder: holds the splits.
+        threshold: score (logarithm of the odds) above which a passage is doubtful, in place of the
+            one that the build learnt.
+
+    Raises:
+        ConfigError: a threshold that is not finite. DataError: a broken file.
+    """
+    if threshold is not None and not math.isfinite(threshold):
+        raise ConfigError(f"a score of doubt is a finite number; got {threshold}. Correct it.")
     path = folder / JUDGE
     if not path.is_file():
         return None
@@ -110,7 +123,8 @@ def load_judge(folder: Path) -> LateTextJudge | None:
     except (OSError, ValueError, KeyError) as error:
         raise DataError(f"{path} is no judge of late text ({type(error).__name__}).") from None
     scalars = {name: value.item() for name, value in values.items() if not value.ndim}
-    return LateTextJudge(**{**values, **scalars})
+    judge = LateTextJudge(**{**values, **scalars})
+    return judge if threshold is None else replace(judge, threshold=threshold, recall=math.nan)
 
 
 def fit_judge(folder: Path) -> LateTextJudge | None:

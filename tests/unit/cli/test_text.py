@@ -73,9 +73,11 @@ def test_a_build_of_notes_shows_splits_reasons_and_labels():
 
 def test_a_check_for_leaks_shows_verdict_share_limit_and_examples():
     row = {"check": "gold_title", "verdict": "leak", "count": 7, "share": 0.07, "limit": 0.05}
-    head, line = text.audit_lines([{**row, "examples": ["n1", "n2"]}])
+    judge = {"threshold": 2.5, "recall": 0.61}
+    head, line, told = text.audit_lines([{**row, "examples": ["n1", "n2"]}], judge)
     assert head.split() == ["check", "verdict", "count", "share", "limit", "examples"]
     assert line.split() == ["gold_title", "leak", "7", "7.00%", "5%", "n1,", "n2"]
+    assert "score above 2.50, which finds 61% of the passages of the stay" in told
 
 
 def test_a_node_of_the_tree_shows_words_for_truth_and_cuts_long_lists():

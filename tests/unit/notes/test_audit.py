@@ -25,7 +25,7 @@ from deepicd.notes.audit import (
     is_gold_named,
     parse_limits,
 )
-from deepicd.notes.late_text import JUDGE, fit_judge
+from deepicd.notes.late_text import JUDGE, fit_judge, load_judge
 from deepicd.notes.near_duplicates import find_near_duplicates, minhash_signatures
 from deepicd.paths import SPLITS
 from deepicd.records import Note
@@ -52,7 +52,7 @@ def write_notes(folder: Path, changed: Iterable[Note] = ()) -> Path:
 
 
 def broken_checks(folder: Path, **options: object) -> dict[str, Check]:
-    checks = audit_notes(folder, **options)  # type: ignore[arg-type]
+    checks = audit_notes(folder, judge=load_judge(folder), **options)  # type: ignore[arg-type]
     assert [check.name for check in checks] == list(LIMITS)
     return {check.name: check for check in checks if check.count}
 
@@ -242,26 +242,54 @@ def test_pairs_are_found_across_groups_only() -> None:
     ]
 
 
-def test_a_judge_of_late_text_names_passages_and_only_warns(tmp_path: Path) -> None:
-    folder = write_notes(tmp_path / "notes")
-    text = "PRESENT ILLNESS: came with a cough today. You were seen and got much better."
-    late = replace(note_of(7), text=text)
-    write_notes(folder, [late])
+def write_passages(folder: Path) -> None:
     rows = [
         {"note_id": f"{number}", "is_late": bool(number % 2), "text": said}
         for number in range(2000)
         for said in [("came with a cough today", "You were seen and got better")[number % 2]]
     ]
-    passages = tmp_path / "passages"
-    passages.mkdir()
-    pyarrow.parquet.write_table(pa.Table.from_pylist(rows), passages / "a")
-    judge = fit_judge(passages)
+    folder.mkdir()
+    pyarrow.parquet.write_table(pa.Table.from_pylist(rows), folder / "a")
+
+
+def test_a_judge_of_late_text_names_passages_and_only_warns(tmp_path: Path) -> None:
+    folder = write_notes(tmp_path / "notes")
+    text = "PRESENT ILLNESS: came with a cough today. You were seen and got much better."
+    late = replace(note_of(7), text=text)
+    write_notes(folder, [late])
+    write_passages(tmp_path / "passages")
+    judge = fit_judge(tmp_path / "passages")
     assert judge is not None
     judge.save(folder / JUDGE)
     (check,) = broken_checks(folder).values()
     assert (check.name, check.verdict, check.count) == ("late_wording", "warning", 1)
     assert check.examples == ("n7:PRESENT ILLNESS:2",)
-    assert has_leak(audit_notes(folder, limits={"late_wording": 0.0}))
+    assert has_leak(audit_notes(folder, judge=judge, limits={"late_wording": 0.0}))
+
+
+def test_the_score_of_a_doubtful_passage_is_an_option_and_is_told(tmp_path: Path) -> None:
+    folder = write_notes(tmp_path / "notes")
+    none = CliRunner().invoke(app, ["audit", str(folder), "--json"])
+    assert json.loads(none.output)["late_text_judge"] is None
+    assert "was not looked for" in CliRunner().invoke(app, ["audit", str(folder)]).output
+    write_passages(tmp_path / "passages")
+    judge = fit_judge(tmp_path / "passages")
+    assert judge is not None
+    judge.save(folder / JUDGE)
+    learnt = CliRunner().invoke(app, ["audit", str(folder), "--json"])
+    assert json.loads(learnt.output)["late_text_judge"] == judge.summary()
+    strict = CliRunner().invoke(app, ["audit", str(folder), "--doubt=-100", "--json"])
+    report = json.loads(strict.output)
+    assert report["late_text_judge"] | {"num_passages": 0} == {
+        "num_passages": 0,
+        "recall": None,
+        "threshold": -100,
+    }
+    assert [(one["check"], one["share"]) for one in report["warnings"]] == [("late_wording", 1.0)]
+    told = CliRunner().invoke(app, ["audit", str(folder), "--doubt=-100"]).output
+    assert "late_wording: passages that score above -100" in told
+    with pytest.raises(ConfigError, match="a score of doubt is a finite number; got nan"):
+        load_judge(folder, threshold=float("nan"))
 
 
 def test_the_similarity_of_near_duplicates_is_an_option(tmp_path: Path) -> None:
