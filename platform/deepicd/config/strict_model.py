@@ -105,7 +105,11 @@ def _resolve_folder(address: str) -> str:
 
 LocalPath = Annotated[Path, BeforeValidator(_check_path), AfterValidator(_resolve)]
 """A file or folder, absolute once it is read."""
-FolderOrUrl = Annotated[str, AfterValidator(_resolve_folder)]
+FolderOrUrl = Annotated[
+    str,
+    BeforeValidator(lambda value: str(value) if isinstance(value, Path) else value),
+    AfterValidator(_resolve_folder),
+]
 """A folder, absolute once it is read, or an fsspec URL as it is."""
 
 
