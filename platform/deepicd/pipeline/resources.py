@@ -18,7 +18,9 @@ _DISK = ("no space left on device", "os error 28", "disk quota exceeded")
 _MEMORY = (
     *("cannot allocate memory", "can't allocate memory", "outofmemoryerror", "out of memory"),
     # Ray's words, when it kills a worker to save a node.
-    "running low on memory",
+    *("running low on memory", "bad_alloc"),
+    # A thread's stack is the first that does not fit any more.
+    *("can't start new thread", "failed to launch worker thread"),
 )
 _DEPTH = 20
 _WAYS_OUT = {

@@ -27,8 +27,6 @@ from deepicd.pipeline.seal import Seal
 
 _READERS = ("data.curriculum", "data.max_prompt_tokens", "data.num_validation", "data.overlong")
 """Settings of those who read the notes."""
-_PATHS = ("data.root", "data.splits", "sft.traces", "model.path")
-"""Settings that name files: what lies there counts."""
 _NUM_SAMPLES, _SAMPLE_BYTES = 128, 1 << 16
 """Of a file that is too large to hash for an identity: evenly spaced, from first to last byte."""
 _MACHINES = (*("training.num_gpus", "training.num_nodes", "training.ppo_micro_batch_size_per_gpu"),)
@@ -199,7 +197,12 @@ def settled_paths(whole: Collection[str], walked: Collection[str]) -> set[str]:
         walked: names of those that the run does.
     """
     left = {address for name in walked if name not in whole for address in STAGES[name].reads}
-    return set(_PATHS) - left
+    return _paths() - left
+
+
+def _paths() -> set[str]:
+    """Addresses that name files: what lies there counts, for the stages that open it."""
+    return {address for stage in STAGES.values() for address in stage.reads}
 
 
 def _path_at(experiment: Experiment, address: str) -> Path | None:
@@ -273,7 +276,7 @@ def _acts(address: str, stage: Stage) -> bool:
     def is_in(tables: tuple[str, ...]) -> bool:
         return any(address == table or address.startswith(f"{table}.") for table in tables)
 
-    return is_in(stage.settings) and not is_in((*stage.ignored, *_PATHS))
+    return is_in(stage.settings) and not is_in((*stage.ignored, *_paths()))
 
 
 def describe_file(path: Path) -> str | None:
