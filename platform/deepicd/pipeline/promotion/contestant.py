@@ -77,8 +77,10 @@ class Contestant:
         """
         own = registry.list_patients(self.patients)
         base = self.lineage.base_model
-        if base is None or not Path(base.path).is_dir():
+        if base is None:
             return own
+        if not Path(base.path).is_dir():  # whom it was trained on cannot be looked up
+            return None
         inherited = _patients_of_base(registry, Path(base.path))
         return None if inherited is None else own | inherited
 

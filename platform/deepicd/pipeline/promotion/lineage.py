@@ -108,11 +108,18 @@ def _common(run: Run, record: Mapping[str, Any]) -> Lineage:
     } | {"versions": {name: versions[name] for name in versions if name not in _NO_PACKAGE}}
     lineage = Lineage(
         run=run.paths.root.name,
-        base_model=ModelFiles(str(base), digest_model(base)) if base.is_dir() else None,
+        base_model=_describe_base(base, is_named=run.experiment.model.path is not None),
         code=code,
         environment=environment,
     )
     return _of_experiment(run.experiment, lineage)
+
+
+def _describe_base(base: Path, *, is_named: bool) -> ModelFiles | None:
+    """The base model; of one that was named and is gone its place alone."""
+    if base.is_dir():
+        return ModelFiles(str(base), digest_model(base))
+    return ModelFiles(str(base)) if is_named else None
 
 
 def _of_experiment(experiment: Experiment, lineage: Lineage) -> Lineage:

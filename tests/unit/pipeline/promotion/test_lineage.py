@@ -1,6 +1,7 @@
 """Lineages of a run's models, from its files."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -105,5 +106,17 @@ def test_a_base_model_whose_patients_nobody_recorded_makes_its_children_unknown_
     if is_registered:
         fitted = registry.register(fitted, lineage={"by": "hand"}).path
     run = make_run("b", "b1", seed=2, model={"path": str(fitted)})
+    winner = Contestant.of_trial(run, candidate(run, "b1", 40)).register(registry)
+    assert registry.patients_of(winner.name) is None
+
+
+def test_the_patients_of_a_base_model_that_is_gone_are_not_taken_for_none(
+    make_run: Made, candidate: Made, tmp_path: Path
+) -> None:
+    registry = Registry(tmp_path / "registry")
+    base = shutil.copytree(make_run("a").paths.model, tmp_path / "base")
+    run = make_run("b", "b1", seed=2, model={"path": str(base)})
+    shutil.rmtree(base)
+    assert lineage_of_start(run).base_model == ModelFiles(str(base))
     winner = Contestant.of_trial(run, candidate(run, "b1", 40)).register(registry)
     assert registry.patients_of(winner.name) is None
