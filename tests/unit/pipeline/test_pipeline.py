@@ -1,6 +1,7 @@
 """The run's folder, its summary and its report, from hand-made records."""
 
 import json
+import math
 import subprocess
 import sys
 from dataclasses import replace
@@ -139,6 +140,17 @@ def test_summary_and_report_say_where_the_winner_lies_among_others(
     said = f"on the same 80 notes: {paired['hierarchical_f1']:.3f}, {paired['verdict']}"
     assert f"best trial against TF-IDF + linear model, {said}" in html
     assert "ceiling (Bayes-optimal)" in html and "not trained" in html
+
+
+def test_a_summary_with_a_score_that_is_no_number_is_json_for_every_reader(tmp_path):
+    outcome = found(accepted=True)
+    lost = trial(id="c3", validation={"hierarchical_f1": math.nan, "macro_f1_full": math.inf})
+    outcome.trials = [*outcome.trials, lost]
+    run = run_in(tmp_path, {})
+    run.paths.tune.mkdir(parents=True)
+    summary.write(run, outcome)
+    held = json.loads(run.paths.summary.read_text(), parse_constant=pytest.fail)
+    assert held["trials"][-1]["validation"] == {"hierarchical_f1": None, "macro_f1_full": None}
 
 
 def test_a_winner_that_is_rejected_leaves_the_sft_start_champion(tmp_path):
