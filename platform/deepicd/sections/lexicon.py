@@ -178,7 +178,9 @@ def rank_word(word: str) -> int:
             return 0
         is_known = all(len(piece) < 2 or rank_word(piece) for piece in pieces)
         return 2 if is_known or _all_words().issuperset(words_of(word)) else 0
-    return 2 if word[:1].isupper() and (unglue(plain) or correct(plain)) else 0
+    # In small letters only the discharge is worth it: there a slip would let the stay in.
+    is_worth = word[:1].isupper() or word.startswith("d")
+    return 2 if is_worth and (unglue(plain) or correct(plain)) else 0
 
 
 @cache

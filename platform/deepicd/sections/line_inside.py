@@ -258,5 +258,5 @@ def _later_pattern() -> re.Pattern[str]:
 
     time = f"(?:{spell('time', {'discharge', 'death'})}|d/c)"
     exam = f"(?:{spell('topic', {'exam', 'vitals'})})"
-    before = r"(?:on|at|upon|by|before|prior to|day of|time of|date of) (?:the )?"
+    before = r"(?:on|at|upon|by|before|prior to|day of|time of|date of) (?:(?:the|her|his) )?"
     return re.compile(rf"\b(?:{before}{time}|{time} {exam}|{exam} {time})\b", re.IGNORECASE)

@@ -16,7 +16,9 @@ def names(text: str) -> list[str]:
 LATE = names("""Dsch Exam:|D/C'd exam:|Last recorded exam:|Dis-charge exam:|DISCHARGEPHYSICALEXAM:|Exam today:
 TODAY'S EXAM:|Hospital course is as follows:|Narrative:|Blood cx:|UCx:|To do:|~~DISCHARGE EXAM~~
 {Discharge Exam}|<<Discharge exam>>|Exam upon d/c|POD#2 exam:|Discharge VS/PE|Meds @ discharge:
-\u2794 DISCHARGE EXAM|iii) Discharge exam:|DISCHARGE EXAM\u2026\u2026|DISCHARGE EXAM =>|DISCHARGE\u00adEXAM""")
+\u2794 DISCHARGE EXAM|iii) Discharge exam:|DISCHARGE EXAM\u2026\u2026|DISCHARGE EXAM =>|DISCHARGE\u00adEXAM
+Followup appts|Discharge planning|Assmt/Plan|Discharge MS|PRONOUNCED DEAD|dischrage exam|Discharge.exam
+Physical Exam on the day of her discharge""")
 QUALIFIED = names("""Physical exam (final):|Physical Exam [discharge]:|PHYSICAL EXAM {DISCHARGE}:
 Physical Exam / Discharge:|Physical Exam -- on discharge --:|Physical Exam _Discharge_|Exam \u00a6 Discharge
 Physical exam... discharge:|PHYSICAL EXAM <DISCHARGE>:|Physical Exam (post-op day 2):|Physical Exam(discharge):
