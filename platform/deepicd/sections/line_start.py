@@ -237,7 +237,7 @@ def _at_sign(line: str, begin: int, *, zone: int, is_listed: bool) -> HeaderMatc
             return HeaderMatch(header, "colon", style_of(head), begin, colon.end(), is_listed)
     if zone == len(line):
         head = line[begin:].rstrip(TRAIL)
-        if header := read_header(head):
+        if (header := read_header(head)) and not _has_text(head):
             return HeaderMatch(header, "bare", style_of(head), begin, len(line), is_listed)
     best, is_blank = None, True
     # No sign reaches over a letter, so the rest of a long line need not be looked through.
@@ -251,11 +251,31 @@ def _at_sign(line: str, begin: int, *, zone: int, is_listed: bool) -> HeaderMatc
         if "." in sign[0] and style in ("lower", "sentence") and len(head) > 5:
             break
         header = read_header(head)
-        if header and (best is None or is_blank or (header.time and not best.header.time)):
+        if header and (best is None or is_blank or _adds_time(header, best, line[: sign.start()])):
             # Of several signs the first visible one counts, unless a later one adds the time.
             is_blank = not sign[0].strip()  # a tab may stand inside of a header
             best = HeaderMatch(header, "mark", style, begin, sign.end(), is_listed)
     return best
+
+
+def _adds_time(header: Header, best: HeaderMatch, line: str) -> bool:
+    """Whether the words up to a later sign name the time of a header, and are no text of it."""
+    return bool(header.time) and not best.header.time and not _is_said(line[best.end :])
+
+
+def _has_text(head: str) -> bool:
+    """Whether what a source frees goes over a sign: "HPI per ED - seen at an outside hospital"."""
+    if not SOURCE.search(head):
+        return False
+    # A tab or a full stop may stand inside of a header.
+    signs = (sign for sign in _SEPARATOR.finditer(head) if sign[0].strip(" \t."))
+    return any(_is_said(head[sign.end() :]) for sign in signs)
+
+
+def _is_said(words: str) -> bool:
+    """Whether words are no part of a header."""
+    phrase = read_phrase(words)
+    return bool(phrase.num_unknown) or phrase.is_prose
 
 
 def _run_in(line: str, begin: int, *, ends: list[int], is_listed: bool) -> HeaderMatch | None:

@@ -79,3 +79,15 @@ def test_a_caption_or_sentence_of_a_history_ends_nothing(line: str) -> None:
 def test_a_header_opens_the_section_that_it_means(section: str, header: str, before: str) -> None:
     got = cut_sections(f"{before}\n\n{header}\nKEEP this text\n\nPertinent Results:\nSECRET\n")
     assert got[section].endswith("KEEP this text") and "SECRET" not in render_note(got)
+
+
+@pytest.mark.parametrize("said", ["seen at an outside hospital;", "seen at OSH; then came"])
+def test_what_a_source_says_is_text_behind_the_sign(said: str) -> None:
+    assert cut_sections(f"HPI per ED - {said}\nPMH: HTN\n")["PRESENT ILLNESS"] == said
+    assert cut_sections("HPI - per Dr Smith\nfell\n")["PRESENT ILLNESS"] == "fell"
+
+
+def test_a_time_behind_a_second_sign_is_of_the_header() -> None:
+    assert cut_sections("HPI: fell\nPhysical Exam - Discharge - SECRET\n") == {
+        "PRESENT ILLNESS": "fell"
+    }
