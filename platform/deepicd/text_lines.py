@@ -1,22 +1,27 @@
-"""A text from anywhere → its lines, or all of it: byte-order marks, encodings and compression.
+"""A text from anywhere → its lines, its bytes in pieces, or all of it.
 
-In: a path, or bytes. Out: lines without their ends, one after the other; or the whole text. Decided
-here: compression is told by content and not by name (gzip, of one or several members, is unpacked;
-others are refused by name); a byte-order mark decides between UTF-8 and UTF-16 and goes; LF, CRLF
-and CR end a line. Memory is bounded by the longest line: a longer one is refused, so that neither a
-bomb nor a file without line ends is read whole. No text of the file is put into an error.
+In: a path, or bytes. Out: lines without their ends, one after the other; UTF-8 pieces with LF line
+ends; or the whole text. Decided here: compression is told by content and not by name (gzip, of one
+or several members and zeros behind them, is unpacked; others are refused by name); a byte-order
+mark decides between UTF-8 and UTF-16 and goes; LF, CRLF and CR end a line; a null character is no
+text. Memory is bounded by the longest line, or by a piece: a longer line is refused, so that
+neither a bomb nor a file without line ends is read whole. No text of the file is put into an error.
 """
 
+import codecs
 import gzip
 import io
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, BinaryIO, cast
 
 from deepicd.errors import DataError, MissingError
 
 MAX_LINE = 16 << 20
 """Characters of the longest line."""
+PIECE_BYTES = 1 << 20
+"""Of a piece, about; so the bytes that are held at once."""
 
 _GZIP = b"\x1f\x8b"
 _OTHERS = {
@@ -29,6 +34,8 @@ _OTHERS = {
 """First bytes → what a file is instead of text."""
 _MARKS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 _SEEN = 8
+# gzip raises all three: no gzip, cut off, a damaged block.
+_BROKEN = (OSError, EOFError, zlib.error)
 
 
 def read_lines(path: Path, *, errors: str = "strict") -> Iterator[str]:
@@ -42,55 +49,128 @@ def read_lines(path: Path, *, errors: str = "strict") -> Iterator[str]:
         MissingError: no such file.
         DataError: it is packed otherwise, damaged, no text, or has a line above `MAX_LINE`.
     """
-    if not path.is_file():
-        raise MissingError(f"no file at {path}")
     number = 0
-    try:
-        with path.open("rb") as packed, _unpacked(packed, path) as binary:
+    with _open(path) as packed:
+        try:
+            binary = _unpacked(packed, path)
             text = io.TextIOWrapper(binary, encoding=_encoding(binary), errors=errors)
             # One more than is let through, so that a line of just that length is told from a longer
             # one.
             while line := text.readline(MAX_LINE + 1):
                 number += 1
-                if len(line) > MAX_LINE:
-                    raise DataError(
-                        f"{path}:{number}: a line has more than {MAX_LINE:,} characters. Write one "
-                        "row a line."
-                    )
+                _check_line(line, f"{path}:{number}")
                 # The wrapper has made LF of every line end.
                 yield line.rstrip("\n")
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"{path}: byte {error.start:,} behind line {number} is not {error.encoding}. Write the "
-            "file in UTF-8."
-        ) from None
-    # gzip raises all three: no gzip, cut off, a damaged block.
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(
-            f"{path} cannot be read behind line {number} ({type(error).__name__}). Check that it "
-            "is complete (gzip -t)."
-        ) from None
+        except UnicodeDecodeError as error:
+            raise DataError(
+                f"{path}: byte {error.start:,} behind line {number} is not "
+                f"{error.encoding.upper()}. Write the file in UTF-8."
+            ) from None
+        except _BROKEN as error:
+            raise _explain(error, packed, path) from None
 
 
-def decode_text(data: bytes, name: str) -> str:
-    """The whole of a short text, by the same rules; line ends stay as they are.
+def read_pieces(path: Path) -> Iterator[bytes]:
+    """A text file as UTF-8 bytes with LF line ends and without a mark, for a parser of bytes.
 
     Raises:
-        DataError: as `read_lines`; `name` says where the bytes are from.
+        MissingError: no such file.
+        DataError: it is packed otherwise, damaged or no text; names the byte.
     """
+    with _open(path) as packed:
+        position = held = 0
+        try:
+            binary = _unpacked(packed, path)
+            encoding = _MARKS.get(binary.peek(2)[:2], "utf-8")
+            if binary.peek(3)[:3] == codecs.BOM_UTF8:
+                position = len(binary.read(3))
+            decoder, ends = codecs.getincrementaldecoder(encoding)(), _LineEnds()
+            while piece := binary.read(PIECE_BYTES):
+                # Bytes of a character that the piece before cut in two count from there.
+                held = len(decoder.getstate()[0])
+                text = decoder.decode(piece)
+                # What is UTF-8 already goes on as it came: decoding was for the check alone.
+                checked = piece if encoding == "utf-8" else text.encode()
+                yield ends.to_lf(_check_bytes(checked, position, path))
+                position += len(piece)
+            held = len(decoder.getstate()[0])
+            decoder.decode(b"", final=True)
+            yield ends.rest()
+        except UnicodeDecodeError as error:
+            raise DataError(
+                f"{path}: byte {position - held + error.start:,} of its text is not "
+                f"{error.encoding.upper()}. Write the file in UTF-8."
+            ) from None
+        except _BROKEN as error:
+            raise _explain(error, packed, path) from None
+
+
+def read_text(path: Path) -> str:
+    """The whole of a short text file, by the same rules.
+
+    Raises:
+        MissingError: no such file.
+        DataError: as `read_lines`, or it is longer than `MAX_LINE`.
+    """
+    with _open(path) as packed:
+        return decode_text(packed, str(path))
+
+
+def decode_text(stream: BinaryIO, name: str) -> str:
+    """The whole of a short text from a stream such as standard input; `name` stands in errors.
+
+    Raises:
+        DataError: as `read_text`.
+    """
+    packed = io.BufferedReader(cast(Any, stream))
     try:
-        with _unpacked(io.BufferedReader(io.BytesIO(data)), Path(name)) as binary:
-            wrapped = io.TextIOWrapper(binary, encoding=_encoding(binary), newline="")
-            text = wrapped.read(MAX_LINE + 1)
+        binary = _unpacked(packed, Path(name))
+        encoding = _encoding(binary)
+        text = io.TextIOWrapper(binary, encoding=encoding).read(MAX_LINE + 1)
     except UnicodeDecodeError as error:
         raise DataError(f"{name} is not UTF-8 text (byte {error.start}). Convert it.") from None
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{name} cannot be unpacked ({type(error).__name__}).") from None
-    if data and not text:  # a mark of UTF-16 and nothing behind it
+    except _BROKEN as error:
+        raise _explain(error, packed, Path(name)) from None
+    if not text and encoding == "utf-16":  # a mark and nothing behind it
         raise DataError(f"{name} is not UTF-8 text (byte 0). Convert it.")
     if len(text) > MAX_LINE:
         raise DataError(f"{name} has more than {MAX_LINE:,} characters. Give less text.")
+    if "\0" in text:
+        raise DataError(f"{name} is no text: it holds a null character. Write it in UTF-8.")
     return text
+
+
+class _LineEnds:
+    """CRLF and CR → LF, piece by piece."""
+
+    def __init__(self) -> None:
+        self._has_cr = False
+        """The piece before ended in a CR, which is not yet given out."""
+
+    def to_lf(self, piece: bytes) -> bytes:
+        if self._has_cr:
+            piece = b"\r" + piece
+        self._has_cr = piece.endswith(b"\r")
+        if self._has_cr:
+            piece = piece[:-1]
+        if b"\r" not in piece:
+            return piece
+        return piece.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+
+    def rest(self) -> bytes:
+        return b"\n" if self._has_cr else b""
+
+
+def _open(path: Path) -> io.BufferedReader:
+    if not path.is_file():
+        raise MissingError(f"no file at {path}")
+    try:
+        return path.open("rb")
+    except PermissionError:
+        raise DataError(
+            f"{path} may not be read (permission denied); ask its owner for read permission "
+            "(chmod u+r), or run as a user that has it."
+        ) from None
 
 
 def _unpacked(packed: io.BufferedReader, path: Path) -> io.BufferedReader:
@@ -100,11 +180,47 @@ def _unpacked(packed: io.BufferedReader, path: Path) -> io.BufferedReader:
         if head.startswith(first):
             raise DataError(f"{path} is a file of {name}, and no text. Unpack it first.")
     if head.startswith(_GZIP):
-        return io.BufferedReader(gzip.GzipFile(fileobj=packed))
+        return io.BufferedReader(gzip.GzipFile(fileobj=packed), PIECE_BYTES)
     return packed
 
 
 def _encoding(binary: io.BufferedReader) -> str:
-    head = binary.peek(2)[:2]
     # `utf-8-sig` drops UTF-8's own mark where there is one.
-    return _MARKS.get(head, "utf-8-sig")
+    return _MARKS.get(binary.peek(2)[:2], "utf-8-sig")
+
+
+def _check_line(line: str, address: str) -> None:
+    if len(line) > MAX_LINE:
+        raise DataError(
+            f"{address}: a line has more than {MAX_LINE:,} characters. Write one row a line."
+        )
+    if "\0" in line:
+        raise DataError(
+            f"{address}: character {line.index(chr(0)) + 1:,} is a null character, so it is no "
+            "text. Write the file in UTF-8."
+        )
+
+
+def _check_bytes(piece: bytes, position: int, path: Path) -> bytes:
+    if b"\0" in piece:
+        raise DataError(
+            f"{path}: byte {position + piece.index(0):,} of its text is a null character, so it is "
+            "no text. Write the file in UTF-8."
+        )
+    return piece
+
+
+def _explain(error: Exception, packed: io.BufferedReader, path: Path) -> DataError:
+    """The refusal of a stream that ends or breaks too early."""
+    place = f"{packed.tell():,}" if packed.seekable() else "unknown"
+    what = (
+        f"its gzip stream is cut off: it ends at byte {place} without an end mark"
+        if isinstance(error, EOFError)
+        else f"its gzip stream is damaged before byte {place}"
+        if isinstance(error, zlib.error | gzip.BadGzipFile)
+        else f"the system says {type(error).__name__}"
+    )
+    return DataError(
+        f"{path} cannot be read: {what}. Check that it is complete (gzip -t, SHA256SUMS.txt), else "
+        "copy it again."
+    )

@@ -213,7 +213,9 @@ def test_repeated_note_ids_are_refused(mimic: Path, tmp_path: Path) -> None:
     header = ["note_id", "subject_id", "hadm_id", "note_type", "note_seq", "text"]
     rows = [["1-DS-1", 1, 101, "DS", 1, f"CC: {SECRET}"]] * 2
     write_table(mimic / "note/discharge.csv.gz", header, rows)
-    with pytest.raises(DataError, match=r"note ids must be unique; 1 repeat in .*discharge") as got:
+    with pytest.raises(
+        DataError, match=r"discharge\.csv\.gz, row 2: note_id stood in an earlier"
+    ) as got:
         build_from(mimic, tmp_path / "out")
     assert SECRET not in str(got.value)
     assert not (tmp_path / "out").exists()
@@ -230,7 +232,7 @@ def test_a_truncated_notes_table_is_named(mimic: Path, tmp_path: Path) -> None:
     table = mimic / "note/discharge.csv.gz"
     table.write_bytes(table.read_bytes()[:-40])
     with pytest.raises(
-        DataError, match=r"discharge\.csv\.gz cannot be read as .* ends at byte .*gzip -t"
+        DataError, match=r"discharge\.csv\.gz cannot be read: .* ends at byte .*gzip -t"
     ):
         build_from(mimic, tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -243,11 +245,43 @@ def test_a_broken_row_is_refused_without_its_text(
     whole = gzip.decompress(table.read_bytes())
     table.write_bytes(gzip.compress(whole + f"{SECRET},only,three\n".encode()))
     with pytest.raises(
-        DataError, match="cannot be read as a MIMIC-IV table: a row or value"
+        DataError, match=r"row 44 below its header \(line \d+\) has 3 values"
     ) as got:
         build_from(mimic, tmp_path / "out")
     printed = capfd.readouterr()
     assert SECRET not in f"{got.value!r}{got.value.__cause__!r}{printed.out}{printed.err}"
+
+
+@pytest.mark.parametrize("column", ["note_id", "subject_id", "hadm_id"])
+def test_an_id_that_went_through_a_float_is_refused_by_column_and_row(
+    mimic: Path, tmp_path: Path, column: str
+) -> None:
+    header = ["note_id", "subject_id", "hadm_id", "note_type", "note_seq", "text"]
+    good = {"note_id": "1-DS-1", "subject_id": "1", "hadm_id": "101"}
+    rows = [{**good}, {**good, "note_id": "2-DS-1", column: "20001.0"}]
+    rest = ["DS", 1, f"CC: {SECRET}"]
+    write_table(mimic / "note/discharge.csv.gz", header, [[*row.values(), *rest] for row in rows])
+    with pytest.raises(DataError, match=rf"gz, row 2: {column} .* written as a fraction") as got:
+        build_from(mimic, tmp_path / "out")
+    assert SECRET not in str(got.value)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_tables_of_other_tools_give_the_same_notes(
+    mimic: Path, tmp_path: Path, encoding: str
+) -> None:
+    """CRLF, marks, UTF-16, gzip under another name, several members, zeros behind them."""
+    before = build_from(mimic, tmp_path / "before")
+    for path in sorted(path for path in mimic.rglob("*.csv*") if path.is_file()):
+        data = path.read_bytes()
+        text = (gzip.decompress(data) if path.suffix == ".gz" else data).decode()
+        data = text.replace("\r\n", "\n").replace("\n", "\r\n").encode(encoding)
+        middle = len(data) // 2
+        packed = gzip.compress(data[:middle]) + gzip.compress(data[middle:]) + b"\0" * 512
+        path.write_bytes(data if path.suffix == ".gz" else packed)
+    after = build_from(mimic, tmp_path / "after")
+    assert after["identity"]["splits"] == before["identity"]["splits"]
 
 
 def test_a_failing_build_keeps_the_former_one(mimic: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import bz2
 import gzip
 import io
 import lzma
+import os
 import zipfile
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from deepicd import text_lines
 from deepicd.errors import DataError, MissingError
-from deepicd.text_lines import decode_text, read_lines
+from deepicd.text_lines import decode_text, read_lines, read_pieces, read_text
 
 LINES = ["one", "tw\u00f6", "", "thr\u4e09e"]
 TEXT = "\n".join(LINES) + "\n"
@@ -36,13 +37,41 @@ def test_every_form_of_a_text_gives_its_lines(tmp_path, pack, encoding, end, nam
     assert list(read_lines(path)) == LINES
 
 
-def test_a_file_of_several_gzip_members_is_read_whole(tmp_path):
+@pytest.mark.parametrize("padding", [0, 1, 512])
+def test_a_file_of_several_gzip_members_and_zeros_behind_them_is_read_whole(tmp_path, padding):
     path = tmp_path / "a"
-    path.write_bytes(b"".join(gzip.compress(f"{line}\n".encode()) for line in LINES))
+    members = b"".join(gzip.compress(f"{line}\n".encode()) for line in LINES)
+    path.write_bytes(members + b"\0" * padding)
     assert list(read_lines(path)) == LINES
+    assert b"".join(read_pieces(path)) == TEXT.encode()
 
 
-@given(st.lists(st.text(st.characters(exclude_characters="\r\n", exclude_categories=["Cs"]))))
+@given(
+    st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\ufeff")),
+    st.integers(1, 9),
+    st.sampled_from(["utf-8", "utf-8-sig", "utf-16"]),
+)
+def test_pieces_are_the_text_in_utf_8_with_lf_wherever_they_end(
+    tmp_path_factory, text, num_bytes, encoding
+):
+    path = tmp_path_factory.mktemp("pieces") / "a"
+    path.write_bytes(text.encode(encoding))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(text_lines, "PIECE_BYTES", num_bytes)
+        read = b"".join(read_pieces(path)).decode()
+    assert read == text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_file_that_may_not_be_read_is_refused_with_the_way_out(tmp_path):
+    path = tmp_path / "a"
+    path.write_text("a")
+    path.chmod(0)
+    with pytest.raises(DataError, match=r"may not be read .permission denied.; ask its owner"):
+        list(read_lines(path))
+
+
+@given(st.lists(st.text(st.characters(exclude_characters="\r\n\0", exclude_categories=["Cs"]))))
 def test_any_lines_come_back(tmp_path_factory, lines):
     path = tmp_path_factory.mktemp("lines") / "a"
     path.write_bytes("".join(f"{line}\n" for line in lines).encode())
@@ -59,8 +88,15 @@ def test_any_lines_come_back(tmp_path_factory, lines):
         (bz2.compress(TEXT.encode()), "is a file of bzip2"),
         (lzma.compress(TEXT.encode()), "is a file of xz"),
         (b"PAR1 and so on", "is a file of Parquet"),
-        (gzip.compress(TEXT.encode() * 99)[:-9], r"cannot be read behind line \d+ .EOFError"),
-        (b"one\ntwo\nthr\xe9e secret\n", "is not utf-8. Write the file in UTF-8"),
+        (
+            gzip.compress(TEXT.encode() * 99)[:-9],
+            r"its gzip stream is cut off: it ends at byte \d+ ",
+        ),
+        (gzip.compress(TEXT.encode() * 99) + b"x", "its gzip stream is damaged before byte"),
+        (b"one\ntwo\nthr\xe9e secret\n", "is not UTF-8. Write the file in UTF-8"),
+        (b"one\nsecret \0\n", r"a.jsonl:2: character 8 is a null character"),
+        ("one\nsecret".encode("utf-16-le"), r"a.jsonl:1: character 2 is a null character"),
+        ("one\nsecret".encode("utf-32"), r"a.jsonl:1: character 1 is a null character"),
     ],
 )
 def test_what_is_no_whole_text_is_refused_without_its_text(tmp_path, data, match):
@@ -90,18 +126,37 @@ def test_a_bomb_is_refused_before_it_is_read_whole(tmp_path, monkeypatch):
         list(read_lines(path))
 
 
+def stream(data: bytes) -> io.BufferedReader:
+    return io.BufferedReader(io.BytesIO(data))
+
+
 @pytest.mark.parametrize("pack", [bytes, gzip.compress], ids=["plain", "gzip"])
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
-def test_a_whole_text_is_decoded_by_the_same_rules(pack, encoding):
-    text = TEXT.replace("\n", "\r\n")
-    assert decode_text(pack(text.encode(encoding)), "stdin") == text
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_a_whole_text_is_decoded_by_the_same_rules(tmp_path, pack, encoding, end):
+    data = pack(TEXT.replace("\n", end).encode(encoding))
+    (tmp_path / "a").write_bytes(data)
+    assert decode_text(stream(data), "stdin") == read_text(tmp_path / "a") == TEXT
 
 
-def test_a_whole_text_that_is_none_is_refused(monkeypatch):
-    with pytest.raises(DataError, match=r"stdin is not UTF-8 text .byte 2.\. Convert it"):
-        decode_text(b"ab\xff", "stdin")
-    with pytest.raises(DataError, match=r"stdin cannot be unpacked .EOFError"):
-        decode_text(gzip.compress(b"abc" * 99)[:-9], "stdin")
+@pytest.mark.parametrize(
+    ("data", "match"),
+    [
+        (b"ab\xff", r"stdin is not UTF-8 text .byte 2.\. Convert it"),
+        (gzip.compress(b"abc" * 99)[:-9], r"stdin cannot be read: its gzip stream is cut off"),
+        (b"\xff\xfea", r"stdin is not UTF-8 text .byte 0.\. Convert it"),
+        (b"ab\0", "stdin is no text: it holds a null character"),
+        (zipped(), "stdin is a file of zip, and no text"),
+    ],
+)
+def test_a_whole_text_that_is_none_is_refused(data, match):
+    with pytest.raises(DataError, match=match):
+        decode_text(stream(data), "stdin")
+
+
+def test_a_whole_text_above_the_limit_is_refused_before_it_is_read(tmp_path, monkeypatch):
     monkeypatch.setattr(text_lines, "MAX_LINE", 1000)
     with pytest.raises(DataError, match="stdin has more than 1,000 characters"):
-        decode_text(gzip.compress(b"x" * 50_000_000), "stdin")
+        decode_text(stream(gzip.compress(b"x" * 50_000_000)), "stdin")
+    with pytest.raises(MissingError, match="no file at"):
+        read_text(tmp_path / "none")

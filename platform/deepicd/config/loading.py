@@ -17,7 +17,7 @@ from deepicd.config.inspection import Inspection, inspect_experiment, tell
 from deepicd.config.sweep import SweepConfig
 from deepicd.errors import ConfigError, Fault, MissingError, faults_of
 from deepicd.files import write_json
-from deepicd.text_lines import decode_text
+from deepicd.text_lines import read_text
 
 _OF_SEARCH = ("num_trials", "num_seeds", "confirm_top", "sampler", "search", "freeze", "start_from")
 
@@ -50,7 +50,7 @@ def _read_table(path: Path, above: Sequence[Path] = ()) -> dict[str, Any]:
             f"no experiment file at {path}; known here: {', '.join(names) or 'none'}"
         )
     try:
-        table = tomllib.loads(decode_text(path.read_bytes(), str(path)))
+        table = tomllib.loads(read_text(path))
     except (ValueError, RecursionError) as error:  # also a number of too many digits
         raise ConfigError(f"{path} is not valid TOML: {error}") from error
     bases, merged = table.pop("base", []), dict[str, Any]()

@@ -18,7 +18,7 @@ from typing import Any
 import httpx
 
 from deepicd.errors import DataError, MissingError, ServingError
-from deepicd.text_lines import decode_text
+from deepicd.text_lines import decode_text, read_text
 
 SUFFIXES = (".txt", ".md", ".note")
 """Files that are taken from a folder; a file that is named is taken whatever its name."""
@@ -137,8 +137,8 @@ def find_notes(paths: Sequence[str]) -> list[Path]:
 
 def read_note(path: Path) -> str:
     """Text of one note, without a byte-order mark. Raises DataError when it is no text or empty."""
-    data = sys.stdin.buffer.read() if str(path) == _STDIN else path.read_bytes()
-    text = decode_text(data, str(path))
+    is_stdin = str(path) == _STDIN
+    text = decode_text(sys.stdin.buffer, "standard input") if is_stdin else read_text(path)
     if not text.strip():
         raise DataError(f"{path} is empty. Give a file that holds an admission note.")
     return text

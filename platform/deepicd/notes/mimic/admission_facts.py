@@ -21,7 +21,6 @@ from deepicd.notes.mimic.columns import PASSAGE, ROWS_SCHEMA
 from deepicd.notes.mimic.kinds import kind_of
 from deepicd.notes.mimic.late_passages import sample_passages
 from deepicd.notes.mimic.sections import cut_summary, has_core, render_note
-from deepicd.notes.mimic.tables import as_strings
 
 NOTE_IDS = ("note_id", "subject_id", "hadm_id", "note_type", "note_seq")
 """Columns of the notes table beside its text."""
@@ -44,17 +43,16 @@ class AdmissionFacts:
         )
 
     def to_rows(self, notes: pa.Table) -> pa.Table:
-        """One block of the notes table as `ROWS_SCHEMA`."""
-        ids = as_strings(notes, NOTE_IDS)
-        admission, patient = ids["hadm_id"], ids["subject_id"]
+        """One block of the notes table, as `tables.read_batches` gives it, as `ROWS_SCHEMA`."""
+        admission, patient = notes["hadm_id"], notes["subject_id"]
         code = look_up(admission, self.labels, key="hadm_id", value="icd_code")
-        reason = _reasons(ids["note_type"], admission, code, billable=self.billable)
-        texts = pc.fill_null(notes["text"].cast(pa.string()), "").to_pylist()
-        names = pc.fill_null(ids["note_id"], "").to_pylist()
+        reason = _reasons(notes["note_type"], admission, code, billable=self.billable)
+        texts = pc.fill_null(notes["text"], "").to_pylist()
+        names = notes["note_id"].to_pylist()
         cut = [_cut_note(*row) for row in zip(names, texts, reason, strict=True)]
         ages = self._ages(admission, patient)
         columns = {
-            "note_id": ids["note_id"],
+            "note_id": notes["note_id"],
             "patient_id": patient,
             "admission_id": admission,
             "text": pa.array([note.text for note in cut], pa.string()),
@@ -64,7 +62,7 @@ class AdmissionFacts:
             "race": look_up(admission, self.admissions, key="hadm_id", value="race"),
             "insurance": look_up(admission, self.admissions, key="hadm_id", value="insurance"),
             # To one width: numbers then compare as text.
-            "note_seq": pc.utf8_lpad(pc.fill_null(ids["note_seq"], "0"), 6, "0"),
+            "note_seq": pc.utf8_lpad(pc.fill_null(notes["note_seq"], "0"), 6, "0"),
             "reason": pa.array([note.reason for note in cut], pa.string()),
             "kind": pa.array([note.kind for note in cut], pa.string()),
             "num_unknown": pa.array([note.num_unknown for note in cut], pa.int64()),
@@ -138,7 +136,7 @@ def _reasons(kinds: Any, admission: Any, code: Any, *, billable: pa.Array) -> li
 
 def principal_diagnoses(table: pa.Table, path: Path) -> pa.Table:
     """hadm_id → canonical code of the principal ICD-10 diagnosis."""
-    named = table.filter(pc.and_(pc.is_valid(table["hadm_id"]), pc.is_valid(table["icd_code"])))
+    named = table.filter(pc.is_valid(table["icd_code"]))
     code = [codes.normalise(text) for text in named["icd_code"].to_pylist()]
     wrong = sum(not codes.exists(text) for text in code)
     if wrong > MAX_UNKNOWN_CODES * len(code):
@@ -146,12 +144,6 @@ def principal_diagnoses(table: pa.Table, path: Path) -> pa.Table:
             f"a principal diagnosis must be an ICD-10-CM code where icd_version is 10; of "
             f"{len(code)} in {path} {wrong} are in no release from FY{codes.RELEASES[0]} to "
             f"FY{codes.RELEASES[-1]}. Correct icd_code or icd_version."
-        )
-    if pc.count_distinct(named["hadm_id"]).as_py() < named.num_rows:
-        repeated = named.num_rows - pc.count_distinct(named["hadm_id"]).as_py()
-        raise DataError(
-            f"an admission has one diagnosis with seq_num 1; {repeated} have more in {path}. "
-            "Remove the duplicate rows, or download the table again."
         )
     return pa.table({"hadm_id": named["hadm_id"], "icd_code": pa.array(code, pa.string())})
 

@@ -11,6 +11,7 @@ No text and no identifier of a row is put into an error: MIMIC-IV is credentiale
 """
 
 import logging
+from collections import deque
 from collections.abc import Iterator
 from functools import partial
 from hashlib import blake2b
@@ -19,11 +20,11 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv
 import pyarrow.parquet as pq
 
 from deepicd.clusters.ray_session import ray_session
-from deepicd.errors import Fault, faults_of
+from deepicd.errors import DataError, Fault, faults_of
+from deepicd.notes.id_columns import ROW, check_ids, check_unique, drop_missing
 from deepicd.notes.mimic.admission_facts import (
     NOT_LOOKED_AT,
     NOTE_IDS,
@@ -33,23 +34,14 @@ from deepicd.notes.mimic.admission_facts import (
 from deepicd.notes.mimic.columns import COLUMNS, CUT_COLUMNS, CUT_SCHEMA
 from deepicd.notes.mimic.kinds import check_kinds
 from deepicd.notes.mimic.late_passages import PASSAGES, write_passages
-from deepicd.notes.mimic.row_checks import check_owners, check_rows, mark_repeats
-from deepicd.notes.mimic.tables import (
-    check_columns,
-    find_table,
-    has_column,
-    read_batches,
-    unreadable,
-)
+from deepicd.notes.mimic.row_checks import check_owners, mark_repeats
+from deepicd.notes.mimic.tables import IDS, check_columns, find_table, has_column, read_batches
 
 OBJECT_STORE_BYTES = 160 << 20
 """Ray's object store where a build starts Ray itself: blocks pass through it, nothing stays."""
 
 BLOCK_BYTES = 8 << 20
 """Text that a worker holds at once, about."""
-
-_CSV_BYTES = 2 << 20
-"""Text that the CSV reader parses at once; one row must be smaller."""
 
 _NOTES = "note/discharge"
 _NOTE_COLUMNS = (*NOTE_IDS, "text")
@@ -58,6 +50,12 @@ _SHORT = {
     "hosp/admissions": ("hadm_id", "subject_id", "race", "insurance"),
     "hosp/patients": ("subject_id", "gender", "anchor_age"),
 }
+_ONCE = {
+    "hosp/diagnoses_icd": "an admission has one diagnosis with seq_num 1",
+    "hosp/admissions": "an admission has one row",
+    "hosp/patients": "a patient has one row",
+}
+"""What may not repeat in the first column of a short table."""
 _OPTIONAL = {"hosp/admissions": ("admittime",), "hosp/patients": ("anchor_year",)}
 """Columns that MIMIC-IV has and a table in its layout may lack; null where it does."""
 _TABLES = {_NOTES: _NOTE_COLUMNS, **_SHORT}
@@ -80,15 +78,11 @@ def cut_notes(root: Path, folder: Path) -> pa.Table:
             summaries, or `note/` and `hosp/` are of different releases.
     """
     paths = {name: _find_checked(root, name) for name in _TABLES}
-    short = {
-        name: _read_short(paths[name], columns, _OPTIONAL.get(name, ()))
-        for name, columns in _SHORT.items()
-    }
+    short = {name: _read_short(paths[name], name) for name in _SHORT}
     labels = principal_diagnoses(short["hosp/diagnoses_icd"], paths["hosp/diagnoses_icd"])
     facts = AdmissionFacts(labels, short["hosp/admissions"], short["hosp/patients"])
     folder.mkdir(parents=True)
     rows = _stream_notes(paths[_NOTES], facts, folder.resolve())
-    check_rows(rows, paths[_NOTES])
     check_owners(rows, short["hosp/admissions"], paths[_NOTES])
     check_kinds(looked_at(rows), paths[_NOTES])
     return mark_repeats(rows.sort_by("note_id"))
@@ -155,42 +149,63 @@ def _stream_notes(path: Path, facts: AdmissionFacts, folder: Path) -> pa.Table:
             return pa.concat_tables([CUT_SCHEMA.empty_table(), *done])
 
         try:
-            rows = _read_notes(path).map_batches(
+            rows = _stream(path).map_batches(
                 cut_block, batch_format="pyarrow", batch_size=None, zero_copy_batch=True
             )
             blocks = list(rows.iter_batches(batch_size=None, batch_format="pyarrow"))
         except (ray.exceptions.RayError, pa.ArrowException, OSError, ValueError) as error:
-            raise unreadable(path, error) from None
+            # Ray hides what the task refused, and its own message may show a row: read once more.
+            deque(read_notes(path), maxlen=0)
+            raise DataError(
+                f"{path} could not be read to its end ({type(error).__name__}). Try again; with "
+                "less memory in use if it is large."
+            ) from None
     filled = [block.cast(CUT_SCHEMA) for block in blocks if block.num_rows]
     return pa.concat_tables(filled) if filled else CUT_SCHEMA.empty_table()
 
 
-def _read_notes(path: Path) -> Any:
-    """The notes table as a Ray Dataset."""
-    from ray.data import read_csv, read_parquet
+def read_notes(path: Path) -> Iterator[pa.Table]:
+    """The notes table piece by piece, its ids checked; an admission may be missing.
 
-    if path.suffix == ".parquet":
-        return read_parquet(str(path), columns=list(_NOTE_COLUMNS))
-    return read_csv(
-        str(path),
-        override_num_blocks=1,  # else every block is split by the number of cores
-        num_cpus=0,  # it waits for the cutters most of the time
-        read_options=pyarrow.csv.ReadOptions(block_size=_CSV_BYTES, use_threads=False),
-        parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True),
-        convert_options=pyarrow.csv.ConvertOptions(
-            include_columns=list(_NOTE_COLUMNS),
-            column_types=dict.fromkeys(_NOTE_COLUMNS, pa.string()),
-            strings_can_be_null=False,
-        ),
+    Raises:
+        DataError: the table cannot be read, or an id is missing, none, or repeats; names the row.
+    """
+    seen: set[str] = set()
+    for piece in read_batches(path, _NOTE_COLUMNS, text="text"):
+        check_ids(piece, ("note_id", "subject_id"), path)
+        admissions = drop_missing(piece["hadm_id"])
+        has_admission = pc.is_valid(admissions)
+        check_ids(piece.filter(has_admission), ("hadm_id",), path)
+        check_unique(piece, "note_id", path, rule="a note has one row", seen=seen)
+        index = piece.schema.get_field_index("hadm_id")
+        yield piece.set_column(index, "hadm_id", admissions).drop_columns(ROW)
+
+
+def _stream(path: Path) -> Any:
+    """The notes table as a Ray Dataset, read by one task."""
+    from ray.data import from_items
+
+    # It waits for the cutters most of the time, so it takes none of their cores.
+    return from_items([str(path)]).map_batches(
+        lambda batch: read_notes(Path(batch["item"][0].as_py())),
+        batch_format="pyarrow",
+        num_cpus=0,
     )
 
 
-def _read_short(path: Path, columns: tuple[str, ...], optional: tuple[str, ...] = ()) -> pa.Table:
-    """Wanted columns of a table of short rows; of diagnoses the principal ICD-10 rows only."""
-    columns += tuple(name for name in optional if has_column(path, name))
-    blocks = [_principal(block) for block in read_batches(path, columns)]
-    schema = pa.schema([(name, pa.string()) for name in columns])
-    return pa.concat_tables(blocks) if blocks else schema.empty_table()
+def _read_short(path: Path, name: str) -> pa.Table:
+    """Wanted columns of a table of short rows, its ids checked; of diagnoses the principal ICD-10
+    rows only."""
+    optional = (column for column in _OPTIONAL.get(name, ()) if has_column(path, column))
+    columns = (*_SHORT[name], *optional)
+    schema = pa.schema([*((column, pa.string()) for column in columns), (ROW, pa.int64())])
+    blocks = [schema.empty_table()]
+    for block in map(_principal, read_batches(path, columns)):
+        check_ids(block, [column for column in columns if column in IDS], path)
+        blocks.append(block)
+    table = pa.concat_tables(blocks)
+    check_unique(table, columns[0], path, rule=_ONCE[name])
+    return table.drop_columns(ROW)
 
 
 def _principal(block: pa.Table) -> pa.Table:

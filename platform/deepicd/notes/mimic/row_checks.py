@@ -1,14 +1,13 @@
-"""All rows of a notes table together: are ids whole, do tables belong together, what repeats.
+"""All rows of a notes table together: do tables belong together, what repeats.
 
 In: `columns.CUT_COLUMNS` of every note. Out: the rows with repeats marked, or a refusal that names
-the table and counts rows. Decided here: a patient or note id that is missing is refused, and never
-taken for one patient; of an admission that has several summaries the first counts.
+the table and counts rows. Decided here: of an admission that has several summaries the first
+counts.
 
 No identifier of a row is put into an error: MIMIC-IV is credentialed.
 """
 
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -19,33 +18,6 @@ from deepicd.notes.mimic.columns import REASONS
 
 MAX_UNKNOWN = 0.2
 """Share of summaries whose admission `hosp/admissions` lacks above which releases are mixed."""
-
-_MISSING = pa.array(["", "nan", "none", "null", "na", "n/a", "<na>", "nat"])
-"""What tools write for a value that is not there, in lower case."""
-_FLOAT = r"^[+-]?((\d+\.\d*|\.\d+)([eE][+-]?\d+)?|\d+[eE][+-]\d+)$"
-"""With a point, or a signed exponent: `12e4` may be an id of hexadecimal digits."""
-
-
-def check_rows(rows: pa.Table, path: Path) -> None:
-    """Raise DataError where ids are missing, are no ids, or repeat."""
-    missing = pc.or_kleene(_is_missing(rows["note_id"]), _is_missing(rows["patient_id"]))
-    if num_missing := pc.sum(missing).as_py():
-        raise DataError(
-            f"every note needs note_id and subject_id; {num_missing} lack one in {path}. "
-            "Remove those rows, or export the table again."
-        )
-    for column in ("note_id", "patient_id", "admission_id"):
-        if num_floats := pc.sum(_is_float(rows[column])).as_py():
-            raise DataError(
-                f"an id is text or a whole number; {num_floats} values of {column} in {path} are "
-                "fractions or rounded (such as 1.5 or 1.0E7), so patients may have become one. "
-                "Export the table with its ids as text."
-            )
-    if repeated := rows.num_rows - pc.count_distinct(rows["note_id"]).as_py():
-        raise DataError(
-            f"note ids must be unique; {repeated} repeat in {path}. "
-            "Remove the duplicate rows, or export the table again."
-        )
 
 
 def check_owners(rows: pa.Table, admissions: pa.Table, path: Path) -> None:
@@ -62,16 +34,6 @@ def check_owners(rows: pa.Table, admissions: pa.Table, path: Path) -> None:
             f"summaries in {path} {unknown} name an admission that hosp/admissions lacks and "
             f"{other} another patient than it does. Bring both from the same release."
         )
-
-
-def _is_missing(values: Any) -> Any:
-    """Whether each value is null, blank, or a tool's word for it."""
-    return pc.is_in(pc.utf8_lower(pc.fill_null(values, "")), _MISSING)
-
-
-def _is_float(values: Any) -> Any:
-    """Whether each value is a number that is not written as a whole one."""
-    return pc.match_substring_regex(pc.fill_null(values, ""), _FLOAT)
 
 
 def mark_repeats(rows: pa.Table) -> pa.Table:

@@ -69,7 +69,6 @@ def test_ages_fall_into_bands(age: str | None, band: str | None) -> None:
     ("rows", "match"),
     [
         ([("1", "banana")], r"must be an ICD-10-CM code .* of 1 in t.csv 1 are in no release"),
-        ([("1", "I214"), ("1", "I10")], "one diagnosis with seq_num 1; 1 have more in t.csv"),
     ],
 )
 def test_broken_labels_are_refused(rows: list[tuple[str, str]], match: str) -> None:
@@ -121,6 +120,79 @@ def test_a_missing_table_and_a_missing_column_are_named(tmp_path: Path) -> None:
     broken = tmp_path / "t.csv.gz"
     broken.write_bytes(gzip.compress(b"note_id,text\n" * 1000)[:12])
     with pytest.raises(
-        DataError, match=r"t\.csv\.gz cannot be read .* cut off: it ends at byte 12 "
+        DataError, match=r"t\.csv\.gz cannot be read: .* cut off: it ends at byte 12 "
     ):
         tables.check_columns(broken, ("note_id",))
+
+
+# ---- ids of a table: typed once, refused with column and row
+
+SECRET = "SECRETWORDS"
+NOTE_HEADER = "note_id,subject_id,hadm_id,note_type,note_seq,text\n"
+
+
+def write_notes(folder: Path, *ids: str) -> Path:
+    path = folder / "discharge.csv"
+    rows = "".join(f'{row},DS,1,"CC: {SECRET}\nHPI: {SECRET}"\n' for row in ids)
+    path.write_text(NOTE_HEADER + rows)
+    return path
+
+
+def test_notes_are_read_with_trimmed_ids_and_an_admission_may_be_missing(tmp_path: Path) -> None:
+    path = write_notes(tmp_path, " a-1 ,7, 20001", "b,8,", "c,8,NaN")
+    (piece,) = reader.read_notes(path)
+    ids = [list(row.values())[:3] for row in piece.to_pylist()]
+    assert ids == [["a-1", "7", "20001"], ["b", "8", None], ["c", "8", None]]
+    assert piece.column_names == NOTE_HEADER.strip().split(",")
+
+
+@pytest.mark.parametrize(
+    ("row", "match"),
+    [
+        (",8,2", "row 2: note_id must be text or a whole number; it is nothing or a word for it"),
+        ("b,,2", "row 2: subject_id .* nothing or a word for it"),
+        ("b,NaN,2", "row 2: subject_id .* nothing or a word for it"),
+        ("b,8.0,2", r"row 2: subject_id .* written as a fraction \(such as 20001\.0"),
+        ("b,1e+07,2", "row 2: subject_id .* written as a fraction"),
+        ("b,8,20001.0", "row 2: hadm_id .* written as a fraction"),
+        ("3.5,8,2", "row 2: note_id .* written as a fraction"),
+        (f"{SECRET * 20},8,2", "row 2: note_id .* longer than 128 characters"),
+        (f'"b\n{SECRET}",8,2', "row 2: note_id .* of several lines"),
+        ("a,8,2", "row 2: note_id stood in an earlier row; a note has one row"),
+    ],
+)
+def test_an_id_of_a_note_that_is_none_is_refused_with_its_row(
+    tmp_path: Path, row: str, match: str
+) -> None:
+    path = write_notes(tmp_path, "a,7,1", row)
+    with pytest.raises(DataError, match=rf"discharge\.csv, {match}") as refused:
+        list(reader.read_notes(path))
+    assert SECRET not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "rows", "match"),
+    [
+        ("hosp/diagnoses_icd", ["1,1,I214,10", "1,2,I10,10", "1,1,I10,10"], "row 3: hadm_id stood"),
+        ("hosp/diagnoses_icd", ["1,2,I214,10", ",1,I10,10"], "row 2: hadm_id .* nothing or a word"),
+        ("hosp/diagnoses_icd", ["1.0,1,I214,10"], "row 1: hadm_id .* written as a fraction"),
+        ("hosp/admissions", ["1,7,W,M", "2,,W,M"], "row 2: subject_id .* nothing or a word"),
+        ("hosp/admissions", ["1,7,W,M", "1,7,W,M"], "row 2: hadm_id .* an admission has one row"),
+        ("hosp/patients", ["7,F,60", "7,M,60"], "row 2: subject_id .* a patient has one row"),
+        ("hosp/patients", ["7.0,F,60"], "row 1: subject_id .* written as a fraction"),
+    ],
+)
+def test_an_id_of_a_short_table_that_is_none_or_repeats_is_refused_with_its_row(
+    tmp_path: Path, name: str, rows: list[str], match: str
+) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("\n".join([",".join(reader._SHORT[name]), *rows]) + "\n")
+    with pytest.raises(DataError, match=rf"t\.csv, {match}"):
+        reader._read_short(path, name)
+
+
+def test_other_diagnoses_than_principal_ones_may_repeat_an_admission(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("hadm_id,seq_num,icd_code,icd_version\n1,1.0,I214,10\n1,2,I10,10\n1,1,410,9\n")
+    table = reader._read_short(path, "hosp/diagnoses_icd")
+    assert [row["icd_code"] for row in table.to_pylist()] == ["I214"]
