@@ -11,7 +11,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from deepicd.errors import ConfigError, MissingError
+from deepicd.errors import ConfigError, DataError, MissingError
+from deepicd.text_lines import read_text
 
 _COMMANDS = ("head_start_ray_commands", "worker_start_ray_commands")
 _TOKEN = ("RAY_AUTH_MODE=token", "RAY_AUTH_TOKEN_PATH=")
@@ -29,8 +30,8 @@ def read_description(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise MissingError(f"no cluster description at {path}; the ones here are cluster/*.yaml")
     try:
-        table = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        table = yaml.safe_load(read_text(path))
+    except (yaml.YAMLError, DataError) as error:
         raise ConfigError(f"{path} is not valid YAML: {error}") from error
     if not isinstance(table, dict):
         raise ConfigError(f"{path} must hold a mapping; got {type(table).__name__}")

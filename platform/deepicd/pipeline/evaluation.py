@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deepicd.errors import MissingError
+from deepicd.text_lines import read_text
 
 if TYPE_CHECKING:
     from deepicd.records import Prediction
@@ -76,11 +77,12 @@ def explain_reward(
 
     Raises:
         MissingError: there is no such note.
+        DataError: the note is no text.
         ConfigError: no such preset, or the gold code is none.
     """
     from deepicd.rewards.explanation import score_text
 
     if note is not None and not note.is_file():
         raise MissingError(f"no note at {note}; --note takes a text file")
-    text = None if note is None else note.read_text(encoding="utf-8", errors="replace")
+    text = None if note is None else read_text(note)
     return score_text(answer, gold, preset=preset, hierarchy_curve=hierarchy_curve, note=text)

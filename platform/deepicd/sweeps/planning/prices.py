@@ -12,7 +12,8 @@ from pathlib import Path
 from pydantic import Field, ValidationError
 
 from deepicd.config import StrictModel, nearest
-from deepicd.errors import ConfigError, MissingError
+from deepicd.errors import ConfigError, DataError, MissingError
+from deepicd.text_lines import read_text
 
 
 class Machine(StrictModel):
@@ -51,12 +52,12 @@ def read_prices(path: Path | None = None) -> PriceTable:
         MissingError: no such file.
         ConfigError: not TOML, or not such a table.
     """
-    file = path or resources.files("deepicd").joinpath("data/prices.toml")
+    file = path or Path(str(resources.files("deepicd").joinpath("data/prices.toml")))
     if not file.is_file():
         raise MissingError(f"no price table at {file}; deepicd/data/prices.toml shows its form")
     try:
-        return PriceTable.model_validate(tomllib.loads(file.read_text(encoding="utf-8")))
-    except (tomllib.TOMLDecodeError, ValidationError) as error:
+        return PriceTable.model_validate(tomllib.loads(read_text(file)))
+    except (tomllib.TOMLDecodeError, ValidationError, DataError) as error:
         raise ConfigError(
             f"{file} is no price table like deepicd/data/prices.toml: {error}"
         ) from None
