@@ -18,7 +18,7 @@ MISSING_WORDS = frozenset(
 """What tools write, in lower case, where there is no id."""
 FLOAT = r"^[+-]?((\d+\.\d*|\.\d+)([eE][+-]?\d+)?|\d+[eE][+-]\d+)$"
 """With a point, or a signed exponent: `12e4` may be an id of hexadecimal digits."""
-CONTROL = r"[\x00-\x1f\x7f]"
+CONTROL = "[\x00-\x1f\x7f-\x9f\u2028\u2029]"
 """Line ends, tabs and other characters that no id holds."""
 
 _KINDS = {type(None): "null", float: "a fraction or NaN", bool: "true or false"}
@@ -48,4 +48,7 @@ def _fault(text: str) -> str:
         return "written as a fraction (such as 20001.0 or 1.0E7)"
     if len(text) > MAX_LENGTH:
         return f"longer than {MAX_LENGTH} characters"
-    return "of several lines or holds a tab" if re.search(CONTROL, text) else ""
+    if re.search(CONTROL, text):
+        return "of several lines or holds a tab"
+    # JSON may hold half of a character, which no file and no database takes.
+    return "no text" if any("\ud800" <= letter <= "\udfff" for letter in text) else ""

@@ -48,6 +48,8 @@ def test_text_of_one_line_and_whole_numbers_are_ids(value, text):
         ("1e+07", "it is written as a fraction"),
         (f"1\n{SECRET}", "it is of several lines"),
         ("1\x002", "it is of several lines"),
+        ("1\u20282", "it is of several lines"),
+        ("1\ud800", "it is no text"),
         (SECRET * 20, f"it is longer than {MAX_LENGTH} characters"),
         (10**200, f"it is longer than {MAX_LENGTH} characters"),
     ],
