@@ -26,14 +26,14 @@ PIECE_BYTES = 1 << 20
 _GZIP = b"\x1f\x8b"
 _OTHERS = {
     b"PK\x03\x04": "zip",
-    b"BZh": "bzip2",
+    **{b"BZh%d1AY&SY" % level: "bzip2" for level in range(1, 10)},
     b"\xfd7zXZ": "xz",
     b"\x28\xb5\x2f\xfd": "Zstandard",
     b"PAR1": "Parquet",
 }
 """First bytes → what a file is instead of text."""
 _MARKS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
-_SEEN = 8
+_SEEN = 10
 # gzip raises all three: no gzip, cut off, a damaged block.
 _BROKEN = (OSError, EOFError, zlib.error)
 

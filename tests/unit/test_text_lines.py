@@ -107,6 +107,12 @@ def test_what_is_no_whole_text_is_refused_without_its_text(tmp_path, data, match
     assert "secret" not in str(refused.value)
 
 
+def test_a_text_may_begin_with_the_letters_of_a_format(tmp_path):
+    path = tmp_path / "a"
+    path.write_text("BZhang was seen")
+    assert list(read_lines(path)) == ["BZhang was seen"]
+
+
 def test_broken_bytes_may_be_replaced(tmp_path):
     path = tmp_path / "a"
     path.write_bytes(b"thr\xe9e\n")
