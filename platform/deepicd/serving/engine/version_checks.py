@@ -29,7 +29,7 @@ def check_model(model: ServedModel) -> None:
 
 def max_model_len(model: ServedModel, settings: ServingSettings) -> int:
     """Context of the engine in tokens: what the settings ask for, at most what the model has."""
-    config = json.loads((model.path / "config.json").read_text())
+    config = json.loads((model.path / "config.json").read_text(encoding="utf-8"))
     asked = settings.limits.max_prompt_tokens + settings.limits.max_response_tokens
     return min(asked, int(config.get("max_position_embeddings", asked)))
 
@@ -53,7 +53,9 @@ def max_prompt_tokens(model: ServedModel, settings: ServingSettings) -> int:
 def check_same_shape(first: Path, second: Path) -> None:
     """Raise ServingError unless weights of one can stand in the place of the other's."""
     for name in ("config.json", "tokenizer.json"):
-        ours, theirs = (json.loads((folder / name).read_text()) for folder in (first, second))
+        ours, theirs = (
+            json.loads((folder / name).read_text(encoding="utf-8")) for folder in (first, second)
+        )
         # None in both for what says nothing, so that it compares as equal.
         if {**ours, **_SHAPELESS} != {**theirs, **_SHAPELESS}:
             raise ServingError(
