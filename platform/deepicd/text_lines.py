@@ -88,9 +88,12 @@ def read_pieces(path: Path) -> Iterator[bytes]:
             while piece := binary.read(PIECE_BYTES):
                 # Bytes of a character that the piece before cut in two count from there.
                 held = len(decoder.getstate()[0])
-                text = decoder.decode(piece)
-                # What is UTF-8 already goes on as it came: decoding was for the check alone.
-                checked = piece if encoding == "utf-8" else text.encode()
+                checked = piece
+                # ASCII needs no look: most pieces of English tables are spared the decoding.
+                if encoding != "utf-8" or held or not piece.isascii():
+                    text = decoder.decode(piece)
+                    # What is UTF-8 already goes on as it came: this was for the check alone.
+                    checked = piece if encoding == "utf-8" else text.encode()
                 yield ends.to_lf(_check_bytes(checked, position, path))
                 position += len(piece)
             held = len(decoder.getstate()[0])
