@@ -143,7 +143,9 @@ def _is_inside(header: Header, style: str, *, head: str, before: str) -> bool:
         return False
     if style == "sentence":
         return True
-    return is_late and (header.time in ("discharge", "death") or header.num_words > 0)
+    # "Discharge from the unit, labs:" goes on from one thing to the next.
+    is_one = "," not in head
+    return is_one and is_late and (header.time in ("discharge", "death") or header.num_words > 0)
 
 
 _CAPITALS = re.compile(

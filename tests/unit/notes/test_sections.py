@@ -79,9 +79,8 @@ ED course: fluids|VS on transfer: 98.6|Labor course to arrival: membranes intact
 Transplant history: kidney|Diagnosis: AML|Treatment: four cycles|Discharge: yellow|Nipple discharge: no
 per discharge summary from OSH: had CHF|Outside hospital labs: WBC 12|EKG with NSR|Results of biopsy pending
 Unlabored:|Admitted to ICU: yes|Assessment by PCP was viral illness|Hospitalizations: one
-After discharge: she noted swelling|His last hospital course was complicated by delirium""".replace(
-    "\n", "|"
-).split("|")
+s/p discharge from MICU, labs: Na 130|After discharge: she noted swelling
+His last hospital course was complicated by delirium""".replace("\n", "|").split("|")
 
 
 @pytest.mark.parametrize("line", HISTORY_LINES)
