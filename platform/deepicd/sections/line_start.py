@@ -67,7 +67,10 @@ def is_plain(line: str) -> bool:
     """Whether a line is text without any header, told at little cost: most lines."""
     if not line[:1].isalpha() or ":" in line or has_late(line) or TWO_CAPITALS.search(line):
         return False
-    return _is_text(line) or _begins_prose(line)
+    # The look of `_is_text` without the colon, which is not there.
+    if _begins_text(line.partition(" ")[0]) and not line[:_MAX_UNKNOWN].isupper():
+        return True
+    return _begins_prose(line)
 
 
 @lru_cache(maxsize=1 << 14)

@@ -145,7 +145,8 @@ class _Reader:
     def read_line(self, line: str, shape: str) -> None:
         """Read one line: a header, text, or both."""
         if is_plain(shape):
-            self._resume(shape)
+            if self.resumes:
+                self._resume(shape)
             self._add(line)
         elif not shape or shape.isspace():
             self.state.is_after_blank, self.resumes = True, None
