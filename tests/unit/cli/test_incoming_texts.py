@@ -4,11 +4,14 @@ refusal."""
 import bz2
 import gzip
 import json
+import re
 import subprocess
 import sys
 
 import pytest
+from typer.testing import CliRunner
 
+from deepicd.cli.notes import app as notes_app
 from deepicd.clusters.description import read_description
 from deepicd.config import load_experiment
 from deepicd.errors import ConfigError, DataError
@@ -114,3 +117,60 @@ def test_a_bomb_of_100_mb_is_refused_by_the_command_within_two_gigabytes(tmp_pat
     said = " ".join((done.stdout + done.stderr).split())
     assert "more than 16,777,216 characters" in said and "Traceback" not in said
     assert done.returncode in (1, 2, 3)
+
+
+TABLES = {
+    "note/discharge": "note_id,subject_id,hadm_id,note_type,note_seq,text\nn,7,1,DS,1,CC: fall\n",
+    "hosp/diagnoses_icd": "hadm_id,seq_num,icd_code,icd_version\n1,1,I214,10\n",
+    "hosp/admissions": "hadm_id,subject_id,race,insurance\n1,7,WHITE,Other\n",
+    "hosp/patients": "subject_id,gender,anchor_age\n7,F,60\n",
+}
+
+
+@pytest.mark.parametrize(
+    ("table", "write", "match"),
+    [
+        (
+            "note/discharge",
+            lambda text: text.replace("note_seq", "text", 1),
+            "has no column note_s",
+        ),
+        (
+            "note/discharge",
+            lambda text: text.replace("\n", ",text\n", 1),
+            "has the column text 2 t",
+        ),
+        ("note/discharge", lambda _: "x" * (100 << 20), "has a header of more than 1,048,576 byte"),
+        ("note/discharge", lambda _: "", "is empty"),
+        ("hosp/admissions", lambda text: text.replace("1,7", "1,7.0"), "row 1: subject_id must be"),
+        (
+            "hosp/admissions",
+            lambda text: text.replace("1,7", ",7"),
+            "row 1: hadm_id must be text o",
+        ),
+        ("hosp/admissions", lambda text: text + text.splitlines()[1], "row 2: hadm_id stood in an"),
+        ("hosp/patients", lambda text: text.replace("7,F", "7,F,F"), "row 1 below its header .* 4"),
+        (
+            "hosp/patients",
+            lambda text: text + '8,"F,60\n9,M,70\n',
+            "row 2 below its header .line 3",
+        ),
+        ("hosp/patients", lambda text: text + '8,"F\n9,"M,70\n', "row 2 below its header .line 3"),
+        (
+            "hosp/diagnoses_icd",
+            lambda text: text + "1,1,I10,10\n",
+            "row 2: hadm_id stood in an ear",
+        ),
+        ("hosp/diagnoses_icd", lambda text: text.replace("I214", "I2\0"), "null character"),
+    ],
+)
+def test_a_build_refuses_a_broken_table_before_ray_starts(tmp_path, table, write, match):
+    for name, text in TABLES.items():
+        path = tmp_path / f"{name}.csv"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(write(text) if name == table else text)
+    arguments = ["build", "--source", "mimic", "--root", str(tmp_path)]
+    result = CliRunner().invoke(notes_app, [*arguments, "--out", str(tmp_path / "out")])
+    assert isinstance(result.exception, DataError)
+    assert re.search(match, str(result.exception)), result.exception
+    assert not (tmp_path / "out").exists()
