@@ -23,6 +23,7 @@ from deepicd.pipeline.context import with_context
 from deepicd.pipeline.folder.command import (
     Command,
     experiment_of_run,
+    find_registry,
     read_command,
     registry_address,
     write_command,
@@ -149,11 +150,14 @@ def _refuse_to_resume(
         )
     if not _has_ended(paths, command):
         return
-    address = registry_address(experiment, paths)
-    serve = f"`deepicd serve --registry {address}` serves its champion, "
+    serve = ""
+    if command.is_promoted and paths.promotion.is_file():
+        promoted: Promoted = read_value(paths.promotion, Promoted)
+        address = find_registry(promoted.registry, experiment, paths)
+        serve = f"`deepicd serve --registry {address}` serves its champion, "
     raise SweepError(
         f"the run in {paths.root} has ended, there is nothing to resume; `deepicd sweep status "
-        f"{name}` shows it, {serve if command.is_promoted else ''}`deepicd run` starts another"
+        f"{name}` shows it, {serve}`deepicd run` starts another"
     )
 
 

@@ -15,6 +15,9 @@ from deepicd.pipeline.folder.command import (
 )
 from deepicd.pipeline.seal import Seal, write_seal
 from deepicd.pipeline.stage import STAGES
+from deepicd.pipeline.summary import Promoted
+from deepicd.pipeline.values import write_value
+from deepicd.records import Decision
 
 
 def begin(root, command=None, **table):
@@ -59,8 +62,15 @@ def test_a_run_that_ended_names_the_command_that_serves_its_champion(tmp_path):
         paths = begin(tmp_path / name, command)
         for stage in STAGES:
             write_seal(paths.seal(stage), Seal(stage, {}, {}, 1.0))
-    with pytest.raises(SweepError, match=r"has ended.*`deepicd serve --registry /.*/registry`"):
-        loop.resume_run(tmp_path / "a", serve_on=lambda _: None)
+    left = tmp_path / "registry"
+    left.mkdir()
+    decision = Decision(True, (), {})
+    promoted = Promoted(decision, "v0001", "a", "sft", None, {}, registry=str(left))
+    write_value(RunPaths(tmp_path / "a").promotion, promoted, Promoted)
+    (tmp_path / "moved").mkdir()
+    (tmp_path / "a").rename(tmp_path / "moved" / "a")
+    with pytest.raises(SweepError, match=rf"has ended.*`deepicd serve --registry {left}` serves"):
+        loop.resume_run(tmp_path / "moved" / "a", serve_on=lambda _: None)
     with pytest.raises(SweepError, match=r"shows it, `deepicd run` starts another"):
         loop.resume_run(tmp_path / "b")
 
