@@ -13,8 +13,27 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 @app.command()
 def build(
     out: Annotated[Path, typer.Option(help="Folder of the splits; replaced as a whole.")],
-    source: Annotated[str, typer.Option(help="embedded or mimic.")] = "embedded",
-    root: Annotated[Path | None, typer.Option(help="Folder with MIMIC-IV's note/, hosp/.")] = None,
+    source: Annotated[str, typer.Option(help="embedded, mimic, table or fhir.")] = "embedded",
+    root: Annotated[
+        Path | None,
+        typer.Option(help="mimic: folder with note/, hosp/. fhir: folder of NDJSON files."),
+    ] = None,
+    file: Annotated[
+        Path | None, typer.Option(help="table: CSV, JSON lines or Parquet, a row a note.")
+    ] = None,
+    columns: Annotated[
+        str,
+        typer.Option(
+            help="table: WHAT=COLUMN,… where the file's names differ; WHAT is note, patient, "
+            "admission, code, or if there are any id, order, sex, race, age, insurance."
+        ),
+    ] = "",
+    sections: Annotated[
+        str,
+        typer.Option(
+            help="table, fhir: cut (whole discharge summaries; default) or keep (admission notes)."
+        ),
+    ] = "",
     tables: Annotated[
         Path | None, typer.Option(help="Where embedded tables are written; default OUT/../tables.")
     ] = None,
@@ -33,14 +52,23 @@ def build(
 ) -> None:
     """Write train, validation, test and promotion splits, report.json and the dataset card.
 
-    Example: deepicd notes build --source mimic --root /data/mimic-iv --out runs/mimic/notes
+    Examples:
+
+    deepicd notes build --num-notes 300 --num-codes 12 --out runs/mine/notes
+
+    deepicd notes build --source mimic --root /data/mimic-iv --out runs/mimic/notes
+
+    deepicd notes build --source table --file notes.csv --out runs/ours/notes
+    --columns note=text,patient=pid,admission=stay,code=icd10
+
+    deepicd notes build --source fhir --root export --out runs/export/notes
     """
     from deepicd.cli.console import print_outcome
     from deepicd.cli.text import notes_lines
-    from deepicd.config import parse_experiment
+    from deepicd.config import options_of_source, parse_experiment
     from deepicd.notes import build_notes
 
-    data: dict[str, object] = {"source": source, **({"root": str(root)} if root else {})}
+    data = options_of_source(source, root=root, file=file, columns=columns, sections=sections)
     data |= {"num_notes": num_notes, "num_codes": num_codes, "difficulty": difficulty}
     data["split_seed"] = seed
     config = parse_experiment({"data": data}, "command line").data

@@ -7,11 +7,11 @@ the working directory, and are absolute once they are read.
 """
 
 from deepicd.config.addresses import flatten, known_addresses, nearest
+from deepicd.config.data import DataConfig, TableColumns, options_of_source
 from deepicd.config.evaluation import EvaluationConfig
 from deepicd.config.experiment import (
     HEAD_WIDTHS,
     MLP_RATIO,
-    DataConfig,
     Experiment,
     JudgeConfig,
     ModelConfig,
@@ -76,6 +76,7 @@ __all__ = [
     "Space",
     "StrictModel",
     "SweepConfig",
+    "TableColumns",
     "TrainingConfig",
     "WarmStartTrial",
     "all_values",
@@ -91,6 +92,7 @@ __all__ = [
     "known_addresses",
     "load_experiment",
     "nearest",
+    "options_of_source",
     "override",
     "parse_experiment",
     "read_experiment",

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field
 
+from deepicd.config.data import DataConfig
 from deepicd.config.evaluation import EvaluationConfig
 from deepicd.config.strict_model import (
     MAX_SEED,
@@ -31,52 +32,6 @@ MAX_BOOTSTRAP = 100_000
 """Bootstrap replicates at most: beyond it an interval's ends hardly move, and memory fills."""
 MLP_RATIO = 4
 """Width of the built model's feed-forward layers, in times its `hidden_size`."""
-
-
-class DataConfig(StrictModel):
-    """Where the notes come from and how they are split."""
-
-    source: Literal["embedded", "mimic"] = "embedded"
-    """`embedded` generates the package's own corpus; `mimic` reads MIMIC-IV tables."""
-    root: LocalPath | None = None
-    """Folder that holds MIMIC-IV's `note/` and `hosp/`; required for `mimic` without `splits`."""
-    splits: LocalPath | None = None
-    """Folder of splits that `deepicd notes build` wrote, used as they are; None builds them."""
-    split_seed: Seed = 1
-    """Seed of the embedded corpus, of the splits and of the order of their rows. It is not `seed`,
-    so that runs with other seeds learn from and are judged on the same notes."""
-    num_notes: int = Field(default=6000, ge=100, le=10_000_000)
-    """Admissions to generate for `embedded`."""
-    num_codes: int = Field(default=51, ge=0)
-    """Principal diagnoses of `embedded`: the first ones in authored order; 0 takes all."""
-    difficulty: float = Field(default=0.5, ge=0, le=1)
-    """Gaps and noise in the notes of `embedded`: 0 documents all, 0.5 is as authored, 1 hard."""
-    split_shares: tuple[float, float, float, float] = (0.6, 0.1, 0.2, 0.1)
-    """Shares of patients in train, validation, test and promotion; must sum to 1."""
-    max_prompt_tokens: int = Field(default=2048, ge=16)
-    """Longest prompt in tokens, prefill included."""
-    overlong: Literal["truncate", "filter"] = "truncate"
-    """A note with a longer prompt loses words, the least important sections first, or is left out;
-    the same in training, evaluation and serving."""
-    curriculum: str = ""
-    """Order of the training notes: a column of the split, or `length`; `-` in front reverses it.
-    Empty: shuffled by seed and epoch."""
-    num_validation: int = Field(default=0, ge=0)
-    """Validation notes used inside trials (the first ones of the split); 0 uses all."""
-
-    def contradictions(self) -> Iterator[Contradiction]:
-        """Shares that do not make a whole, a source that is not named."""
-        shares = self.split_shares
-        # In floating point 0.6 + 0.1 + 0.2 + 0.1 is not 1.
-        if not math.isclose(sum(shares), 1.0, abs_tol=1e-6) or min(shares) <= 0:
-            why = f"split_shares must be above 0 and sum to 1; got {shares}; change them"
-            yield ("split_shares",), why
-        if self.source == "mimic" and self.root is None and self.splits is None:
-            yield (
-                ("source",),
-                "source 'mimic' needs data.root or data.splits; name the folder that holds note/ "
-                "and hosp/, or that of an earlier build",
-            )
 
 
 class ModelConfig(StrictModel):

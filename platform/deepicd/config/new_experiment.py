@@ -21,19 +21,34 @@ from deepicd.errors import ConfigError, MissingError
 from deepicd.files import write_atomically
 
 _FILE = "experiment.toml"
+_KEEP = '# sections = "keep"         # where notes are admission notes already, not whole summaries'
+_PLACES = {
+    "mimic": ('source = "mimic"\nroot = PLACE # holds note/ and hosp/', "data/mimic-iv"),
+    "table": (
+        'source = "table"\nfile = PLACE # CSV, JSON lines or Parquet with a row a note\n'
+        'columns = { note = "note", patient = "patient", admission = "admission", code = "code" }\n'
+        f"# further columns, if there are: id, order, sex, race, age, insurance\n{_KEEP}",
+        "data/notes.csv",
+    ),
+    "fhir": (
+        f'source = "fhir"\nroot = PLACE # NDJSON files of a bulk export\n{_KEEP}',
+        "data/export",
+    ),
+}
+"""Source → its lines in `[data]`, and a place to be filled in."""
 _PROMPTS = 64
 """Prompts of a GRPO step, about."""
 
 
 @dataclass(frozen=True)
 class Beginning:
-    """What a new experiment begins with. The values below `data` are those of `mimic`; None takes
-    a place to be filled in.
+    """What a new experiment begins with. The values below `data` are those of notes of one's own;
+    None takes a place to be filled in.
     """
 
-    data: Literal["embedded", "mimic"] = "embedded"
+    data: Literal["embedded", "mimic", "table", "fhir"] = "embedded"
     root: str | None = None
-    """Folder of MIMIC-IV's tables."""
+    """Folder of MIMIC-IV's tables or of a FHIR export, or the file of notes."""
     model: str | None = None
     """Hugging Face folder of the model."""
     traces: str | None = None
@@ -88,24 +103,33 @@ def _check_options(beginning: Beginning) -> None:
     given = [f"--{name}" for name in options if getattr(beginning, name) is not None]
     if given and (beginning.data == "embedded" or beginning.base is not None):
         raise ConfigError(
-            f"{', '.join(given)} would change nothing: it belongs to --data mimic without --from; "
+            f"{', '.join(given)} would change nothing: it belongs to --data mimic, table or fhir "
+            "without --from; "
             "leave it out, and set the value in the file"
         )
 
 
 def _fill(beginning: Beginning, name: str) -> str:
-    file = resources.files("deepicd").joinpath(f"data/experiment_{beginning.data}.toml")
+    kind = "embedded" if beginning.data == "embedded" else "own"
+    file = resources.files("deepicd").joinpath(f"data/experiment_{kind}.toml")
     gpus = beginning.gpus or 4
     # Not `format`, to which the braces of TOML's inline tables would be fields.
     return Template(file.read_text(encoding="utf-8")).substitute(
         # A JSON string is one of TOML too.
         name=json.dumps(name),
-        root=json.dumps(beginning.root or "data/mimic-iv"),
+        place=_place(beginning),
         model=json.dumps(beginning.model or "models/Qwen2.5-7B-Instruct"),
         traces=json.dumps(beginning.traces or "data/traces.parquet"),
         gpus=gpus,
         batch=gpus * -(-_PROMPTS // gpus),  # verl shares a batch out among GPUs
     )
+
+
+def _place(beginning: Beginning) -> str:
+    """Lines of `[data]` that say where the notes lie."""
+    lines, place = _PLACES.get(beginning.data, ("", ""))
+    # A JSON string is one of TOML too.
+    return lines.replace("PLACE", json.dumps(beginning.root or place))
 
 
 def _begin_from(base: Path, file: Path, name: str) -> str:

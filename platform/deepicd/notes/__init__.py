@@ -1,8 +1,8 @@
-"""Admission notes of MIMIC-IV or of the embedded corpus → `Note` rows in four splits on disk.
+"""Admission notes of any source → `Note` rows in four splits on disk.
 
 MIMIC-IV tables and the embedded corpus (written in the same layout) go through one reader: sections
-and the reader in `mimic/`, the corpus in `corpus/`, splits in `splits.py`, and the build in
-`build.py`.
+and the reader in `mimic/`, the corpus in `corpus/`. Tables of other groups and FHIR exports are
+read in `table/`, and cut by the same grammar. Splits are in `splits.py`, the build in `build.py`.
 """
 
 from deepicd.notes.build import build_notes

@@ -13,7 +13,7 @@ is kept.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from hashlib import blake2b
@@ -28,9 +28,11 @@ from numpy.typing import NDArray
 
 from deepicd import codes
 from deepicd.errors import CodeError, ConfigError, DataError, MissingError
+from deepicd.notes.build_report import REPORT, read_build_report
 from deepicd.notes.late_text import LateTextJudge
 from deepicd.notes.mimic.sections import SECTIONS, find_late
 from deepicd.notes.near_duplicates import find_near_duplicates, minhash_signatures
+from deepicd.notes.table.cutting import has_late_header
 from deepicd.paths import SPLITS
 
 LIMITS: Mapping[str, float] = {
@@ -141,7 +143,7 @@ def audit_notes(
         raise ConfigError(
             f"a similarity is from {MIN_SIMILARITY} to 1; got {similarity}. Correct it."
         )
-    notes = _read_notes(folder, judge)
+    notes = _read_notes(folder, judge, is_kept=_is_kept(folder))
     broken = {
         **notes.broken,
         "repeated_note_id": _repeats(pc.cast(notes.note_id, pa.string())),
@@ -227,12 +229,21 @@ def _merge_limits(limits: Mapping[str, float]) -> dict[str, float]:
     return {**LIMITS, **limits}
 
 
-def _read_notes(folder: Path, judge: LateTextJudge | None) -> _Notes:
+def _is_kept(folder: Path) -> bool:
+    """Whether the build took admission notes as they are (`data.sections = "keep"`)."""
+    if not (folder / REPORT).is_file():
+        return False
+    settings = read_build_report(folder).get("identity", {}).get("settings", {})
+    return bool(settings.get("sections") == "keep")
+
+
+def _read_notes(folder: Path, judge: LateTextJudge | None, *, is_kept: bool) -> _Notes:
+    has_late = has_late_header if is_kept else has_forbidden
     batches: list[dict[str, Any]] = []
     for number, name in enumerate(SPLITS):
         for batch in _read_batches(folder / f"{name}.parquet"):
             split = np.full(batch.num_rows, number, np.int8)
-            batches.append({**_read_batch(batch, judge), "split": split})
+            batches.append({**_read_batch(batch, judge, has_late), "split": split})
     if not batches:
         raise DataError(f"the splits under {folder} hold no note; build them anew.")
     return _Notes(
@@ -263,15 +274,15 @@ def _read_batches(path: Path) -> Iterator[pa.RecordBatch]:
         ) from None
 
 
-def _read_batch(batch: pa.RecordBatch, judge: LateTextJudge | None) -> dict[str, Any]:
+def _read_batch(
+    batch: pa.RecordBatch, judge: LateTextJudge | None, has_late: Callable[[str], bool]
+) -> dict[str, Any]:
     """What is kept of one batch; its text is not."""
     text = batch["text"]
     lower = pc.utf8_lower(text).to_pylist()
     gold = batch["code"].to_pylist()
     broken = {name: _matches(text, pattern) for name, pattern in _PATTERNS.items()}
-    broken["forbidden_section"] = np.array(
-        [has_forbidden(note) for note in text.to_pylist()], np.bool_
-    )
+    broken["forbidden_section"] = np.array([has_late(note) for note in text.to_pylist()], np.bool_)
     doubts = _find_doubts(batch, judge)
     broken["late_wording"] = np.array([bool(found) for found in doubts], np.bool_)
     broken["gold_title"] = _named(lower, gold, gold_phrases)

@@ -1,4 +1,4 @@
-"""`DataConfig` → split notes on disk, from MIMIC-IV or from the embedded corpus, by one reader.
+"""`DataConfig` → split notes on disk, from the embedded corpus, MIMIC-IV, a table or FHIR.
 
 In: settings, where the tables lie (or are to be written), where the splits go. Out:
 `OUT/{train,validation,test,promotion}.parquet`, `OUT/report.json` and, if wanted, a card. Decided
@@ -33,6 +33,7 @@ from deepicd.notes.mimic.late_passages import PASSAGES
 from deepicd.notes.mimic.reader import cut_notes, looked_at
 from deepicd.notes.split_writer import bucket_rows, write_splits
 from deepicd.notes.splits import assign_split, repair_splits
+from deepicd.notes.table.reader import cut_table
 from deepicd.paths import SPLITS
 
 _PARTS = ".parts"
@@ -51,7 +52,7 @@ def build_notes(
 
     Args:
         config: source, size, shares, and the seed of corpus, splits and order of rows.
-        tables: where the embedded corpus is written; MIMIC-IV is read from `config.root` instead.
+        tables: where the embedded corpus is written; others are read from `config.place` instead.
         out: folder of the splits; replaced as a whole. Ray's workers must be able to write beside
             it: on several nodes it lies on shared storage.
         is_card_written: also write `card.md` and `card.html` (about a second).
@@ -61,11 +62,11 @@ def build_notes(
         MissingError: a table is not there.
         DataError: broken or inconsistent tables, or a split without a note.
     """
-    root, ceiling, seed = config.root or tables, None, config.split_seed
+    ceiling, seed = None, config.split_seed
     if config.source == "embedded":
-        root, ceiling = tables, _write_embedded(config, tables, seed)
+        ceiling = _write_embedded(config, tables, seed)
     with replaced_folder(out, marker=REPORT) as folder:
-        rows = cut_notes(root, folder / _PARTS)
+        rows = _cut(config, tables, folder / _PARTS)
         kept = split_rows(rows, config, seed, split_of=_read_split_of(config, tables))
         hashes = _write_rows(kept, folder, seed)
         judge = fit_judge(folder / _PARTS / PASSAGES)
@@ -108,7 +109,7 @@ def split_rows(
         why = ", ".join(f"{reason} {count}" for reason, count in sorted(counts.items()))
         raise DataError(
             f"a build needs notes; of {rows.num_rows} rows none is left ({why or 'empty table'}). "
-            "Look the reasons up in docs/notes.md, and check that root holds MIMIC-IV's own tables."
+            "Look the reasons up in docs/notes.md, and correct the source of the notes."
         )
     patients, labels = kept["patient_id"].to_pylist(), kept["code"].to_pylist()
     if split_of is None:
@@ -128,6 +129,15 @@ def split_rows(
     return kept.append_column(
         "split", pa.array([splits[patient] for patient in patients], pa.string())
     )
+
+
+def _cut(config: DataConfig, tables: Path, folder: Path) -> pa.Table:
+    """Cut notes of any source, in `folder`."""
+    if config.source in ("table", "fhir"):
+        return cut_table(config, folder)
+    root = tables if config.source == "embedded" else config.root
+    assert root is not None, "a source without a place is refused when it is read"
+    return cut_notes(root, folder)
 
 
 def _read_split_of(config: DataConfig, tables: Path) -> dict[str, str] | None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from deepicd import codes
+from deepicd.config import flatten
 from deepicd.paths import SPLITS
 from deepicd.scoring import HEADLINE
 
@@ -33,6 +34,15 @@ _LAYOUT = {
     "margin": {"l": 60, "r": 20, "t": 48, "b": 48},
 }
 
+_OWN = (
+    "They are patients': notes, and this folder, stay with those who may see them. What the group "
+    "says of their origin, consent and licence belongs beside this card."
+)
+_LABELS = {
+    **dict.fromkeys(("embedded", "mimic"), "seq_num 1 in diagnoses_icd"),
+    "table": "the column that the group named",
+    "fhir": "rank 1 of the encounter's diagnoses, or its only one",
+}
 Report = Mapping[str, Any]
 
 
@@ -89,20 +99,35 @@ def _describe_source(report: Report) -> Section:
         "It is a toy of clinical language: a score on it says nothing about real notes.",
         "mimic": "Cut from discharge summaries of MIMIC-IV (PhysioNet), which is credentialed: its "
         "notes, and this folder, stay with those who signed its data use agreement.",
+        "table": f"From a table of notes that a group brought itself. {_OWN}",
+        "fhir": f"From documents of a FHIR bulk export. {_OWN}",
     }[report["source"]]
     identity = report["identity"]
     rows = [("seed", str(report["seed"])), ("code table", identity["codes"]["release"])]
-    rows += [(f"setting {name}", str(value)) for name, value in identity["settings"].items()]
+    rows += [
+        (f"setting {name}", str(value)) for name, value in flatten(identity["settings"]).items()
+    ]
     rows += [(f"SHA-256 of {name}", value[:16]) for name, value in identity["splits"].items()]
     rows += list(identity["versions"].items())
     text = (
-        f"{what} A note holds what a summary says about the admission; it was written at discharge "
-        "all the same, so it is not what a doctor wrote at the door. The label is the diagnosis "
-        "with seq_num 1 among the ICD-10-CM codes: the priority of billing, not always the reason "
-        "for admission. It is a noisy target, and no model can reach a perfect score on it. "
+        f"{what} {_describe_notes(identity)} The label is the principal ICD-10-CM diagnosis "
+        f"({_LABELS[report['source']]}): the priority of billing, not always the reason for "
+        "admission. It is a noisy target, and no model can reach a perfect score on it. "
         "Research use only; never for clinical decisions."
     )
     return Section("Source and label", text, ("what", "value"), rows)
+
+
+def _describe_notes(identity: Mapping[str, Any]) -> str:
+    if identity["settings"].get("sections") == "keep":
+        return (
+            "A note is an admission note as it was given; those with a section of the stay or the "
+            "discharge were left out."
+        )
+    return (
+        "A note holds what a summary says about the admission; it was written at discharge all "
+        "the same, so it is not what a doctor wrote at the door."
+    )
 
 
 def _describe_splits(report: Report) -> Section:

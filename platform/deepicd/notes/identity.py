@@ -28,7 +28,12 @@ from deepicd.notes.split_writer import ROWS_PER_GROUP, hash_rows
 from deepicd.paths import SPLITS
 
 # Settings of those who read the notes; they do not change what is built.
-_IGNORED = {"curriculum", "max_prompt_tokens", "num_validation", "overlong", "root", "splits"}
+_IGNORED = {
+    *("curriculum", "max_prompt_tokens", "num_validation", "overlong"),
+    *("root", "file", "splits"),
+}
+_OF_TABLES = {"columns", "sections"}
+"""Settings that act on a table of notes or a FHIR export only."""
 _SEED = "split_seed"  # stands beside the settings
 _PACKAGES = ("deepicd", "numpy", "pyarrow", "ray")
 
@@ -36,10 +41,11 @@ _PACKAGES = ("deepicd", "numpy", "pyarrow", "ray")
 def identify(config: DataConfig, *, hashes: Mapping[str, str]) -> dict[str, Any]:
     """Identity of a build whose splits have these hashes."""
     versions = {name: version(name) for name in _PACKAGES}
+    ignored = _IGNORED if config.source in ("table", "fhir") else _IGNORED | _OF_TABLES
     return {
         "splits": dict(hashes),
         "codes": {"release": f"FY{codes.RELEASES[-1]}", "sha256": _hash_code_table()},
-        "settings": config.model_dump(mode="json", exclude=_IGNORED | {_SEED}),
+        "settings": config.model_dump(mode="json", exclude=ignored | {_SEED}),
         "seed": config.split_seed,
         "versions": {"python": platform.python_version(), **versions},
     }

@@ -72,7 +72,7 @@ def read_note(folder: Path, split: str, *, row: int, is_text_shown: bool) -> dic
     source = read_build_report(folder)["source"]
     if source != "embedded" and not is_text_shown:
         raise ConfigError(
-            f"notes of source {source!r} are credentialed and not printed; add --show-text where "
+            f"notes of source {source!r} are patients' and not printed; add --show-text where "
             "nobody reads over your shoulder and nothing is logged."
         )
     notes = read_split(folder / f"{split}.parquet")

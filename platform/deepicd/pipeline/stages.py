@@ -35,12 +35,15 @@ class Scored:
     """None where too few validation answers could be used."""
 
 
+_SOURCES = {"mimic": "MIMIC-IV in", "table": "notes of", "fhir": "FHIR export in"}
+
+
 def build_data(run: Run) -> None:
-    """Notes in MIMIC-IV tables → patient-level splits; or the splits of an earlier build."""
+    """Notes of a source → patient-level splits; or the splits of an earlier build."""
     data = run.experiment.data
     what = f"{data.source} corpus, {data.num_notes} admissions, split by patient"
-    if data.source == "mimic":
-        what = f"MIMIC-IV in {data.root}, split by patient"
+    if data.source != "embedded":
+        what = f"{_SOURCES[data.source]} {data.place}, split by patient"
     if data.splits is not None:
         what = f"splits of {data.splits}, as they are"
     run.do("notes", what, lambda: _build_data(run))

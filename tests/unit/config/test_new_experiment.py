@@ -56,6 +56,19 @@ def test_the_mimic_file_is_sound_with_any_number_of_gpus_and_says_what_is_missin
     assert next_commands(file)[-1] == f"deepicd train {file}"
 
 
+@pytest.mark.parametrize(
+    ("data", "address"), [("table", "data.file"), ("fhir", "data.root"), ("mimic", "data.root")]
+)
+@pytest.mark.parametrize("root", [None, 'no/no"tes'])
+def test_a_file_for_each_source_of_ones_own_notes_is_sound(tmp_path, data, address, root):
+    file = write(tmp_path / "ours.toml", data=data, root=root)
+    verdict = validate_file(file)
+    assert verdict.faults == () and verdict.experiment.data.source == data
+    missing = {fault.place: fault.value for fault in verdict.missing}
+    assert {address, "model.path", "sft.traces"} <= missing.keys()
+    assert root is None or missing[address].endswith(root)
+
+
 def test_its_search_can_be_switched_on_by_uncommenting_what_it_says(tmp_path):
     file = write(tmp_path / "large.toml", data="mimic")
     text = file.read_text().replace("max_failures = 1 ", "grace_steps = 100\nmax_failures = 1 ")

@@ -300,3 +300,15 @@ def test_the_similarity_of_near_duplicates_is_an_option(tmp_path: Path) -> None:
     assert broken_checks(folder, similarity=0.5)["near_duplicate"].count == 1
     with pytest.raises(ConfigError, match=r"a similarity is from 0\.5 to 1; got 0\.1"):
         audit_notes(folder, similarity=0.1)
+
+
+def test_admission_notes_that_were_kept_are_audited_as_they_are(tmp_path: Path) -> None:
+    free = replace(
+        note_of(60), text="Seen at the door.\nAllergies: none\nPlan: admit, labs\nHPI: x"
+    )
+    late = replace(note_of(160), text=f"{free.text} y\nHospital Course: better\n")
+    write_notes(tmp_path, [free, late])
+    assert broken_checks(tmp_path)["forbidden_section"].count == 2
+    report = {"identity": {"settings": {"sections": "keep"}}}
+    (tmp_path / "report.json").write_text(json.dumps(report))
+    assert broken_checks(tmp_path)["forbidden_section"].examples == ("n160",)

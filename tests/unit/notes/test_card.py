@@ -37,7 +37,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def report_of(folder: Path, source: str) -> dict[str, Any]:
+def report_of(folder: Path, source: str, **settings: Any) -> dict[str, Any]:
     tables = [
         split_files.pq.read_table(folder / f"{name}.parquet").append_column(
             "split", pa.array([name] * size)
@@ -46,7 +46,8 @@ def report_of(folder: Path, source: str) -> dict[str, Any]:
     ]
     rows = pa.concat_tables(tables)
     rows = rows.append_column("num_characters", build.pc.utf8_length(rows["text"]))
-    config = DataConfig(source=source, root=Path("SECRETROOT"))
+    place = {"file" if source == "table" else "root": Path("SECRETROOT")}
+    config = DataConfig(source=source, **place, **settings)
     return {
         "source": source,
         "seed": 1,
@@ -84,3 +85,17 @@ def test_a_card_of_mimic_gives_no_small_count(folder: Path) -> None:
     assert "--baselines" in markdown and named_scores(summary) == {}
     summary["labels"]["J189"] = {"train": 9, "validation": 0, "test": 0, "promotion": 0}
     assert "J18.9" not in render_card(summary)["md"]
+
+
+@pytest.mark.parametrize(
+    ("source", "words"), [("table", "the column that the group named"), ("fhir", "rank 1 of the")]
+)
+def test_a_card_of_a_groups_own_notes_says_what_they_are(
+    folder: Path, source: str, words: str
+) -> None:
+    cut = render_card(report_of(folder, source))["md"]
+    assert words in cut and "it was written at discharge" in cut and "seq_num" not in cut
+    assert "| setting columns.note | note |" in cut and "| addendum | < 10 |" in cut
+    kept = render_card(report_of(folder, source, sections="keep"))["md"]
+    assert "A note is an admission note as it was given" in kept
+    assert "| setting sections | keep |" in kept and "SECRET" not in kept

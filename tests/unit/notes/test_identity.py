@@ -46,3 +46,13 @@ def test_a_build_that_is_used_as_it_is_must_be_what_its_report_says(tmp_path: Pa
     split_files.write_split([note_of(9)], tmp_path / "test.parquet")
     with pytest.raises(DataError, match=r"splits.test is [0-9a-f]+ there"):
         identity.check_build(tmp_path, DataConfig(splits=tmp_path))
+
+
+def test_columns_and_sections_count_for_notes_of_ones_own_and_their_place_never() -> None:
+    def settings(**values: object) -> dict[str, object]:
+        config = DataConfig(**{"source": "table", "file": Path("a.csv"), **values})  # type: ignore[arg-type]
+        return dict(identity.identify(config, hashes={})["settings"])
+
+    assert settings() == settings(file=Path("b.csv"))
+    assert settings() != settings(sections="keep") != settings(columns={"note": "text"})
+    assert not {"columns", "sections"} & settings(source="embedded").keys()

@@ -39,7 +39,7 @@ def test_missing_and_foreign_split_files_are_named(tmp_path: Path) -> None:
 def test_text_of_a_credentialed_source_is_not_shown_unasked(tmp_path: Path) -> None:
     split_files.write_split([note_of(1)], tmp_path / "train.parquet")
     (tmp_path / "report.json").write_text('{"source": "mimic"}')
-    with pytest.raises(ConfigError, match="credentialed and not printed; add --show-text"):
+    with pytest.raises(ConfigError, match="are patients' and not printed; add --show-text"):
         read_note(tmp_path, "train", row=0, is_text_shown=False)
     assert read_note(tmp_path, "train", row=0, is_text_shown=True)["note_id"] == "n0001"
     with pytest.raises(ConfigError, match="row must be from 0 to 0"):

@@ -13,14 +13,21 @@ def command(
         Path, typer.Argument(help="File that ends in .toml, or a folder for experiment.toml.")
     ] = Path("experiment.toml"),
     data: Annotated[
-        Literal["embedded", "mimic"], typer.Option(help="Notes: the package's own, or MIMIC-IV's.")
+        Literal["embedded", "mimic", "table", "fhir"],
+        typer.Option(help="Notes: the package's own, MIMIC-IV's, a file's, a FHIR export's."),
     ] = "embedded",
-    root: Annotated[str | None, typer.Option(help="mimic: folder with note/ and hosp/.")] = None,
-    model: Annotated[str | None, typer.Option(help="mimic: Hugging Face model folder.")] = None,
-    traces: Annotated[
-        str | None, typer.Option(help="mimic: Parquet file of traces for SFT.")
+    root: Annotated[
+        str | None, typer.Option(help="Not embedded: folder, or file, of the notes.")
     ] = None,
-    gpus: Annotated[int | None, typer.Option(help="mimic: GPUs of one trial; 4.", min=1)] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Not embedded: Hugging Face model folder.")
+    ] = None,
+    traces: Annotated[
+        str | None, typer.Option(help="Not embedded: Parquet file of traces for SFT.")
+    ] = None,
+    gpus: Annotated[
+        int | None, typer.Option(help="Not embedded: GPUs of one trial; 4.", min=1)
+    ] = None,
     base: Annotated[
         Path | None, typer.Option("--from", help="Begin from this experiment file instead.")
     ] = None,

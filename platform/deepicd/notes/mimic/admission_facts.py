@@ -49,13 +49,12 @@ class AdmissionFacts:
         reason = _reasons(notes["note_type"], admission, code, billable=self.billable)
         texts = pc.fill_null(notes["text"], "").to_pylist()
         names = notes["note_id"].to_pylist()
-        cut = [_cut_note(*row) for row in zip(names, texts, reason, strict=True)]
+        cut = [cut_note(*row) for row in zip(names, texts, reason, strict=True)]
         ages = self._ages(admission, patient)
         columns = {
             "note_id": notes["note_id"],
             "patient_id": patient,
             "admission_id": admission,
-            "text": pa.array([note.text for note in cut], pa.string()),
             "code": code,
             "age_band": pa.array([age_band(years) for years in ages], pa.string()),
             "sex": look_up(patient, self.patients, key="subject_id", value="gender"),
@@ -63,12 +62,9 @@ class AdmissionFacts:
             "insurance": look_up(admission, self.admissions, key="hadm_id", value="insurance"),
             # To one width: numbers then compare as text.
             "note_seq": pc.utf8_lpad(pc.fill_null(notes["note_seq"], "0"), 6, "0"),
-            "reason": pa.array([note.reason for note in cut], pa.string()),
-            "kind": pa.array([note.kind for note in cut], pa.string()),
-            "num_unknown": pa.array([note.num_unknown for note in cut], pa.int64()),
-            "passages": pa.array([note.passages for note in cut], pa.list_(PASSAGE)),
+            **as_columns(cut),
         }
-        return pa.table(columns).cast(ROWS_SCHEMA)
+        return pa.table({name: columns[name] for name in ROWS_SCHEMA.names}).cast(ROWS_SCHEMA)
 
     def _ages(self, admission: Any, patient: Any) -> list[str | None]:
         """Age at admission of each note, in years as text; null where it is unknown."""
@@ -90,7 +86,7 @@ class AdmissionFacts:
 
 
 @dataclass(frozen=True)
-class _CutNote:
+class CutNote:
     """One text, cut."""
 
     text: str
@@ -101,18 +97,30 @@ class _CutNote:
     passages: list[dict[str, object]] = field(default_factory=list)
 
 
-def _cut_note(note_id: str, text: str, reason: str) -> _CutNote:
+def cut_note(note_id: str, text: str, reason: str) -> CutNote:
+    """Cut one summary, unless there is a reason to leave it out already."""
     if reason or not text.strip():
-        return _CutNote("", reason or "empty_text")
+        return CutNote("", reason or "empty_text")
     cut = cut_summary(text)
     is_kept = has_core(cut.sections)
-    return _CutNote(
+    return CutNote(
         text=render_note(cut.sections) if is_kept else "",
         reason="" if is_kept else "no_core_section",
         kind=kind_of(text, cut),
         num_unknown=cut.num_unknown,
         passages=sample_passages(note_id, cut),
     )
+
+
+def as_columns(cut: list[CutNote]) -> dict[str, pa.Array]:
+    """Columns of `ROWS_SCHEMA` that cutting gives."""
+    return {
+        "text": pa.array([note.text for note in cut], pa.string()),
+        "reason": pa.array([note.reason for note in cut], pa.string()),
+        "kind": pa.array([note.kind for note in cut], pa.string()),
+        "num_unknown": pa.array([note.num_unknown for note in cut], pa.int64()),
+        "passages": pa.array([note.passages for note in cut], pa.list_(PASSAGE)),
+    }
 
 
 def _reasons(kinds: Any, admission: Any, code: Any, *, billable: pa.Array) -> list[str]:

@@ -19,6 +19,7 @@ length of the text, and where it was written (file name, row in it)."""
 REASONS = (
     *("addendum", "no_admission_id", "no_icd10_principal", "unknown_code", "empty_text"),
     *("no_core_section", "later_summary", "repeated_text"),
+    *("late_section", "other_document", "no_inline_text"),  # of tables and FHIR
 )
 """Why an admission or note is left out."""
 

@@ -11,19 +11,18 @@ No text and no identifier of a row is put into an error: MIMIC-IV is credentiale
 """
 
 import logging
-from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from deepicd.clusters.ray_session import ray_session
-from deepicd.errors import DataError, Fault, faults_of
+from deepicd.errors import DataError, DeepICDError, Fault, faults_of
 from deepicd.notes.id_columns import ROW, check_ids, check_unique, drop_missing
 from deepicd.notes.mimic.admission_facts import (
     NOT_LOOKED_AT,
@@ -62,6 +61,14 @@ _TABLES = {_NOTES: _NOTE_COLUMNS, **_SHORT}
 _BATCH_ROWS = 1024
 
 
+class Cutter(Protocol):
+    """What makes cut notes of a piece of a source."""
+
+    def to_rows(self, notes: pa.Table) -> pa.Table:
+        """Rows of a source as `columns.ROWS_SCHEMA`."""
+        ...
+
+
 def cut_notes(root: Path, folder: Path) -> pa.Table:
     """Cut all notes under `root` into Parquet files in `folder` (`COLUMNS`; dropped ones with an
     empty text).
@@ -81,8 +88,7 @@ def cut_notes(root: Path, folder: Path) -> pa.Table:
     short = {name: _read_short(paths[name], name) for name in _SHORT}
     labels = principal_diagnoses(short["hosp/diagnoses_icd"], paths["hosp/diagnoses_icd"])
     facts = AdmissionFacts(labels, short["hosp/admissions"], short["hosp/patients"])
-    folder.mkdir(parents=True)
-    rows = _stream_notes(paths[_NOTES], facts, folder.resolve())
+    rows = stream_notes(partial(read_notes, paths[_NOTES]), facts, folder, path=paths[_NOTES])
     check_owners(rows, short["hosp/admissions"], paths[_NOTES])
     check_kinds(looked_at(rows), paths[_NOTES])
     return mark_repeats(rows.sort_by("note_id"))
@@ -127,39 +133,54 @@ def write_cut(rows: pa.Table, folder: Path) -> pa.Table:
     return pa.table({column: columns[column] for column in CUT_COLUMNS}).cast(CUT_SCHEMA)
 
 
-def _stream_notes(path: Path, facts: AdmissionFacts, folder: Path) -> pa.Table:
+def stream_notes(
+    read: Callable[[], Iterator[pa.Table]], cutter: Cutter, folder: Path, *, path: Path
+) -> pa.Table:
+    """Cut notes block by block on Ray into files in `folder`, which is made.
+
+    Args:
+        read: gives the notes piece by piece; travels to the task that reads.
+        cutter: makes `ROWS_SCHEMA` of a piece.
+        folder: one that every worker can write to.
+        path: where the notes are from, for messages.
+
+    Returns:
+        `CUT_COLUMNS` of every note, in no order.
+
+    Raises:
+        DeepICDError: what `read` refused.
+    """
     import ray
     from ray.data import DataContext
 
     context = DataContext.get_current().copy()
     context.enable_progress_bars = False
     context.target_max_block_size = BLOCK_BYTES
-    logging.getLogger("ray.data").setLevel(logging.ERROR)  # else it logs its plan on the screen
+    context.raise_original_map_exception = True  # else what the task refused does not come back
+    # It logs its plan on the screen, and once more every error that is raised here anyway.
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
+    folder.mkdir(parents=True)
+    folder = folder.resolve()
     with ray_session(object_store_memory=OBJECT_STORE_BYTES), DataContext.current(context):
         # Once into the object store, and not with each task.
-        shared = ray.put(facts)
+        shared = ray.put(cutter)
 
         def cut_block(block: pa.Table) -> pa.Table:  # in pieces: a worker stays small
-            facts = ray.get(shared)
+            cutter = ray.get(shared)
             starts = range(0, block.num_rows, _BATCH_ROWS)
             pieces = (block.slice(start, _BATCH_ROWS) for start in starts)
-            done = [write_cut(facts.to_rows(piece), folder) for piece in pieces]
+            done = [write_cut(cutter.to_rows(piece), folder) for piece in pieces]
             # Arrow keeps freed memory: a worker would stay as large as its largest block.
             pa.default_memory_pool().release_unused()
             return pa.concat_tables([CUT_SCHEMA.empty_table(), *done])
 
         try:
-            rows = _stream(path).map_batches(
+            rows = _stream(read).map_batches(
                 cut_block, batch_format="pyarrow", batch_size=None, zero_copy_batch=True
             )
             blocks = list(rows.iter_batches(batch_size=None, batch_format="pyarrow"))
         except (ray.exceptions.RayError, pa.ArrowException, OSError, ValueError) as error:
-            # Ray hides what the task refused, and its own message may show a row: read once more.
-            deque(read_notes(path), maxlen=0)
-            raise DataError(
-                f"{path} could not be read to its end ({type(error).__name__}). Try again; with "
-                "less memory in use if it is large."
-            ) from None
+            raise _explain(error, path) from None
     filled = [block.cast(CUT_SCHEMA) for block in blocks if block.num_rows]
     return pa.concat_tables(filled) if filled else CUT_SCHEMA.empty_table()
 
@@ -181,15 +202,21 @@ def read_notes(path: Path) -> Iterator[pa.Table]:
         yield piece.set_column(index, "hadm_id", admissions).drop_columns(ROW)
 
 
-def _stream(path: Path) -> Any:
-    """The notes table as a Ray Dataset, read by one task."""
-    from ray.data import from_items
+def _stream(read: Callable[[], Iterator[pa.Table]]) -> Any:
+    """The notes as a Ray Dataset, read by one task."""
+    from ray.data import range as one_row
 
     # It waits for the cutters most of the time, so it takes none of their cores.
-    return from_items([str(path)]).map_batches(
-        lambda batch: read_notes(Path(batch["item"][0].as_py())),
-        batch_format="pyarrow",
-        num_cpus=0,
+    return one_row(1).map_batches(lambda _: read(), batch_format="pyarrow", num_cpus=0)
+
+
+def _explain(error: Exception, path: Path) -> DeepICDError:
+    """What the task that read refused; Ray's own message may show a row."""
+    if isinstance(ours := getattr(error, "cause", None), DeepICDError):
+        return ours
+    return DataError(
+        f"{path} could not be read to its end ({type(error).__name__}). Try again; with less "
+        "memory in use if it is large."
     )
 
 

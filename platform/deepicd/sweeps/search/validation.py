@@ -135,6 +135,7 @@ def _faults_of_paths(experiment: Experiment) -> Iterator[Fault]:
     named = {
         "data.splits": data.splits and data.splits / REPORT,
         "data.root": None if data.splits else data.root,
+        "data.file": None if data.splits else data.file,
         "model.path": model and model / "config.json",
         "sft.traces": sft.traces if sft.is_enabled else None,
     }
@@ -151,11 +152,11 @@ def _faults_of_paths(experiment: Experiment) -> Iterator[Fault]:
         from deepicd.notes.mimic.reader import table_faults
 
         yield from table_faults(data.root)
-    if data.source == "mimic" and sft.is_enabled and sft.traces is None:
+    if data.source != "embedded" and sft.is_enabled and sft.traces is None:
         yield Fault(
             "sft.traces",
-            "data.source is 'mimic' and sft.traces is not set: traces are written for the embedded "
-            "corpus only",
+            f"data.source is {data.source!r} and sft.traces is not set: traces are written for the "
+            "embedded corpus only",
             "name a Parquet file of traces (docs/notes.md), or set sft.is_enabled = false",
         )
 

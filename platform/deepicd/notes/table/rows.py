@@ -1,0 +1,280 @@
+"""A file with a row a note, as CSV, JSON lines or Parquet → blocks of rows.
+
+In: the file, and the column of each thing that is read from it. Out: blocks (`blocks.BLOCK`), one
+after the other. Decided here: what a file is, is told by its content; text comes through the one
+reader of lines (`text_lines`), so byte-order marks, gzip, encodings and line ends are its matter;
+commas, semicolons or tabs separate, whichever the header has most of. A file is looked at before
+Ray starts (`check_file`), so that a wrong name costs no time.
+
+A message names file, line and column, never a value: notes are patients'.
+"""
+
+import csv
+import json
+from collections.abc import Iterator, Mapping
+from functools import partial
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.dataset as pads
+
+from deepicd.errors import DataError, MissingError
+from deepicd.notes.table.blocks import BLOCK, BLOCK_ROWS, ROLES, gather, tidy
+from deepicd.text_lines import MAX_LINE, read_lines
+
+_PARQUET = b"PAR1"
+_SEPARATORS = ",;\t"
+_NUM_SEEN = 100
+"""Rows of JSON lines that are looked at for their keys: a row may leave out what is null."""
+_NUM_SHOWN = 40
+"""Names of columns in a message."""
+_KINDS: Mapping[type, str] = {bool: "true or false", dict: "an object", list: "a list"}
+
+Columns = Mapping[str, str]
+"""What is read (`blocks.ROLES`) → name of its column."""
+
+
+def check_file(path: Path, columns: Columns) -> None:
+    """Look at a file before it is read.
+
+    Raises:
+        MissingError: no such file.
+        DataError: it is empty, has not every column or one of them twice, or cannot be read.
+    """
+    if not path.exists():
+        raise MissingError(f"no file of notes at {path}; correct --file (data.file)")
+    if _is_parquet(path):
+        _check_types(path, _read_schema(path), columns)
+    else:
+        _check_header(path, _header(path), columns)
+
+
+def read_rows(path: Path, columns: Columns) -> Iterator[pa.Table]:
+    """Blocks of a file, in its order.
+
+    Raises:
+        DataError: a row that is broken, or a value of a wrong kind; names line and column.
+    """
+    if _is_parquet(path):
+        yield from _read_parquet(path, columns)
+        return
+    is_json = _is_json(_first_line(path))
+    rows = _read_json(path, columns) if is_json else _read_csv(path, columns)
+    yield from gather(rows)
+
+
+def _is_parquet(path: Path) -> bool:
+    if path.is_dir():
+        return True
+    with path.open("rb") as file:
+        return file.read(len(_PARQUET)) == _PARQUET
+
+
+def _first_line(path: Path) -> str:
+    line = next((line for line in read_lines(path) if line.strip()), None)
+    if line is None:
+        raise DataError(f"{path} is empty; name a file with a header and a row a note")
+    return line
+
+
+def _is_json(line: str) -> bool:
+    return line.lstrip().startswith("{")
+
+
+def _header(path: Path) -> list[str]:
+    line = _first_line(path)
+    if line.lstrip().startswith("["):
+        raise DataError(
+            f"{path} is one JSON array; write one JSON object a line (jq -c '.[]' FILE)"
+        )
+    if not _is_json(line):
+        return _read_header(path, line)
+    rows = islice(_parse_lines(path), _NUM_SEEN)
+    return list(dict.fromkeys(name for _, row in rows for name in row))
+
+
+def _read_header(path: Path, line: str) -> list[str]:
+    try:
+        names = next(csv.reader([line], delimiter=_separator(line), strict=True))
+    except csv.Error as error:
+        raise DataError(f"{path}: its header is no row of CSV ({error}); correct it") from None
+    return [name.strip() for name in names]
+
+
+def _separator(header: str) -> str:
+    return max(_SEPARATORS, key=header.count)
+
+
+def _check_header(path: Path, header: list[str], columns: Columns) -> None:
+    shown = ", ".join(header[:_NUM_SHOWN])[:1000]
+    missing = {role: name for role, name in columns.items() if name not in header}
+    if missing:
+        wanted = ", ".join(f"{name!r} ({role})" for role, name in missing.items())
+        role = next(iter(missing))
+        raise DataError(
+            f"{path} has no column {wanted}; it has {shown}. Name the right ones: "
+            f"--columns {role}=COLUMN (data.columns.{role})"
+        )
+    twice = sorted({name for name in columns.values() if header.count(name) > 1})
+    if twice:
+        raise DataError(
+            f"{path} has column {', '.join(twice)} more than once, so it is open which is meant; "
+            "rename one of them"
+        )
+
+
+def _read_csv(path: Path, columns: Columns) -> Iterator[tuple[str, dict[str, str]]]:
+    lines = (f"{line}\n" for line in read_lines(path))
+    first = next(line for line in lines if line.strip())
+    header = _read_header(path, first)
+    places = {role: header.index(name) for role, name in columns.items()}
+    # A quote that is never closed must end in an error, not in a field of the whole file.
+    csv.field_size_limit(MAX_LINE)
+    reader = csv.reader(chain([first], lines), delimiter=_separator(first), strict=True)
+    next(reader)
+    while True:
+        place = f"{path}:{reader.line_num + 1}"
+        try:
+            values = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            raise DataError(
+                f"{place}: the row that begins here is no CSV ({error}). Quote each text as a "
+                "whole, and write a quote in it twice."
+            ) from None
+        if not any(values):
+            continue
+        if len(values) != len(header):
+            raise DataError(
+                f"{place}: the row that begins here has {len(values)} values, the header "
+                f"{len(header)}. Quote each text as a whole, and write a quote in it twice."
+            )
+        yield place, {role: values[number] for role, number in places.items()}
+
+
+def _read_json(path: Path, columns: Columns) -> Iterator[tuple[str, dict[str, str | None]]]:
+    for place, row in _parse_lines(path):
+        yield (
+            place,
+            {role: _as_text(row.get(name), role, place) for role, name in columns.items()},
+        )
+
+
+def _parse_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    for number, line in enumerate(read_lines(path), start=1):
+        if line.strip():
+            yield f"{path}:{number}", parse_object(line, f"{path}:{number}")
+
+
+def parse_object(line: str, place: str) -> dict[str, Any]:
+    """One JSON object. Numbers are the text that they are written as: an id loses no digit.
+
+    Raises:
+        DataError: it is none, or has a key twice.
+    """
+    try:
+        row = json.loads(
+            line,
+            parse_float=str,
+            parse_int=str,
+            parse_constant=str,
+            object_pairs_hook=partial(_refuse_repeated, place),
+        )
+    except DataError:
+        raise
+    except (ValueError, RecursionError) as error:
+        column = getattr(error, "colno", 1)
+        raise DataError(
+            f"{place}: no JSON object (at character {column}). Write one object a line."
+        ) from None
+    if not isinstance(row, dict):
+        raise DataError(f"{place}: no JSON object. Write one object a line.")
+    return row
+
+
+def _refuse_repeated(place: str, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    row = dict(pairs)
+    if len(row) < len(pairs):
+        raise DataError(f"{place}: a key stands twice in one object; give each key once")
+    return row
+
+
+def _as_text(value: Any, role: str, place: str) -> str | None:
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise DataError(
+            f"{place}: {role} must be text{'' if role == 'note' else ' or a number'}; it is "
+            f"{_KINDS.get(type(value), 'something else')}. Correct it."
+        )
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise DataError(
+                f"{place}: {role} holds half of a surrogate pair, which is no character. Write "
+                "the whole character."
+            ) from None
+    return value
+
+
+def _read_schema(path: Path) -> pa.Schema:
+    """Schema of a Parquet file or of a folder of them. Raises DataError where there is none."""
+    try:
+        return pads.dataset(path, format="parquet").schema
+    except (pa.ArrowException, OSError) as error:
+        raise _broken_parquet(path, error) from None
+
+
+def _broken_parquet(path: Path, error: Exception) -> DataError:
+    return DataError(
+        f"{path} cannot be read as Parquet ({type(error).__name__}); it is damaged, or a text in "
+        "it is not UTF-8. Write it anew."
+    )
+
+
+def _check_types(path: Path, schema: pa.Schema, columns: Columns) -> None:
+    _check_header(path, list(schema.names), columns)
+    for role, name in columns.items():
+        kind = schema.field(name).type
+        if not _is_read(kind, role):
+            raise DataError(
+                f"{path}: column {name} ({role}) is of type {kind}; it must be text"
+                f"{'' if role == 'note' else ' or a number'}. Write it so, or name another "
+                f"column: --columns {role}=COLUMN (data.columns.{role})"
+            )
+
+
+def _is_read(kind: pa.DataType, role: str) -> bool:
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_null(kind):
+        return True
+    is_number = pa.types.is_integer(kind) or pa.types.is_floating(kind)
+    is_time = pa.types.is_timestamp(kind) or pa.types.is_date(kind)
+    return (is_number and role not in ("note", "code")) or (is_time and role == "order")
+
+
+def _read_parquet(path: Path, columns: Columns) -> Iterator[pa.Table]:
+    number = 0
+    try:
+        rows = pads.dataset(path, format="parquet")
+        for batch in rows.to_batches(
+            columns=sorted(set(columns.values())),
+            batch_size=BLOCK_ROWS,
+            # The scanner would else read dozens of batches ahead.
+            batch_readahead=1,
+            fragment_readahead=1,
+        ):
+            batch.validate(full=True)
+            read = {role: batch[name].cast(pa.string()) for role, name in columns.items()}
+            empty = pa.nulls(batch.num_rows, pa.string())
+            block = pa.table({role: read.get(role, empty) for role in ROLES}, schema=BLOCK)
+            first = number
+            yield tidy(block, lambda row, first=first: f"{path}: row {first + row + 1}")
+            number += batch.num_rows
+    except (pa.ArrowException, OSError) as error:
+        raise _broken_parquet(path, error) from None
