@@ -1,10 +1,11 @@
 """What a text is instead of an English discharge summary: another language, another kind of note.
 
 In: a text and its cut. Out: one of `KINDS`, or "" for a summary. Decided here: a text is English
-when words that only English has are at least `_MIN_ENGLISH` of its beginning; short texts count as
-English. A radiology report has three of its own headers and hardly any section of a summary. Kinds
-are counted and reported, and refused where most notes are of one (`check_kinds`): a single odd note
-is no reason to stop. Pure.
+when words that only English has are at least `_MIN_ENGLISH` of its beginning, and no rarer than
+those that only its neighbours have; a short one, whose telegram may have no such word, unless the
+others' are many. A radiology report has three of its own headers, or two and no history, and hardly
+any section of a summary. Kinds are counted and reported, and refused where most notes are of one
+(`check_kinds`): a single odd note is no reason to stop. Pure.
 """
 
 import re
@@ -32,17 +33,31 @@ _ENGLISH = frozenset((
     "the", "and", "with", "for", "from", "were", "which", "that", "she", "his", "has", "been",
     "this", "not", "to", "by", "of",
 ))  # fmt: skip
+_FOREIGN = frozenset((
+    *("und", "der", "bei", "nicht", "ist", "keine", "seit", "wurde", "mit", "sich"),  # German
+    *("een", "het", "niet", "zijn", "wordt", "voor", "geen", "sinds"),  # Dutch
+    *("och", "att", "inte", "som", "til", "ikke", "og", "av", "på", "uten"),  # Scandinavian
+    *("el", "una", "del", "con", "sin", "por", "que", "desde", "hace", "años"),  # Spanish
+    *("uma", "não", "foi", "sem", "há", "dias", "anos"),  # Portuguese
+    *("avec", "dans", "sans", "une", "depuis", "patiente", "chez", "aux"),  # French
+    *("che", "della", "senza", "nel", "alla", "giorni", "anni"),  # Italian
+))  # fmt: skip
+"""Frequent words of other languages that are no English word, name or abbreviation of a chart."""
 _MIN_ENGLISH = 0.02
-_MIN_WORDS = 40
+_MIN_FOREIGN, _FEWEST_FOREIGN = 0.1, 3
+"""Share and number in a short text; one or two may be a name's."""
+_MIN_WORDS, _FEWEST_WORDS = 40, 8
 _SEEN_CHARACTERS = 4000
 """Of a text: its language does not change."""
 _MAX_FOREIGN = 0.3
 """Share of letters outside ASCII that English never has."""
 _RADIOLOGY = re.compile(
-    r"^\W*(technique|comparison|comparisons|findings|impression|indication|examination)\s*:",
+    r"^\W*(technique|comparison|findings|impression|indication|examination|exam|study|views?"
+    r"|reason for (?:this )?exam(?:ination)?|clinical (?:history|information|indication)"
+    r"|radiation dose|dose|dlp|contrast|wet read|final report|notification|recommendation)s?\s*:",
     re.IGNORECASE | re.MULTILINE,
 )
-_MIN_RADIOLOGY = 3
+_MIN_RADIOLOGY, _MIN_WITHOUT_CORE = 3, 2
 _MAX_SECTIONS = 2
 """Kept sections of a radiology report: its own history may be read as one."""
 
@@ -54,7 +69,7 @@ def kind_of(text: str, cut: Cut) -> str:
     if not cut.has_stay and len(cut.sections) <= _MAX_SECTIONS:
         # `comparison` and `comparisons` are one header.
         headers = {header.lower().rstrip("s") for header in _RADIOLOGY.findall(text)}
-        if len(headers) >= _MIN_RADIOLOGY:
+        if len(headers) >= (_MIN_RADIOLOGY if has_core(cut.sections) else _MIN_WITHOUT_CORE):
             return "radiology_report"
     is_rest = cut.has_end and not has_core(cut.sections)
     return "only_discharge_sections" if is_rest else ""
@@ -66,9 +81,12 @@ def _is_english(text: str) -> bool:
         if sum(not letter.isascii() for letter in letters) > _MAX_FOREIGN * len(letters):
             return False
     words = text.lower().split()
-    if len(words) < _MIN_WORDS:
+    if len(words) < _FEWEST_WORDS:
         return True
-    return sum(word in _ENGLISH for word in words) >= _MIN_ENGLISH * len(words)
+    english, foreign = (sum(word in known for word in words) for known in (_ENGLISH, _FOREIGN))
+    if len(words) < _MIN_WORDS:
+        return english > 0 or foreign < max(_FEWEST_FOREIGN, _MIN_FOREIGN * len(words))
+    return english >= max(foreign, _MIN_ENGLISH * len(words))
 
 
 def count_kinds(kinds: Sequence[str]) -> dict[str, dict[str, float]]:

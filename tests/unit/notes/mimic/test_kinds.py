@@ -40,6 +40,18 @@ OTHERS = {
     "Spanish": ("not_english", "Motivo de ingreso: dolor. El paciente refiere tos. " * 9),
     "Chinese": ("not_english", "主诉：胸痛三天。现病史：患者三天前出现胸痛，伴有呼吸困难。" * 5),
     "Russian": ("not_english", "Жалобы: боль в груди. Анамнез: боли три дня. " * 5),
+    "a short German note": ("not_english", "Patient kam mit Husten und Fieber seit drei Tagen."),
+    "a short Spanish note": ("not_english", "Paciente con dolor desde hace tres días, sin fiebre"),
+    "French": ("not_english", "Patiente admise avec douleur depuis trois jours, sans fièvre. " * 6),
+    "Italian": ("not_english", "Il paziente riferisce dolore che dura da tre giorni, senza. " * 6),
+    "Dutch": ("not_english", "Patient heeft een pijn of druk die niet voor het eten begint. " * 6),
+    "Norwegian": ("not_english", "Pasienten ble innlagt for smerter som har vart til nå. " * 6),
+    "Portuguese": ("not_english", "Paciente com uma dor há dois dias, sem febre, não tem. " * 6),
+    "a short radiology report": ("radiology_report", "CHEST:\nFINDINGS: clear.\nIMPRESSION: ok."),
+    "one of a reason and a wet read": (
+        "radiology_report",
+        "REASON FOR EXAM: fall\n\nFINAL REPORT\nCT head.\n\nWET READ: no bleed\n\nIMPRESSION: none",
+    ),
     "a radiology report": ("radiology_report", RADIOLOGY),
     "one whose headers are in small letters": ("radiology_report", RADIOLOGY.lower()),
     "the end of a summary": ("only_discharge_sections", END),
@@ -57,6 +69,19 @@ def test_a_summary_with_reports_of_imaging_in_it_is_a_summary() -> None:
     text = (
         f"Chief Complaint:\ncough\n\nHPI:\ncough for three days\n\nPMH:\nnone\n\n{RADIOLOGY}\n{END}"
     )
+    assert kind_of(text, cut_summary(text)) == ""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "CC: CP\nHPI: 65M w/ CAD, DM2 p/w CP x 3d, no SOB, EKG nl, trop neg\nPMH: HTN, DM2, CAD",
+        "HPI: cough since 3 d, no fever\nExam: clear\nImpression: viral",
+        "PMH: s/p R THA, OSA, h/o LES spasm, el pt seen, der consult, LOS 3 d, para 2, con't ASA",
+        f'HPI: Mr. van der Berg said "una copa" con su hija. {"he has the pain " * 11}',
+    ],
+)
+def test_telegrams_and_names_of_other_languages_are_english_summaries(text: str) -> None:
     assert kind_of(text, cut_summary(text)) == ""
 
 
