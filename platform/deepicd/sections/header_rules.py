@@ -30,6 +30,7 @@ from deepicd.sections.state import (
     MEDICATION,
     NO_STAY,
     STAY,
+    WORKUP,
     State,
 )
 
@@ -43,11 +44,22 @@ _TIMED = (
 _NAMED = ("d/c", "dc", "disch", "death", "expir")
 """Of these the ones that no preposition follows: "discharge from the left ear"."""
 _ADMITTED = re.compile(r"(?:(?:up)?on|at)\W+admi|at the time of admi", re.IGNORECASE)
+_NOTE = re.compile(r"\bnote\s*:?\s*$", re.IGNORECASE)
+"""How the name of a paper ends whose text a history takes over: "Stroke Admission Note"."""
+_TOLD = re.compile(r"\W*per\b(?! os\b)", re.IGNORECASE)
+"""How a history says who told it: "Per the initial consult note:"."""
+_EARLIER = re.compile(
+    r"\b(?:prior to|before) (?:arrival|transfer|admission|presentation)\b"
+    r"|\b(?:transplant|pregnancy|oncologic|cancer|disease) course\b"
+)
+"""A course of which a history tells, because it is over."""
 _AMBIGUOUS = ("pe", "p.e.", "sh", "fh", "exam", "ms")
 """In the middle of a line these are rarely headers: PE is an embolism too."""
 _LONG_WORD = 13
 """A shorter header of what is given at the end ("Diet:") is no evidence of the stay."""
 _LONG_BARE = 3
+_SHORT = 6
+"""A shorter header in capitals ("EKG:") is an abbreviation, and written so everywhere."""
 
 
 def acts(state: State, match: HeaderMatch, shape: str) -> bool:
@@ -63,7 +75,9 @@ def acts(state: State, match: HeaderMatch, shape: str) -> bool:
     if is_weak and state.is_history:
         return False
     if header.topics == ("title",):
-        return not state.is_flat
+        # In a sentence or list of a history it is another paper: "Discharge summary from OSH:".
+        is_part = match.form == "inside" or match.is_listed
+        return not (state.is_flat or (is_part and state.is_history))
     if ENDS.isdisjoint(header.topics):
         return _is_section(state, match, shape)
     return not _is_caption(state, match, shape)
@@ -265,8 +279,10 @@ def _is_kept_inside(state: State, match: HeaderMatch, shape: str) -> bool:
     if len(head.split()) > 1 or "/" in head or state.is_packed:
         return True
     topics = set(match.header.topics)
+    # "___ M PMH HIV, brought in by EMS" is a sentence.
+    is_signed = is_anew or ":" in shape[match.start : match.end]
     return "allergies" in topics or (
-        head.isupper() and not topics.isdisjoint(("complaint", "illness", "medical"))
+        is_signed and head.isupper() and not topics.isdisjoint(("complaint", "illness", "medical"))
     )
 
 
@@ -278,29 +294,42 @@ def _is_caption(state: State, match: HeaderMatch, shape: str) -> bool:
         return False
     if match.form == "inside":
         return not _is_end_inside(state, match, shape)
-    if state.is_history and _is_history_caption(state, match, topics, has_text=bool(rest)):
+    if state.is_history and _is_history_caption(state, match, shape, topics=topics):
         return True
+    if state.is_history and topics == {"admin"} and _NOTE.search(shape):
+        return match.form == "bare"
     is_habit = topics <= {"lifestyle"} and not header.time
     is_word = len(shape[match.start : match.end].split()) == 1
     return is_habit and is_word and state.current == "SOCIAL HISTORY" and bool(rest)
 
 
-def _is_history_caption(
-    state: State, match: HeaderMatch, topics: Set[str], *, has_text: bool
-) -> bool:
+def _is_history_caption(state: State, match: HeaderMatch, shape: str, *, topics: Set[str]) -> bool:
     """Captions of a history: what was before, one word in front of a line, an item of a list."""
-    header = match.header
+    header, has_text = match.header, bool(shape[match.end :].strip())
     if header.time in ("past", "before") or topics == {"emergency"}:
         return True
+    if topics == {"course"} and has_text and not state.is_after_blank:
+        return _is_earlier_course(match, shape)
     if header.time:
         return topics == {"admin"} or (header.time == "latest" and topics <= MEASURED)
     if topics == {"admin"}:
         return match.form == "colon" and match.style == "sentence"
+    if topics == {"issues"} and match.is_listed:
+        return not (state.is_after_blank or state.has_listed)
     if state.is_after_blank or not has_text:
         return False
+    is_word = match.style != "upper" or (header.num_words < 2 and match.end - match.start < _SHORT)
+    if state.is_workup and topics <= WORKUP and is_word:
+        return True
     if topics <= CAPTIONS and match.style != "upper" and header.num_words < 2:
         return True
     return topics <= {"results", "pathology"} and match.is_listed and not state.has_listed
+
+
+def _is_earlier_course(match: HeaderMatch, shape: str) -> bool:
+    """Whether a history names a course before the stay."""
+    is_course = match.header.topics == ("course",) and match.style != "upper"
+    return is_course and _EARLIER.search(shape[match.start : match.end].lower()) is not None
 
 
 def _is_end_inside(state: State, match: HeaderMatch, shape: str) -> bool:
@@ -309,9 +338,13 @@ def _is_end_inside(state: State, match: HeaderMatch, shape: str) -> bool:
     topics = set(header.topics)
     if header.time == "past" or "emergency" in topics:
         return False
+    if state.is_history and (_TOLD.match(shape) or _is_earlier_course(match, shape)):
+        return False
     if state.is_packed:
         return True
-    is_one = header.num_words < 2 and len(shape[match.start : match.end].split()) < 2
+    # "dx ___:" is one word; the blank stands for a date or a name.
+    words = shape[match.start : match.end].replace("_", " ").strip(" :").split()
+    is_one = header.num_words < 2 and len(words) < 2
     if match.style == "upper":
         if is_one and state.is_history and ":" not in shape[match.start : match.end]:
             return False  # "MRCP with a stone"

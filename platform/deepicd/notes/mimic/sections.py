@@ -150,6 +150,7 @@ class _Reader:
             self._add(line)
         elif not shape or shape.isspace():
             self.state.is_after_blank, self.resumes = True, None
+            self.state.is_workup = False
             return
         elif not shape.strip(" \t=_-*#~|."):
             # "___" is de-identified text, a ruler of other marks is none.
@@ -157,7 +158,7 @@ class _Reader:
             return
         else:
             self._add(line[self._read_headers(line, shape) :])
-        self.state.is_after_blank, self.state.previous = False, shape
+        self.state.end_line(shape)
 
     def done(self) -> Cut:
         """What was read."""
