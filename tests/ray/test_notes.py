@@ -3,6 +3,8 @@
 import csv
 import gzip
 import io
+import json
+import random
 import shutil
 import zipfile
 from collections import Counter
@@ -12,7 +14,12 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
+from fhir_export import condition, diagnosis, document, encounter, export, patient
+from odd_corpora import REFUSALS, odd_texts
+from table_notes import COLUMNS, rows_of, summary, write_file
+from typer.testing import CliRunner
 
+from deepicd.cli.notes import app
 from deepicd.config import DataConfig, fingerprint
 from deepicd.errors import DataError, MissingError
 from deepicd.notes import build_notes, read_build_report, read_split
@@ -291,3 +298,116 @@ def test_a_failing_build_keeps_the_former_one(mimic: Path, tmp_path: Path) -> No
     with pytest.raises(MissingError, match="no table note/discharge"):
         build_from(mimic, out)
     assert read_build_report(out) == before
+
+
+def build_own(out: Path, source: str = "table", **data: object) -> dict[str, object]:
+    """Notes of a group of its own."""
+    if source == "table":
+        data.setdefault("columns", COLUMNS)
+    config = DataConfig(source=source, split_shares=(0.4, 0.2, 0.2, 0.2), **data)  # type: ignore[arg-type]
+    return build_notes(config, tables=out, out=out, is_card_written=True)
+
+
+def test_a_table_gives_the_same_splits_in_any_order_and_form_by_the_command_too(
+    tmp_path: Path,
+) -> None:
+    rows = rows_of(200)
+    first = build_own(tmp_path / "a", file=write_file(tmp_path / "a.csv", rows, is_packed=True))
+    random.Random(5).shuffle(rows)
+    for suffix in (".jsonl", ".parquet"):
+        file = write_file(tmp_path / f"n{suffix}", rows)
+        again = build_own(tmp_path / suffix, file=file)
+        assert again["identity"] == first["identity"] and again["num_notes"] == 200
+    notes = [note for name in SPLITS for note in read_split(tmp_path / "a" / f"{name}.parquet")]
+    assert len({note.patient_id for note in notes}) == 198
+    assert all("pain number" in note.text and "LATE" not in note.text for note in notes)
+    assert not has_leak(audit_notes(tmp_path / "a"))
+    assert "a group brought itself" in (tmp_path / "a" / "card.md").read_text()
+    options = ["--source", "table", "--file", str(tmp_path / "n.parquet"), "--no-card", "--json"]
+    options += ["--columns", "note=text,patient=pid,admission=stay,code=dx"]
+    done = CliRunner().invoke(app, ["build", "--out", str(tmp_path / "c"), *options])
+    assert done.exit_code == 0 and json.loads(done.output)["num_notes"] == 200
+
+
+def test_a_fhir_export_gives_what_its_notes_as_a_table_give(tmp_path: Path) -> None:
+    numbers = range(40)
+    parts = [(document(i), encounter(i, [diagnosis(f"c{i}", 1)]), patient(i)) for i in numbers]
+    codes = [condition(f"c{i}", "I21.4" if i % 3 else "J18.9") for i in numbers]
+    root = export(tmp_path / "x", *(one for part in parts for one in part), *codes)
+    report = build_own(tmp_path / "out", "fhir", root=root)
+    assert report["num_notes"] == 40 and set(report["labels"]) == {"I214", "J189"}  # type: ignore[call-overload]
+    note = read_split(tmp_path / "out" / "train.parquet")[0]
+    assert note.note_id == f"doc{note.patient_id[1:]}" and note.sex == "F" and note.race == "White"
+    rows = [
+        {"text": summary(i), "pid": f"p{i}", "stay": f"e{i}", "dx": "I214" if i % 3 else "J189"}
+        for i in numbers
+    ]
+    table = build_own(tmp_path / "t", file=write_file(tmp_path / "t.csv", rows))
+    assert {name: table[name] for name in ("labels", "lengths", "chapters")} == {
+        name: report[name] for name in ("labels", "lengths", "chapters")
+    }
+
+
+def test_a_row_that_is_broken_deep_in_a_table_is_named_and_leaves_nothing(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = write_file(tmp_path / "n.jsonl", rows_of(2500))
+    lines = path.read_text().splitlines()
+    lines[1999] = f'{{"text": "{SECRET}'
+    path.write_text("\n".join(lines))
+    with pytest.raises(DataError, match=r"^\S+n\.jsonl:2000: no JSON object \(at char") as got:
+        build_own(tmp_path / "out", file=path)
+    printed = capfd.readouterr()
+    assert SECRET not in f"{got.value!r}{got.value.__cause__!r}{printed.out}{printed.err}"
+    assert not (tmp_path / "out").exists()
+
+
+WITHOUT_NOTES = {
+    "one patient": ({"pid": 7}, "every split needs a note; .* with 1 patients"),
+    "all codes invalid": ({"dx": "QQ9"}, "of 40 in .* 40 are in no release"),
+    "no code": ({"dx": ""}, r"of 40 rows none is left \(no_icd10_principal 40\)"),
+    "empty notes": ({"text": " "}, r"of 40 rows none is left \(empty_text 40\)"),
+}
+
+
+@pytest.mark.parametrize("name", WITHOUT_NOTES)
+def test_a_table_that_gives_no_splits_says_why(tmp_path: Path, name: str) -> None:
+    values, message = WITHOUT_NOTES[name]
+    rows = [{**row, **values} for row in rows_of(40)]
+    with pytest.raises(DataError, match=message):
+        build_own(tmp_path / "out", file=write_file(tmp_path / "n.csv", rows))
+    assert [path.name for path in tmp_path.iterdir()] == ["n.csv"]
+
+
+@pytest.mark.parametrize("source", ["mimic", "table"])
+@pytest.mark.parametrize("name", REFUSALS)
+def test_a_corpus_of_other_texts_is_refused_with_its_share_and_what_to_do(
+    mimic: Path, tmp_path: Path, name: str, source: str
+) -> None:
+    texts = odd_texts(name, 40)
+    header = ["text", "note_id", "subject_id", "hadm_id", "note_type", "note_seq"]
+    notes = [[text, f"{i}-DS-1", i, 100 + i, "DS", 1] for i, text in enumerate(texts)]
+    write_table(mimic / "note/discharge.csv.gz", header, notes)
+    rows = [{**row, "text": text} for row, text in zip(rows_of(40), texts, strict=True)]
+    file = write_file(tmp_path / "n.csv", rows)
+    with pytest.raises(DataError, match=REFUSALS[name]) as got:
+        build_from(mimic, tmp_path / "out") if source == "mimic" else build_own(
+            tmp_path / "out", file=file
+        )
+    assert texts[0][:20] not in str(got.value) and not (tmp_path / "out").exists()
+
+
+def test_a_few_other_texts_are_reported_with_their_share(tmp_path: Path) -> None:
+    rows = rows_of(60)
+    for one, name in enumerate(REFUSALS):
+        for at, text in enumerate(odd_texts(name, 3)):
+            rows[15 * one + at]["text"] = text
+    report = build_own(tmp_path / "out", file=write_file(tmp_path / "n.csv", rows))
+    kinds = report["kinds"]
+    shares = {kind: (seen["count"], seen["share"]) for kind, seen in kinds.items()}  # type: ignore[attr-defined]
+    assert shares == {
+        "not_english": (6, 0.1),
+        "radiology_report": (3, 0.05),
+        "only_discharge_sections": (3, 0.05),
+    }
+    assert all("give" in seen["what"] for seen in kinds.values())  # type: ignore[attr-defined]

@@ -94,10 +94,10 @@ _TEXTS = {
     "discharge sections": _REST,
 }
 REFUSALS: Mapping[str, str] = {
-    "German": "100% of 40 notes in .* are texts that are not English.*give the English notes",
-    "Spanish": "100% of 40 notes in .* are texts that are not English.*translate them first",
-    "radiology": "100% of 40 notes in .* are radiology reports; give the discharge summaries",
-    "discharge sections": "100% of 40 notes in .* sections of the stay and of the discharge only; "
+    "German": r"100% of [34]\d notes in .* are texts that are not English.*give the English notes",
+    "Spanish": r"100% of [34]\d notes in .* are texts that are not English.*translate them first",
+    "radiology": r"100% of [34]\d notes in .* are radiology reports; give the discharge summaries",
+    "discharge sections": r"100% of [34]\d notes in .* of the stay and of the discharge only; "
     "give whole summaries",
 }
 """Corpus → what a build of it says."""
