@@ -32,7 +32,7 @@ from deepicd.notes.late_text import JUDGE, fit_judge
 from deepicd.notes.mimic.late_passages import PASSAGES
 from deepicd.notes.mimic.reader import cut_notes, looked_at
 from deepicd.notes.split_writer import bucket_rows, write_splits
-from deepicd.notes.splits import assign_split, repair_splits
+from deepicd.notes.splits import assign_split, fill_splits, repair_splits
 from deepicd.notes.table.reader import cut_table
 from deepicd.paths import SPLITS
 
@@ -117,7 +117,9 @@ def split_rows(
             patient: assign_split(patient, config.split_shares, seed)
             for patient in dict.fromkeys(patients)
         }
-        split_of = repair_splits(by_hash, zip(patients, labels, strict=True), seed=seed)
+        pairs = list(zip(patients, labels, strict=True))
+        split_of = repair_splits(by_hash, pairs, seed=seed)
+        split_of = fill_splits(split_of, pairs, shares=config.split_shares, seed=seed)
     splits = {patient: split_of[patient] for patient in patients}
     counts = Counter(splits.values())
     for name, share in zip(SPLITS, config.split_shares, strict=True):

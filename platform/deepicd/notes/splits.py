@@ -1,15 +1,18 @@
-"""Patients → splits: by hash first, then repaired so that training has every frequent label.
+"""Patients → splits: by hash, repaired so that training has every frequent label and none is empty.
 
 Decided here: a hash of seed and patient gives a number in [0, 1) that falls into one of the shares;
 so a split does not change when other patients come or go, every worker finds it alone, and the
 embedded corpus can withhold phrases from training before any table is written. Then, for each
 label (in order of codes) that at least `MIN_PATIENTS` patients have and no training patient has,
 the patient whose number is smallest, so nearest to training's share, moves to training with all
-admissions. So a patient's split depends on others only where a label would else be unseen. Pure.
+admissions. Of a small corpus a split may still be empty: it gets the patient of the largest split
+whose number is nearest to its share. So a patient's split depends on others only where a label
+would else be unseen, or a split empty. Pure.
 """
 
 import hashlib
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate
 
@@ -54,6 +57,54 @@ def repair_splits(
         repaired[moved] = _TRAIN
         seen |= codes_of[moved]
     return repaired
+
+
+def fill_splits(
+    splits: Mapping[str, str],
+    labels: Iterable[tuple[str, str]],
+    *,
+    shares: Sequence[float],
+    seed: int,
+) -> dict[str, str]:
+    """Splits of which none is empty, where there is a patient for each.
+
+    Args:
+        splits: patient → split, repaired.
+        labels: (patient, code) of every note.
+        shares: the same that gave `splits`.
+        seed: the same that gave `splits`.
+    """
+    filled, pairs = dict(splits), list(labels)
+    edges = [0.0, *accumulate(shares)]
+    for number, name in enumerate(SPLITS):
+        sizes = Counter(filled.values())
+        if sizes[name] or len(filled) < len(SPLITS):
+            continue
+        largest = max(SPLITS, key=lambda split: sizes[split])
+        members = [patient for patient in filled if filled[patient] == largest]
+        needed = _needed(filled, pairs) if largest == _TRAIN else set()
+        low, high = edges[number], edges[number + 1]
+
+        def distance(patient: str, low: float = low, high: float = high) -> tuple[float, str]:
+            position = _position(patient, seed)
+            return max(low - position, position - high), patient
+
+        movable = [patient for patient in members if patient not in needed]
+        filled[min(movable or members, key=distance)] = name
+    return filled
+
+
+def _needed(splits: Mapping[str, str], labels: Sequence[tuple[str, str]]) -> set[str]:
+    """Training patients without whom training would lack a label of `MIN_PATIENTS` patients."""
+    patients_of: dict[str, set[str]] = {}
+    for patient, code in labels:
+        patients_of.setdefault(code, set()).add(patient)
+    needed: set[str] = set()
+    for patients in patients_of.values():
+        held = {patient for patient in patients if splits[patient] == _TRAIN}
+        if len(patients) >= MIN_PATIENTS and len(held) == 1:
+            needed |= held
+    return needed
 
 
 def _position(patient_id: str, seed: int) -> float:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deepicd.notes.splits import MIN_PATIENTS, assign_split, repair_splits
+from deepicd.notes.splits import MIN_PATIENTS, assign_split, fill_splits, repair_splits
 from deepicd.paths import SPLITS
 
 SHARES = (0.6, 0.1, 0.2, 0.1)
@@ -71,3 +71,30 @@ def test_repairing_twice_moves_nobody_else(pairs, seed):
     splits = {patient: assign_split(patient, SHARES, seed) for patient, _ in labels}
     repaired = repair_splits(splits, labels, seed=seed)
     assert repair_splits(repaired, labels, seed=seed) == repaired
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 30), st.integers(0, 4)), min_size=1, max_size=40),
+    st.integers(0, 9),
+)
+def test_no_split_of_a_small_corpus_is_empty_and_training_keeps_its_labels(
+    pairs: list[tuple[int, int]], seed: int
+) -> None:
+    labels = [(str(patient), f"I{code}") for patient, code in pairs]
+    by_hash = {patient: assign_split(patient, SHARES, seed) for patient, _ in labels}
+    repaired = repair_splits(by_hash, labels, seed=seed)
+    filled = fill_splits(repaired, labels, shares=SHARES, seed=seed)
+    is_whole = len(filled) >= len(SPLITS)
+    assert set(filled.values()) == set(SPLITS) if is_whole else filled == repaired
+    moved = [patient for patient in filled if filled[patient] != repaired[patient]]
+    assert len(moved) == (len(SPLITS) - len(set(repaired.values())) if is_whole else 0)
+    again = fill_splits(dict(reversed(repaired.items())), labels[::-1], shares=SHARES, seed=seed)
+    assert again == filled
+    if len(filled) > 2 * len(SPLITS):
+        assert repair_splits(filled, labels, seed=seed) == filled
+
+
+def test_a_larger_corpus_is_split_by_hash_and_labels_alone() -> None:
+    splits = {str(number): assign_split(str(number), SHARES, 1) for number in range(200)}
+    labels = [(patient, "I10") for patient in splits]
+    assert fill_splits(splits, labels, shares=SHARES, seed=1) == splits
