@@ -324,3 +324,14 @@ def test_what_is_no_folder_of_tables_is_missing_too(mimic):
     mimic.write_text("a file")
     verdict = validate_file(mimic.parent / "mine.toml")
     assert verdict.faults == () and len(verdict.missing) == len(HEADERS)
+
+
+def test_columns_of_a_table_of_notes_are_looked_for_before_anything_starts(tmp_path):
+    notes, file = tmp_path / "notes.csv", tmp_path / "ours.toml"
+    notes.write_text("text,patient,admission,code\na,1,2,I10\n")
+    data = f'[data]\nsource = "table"\nfile = {json.dumps(str(notes))}\n'
+    file.write_text(f"{data}[sft]\nis_enabled = false\n")
+    (fault,) = validate_file(file).faults
+    assert fault.place == "data.columns" and "it has text, patient, admission, code" in fault.rule
+    file.write_text(f'{data}columns = {{ note = "text" }}\n[sft]\nis_enabled = false\n')
+    assert validate_file(file).faults == ()

@@ -68,8 +68,13 @@ def read_rows(path: Path, columns: Columns) -> Iterator[pa.Table]:
 def _is_parquet(path: Path) -> bool:
     if path.is_dir():
         return True
-    with path.open("rb") as file:
-        return file.read(len(_PARQUET)) == _PARQUET
+    try:
+        with path.open("rb") as file:
+            return file.read(len(_PARQUET)) == _PARQUET
+    except OSError as error:
+        raise DataError(
+            f"{path} may not be read ({type(error).__name__}); ask its owner for read permission"
+        ) from None
 
 
 def _first_line(path: Path) -> str:
@@ -114,7 +119,7 @@ def _check_header(path: Path, header: list[str], columns: Columns) -> None:
         wanted = ", ".join(f"{name!r} ({role})" for role, name in missing.items())
         role = next(iter(missing))
         raise DataError(
-            f"{path} has no column {wanted}; it has {shown}. Name the right ones: "
+            f"{path} has no column {wanted}, it has {shown}; name the right ones: "
             f"--columns {role}=COLUMN (data.columns.{role})"
         )
     twice = sorted({name for name in columns.values() if header.count(name) > 1})

@@ -12,6 +12,7 @@ from deepicd import rewards
 from deepicd.clusters.state import gpus_by_node
 from deepicd.config import (
     Choice,
+    DataConfig,
     Domain,
     Experiment,
     FloatRange,
@@ -148,10 +149,7 @@ def _faults_of_paths(experiment: Experiment) -> Iterator[Fault]:
                 str(path),
                 is_missing=True,
             )
-    if data.source == "mimic" and data.root and data.root.exists() and not data.splits:
-        from deepicd.notes.mimic.reader import table_faults
-
-        yield from table_faults(data.root)
+    yield from _faults_of_source(data)
     if data.source != "embedded" and sft.is_enabled and sft.traces is None:
         yield Fault(
             "sft.traces",
@@ -159,6 +157,24 @@ def _faults_of_paths(experiment: Experiment) -> Iterator[Fault]:
             "embedded corpus only",
             "name a Parquet file of traces (docs/notes.md), or set sft.is_enabled = false",
         )
+
+
+def _faults_of_source(data: DataConfig) -> Iterator[Fault]:
+    """What is wrong with the notes' tables or files by their names and headers; no row is read."""
+    from deepicd.notes.mimic.reader import table_faults
+    from deepicd.notes.table.fhir import check_export
+    from deepicd.notes.table.rows import check_file
+
+    place = None if data.splits else data.place
+    if place is None or not place.exists():
+        return
+    if data.source == "mimic":
+        yield from table_faults(place)
+    elif data.source == "table":
+        columns = data.columns.named()
+        yield from faults_of(partial(check_file, place, columns), "data.columns", columns)
+    elif data.source == "fhir":
+        yield from faults_of(partial(check_export, place), "data.root", str(place))
 
 
 def check_capacity(experiment: Experiment) -> None:

@@ -102,7 +102,7 @@ def test_many_rows_come_in_blocks(tmp_path: Path) -> None:
 def test_a_wrong_name_is_told_with_those_that_there_are(tmp_path: Path, suffix: str) -> None:
     path = write_file(tmp_path / f"n{suffix}", rows_of(3))
     with pytest.raises(
-        DataError, match=r"no column 'TEXT' \(note\); it has text, pid, stay, dx, age\. .*note="
+        DataError, match=r"no column 'TEXT' \(note\), it has text, pid, stay, dx, age; .*note="
     ):
         read(path, {**COLUMNS, "note": "TEXT"})
 
