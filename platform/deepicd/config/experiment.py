@@ -4,7 +4,6 @@ verl's own settings are not mirrored here: those that we sweep are mapped in
 `training/grpo/config.py`, everything else goes through the `[verl]` table as dotted keys.
 """
 
-import math
 from collections.abc import Iterator
 from typing import ClassVar, Literal
 from urllib.parse import urlsplit
