@@ -30,7 +30,6 @@ from deepicd.sections.state import (
     MEDICATION,
     NO_STAY,
     STAY,
-    WORKUP,
     State,
 )
 
@@ -58,8 +57,6 @@ _AMBIGUOUS = ("pe", "p.e.", "sh", "fh", "exam", "ms")
 _LONG_WORD = 13
 """A shorter header of what is given at the end ("Diet:") is no evidence of the stay."""
 _LONG_BARE = 3
-_SHORT = 6
-"""A shorter header in capitals ("EKG:") is an abbreviation, and written so everywhere."""
 
 
 def acts(state: State, match: HeaderMatch, shape: str) -> bool:
@@ -318,9 +315,6 @@ def _is_history_caption(state: State, match: HeaderMatch, shape: str, *, topics:
         return not (state.is_after_blank or state.has_listed)
     if state.is_after_blank or not has_text:
         return False
-    is_word = match.style != "upper" or (header.num_words < 2 and match.end - match.start < _SHORT)
-    if state.is_workup and topics <= WORKUP and is_word:
-        return True
     if topics <= CAPTIONS and match.style != "upper" and header.num_words < 2:
         return True
     return topics <= {"results", "pathology"} and match.is_listed and not state.has_listed

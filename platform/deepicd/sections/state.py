@@ -4,7 +4,6 @@ In: nothing. Out: `State`, and the groups of topics and times that rules speak o
 three steps of evidence (see `sections`). Pure.
 """
 
-import re
 from dataclasses import dataclass
 
 from deepicd.sections.names import SECTIONS
@@ -31,7 +30,7 @@ GIVEN = frozenset((
     "course", "issues", "disposition", "condition", "instructions", "lifestyle", "followup",
 ))  # fmt: skip
 """Topics that only a summary written at the end has."""
-WORKUP = frozenset(("results", "pathology", "procedure", "treatment", "plan"))
+WORKUP = frozenset(("results", "pathology", "procedure", "treatment"))
 """Topics of what an emergency department did, as an illness tells it."""
 MEASURED = frozenset(("results", "pathology", "procedure"))
 
@@ -43,15 +42,6 @@ _OPEN_ENDED = frozenset((
     "on", "at", "by", "per", "any", "from", "as", "is", "was",
 ))  # fmt: skip
 """A line that ends in one of these goes on in the next, which is then no header."""
-
-
-_WORKUP_BEGINS = re.compile(
-    r"\W*(?:in )?(?:the |our )?(?:ed|er|emergency (?:department|room))\b"
-    r"|\W*(?:(?:initial|triage) )?(?:vs|vitals?|exam|labs?|imaging|studies|ekg|ecg|cxr)\b[^:]{0,24}"
-    r"\b(?:notable|significant|remarkable)\b",
-    re.IGNORECASE,
-)
-"""A line of an illness behind which "Imaging:" is the emergency department's."""
 
 
 @dataclass(slots=True)
@@ -73,8 +63,6 @@ class State:
     has_history: bool = False
     has_illness: bool = False
     previous: str = ""
-    is_workup: bool = False
-    """An illness tells what the emergency department found, up to the next blank line."""
 
     @property
     def is_history(self) -> bool:
@@ -85,14 +73,6 @@ class State:
         """Whether the line before goes on in this one."""
         before = self.previous.rstrip()
         return before.endswith(",") or before.rpartition(" ")[2].lower() in _OPEN_ENDED
-
-    def end_line(self, shape: str) -> None:
-        """A line with text was read."""
-        self.is_after_blank, self.previous = False, shape
-        if self.current != ILLNESS:
-            self.is_workup = False
-        elif not self.is_workup:
-            self.is_workup = _WORKUP_BEGINS.match(shape) is not None
 
     def note_text(self) -> None:
         """The open section has text."""

@@ -53,6 +53,7 @@ from deepicd.sections.state import (
     MEDICATION,
     NO_STAY,
     STAY,
+    WORKUP,
     State,
 )
 
@@ -67,7 +68,13 @@ __all__ = [
     "render_note",
 ]
 
-_RESUMED = re.compile(r"\s*(?:[Uu]pon|[Oo]n) (?:arrival|transfer to the|the (?:floor|ward)\b)")
+_RESUMED = re.compile(
+    r"\s*(?:(?:[Uu]pon|[Oo]n) (?:arrival|transfer to the|the (?:floor|ward)\b)"
+    r"|(?:Transfer (?:vitals|VS)|(?:Vitals|VS)(?: were)? (?:prior to|on|before) transfer)\b"
+    r"|(?:The )?(?:[Pp]atient|[Pp]t\.?) (?:was given|received|given)\b)"
+)
+_ARRIVED = re.compile(r"\s*(?:[Uu]pon|[Oo]n) arrival\b")
+"""How an illness goes on also behind a blank line."""
 _MIN_INSIDE = 8
 """A shorter line holds no header in its middle."""
 _OPENERS = " \t[({<*#|"
@@ -140,7 +147,8 @@ class _Reader:
         self.late: list[str] = []
         self.num_unknown = 0
         self.is_late = self.has_end = False
-        self.resumes: str | None = None
+        self.workup: list[str] | None = None
+        """Results in the middle of an illness, until it is known whose they are."""
 
     def read_line(self, line: str, shape: str) -> None:
         """Read one line: a header, text, or both."""
@@ -149,8 +157,7 @@ class _Reader:
                 self._resume(shape)
             self._add(line)
         elif not shape or shape.isspace():
-            self.state.is_after_blank, self.resumes = True, None
-            self.state.is_workup = False
+            self.state.is_after_blank = True
             return
         elif not shape.strip(" \t=_-*#~|."):
             # "___" is de-identified text, a ruler of other marks is none.
@@ -158,10 +165,11 @@ class _Reader:
             return
         else:
             self._add(line[self._read_headers(line, shape) :])
-        self.state.end_line(shape)
+        self.state.is_after_blank, self.state.previous = False, shape
 
     def done(self) -> Cut:
         """What was read."""
+        self._end_workup()
         joined = {name: " ".join(" ".join(self.texts.get(name, ())).split()) for name in SECTIONS}
         return Cut(
             sections={name: value for name, value in joined.items() if value},
@@ -197,21 +205,29 @@ class _Reader:
         return 0
 
     def _resume(self, shape: str) -> None:
-        if self.resumes and _RESUMED.match(shape):
-            self.state.current = self.resumes
+        """Go on with an illness whose results were the emergency department's."""
+        resumed = _ARRIVED if self.state.is_after_blank else _RESUMED
+        if self.workup is not None and resumed.match(shape):
+            self.texts.setdefault(ILLNESS, []).extend(self.workup)
+            self.state.current, self.workup = ILLNESS, None
+
+    def _end_workup(self) -> None:
+        """The results are of the stay: nothing of the illness came behind them."""
+        self.late += self.workup or ()
+        self.workup = None
 
     def _read_inside(self, line: str, shape: str, *, begin: int, first: int) -> int:
         """Read headers in the middle of a line; returns where the text after them begins."""
         for match in read_inside(shape, first):
             if acts(self.state, match, shape):
                 self._add(line[begin : match.start].rstrip(_OPENERS))
-                self._open(match)
+                self._open(match, shape)
                 begin = match.end
         return begin
 
     def _open_more(self, match: HeaderMatch, shape: str) -> int:
         """Open a header, and what qualifies it at the beginning of its text; where text begins."""
-        self._open(match)
+        self._open(match, shape)
         rest = shape[match.end :]
         is_qualified = match.form in ("colon", "mark") and self.state.current in (EXAM, MEDICATION)
         if rest and is_qualified:
@@ -223,7 +239,7 @@ class _Reader:
                 return match.end + more.end
         return match.end
 
-    def _open(self, match: HeaderMatch) -> None:
+    def _open(self, match: HeaderMatch, shape: str) -> None:
         state, topics = self.state, match.header.topics
         before = state.current
         target, evidence = find_target(state, match)
@@ -233,13 +249,18 @@ class _Reader:
         is_given = match.header.time in LATE or not GIVEN.isdisjoint(topics)
         self.has_end |= is_given
         self.is_late = target is None and (is_given or "results" in topics)
-        # Results in the middle of an illness are often the emergency department's; the illness may
-        # go on behind them ("On arrival to the floor").
-        is_workup = before == ILLNESS and "results" in topics and not state.is_after_blank
-        self.resumes = before if is_workup and target is None else None
+        # Results in the middle of an illness are often the emergency department's. They are its
+        # text if it goes on behind them ("On arrival to the floor").
+        is_workup = before == ILLNESS and "results" in topics
+        is_more = self.workup is not None and WORKUP.issuperset(topics)
+        if target is None and (is_workup or is_more) and not state.is_after_blank:
+            self.workup = [*(self.workup or ()), shape[match.start : match.end]]
+        else:
+            self._end_workup()
 
     def _leave(self, evidence: int) -> None:
         """End the section: what follows is of the stay."""
+        self._end_workup()
         self.state.current, self.is_late = None, True
         self.state.evidence = max(self.state.evidence, evidence)
 
@@ -261,5 +282,7 @@ class _Reader:
         elif current is not None:
             self.texts[current] = [text]
             self.state.note_text()
+        elif self.workup is not None:
+            self.workup.append(text)
         elif self.is_late or self.state.evidence == STAY:
             self.late.append(text)
