@@ -83,7 +83,7 @@ _PIPELINE = (
             "notes/ceiling_answers.json",  # of the embedded corpus only
         ),
         ignored=_READERS,
-        reads=("data.root", "data.splits"),
+        reads=("data.root", "data.file", "data.splits"),
         is_shared=True,
     ),
     Stage(

@@ -239,6 +239,7 @@ def value_at(experiment, address):
 
 def test_the_places_of_an_experiment_are_known_by_their_type():
     assert set(path_addresses()) == {
+        "data.file",
         "data.root",
         "data.splits",
         "model.path",

@@ -234,9 +234,9 @@ def test_every_file_is_described_once_and_by_the_stages_that_open_it(tmp_path, m
 
 
 def test_a_file_is_needed_until_the_last_stage_that_opens_it_is_whole():
-    every = {"data.root", "data.splits", "sft.traces", "model.path"}
+    every = {"data.root", "data.file", "data.splits", "sft.traces", "model.path"}
     assert settled_paths([], ALL) == set()
-    assert settled_paths(["notes"], ALL) == {"data.root", "data.splits"}
+    assert settled_paths(["notes"], ALL) == {"data.root", "data.file", "data.splits"}
     assert settled_paths(ALL[:6], ALL) == every - {"model.path"}
     assert settled_paths(ALL[:4], Command(is_promoted=False).stages) == every
 

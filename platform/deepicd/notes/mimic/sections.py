@@ -147,8 +147,8 @@ class _Reader:
         self.late: list[str] = []
         self.num_unknown = 0
         self.is_late = self.has_end = False
-        self.workup: list[str] | None = None
-        """Results in the middle of an illness, until it is known whose they are."""
+        self.is_workup = False
+        """Results stood in the middle of an illness, which may go on behind them."""
 
     def read_line(self, line: str, shape: str) -> None:
         """Read one line: a header, text, or both."""
@@ -169,7 +169,6 @@ class _Reader:
 
     def done(self) -> Cut:
         """What was read."""
-        self._end_workup()
         joined = {name: " ".join(" ".join(self.texts.get(name, ())).split()) for name in SECTIONS}
         return Cut(
             sections={name: value for name, value in joined.items() if value},
@@ -205,29 +204,22 @@ class _Reader:
         return 0
 
     def _resume(self, shape: str) -> None:
-        """Go on with an illness whose results were the emergency department's."""
         resumed = _ARRIVED if self.state.is_after_blank else _RESUMED
-        if self.workup is not None and resumed.match(shape):
-            self.texts.setdefault(ILLNESS, []).extend(self.workup)
-            self.state.current, self.workup = ILLNESS, None
-
-    def _end_workup(self) -> None:
-        """The results are of the stay: nothing of the illness came behind them."""
-        self.late += self.workup or ()
-        self.workup = None
+        if self.is_workup and resumed.match(shape):
+            self.state.current, self.is_workup = ILLNESS, False
 
     def _read_inside(self, line: str, shape: str, *, begin: int, first: int) -> int:
         """Read headers in the middle of a line; returns where the text after them begins."""
         for match in read_inside(shape, first):
             if acts(self.state, match, shape):
                 self._add(line[begin : match.start].rstrip(_OPENERS))
-                self._open(match, shape)
+                self._open(match)
                 begin = match.end
         return begin
 
     def _open_more(self, match: HeaderMatch, shape: str) -> int:
         """Open a header, and what qualifies it at the beginning of its text; where text begins."""
-        self._open(match, shape)
+        self._open(match)
         rest = shape[match.end :]
         is_qualified = match.form in ("colon", "mark") and self.state.current in (EXAM, MEDICATION)
         if rest and is_qualified:
@@ -239,7 +231,7 @@ class _Reader:
                 return match.end + more.end
         return match.end
 
-    def _open(self, match: HeaderMatch, shape: str) -> None:
+    def _open(self, match: HeaderMatch) -> None:
         state, topics = self.state, match.header.topics
         before = state.current
         target, evidence = find_target(state, match)
@@ -249,19 +241,16 @@ class _Reader:
         is_given = match.header.time in LATE or not GIVEN.isdisjoint(topics)
         self.has_end |= is_given
         self.is_late = target is None and (is_given or "results" in topics)
-        # Results in the middle of an illness are often the emergency department's. They are its
-        # text if it goes on behind them ("On arrival to the floor").
-        is_workup = before == ILLNESS and "results" in topics
-        is_more = self.workup is not None and WORKUP.issuperset(topics)
-        if target is None and (is_workup or is_more) and not state.is_after_blank:
-            self.workup = [*(self.workup or ()), shape[match.start : match.end]]
-        else:
-            self._end_workup()
+        # Results in the middle of an illness are often the emergency department's; the illness may
+        # go on behind them ("On arrival to the floor").
+        is_first = before == ILLNESS and "results" in topics
+        is_more = self.is_workup and WORKUP.issuperset(topics)
+        is_apart = target is not None or state.is_after_blank
+        self.is_workup = (is_first or is_more) and not is_apart
 
     def _leave(self, evidence: int) -> None:
         """End the section: what follows is of the stay."""
-        self._end_workup()
-        self.state.current, self.is_late = None, True
+        self.state.current, self.is_late, self.is_workup = None, True, False
         self.state.evidence = max(self.state.evidence, evidence)
 
     def _meet_unknown(self, start: Start, shape: str) -> None:
@@ -282,7 +271,5 @@ class _Reader:
         elif current is not None:
             self.texts[current] = [text]
             self.state.note_text()
-        elif self.workup is not None:
-            self.workup.append(text)
         elif self.is_late or self.state.evidence == STAY:
             self.late.append(text)
