@@ -1,8 +1,8 @@
 """Rows of any source → blocks of a few rows, every value a text: what the cutter takes.
 
 In: rows as dicts of `ROLES`. Out: Arrow tables of `BLOCK`. Decided here: blanks around a value go,
-`20001.0` is `20001` again, and a tool's word for nothing (`NaN`, `NULL`) is nothing; an age is a
-number of years. A block ends by rows or by text, so that memory is bounded either way.
+and a tool's word for nothing (`NaN`, `NULL`) is nothing; an age is a number of years. A block ends
+by rows or by text, so that memory is bounded either way.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,8 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from deepicd.errors import DataError
-from deepicd.notes.mimic.row_checks import is_missing
-from deepicd.notes.mimic.tables import as_strings
+from deepicd.notes.table.checks import is_missing
 
 ROLES = (
     *("note", "patient", "admission", "code", "id", "order"),
@@ -60,16 +59,16 @@ def _block(rows: list[Row], places: list[str]) -> pa.Table:
 
 def tidy(block: pa.Table, place_of: Any) -> pa.Table:
     """A block of raw values, tidied; `place_of` (row in it → place) is for messages."""
-    others = [role for role in ROLES if role != "note"]
-    values = as_strings(block, others)
-    columns = {
-        role: pc.if_else(is_missing(values[role]), pa.scalar(None, pa.string()), values[role])
-        for role in others
-    }
+    columns = {role: _trim(block[role]) for role in ROLES if role != "note"}
     columns["age"] = _years(columns["age"], place_of)
     # CRLF and LF are one: a table and its export to another form give the same notes.
     columns["note"] = pc.replace_substring(block["note"].cast(pa.string()), "\r\n", "\n")
     return pa.table({role: columns[role] for role in ROLES}).cast(BLOCK)
+
+
+def _trim(values: Any) -> Any:
+    trimmed = pc.utf8_trim_whitespace(values.cast(pa.string()))
+    return pc.if_else(is_missing(trimmed), pa.scalar(None, pa.string()), trimmed)
 
 
 def _years(ages: Any, place_of: Any) -> Any:

@@ -12,6 +12,7 @@ A message names file and line, never a value: notes are patients'.
 
 import base64
 import binascii
+import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
@@ -211,7 +212,7 @@ def _read_text(document: Mapping[str, Any], place: str) -> str:
                 f"{place}: its attachment is no base64 of plain text ({type(error).__name__}). "
                 "Export it again."
             ) from None
-        return decode_text(packed, place)
+        return decode_text(io.BytesIO(packed), place)
     return ""
 
 

@@ -12,18 +12,18 @@ A message counts rows and names columns, never a value: notes are patients'.
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from deepicd import codes
 from deepicd.config import DataConfig
-from deepicd.errors import DataError, DeepICDError
+from deepicd.errors import DataError
 from deepicd.notes.mimic.admission_facts import MAX_UNKNOWN_CODES
 from deepicd.notes.mimic.kinds import MAX_SHARE, check_kinds
 from deepicd.notes.mimic.reader import looked_at, stream_notes
-from deepicd.notes.mimic.row_checks import check_ids, check_unique, mark_repeats
+from deepicd.notes.mimic.row_checks import mark_repeats
+from deepicd.notes.table.checks import check_ids, check_unique
 from deepicd.notes.table.cutting import RowCutter
 from deepicd.notes.table.fhir import check_export, read_export
 from deepicd.notes.table.rows import check_file, read_rows
@@ -59,7 +59,7 @@ def cut_table(config: DataConfig, folder: Path) -> pa.Table:
         check_export(path)
         read = partial(read_export, path, sections=config.sections)
     cutter = RowCutter(config.sections, has_ids="id" in names)
-    rows = stream_notes(partial(_open, read), cutter, folder, explain=partial(_explain, path))
+    rows = stream_notes(read, cutter, folder, path=path)
     check_notes(rows, path, names)
     return mark_repeats(rows.sort_by("note_id"))
 
@@ -91,27 +91,6 @@ def check_notes(rows: pa.Table, path: Path, names: Mapping[str, str]) -> None:
 
 def _names(config: DataConfig) -> dict[str, str]:
     return config.columns.named() if config.source == "table" else _FHIR
-
-
-def _explain(path: Path, error: Exception) -> DeepICDError:
-    """Our own error where a worker raised one, without Ray's trace."""
-    if isinstance(ours := getattr(error, "cause", None), DeepICDError):
-        return ours
-    return DataError(
-        f"{path} cannot be read ({type(error).__name__}); check that it is whole and that every "
-        "node of the cluster sees it"
-    )
-
-
-def _open(read: _Read) -> Any:
-    """The rows as a Ray Dataset, read by one task."""
-    from ray.data import range as one_row
-
-    def read_blocks(_: pa.Table) -> Iterator[pa.Table]:
-        yield from read()
-
-    # No CPU of its own: it waits for the cutters most of the time, and is not fused with them.
-    return one_row(1).map_batches(read_blocks, batch_format="pyarrow", num_cpus=0)
 
 
 def _check_codes(rows: pa.Table, path: Path, names: Mapping[str, str]) -> None:

@@ -2,18 +2,16 @@
 
 In: the file, and the column of each thing that is read from it. Out: blocks (`blocks.BLOCK`), one
 after the other. Decided here: what a file is, is told by its content; text comes through the one
-reader of lines (`text_lines`), so byte-order marks, gzip, encodings and line ends are its matter;
-commas, semicolons or tabs separate, whichever the header has most of. A file is looked at before
-Ray starts (`check_file`), so that a wrong name costs no time.
+reader of texts (`text_lines`, `csv_table`), so byte-order marks, gzip, encodings and line ends are
+its matter. A file is looked at before Ray starts (`check_file`): a wrong name costs no time.
 
-A message names file, line and column, never a value: notes are patients'.
+A message names file, row and column, never a value: notes are patients'.
 """
 
-import csv
 import json
 from collections.abc import Iterator, Mapping
 from functools import partial
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +19,11 @@ import pyarrow as pa
 import pyarrow.dataset as pads
 
 from deepicd.errors import DataError, MissingError
+from deepicd.notes.csv_table import read_csv, read_header
 from deepicd.notes.table.blocks import BLOCK, BLOCK_ROWS, ROLES, gather, tidy
-from deepicd.text_lines import MAX_LINE, read_lines
+from deepicd.text_lines import read_lines
 
 _PARQUET = b"PAR1"
-_SEPARATORS = ",;\t"
 _NUM_SEEN = 100
 """Rows of JSON lines that are looked at for their keys: a row may leave out what is null."""
 _NUM_SHOWN = 40
@@ -48,7 +46,8 @@ def check_file(path: Path, columns: Columns) -> None:
     if _is_parquet(path):
         _check_types(path, _read_schema(path), columns)
     else:
-        _check_header(path, _header(path), columns)
+        is_json = _is_json(_first_line(path))
+        _check_header(path, _header(path), columns, is_shown=is_json)
 
 
 def read_rows(path: Path, columns: Columns) -> Iterator[pa.Table]:
@@ -60,9 +59,10 @@ def read_rows(path: Path, columns: Columns) -> Iterator[pa.Table]:
     if _is_parquet(path):
         yield from _read_parquet(path, columns)
         return
-    is_json = _is_json(_first_line(path))
-    rows = _read_json(path, columns) if is_json else _read_csv(path, columns)
-    yield from gather(rows)
+    if _is_json(_first_line(path)):
+        yield from gather(_read_json(path, columns))
+    else:
+        yield from _read_csv(path, columns)
 
 
 def _is_parquet(path: Path) -> bool:
@@ -95,26 +95,22 @@ def _header(path: Path) -> list[str]:
             f"{path} is one JSON array; write one JSON object a line (jq -c '.[]' FILE)"
         )
     if not _is_json(line):
-        return _read_header(path, line)
+        return read_header(path)
     rows = islice(_parse_lines(path), _NUM_SEEN)
     return list(dict.fromkeys(name for _, row in rows for name in row))
 
 
-def _read_header(path: Path, line: str) -> list[str]:
-    try:
-        names = next(csv.reader([line], delimiter=_separator(line), strict=True))
-    except csv.Error as error:
-        raise DataError(f"{path}: its header is no row of CSV ({error}); correct it") from None
-    return [name.strip() for name in names]
-
-
-def _separator(header: str) -> str:
-    return max(_SEPARATORS, key=header.count)
-
-
-def _check_header(path: Path, header: list[str], columns: Columns) -> None:
+def _check_header(
+    path: Path, header: list[str], columns: Columns, *, is_shown: bool = True
+) -> None:
     shown = ", ".join(header[:_NUM_SHOWN])[:1000]
     missing = {role: name for role, name in columns.items() if name not in header}
+    if len(missing) == len(columns) and not is_shown:
+        raise DataError(
+            f"{path} has none of the columns {', '.join(columns.values())} among the "
+            f"{len(header)} values of its first line, which is not shown: it may be a note; write "
+            "a header, or name its columns: --columns note=COLUMN,… (data.columns)"
+        )
     if missing:
         wanted = ", ".join(f"{name!r} ({role})" for role, name in missing.items())
         role = next(iter(missing))
@@ -130,34 +126,13 @@ def _check_header(path: Path, header: list[str], columns: Columns) -> None:
         )
 
 
-def _read_csv(path: Path, columns: Columns) -> Iterator[tuple[str, dict[str, str]]]:
-    lines = (f"{line}\n" for line in read_lines(path))
-    first = next(line for line in lines if line.strip())
-    header = _read_header(path, first)
-    places = {role: header.index(name) for role, name in columns.items()}
-    # A quote that is never closed must end in an error, not in a field of the whole file.
-    csv.field_size_limit(MAX_LINE)
-    reader = csv.reader(chain([first], lines), delimiter=_separator(first), strict=True)
-    next(reader)
-    while True:
-        place = f"{path}:{reader.line_num + 1}"
-        try:
-            values = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            raise DataError(
-                f"{place}: the row that begins here is no CSV ({error}). Quote each text as a "
-                "whole, and write a quote in it twice."
-            ) from None
-        if not any(values):
-            continue
-        if len(values) != len(header):
-            raise DataError(
-                f"{place}: the row that begins here has {len(values)} values, the header "
-                f"{len(header)}. Quote each text as a whole, and write a quote in it twice."
-            )
-        yield place, {role: values[number] for role, number in places.items()}
+def _read_csv(path: Path, columns: Columns) -> Iterator[pa.Table]:
+    number = 0
+    for piece in read_csv(path, sorted(set(columns.values()))):
+        for start in range(0, piece.num_rows, BLOCK_ROWS):
+            rows = piece.slice(start, BLOCK_ROWS)
+            yield _to_block(rows, columns, path, first=number)
+            number += rows.num_rows
 
 
 def _read_json(path: Path, columns: Columns) -> Iterator[tuple[str, dict[str, str | None]]]:
@@ -258,7 +233,9 @@ def _is_read(kind: pa.DataType, role: str) -> bool:
         kind = kind.value_type
     if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_null(kind):
         return True
-    is_number = pa.types.is_integer(kind) or pa.types.is_floating(kind)
+    # Long ids have become equal in a column of floating-point numbers.
+    is_float = pa.types.is_floating(kind) and role in ("age", "order")
+    is_number = pa.types.is_integer(kind) or is_float
     is_time = pa.types.is_timestamp(kind) or pa.types.is_date(kind)
     return (is_number and role not in ("note", "code")) or (is_time and role == "order")
 
@@ -275,11 +252,15 @@ def _read_parquet(path: Path, columns: Columns) -> Iterator[pa.Table]:
             fragment_readahead=1,
         ):
             batch.validate(full=True)
-            read = {role: batch[name].cast(pa.string()) for role, name in columns.items()}
-            empty = pa.nulls(batch.num_rows, pa.string())
-            block = pa.table({role: read.get(role, empty) for role in ROLES}, schema=BLOCK)
-            first = number
-            yield tidy(block, lambda row, first=first: f"{path}: row {first + row + 1}")
+            yield _to_block(pa.Table.from_batches([batch]), columns, path, first=number)
             number += batch.num_rows
     except (pa.ArrowException, OSError) as error:
         raise _broken_parquet(path, error) from None
+
+
+def _to_block(rows: pa.Table, columns: Columns, path: Path, *, first: int) -> pa.Table:
+    """Rows of a file, of which `first` came before, as a block."""
+    read = {role: rows[name].cast(pa.string()) for role, name in columns.items()}
+    empty = pa.nulls(rows.num_rows, pa.string())
+    block = pa.table({role: read.get(role, empty) for role in ROLES}, schema=BLOCK)
+    return tidy(block, lambda row: f"{path}, row {first + row + 1:,}")

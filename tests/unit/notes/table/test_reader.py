@@ -80,7 +80,7 @@ REFUSED: dict[str, tuple[dict[str, Callable[[int], object]], str]] = {
         "20 values of pid in .* are fractions or rounded",
     ),
     "admissions that are rounded": (
-        {"stay": lambda one: f"{one}.0e+07"},
+        {"stay": lambda one: f"{one}.0"},
         "20 values of stay in .* are fractions or rounded",
     ),
     "an admission of two patients": (

@@ -59,14 +59,17 @@ def test_a_folder_of_parquet_parts_is_one_file(tmp_path: Path) -> None:
     assert len(read(folder)) == 6
 
 
-@pytest.mark.parametrize("sign", [",", ";", "\t"])
 @pytest.mark.parametrize("mark", [b"", codecs.BOM_UTF8])
-def test_separators_and_byte_order_marks_are_understood(
-    tmp_path: Path, sign: str, mark: bytes
-) -> None:
-    text = f'pid{sign}text{sign}stay{sign}dx\r\n7{sign}"a{sign} b\r\nc"{sign}8{sign}I10\r\n'
-    (row,) = read_text(tmp_path, mark + text.encode())
-    assert (row["patient"], row["note"], row["code"]) == ("7", f"a{sign} b\nc", "I10")
+def test_line_ends_and_byte_order_marks_are_understood(tmp_path: Path, mark: bytes) -> None:
+    text = b'pid,text,stay,dx\r\n7,"a, b\r\nc",8,I10\r\n'
+    (row,) = read_text(tmp_path, mark + text)
+    assert (row["patient"], row["note"], row["code"]) == ("7", "a, b\nc", "I10")
+
+
+def test_a_first_line_that_is_no_header_is_not_shown(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="none of the columns text, pid, stay, dx among the 4") as e:
+        read_text(tmp_path, f"{SECRET},1,2,I10\n")
+    assert SECRET not in str(e.value)
 
 
 def test_utf_16_is_read(tmp_path: Path) -> None:
@@ -74,10 +77,8 @@ def test_utf_16_is_read(tmp_path: Path) -> None:
     assert row["note"] == "Ä"
 
 
-def test_words_for_nothing_are_nothing_and_whole_numbers_lose_their_fraction(
-    tmp_path: Path,
-) -> None:
-    rows = read_text(tmp_path, "text,pid,stay,dx\na,NaN,12.0,\nb, 7 ,null,I10\n")
+def test_words_for_nothing_are_nothing(tmp_path: Path) -> None:
+    rows = read_text(tmp_path, "text,pid,stay,dx\na,NaN, 12,\nb, 7 ,null,I10\n")
     assert [row["patient"] for row in rows] == [None, "7"]
     assert [row["admission"] for row in rows] == ["12", None]
     assert [row["code"] for row in rows] == [None, "I10"]
@@ -94,7 +95,7 @@ def test_many_rows_come_in_blocks(tmp_path: Path) -> None:
     path = write_file(tmp_path / "n.csv", [{**rows_of(1)[0], "pid": i} for i in range(2500)])
     assert [block.num_rows for block in read_rows(path, COLUMNS)] == [1024, 1024, 452]
     long = [{**rows_of(1)[0], "pid": i, "text": "x" * (1 << 20)} for i in range(9)]
-    path = write_file(tmp_path / "m.csv", long)
+    path = write_file(tmp_path / "m.jsonl", long)
     assert [block.num_rows for block in read_rows(path, COLUMNS)] == [5, 4]
 
 
@@ -116,12 +117,12 @@ BROKEN: dict[str, tuple[str | bytes, str]] = {
     "an empty file": ("", "is empty; name a file with a header"),
     "blank lines alone": ("\n\n", "is empty"),
     "a column twice": ("text,text,pid,stay,dx\na,b,1,2,I10\n", "has column text more than once"),
-    "too few values": ("text,pid,stay,dx\na,1,2,I10\nb,1\n", r"\.csv:3: .* has 2 values, .* 4"),
-    "a quote inside": ('text,pid,stay,dx\n"a"b,1,2,I10\n', r"csv:2: the row .* is no CSV"),
-    "an open quote": ('text,pid,stay,dx\na,1,2,I10\n"b,1,2,I10\nc,\n', r"csv:3: the row that beg"),
+    "too few values": ("text,pid,stay,dx\na,1,2,I10\nb,1\n", "row 2 .*has 2 values .*4"),
+    "a quote inside": ('text,pid,stay,dx\n"a"b,1,2,I10\n', "row 1 below .* has a quote"),
+    "an open quote": ('text,pid,stay,dx\na,1,2,I10\n"b,1,2,I10\nc,\n', "row 2 .*not closed"),
     "two encodings": (
         "text,pid,stay,dx\nÄ,1,2,I10\n".encode() + "Ö,1,2,I10\n".encode("latin-1"),
-        "byte .* is not utf-8. Write the file in UTF-8",
+        "byte .* is not UTF-8. Write the file in UTF-8",
     ),
     "a cut gzip stream": (gzip.compress(b"text,pid,stay,dx\n" + b"a,1,2,I10\n" * 99)[:-9], "gzip"),
     "a zip archive": (b"PK\x03\x04abc", "is a file of zip, and no text"),
@@ -158,9 +159,7 @@ def test_an_age_that_is_none_is_named_by_its_row(tmp_path: Path, age: str, suffi
     rows = [{**row, "age": str(row["age"])} for row in rows_of(3)]
     rows[1]["age"] = age
     path = write_file(tmp_path / f"n{suffix}", [{**row, "text": "one line"} for row in rows])
-    with pytest.raises(
-        DataError, match=r"(csv:3|row 2): an age is a number of years from 0 to"
-    ) as e:
+    with pytest.raises(DataError, match=r"row 2: an age is a number of years from 0 to") as e:
         read(path, {**COLUMNS, "age": "age"})
     assert "1950" not in str(e.value)
 
