@@ -127,7 +127,7 @@ def test_every_setting_that_a_stage_reads_is_in_its_identity(stage):
     acting = set().union(*map(addresses_of, read))
     excused = {address for address, stages in LABELS.items() if stage in stages}
     # Files whose contents came into an earlier stage, which this one follows from.
-    excused |= {"data.root", "data.splits", "sft.traces", "model.path"}
+    excused |= {"data.root", "data.file", "data.splits", "sft.traces", "model.path"}
     if stage in {"baselines", "evaluation"}:
         excused |= set(PATIENCE)
     assert acting - identity_of(stage) - excused - set(INEFFECTIVE) == set()
