@@ -153,7 +153,7 @@ class _Reader:
     def read_line(self, line: str, shape: str) -> None:
         """Read one line: a header, text, or both."""
         if is_plain(shape):
-            if self.resumes:
+            if self.is_workup:
                 self._resume(shape)
             self._add(line)
         elif not shape or shape.isspace():
