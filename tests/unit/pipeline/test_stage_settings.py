@@ -10,7 +10,7 @@ import pytest
 from note_rows import note_of
 from pydantic import BaseModel
 
-from deepicd.config import DataConfig, Experiment, known_addresses, parse_experiment
+from deepicd.config import DataConfig, Experiment, flatten, known_addresses, parse_experiment
 from deepicd.notes import identity
 from deepicd.notes.split_files import write_split
 from deepicd.paths import RunPaths
@@ -169,7 +169,8 @@ def test_traces_follow_from_no_more_than_their_identity_says(tmp_path):
 
 
 def test_the_settings_of_notes_are_those_of_the_build_itself():
-    settings = identity.identify(DataConfig(), hashes={})["settings"]
+    config = DataConfig(source="table", file=Path("n.csv"))  # columns and sections act there
+    settings = flatten(identity.identify(config, hashes={})["settings"])
     wanted = {f"data.{name}" for name in settings} | {"data.split_seed"}
     assert identity_of("notes") - set(STAGES["notes"].reads) == wanted
 
