@@ -15,6 +15,7 @@ from deepicd.training.grpo import metric_names
 from deepicd.training.grpo.step_metrics import (
     answer_order,
     check_agreement,
+    check_divergence,
     is_number,
     keep_predictions,
     mean_components,
@@ -128,3 +129,16 @@ def test_disagreement_or_no_reading_ends_the_trial_with_step_and_limit(correlati
         TrainingError, match=rf"correlate at {correlation} in step 3, below .*0\.99"
     ):
         check_agreement({metric_names.PROBS_PEARSON: correlation}, 0.99, step=3)
+
+
+@pytest.mark.parametrize("divergence", [0.0, -1e-3, 1e-3])
+def test_a_divergence_within_the_limit_goes_on(divergence):
+    check_divergence({metric_names.PPO_KL: divergence}, step=3)
+
+
+@pytest.mark.parametrize("divergence", [0.0011, -0.0011, math.nan, None])
+def test_a_divergence_above_the_limit_or_no_reading_ends_the_trial(divergence):
+    with pytest.raises(
+        TrainingError, match=rf"diverge by {divergence} nats a token in step 3, more than 0\.001"
+    ):
+        check_divergence({metric_names.PPO_KL: divergence}, step=3)

@@ -24,6 +24,13 @@ from deepicd.scoring import (
 )
 from deepicd.training.grpo import metric_names
 
+_OTHER_WEIGHTS = (
+    "vLLM does not hold the actor's weights. "
+    "Check the weight load of the rollout (docs/training.md) before trusting this run."
+)
+_MAX_DIVERGENCE = 1e-3
+"""Nats a token. Equal weights in float32 differ by 1e-7."""
+
 
 def answer_order(key: str) -> tuple[str, int, int]:
     """Sort key of an answer in verl's queue, whose name is `prompt_session_turn`."""
@@ -100,8 +107,19 @@ def check_agreement(metrics: Mapping[str, Any], minimum: float | None, *, step: 
     if correlation is None or not float(correlation) >= minimum:
         raise TrainingError(
             f"actor and rollout probabilities correlate at {correlation} in step {step}, below "
-            f"training.min_probs_pearson = {minimum}: vLLM does not hold the actor's weights. "
-            "Check the weight load of the rollout (docs/training.md) before trusting this run."
+            f"training.min_probs_pearson = {minimum}: {_OTHER_WEIGHTS}"
+        )
+
+
+def check_divergence(metrics: Mapping[str, Any], *, step: int) -> None:
+    """The same where verl takes the rollout's probabilities for the old policy's (`bypass_mode`)
+    and correlates nothing: the ratio of a batch's only update compares the same two.
+    """
+    divergence = metrics.get(metric_names.PPO_KL)
+    if divergence is None or not abs(float(divergence)) <= _MAX_DIVERGENCE:
+        raise TrainingError(
+            f"actor and rollout diverge by {divergence} nats a token in step {step}, more than "
+            f"{_MAX_DIVERGENCE}: {_OTHER_WEIGHTS}"
         )
 
 

@@ -26,6 +26,7 @@ from deepicd.training.grpo.fingerprint import FirstUpdates, digest_actor
 from deepicd.training.grpo.step_metrics import (
     answer_order,
     check_agreement,
+    check_divergence,
     is_number,
     keep_predictions,
     mean_components,
@@ -211,7 +212,20 @@ class ReportingTrainer(PPOTrainerSync):
         metrics.update(mean_components(unpack_reward_infos(extra["extra_fields"])))
         metrics[metric_names.WAITED_S] = self.train_dataset.waited_s - self._waited_s
         self._waited_s = self.train_dataset.waited_s
-        check_agreement(metrics, self.min_probs_pearson, step=global_steps)
+        self._check_rollout(metrics, step=global_steps)
+
+    def _check_rollout(self, metrics: Mapping[str, Any], *, step: int) -> None:
+        """Compare actor and rollout by what this run's settings let verl compute."""
+        if not self.config.algorithm.rollout_correction.bypass_mode:
+            check_agreement(metrics, self.min_probs_pearson, step=step)
+            return
+        actor = self.config.actor_rollout_ref.actor
+        is_one_update = (
+            actor.ppo_mini_batch_size == self.config.data.train_batch_size and actor.ppo_epochs == 1
+        )
+        # After a first update the ratio tells of that update, not of the rollout's weights.
+        if self.min_probs_pearson is not None and is_one_update:
+            check_divergence(metrics, step=step)
 
     def _val_metrics_update(
         self,
