@@ -22,7 +22,7 @@ class WarmStartTrial(StrictModel):
     max_number: ClassVar[int] = MAX_WHOLE
 
     source: str
-    """Name of its run and its id, `first/3f2a0_00001`."""
+    """Name of its run and its id, `first/3f2a9c10`."""
     params: dict[str, Scalar]
     """Address → value, of this search space."""
     objectives: dict[str, float]

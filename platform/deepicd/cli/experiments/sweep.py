@@ -135,7 +135,7 @@ def show(
 ) -> None:
     """Show what a trial ran with and its last report.
 
-    Example: deepicd sweep show demo 3f2a_00001
+    Example: deepicd sweep show demo 3f2a9c10
     """
     from deepicd.cli.console import print_outcome
     from deepicd.config import flatten
