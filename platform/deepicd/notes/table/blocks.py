@@ -1,11 +1,12 @@
 """Rows of any source → blocks of a few rows, every value a text: what the cutter takes.
 
 In: rows as dicts of `ROLES`. Out: Arrow tables of `BLOCK`. Decided here: blanks around a value go,
-and a tool's word for nothing (`NaN`, `NULL`) is nothing; an age is a number of years. A block ends
-by rows or by text, so that memory is bounded either way.
+and a tool's word for nothing (`NaN`, `NULL`) is nothing; an age is a number of years; an order is a
+key that compares as text (`order`). A block ends by rows or by text, so that memory is bounded
+either way.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -13,6 +14,7 @@ import pyarrow.compute as pc
 
 from deepicd.errors import DataError
 from deepicd.notes.table.checks import is_missing
+from deepicd.notes.table.order import OrderReader
 
 ROLES = (
     *("note", "patient", "admission", "code", "id", "order"),
@@ -36,8 +38,9 @@ def gather(rows: Iterable[tuple[str, Row]]) -> Iterator[pa.Table]:
         rows: place of each row for messages, and its values; a role that is not there is null.
 
     Raises:
-        DataError: an age is no number of years; names the row.
+        DataError: an age is no number of years, or an order none; names the row.
     """
+    orders = OrderReader()
     places: list[str] = []
     held: list[Row] = []
     size = 0
@@ -46,21 +49,32 @@ def gather(rows: Iterable[tuple[str, Row]]) -> Iterator[pa.Table]:
         held.append(row)
         size += len(row.get("note") or "")
         if len(held) == BLOCK_ROWS or size > _BLOCK_CHARACTERS:
-            yield _block(held, places)
+            yield _block(held, places, orders)
             places, held, size = [], [], 0
     if held:
-        yield _block(held, places)
+        yield _block(held, places, orders)
 
 
-def _block(rows: list[Row], places: list[str]) -> pa.Table:
+def _block(rows: list[Row], places: list[str], orders: OrderReader) -> pa.Table:
     columns = {role: pa.array([row.get(role) for row in rows], pa.string()) for role in ROLES}
-    return tidy(pa.table(columns), lambda row: places[row])
+    return tidy(pa.table(columns), lambda row: places[row], orders)
 
 
-def tidy(block: pa.Table, place_of: Any) -> pa.Table:
-    """A block of raw values, tidied; `place_of` (row in it → place) is for messages."""
+def tidy(block: pa.Table, place_of: Callable[[int], str], orders: OrderReader) -> pa.Table:
+    """A block of raw values, tidied.
+
+    Args:
+        block: `ROLES` as the source has them.
+        place_of: row in the block → place for messages.
+        orders: one for all blocks of a source.
+
+    Raises:
+        DataError: as `gather`.
+    """
     columns = {role: _trim(block[role]) for role in ROLES if role != "note"}
     columns["age"] = _years(columns["age"], place_of)
+    keys = orders.read(columns["order"].to_pylist(), place_of)
+    columns["order"] = pa.array([key or None for key in keys], pa.string())
     # CRLF and LF are one: a table and its export to another form give the same notes.
     columns["note"] = pc.replace_substring(block["note"].cast(pa.string()), "\r\n", "\n")
     return pa.table({role: columns[role] for role in ROLES}).cast(BLOCK)
@@ -71,7 +85,7 @@ def _trim(values: Any) -> Any:
     return pc.if_else(is_missing(trimmed), pa.scalar(None, pa.string()), trimmed)
 
 
-def _years(ages: Any, place_of: Any) -> Any:
+def _years(ages: Any, place_of: Callable[[int], str]) -> Any:
     """Whole years as text. Raises DataError for what is no age."""
     years = pc.struct_field(pc.extract_regex(ages, _YEARS), "years")
     is_old = pc.greater(pc.cast(years, pa.int64()), _MAX_YEARS)

@@ -20,9 +20,6 @@ from deepicd.notes.mimic.columns import ROWS_SCHEMA
 from deepicd.notes.mimic.kinds import kind_of
 from deepicd.notes.mimic.sections import cut_summary
 
-_ORDER_WIDTH = 20
-"""Numbers are compared as text, so they get one width."""
-
 
 @dataclass(frozen=True)
 class RowCutter:
@@ -50,7 +47,7 @@ class RowCutter:
             "code": pa.array(code, pa.string()),
             "age_band": pa.array([age_band(years) for years in _list(block["age"])], pa.string()),
             **{name: block[name] for name in ("sex", "race", "insurance")},
-            "note_seq": pa.array([_pad(order) for order in _list(block["order"])], pa.string()),
+            "note_seq": pc.fill_null(block["order"], ""),
             **as_columns(cut),
         }
         return pa.table({name: columns[name] for name in ROWS_SCHEMA.names}).cast(ROWS_SCHEMA)
@@ -96,10 +93,6 @@ def _first_reason(reason: str | None, admission: str | None, code: str | None) -
     if code is None:
         return "no_icd10_principal"
     return "" if codes.is_billable(code) else "unknown_code"
-
-
-def _pad(order: str | None) -> str:
-    return (order or "").zfill(_ORDER_WIDTH) if not order or order.isdigit() else order
 
 
 def _list(values: Any) -> list[Any]:

@@ -3,8 +3,8 @@
 In: `DataConfig` of the sources `table` and `fhir`. Out: what `mimic.reader.cut_notes` gives, for
 the same splits, audit and card. Decided here: rows stream through Ray Data, one task reads and the
 others cut; then all rows are looked at together. What MIMIC-IV's tables cannot be, a table can: an
-admission of two patients or with two codes is refused, and so is one with several notes where
-nothing says which is the first.
+admission of two patients or with two codes is refused, and so is one with several different notes
+where nothing says which is the first: no order, none in one of them, or two that are equal.
 
 A message counts rows and names columns, never a value: notes are patients'.
 """
@@ -85,8 +85,7 @@ def check_notes(rows: pa.Table, path: Path, names: Mapping[str, str]) -> None:
     _check_one(rows, "code", "principal code", path=path)
     check_kinds(looked_at(rows), path)
     _check_late(rows, path)
-    if "order" not in names:
-        _check_first(rows, path)
+    _check_first(rows, path, names.get("order"))
 
 
 def _names(config: DataConfig) -> dict[str, str]:
@@ -115,15 +114,29 @@ def _check_one(rows: pa.Table, column: str, what: str, *, path: Path) -> None:
         )
 
 
-def _check_first(rows: pa.Table, path: Path) -> None:
+def _check_first(rows: pa.Table, path: Path, order: str | None) -> None:
     """Raise DataError where it is open which note of an admission is the first."""
     kept = rows.filter(pc.equal(rows["reason"], ""))
-    counts = kept.group_by("admission_id").aggregate([("digest", "count_distinct")])
-    if several := pc.sum(pc.greater(counts["digest_count_distinct"], 1)).as_py():
+    columns = (kept[name].to_pylist() for name in ("admission_id", "note_seq", "digest"))
+    first: dict[str, tuple[str, set[int]]] = {}
+    for admission, key, digest in zip(*columns, strict=True):
+        least, texts = first.get(admission, (key, set()))
+        # The key of no order is empty: it stays the least, and every text stays beside it.
+        if not key or not least or key == least:
+            first[admission] = (min(key, least), texts | {digest})
+        elif key < least:
+            first[admission] = (key, {digest})
+    if several := sum(len(texts) > 1 for _, texts in first.values()):
+        way_out = (
+            f"Give each note of an admission its own {order}."
+            if order
+            else "Name a column with a number or a time: --columns order=COLUMN "
+            "(data.columns.order)."
+        )
         raise DataError(
-            f"of an admission the first note counts; {several} of {counts.num_rows} in {path} "
-            "have several different ones, and nothing says which is the first. Name a column with "
-            "a number or a time: --columns order=COLUMN (data.columns.order)."
+            f"of an admission the first note counts; {several} of {len(first)} in {path} "
+            f"have several different ones, and {'no or the same order' if order else 'nothing'} "
+            f"says which is the first. {way_out}"
         )
 
 

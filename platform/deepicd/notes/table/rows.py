@@ -9,7 +9,7 @@ A message names file, row and column, never a value: notes are patients'.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -21,6 +21,7 @@ import pyarrow.dataset as pads
 from deepicd.errors import DataError, MissingError
 from deepicd.notes.csv_table import read_csv, read_header
 from deepicd.notes.table.blocks import BLOCK, BLOCK_ROWS, ROLES, gather, tidy
+from deepicd.notes.table.order import OrderReader
 from deepicd.text_lines import read_lines
 
 _PARQUET = b"PAR1"
@@ -127,11 +128,11 @@ def _check_header(
 
 
 def _read_csv(path: Path, columns: Columns) -> Iterator[pa.Table]:
-    number = 0
+    number, orders = 0, OrderReader()
     for piece in read_csv(path, sorted(set(columns.values()))):
         for start in range(0, piece.num_rows, BLOCK_ROWS):
             rows = piece.slice(start, BLOCK_ROWS)
-            yield _to_block(rows, columns, path, first=number)
+            yield _to_block(rows, columns, partial(_place, path, number), orders=orders)
             number += rows.num_rows
 
 
@@ -241,7 +242,7 @@ def _is_read(kind: pa.DataType, role: str) -> bool:
 
 
 def _read_parquet(path: Path, columns: Columns) -> Iterator[pa.Table]:
-    number = 0
+    number, orders = 0, OrderReader()
     try:
         rows = pads.dataset(path, format="parquet")
         for batch in rows.to_batches(
@@ -252,15 +253,22 @@ def _read_parquet(path: Path, columns: Columns) -> Iterator[pa.Table]:
             fragment_readahead=1,
         ):
             batch.validate(full=True)
-            yield _to_block(pa.Table.from_batches([batch]), columns, path, first=number)
+            rows_read = pa.Table.from_batches([batch])
+            yield _to_block(rows_read, columns, partial(_place, path, number), orders=orders)
             number += batch.num_rows
     except (pa.ArrowException, OSError) as error:
         raise _broken_parquet(path, error) from None
 
 
-def _to_block(rows: pa.Table, columns: Columns, path: Path, *, first: int) -> pa.Table:
-    """Rows of a file, of which `first` came before, as a block."""
+def _place(path: Path, first: int, row: int) -> str:
+    return f"{path}, row {first + row + 1:,}"
+
+
+def _to_block(
+    rows: pa.Table, columns: Columns, place_of: Callable[[int], str], *, orders: OrderReader
+) -> pa.Table:
+    """Rows of a file as a block."""
     read = {role: rows[name].cast(pa.string()) for role, name in columns.items()}
     empty = pa.nulls(rows.num_rows, pa.string())
     block = pa.table({role: read.get(role, empty) for role in ROLES}, schema=BLOCK)
-    return tidy(block, lambda row: f"{path}, row {first + row + 1:,}")
+    return tidy(block, place_of, orders)

@@ -77,13 +77,6 @@ def test_derived_ids_tell_rows_apart_by_any_value_and_equal_rows_not() -> None:
     assert derive_ids(block({"sex": "F"}))[0] == ids[3]
 
 
-def test_numbers_and_times_order_the_notes_of_an_admission() -> None:
-    orders = ["9", "10", "2180-01-02 09:00", "2180-01-02 10:00"]
-    rows = RowCutter("cut", has_ids=False).to_rows(block(*({"order": each} for each in orders)))
-    padded = rows["note_seq"].to_pylist()
-    assert padded[0] < padded[1] and padded[2] < padded[3]
-
-
 def test_groups_of_patients_are_taken_over() -> None:
     row = {"sex": "F", "race": "WHITE", "insurance": "Medicare", "age": "67"}
     (note,) = RowCutter("cut", has_ids=False).to_rows(block(row)).to_pylist()

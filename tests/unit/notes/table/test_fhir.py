@@ -50,7 +50,7 @@ def test_a_document_is_joined_with_its_encounter_and_patient(
         "admission": "e1",
         "code": "I21.4",
         "id": "doc1",
-        "order": "2180-05-06T10:00:00Z",
+        "order": "2180-05-06T10:00:00",
         "sex": "F",
         "race": "White",
         "age": "69",

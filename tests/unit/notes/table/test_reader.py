@@ -28,6 +28,11 @@ def changed(number: int = 20, **values: Callable[[int], object]) -> list[Row]:
     ]
 
 
+def digest_of(text: str, tmp_path: Path) -> object:
+    path = write_file(tmp_path / "one.csv", [{**rows_of(1)[0], "text": text}])
+    return cut(path, tmp_path / "one").to_pylist()[0]["digest"]
+
+
 def known(rows: Any) -> list[tuple[object, ...]]:
     return [tuple(row.values()) for row in rows.drop_columns(["part", "row"]).to_pylist()]
 
@@ -59,8 +64,49 @@ def test_the_first_note_of_an_admission_counts_by_the_column_that_orders(tmp_pat
         marked = cut(path, tmp_path / "parts", {**COLUMNS, "order": "seq"}).to_pylist()
         of_admission = [row for row in marked if row["admission_id"] == "5000"]
         kept = [row for row in of_admission if not row["reason"]]
-        assert len(of_admission) == 2 and [row["note_seq"] for row in kept] == ["9".zfill(20)]
+        assert len(of_admission) == 2
+        assert [row["digest"] for row in kept] == [digest_of(summary(99), tmp_path)]
     refuse(tmp_path, rows, r"1 of 20 .* several different ones, .*--columns order=COLUMN")
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        *(("9.5", "10.5"), ("-10", "-9"), ("999", "1e3"), ("0" * 9 + "9", "10")),
+        ("1234567890123456789012345", "1234567890123456789012346"),
+        ("2019-01-02", "2019-12-01"),
+        ("2019-01-02T23:00:00+02:00", "2019-01-02T22:00:00Z"),
+    ],
+)
+def test_the_earlier_of_two_orders_counts_whatever_their_form(
+    tmp_path: Path, first: str, second: str
+) -> None:
+    rows = [{**row, "seq": second} for row in rows_of(20)]
+    rows += [{**rows[0], "text": summary(99), "seq": first}]
+    for suffix in (".csv", ".parquet"):
+        path = write_file(tmp_path / f"n{suffix}", rows)
+        marked = cut(path, tmp_path / "parts", {**COLUMNS, "order": "seq"}).to_pylist()
+        kept = [row for row in marked if row["admission_id"] == "5000" and not row["reason"]]
+        assert [row["digest"] for row in kept] == [digest_of(summary(99), tmp_path)]
+
+
+@pytest.mark.parametrize(("first", "second"), [("", "5"), ("5", ""), ("5", "5.0"), ("", "")])
+def test_an_admission_whose_first_note_is_open_is_refused_also_with_a_column_that_orders(
+    tmp_path: Path, first: str, second: str
+) -> None:
+    rows = [{**row, "seq": first} for row in rows_of(20)]
+    rows += [{**rows[0], "text": summary(99), "seq": second}]
+    message = "1 of 20 .* no or the same order says which .*Give each note .* its own seq"
+    refuse(tmp_path, rows, message, columns={**COLUMNS, "order": "seq"})
+
+
+def test_notes_that_are_equal_or_later_need_no_order_of_their_own(tmp_path: Path) -> None:
+    rows = [{**row, "seq": 1} for row in rows_of(20)]
+    rows += [{**rows[0], "seq": 1}, {**rows[1], "text": summary(98), "seq": 2}]
+    rows += [{**rows[1], "text": summary(99), "seq": 2}]
+    path = write_file(tmp_path / "n.csv", rows)
+    reasons = cut(path, tmp_path / "parts", {**COLUMNS, "order": "seq"})["reason"].to_pylist()
+    assert Counter(reasons) == {"": 20, "later_summary": 3}
 
 
 @pytest.mark.parametrize("missing", ["", "NaN", "null", "<NA>"])

@@ -174,6 +174,29 @@ def test_ages_are_read_in_the_ways_that_tables_have(
     assert read(path, {**COLUMNS, "age": "age"})[0]["age"] == years
 
 
+WRONG_ORDERS = {
+    "US dates": ("12/1/2019", "neither"),
+    "a day of one digit": ("2020-1-9", "neither"),
+    "a clock alone": ("9:07", "neither"),
+    "a thousand with a comma": ('"1,000"', "neither"),
+    "a day that is none": ("2019-02-30", "neither"),
+    "words": ("first", "neither"),
+    "a time among numbers": ("2019-01-02", "order is a date, and a number in the rows before"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_ORDERS)
+def test_an_order_that_is_no_number_and_no_time_is_named_by_its_row(
+    tmp_path: Path, name: str
+) -> None:
+    order, message = WRONG_ORDERS[name]
+    path = tmp_path / "n.csv"
+    path.write_text(f"text,pid,stay,dx,seq\na,1,2,I10,7\nb,1,3,I10,\nc,1,4,I10,{order}\n")
+    with pytest.raises(DataError, match=f"row 3: .*{message}") as got:
+        read(path, {**COLUMNS, "order": "seq"})
+    assert order not in str(got.value)
+
+
 def column(name: str, values: Any) -> Callable[[pa.Table], pa.Table]:
     return lambda table: table.set_column(table.schema.get_field_index(name), name, values)
 
