@@ -23,6 +23,8 @@ _MAX_LISTED = 12
 """Siblings and children printed for a person; JSON has all."""
 _NUM_SHOWN_CODES = 3
 """Most and least common codes in the lines about a build of notes."""
+_SMALL_GB = 0.1
+"""Sizes below it are told in MB."""
 
 
 def audit_lines(
@@ -175,15 +177,39 @@ def _score(name: str, scores: Mapping[str, Any]) -> str:
 def plan_lines(plan: "Plan") -> Iterator[str]:
     """What a sweep would do and cost."""
     tables = asdict(plan)
-    said = {name: tables.pop(name) for name in ("assumed", "missing")}
+    said = {name: tables.pop(name) for name in ("assumed", "unpriced", "missing")}
+    tables["memory_gb"] = {name: _size(value) for name, value in plan.memory_gb.items()}
+    tables["hours"] = {name: _hours(name, value) for name, value in plan.hours.items()}
     for name, values in tables.items():
+        title = name.removesuffix("_gb")
         for row in values if isinstance(values, tuple) else [values]:
             if row:
                 cells = (f"{key} {_plan_value(value)}" for key, value in row.items())
-                yield f"{name:10} {', '.join(cells)}"
+                yield f"{title:10} {', '.join(cells)}"
+            elif name in ("memory_gb", "hours"):
+                yield f"{title:10} not known: {_why_unknown(plan, name)}"
     yield from (f"{name:10} {row['rule']}" for name, rows in said.items() for row in rows)
     if plan.cost:
         yield f"The cost is an estimate, by on-demand prices of {plan.prices['as_of']}."
+
+
+def _size(gigabytes: float) -> str:
+    """A model that is built here takes megabytes: in GB it would be rounded away."""
+    is_small = gigabytes < _SMALL_GB
+    return f"{1000 * gigabytes:.3g} MB" if is_small else f"{gigabytes:.2f} GB"
+
+
+def _hours(name: str, hours: float) -> str:
+    unit = {"clock": "hours", "gpu": "GPU-hours", "slot": "slot-hours"}[name]
+    return f"{hours:.4g} {unit}"
+
+
+def _why_unknown(plan: "Plan", name: str) -> str:
+    if name == "hours":
+        return "give --step-s, the measured seconds of one step"
+    if any(row["place"] == "model.path" for row in plan.missing):
+        return "model.path is missing"
+    return "config.json of model.path does not give the model's sizes"
 
 
 def verdict_lines(verdict: "Verdict") -> Iterator[str]:
@@ -195,7 +221,8 @@ def verdict_lines(verdict: "Verdict") -> Iterator[str]:
             if fault.way_out:
                 yield f"{'':8} → {fault.way_out}"
     if verdict.faults:
-        yield f"{verdict.file}: {len(verdict.faults)} faults; no machine can run it"
+        number = len(verdict.faults)
+        yield f"{verdict.file}: {number} fault{'s' * (number > 1)}; no machine can run it"
     elif verdict.missing:
         yield f"{verdict.file} is sound; this machine lacks {len(verdict.missing)} of what it needs"
     else:

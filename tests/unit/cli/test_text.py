@@ -1,11 +1,15 @@
 """Outcomes as lines: each holds the numbers that a person looks for."""
 
+from dataclasses import replace
+
 import pytest
 
 from deepicd import codes
 from deepicd.cli import text
 from deepicd.config import parse_experiment
+from deepicd.errors import Fault
 from deepicd.pipeline.planning import plan_experiment
+from deepicd.pipeline.validation import Verdict
 from deepicd.records import Decision
 
 LEARNING_RATE = {"type": "loguniform", "low": 1e-5, "high": 1e-3}
@@ -134,6 +138,29 @@ def test_a_plan_names_its_trials_and_samples(plan):
     samples = [line for line in lines if line.startswith("samples ")]
     assert samples and all("training.learning_rate" in line for line in samples)
     assert not any("estimate, by on-demand prices" in line for line in lines)
+
+
+def test_a_plan_names_units_and_says_what_it_does_not_know(plan):
+    lines = dict(line.split(maxsplit=1) for line in text.plan_lines(plan))
+    clock, slot = plan.hours["clock"], plan.hours["slot"]
+    assert lines["hours"] == f"clock {clock:.4g} hours, slot {slot:.4g} slot-hours"
+    assert "weights 10.6 MB" in lines["memory"] and "logits 0.30 GB" in lines["memory"]
+    missing = ({"place": "model.path", "rule": "there is no model"},)
+    unknown = replace(plan, memory_gb={}, hours={}, missing=missing)
+    told = list(text.plan_lines(unknown))
+    assert "memory     not known: model.path is missing" in told
+    assert "hours      not known: give --step-s, the measured seconds of one step" in told
+    (sizes,) = [line for line in text.plan_lines(replace(plan, memory_gb={})) if "sizes" in line]
+    assert (
+        sizes == "memory     not known: config.json of model.path does not give the model's sizes"
+    )
+
+
+def test_one_fault_is_one_fault(tmp_path):
+    fault = Fault("data.root", "no such folder")
+    for number, words in ((1, "1 fault;"), (2, "2 faults;")):
+        verdict = Verdict(tmp_path / "a.toml", None, (fault,) * number, ())
+        assert words in list(text.verdict_lines(verdict))[-1]
 
 
 def test_a_plan_with_a_machine_says_that_its_cost_is_an_estimate():

@@ -3,12 +3,15 @@
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from deepicd import cli
-from deepicd.config import load_experiment
+from deepicd.cli.text import plan_lines
+from deepicd.config import load_experiment, parse_experiment
 from deepicd.errors import CapacityError
-from deepicd.sweeps.planning.at_once import trials_at_once
+from deepicd.sweeps.planning.at_once import machines_with_place, trials_at_once
 from deepicd.sweeps.planning.plan import plan_sweep
 from deepicd.sweeps.planning.prices import find_machines, read_prices
 from deepicd.sweeps.search.validation import fitting_trials
@@ -50,6 +53,46 @@ def test_a_machine_that_the_plan_is_for_holds_what_its_gpus_hold(large):
     assert planned.hours["clock"] == pytest.approx(one_by_one.hours["clock"] / 2, rel=1e-3)
     assert planned.hours["gpu"] == one_by_one.hours["gpu"]
     assert "at_once_by" not in one_by_one.trials, "the experiment says it"
+
+
+def test_a_machine_without_a_place_for_a_trial_is_not_priced(large):
+    table = read_prices()
+    eight = large("training.num_gpus=8")
+    with pytest.raises(
+        CapacityError, match=r"NC24ads_A100_v4 \(1\) has no place for a trial, .* 8 "
+    ):
+        plan_sweep(eight, step_s=60.0, machines=find_machines(table, "NC24ads_A100_v4"))
+    across = large("training.num_gpus=4", "training.num_nodes=2")
+    with pytest.raises(CapacityError, match=r"4 GPUs on each of its 2 node\(s\)"):
+        plan_sweep(across, machines=find_machines(table, "a2-ultragpu-1g"))
+    planned = plan_sweep(
+        eight, step_s=60.0, machines=find_machines(table, "A100-80GB"), prices=table
+    )
+    assert [row["machine"] for row in planned.cost] == ["p4de.24xlarge"]
+    assert "p4de.24xlarge" in planned.trials["at_once_by"]
+    small = {row["place"]: row["rule"] for row in planned.unpriced}
+    assert set(small) == {"a2-ultragpu-1g", "NC24ads_A100_v4"}
+    assert all("no place for a trial, which takes 8 on one node" in rule for rule in small.values())
+    assert [line for line in plan_lines(planned) if line.startswith("unpriced")]
+
+
+@given(st.integers(1, 16), st.integers(1, 16))
+def test_a_machine_holds_a_trial_exactly_where_its_gpus_are_enough(wanted, there):
+    machine = read_prices().machines[0].model_copy(update={"num_gpus": there})
+    sizes = dict.fromkeys(("train_batch_size", "ppo_mini_batch_size"), 720_720)
+    training = {**sizes, "num_gpus": wanted, "ppo_micro_batch_size_per_gpu": 1}
+    experiment = parse_experiment({"profile": "gpu", "training": training}, "here")
+    if there >= wanted:
+        assert machines_with_place(experiment, [machine]) == ([machine], [])
+    else:
+        with pytest.raises(CapacityError, match="no place"):
+            machines_with_place(experiment, [machine])
+
+
+def test_on_the_cpu_profile_every_machine_has_a_place(root):
+    demo = load_experiment(root / "experiments" / "demo.toml", ["training.num_gpus=2"])
+    machines = find_machines(read_prices(), "NC24ads_A100_v4")
+    assert machines_with_place(demo, machines) == (machines, [])
 
 
 def test_more_places_than_trials_hold_the_trials(large):

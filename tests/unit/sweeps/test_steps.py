@@ -1,15 +1,18 @@
 """Steps of a trial: whichever limit is reached first, of notes that are built or not."""
 
 import json
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from deepicd.config import load_experiment, parse_experiment, single_training
+from deepicd.config.new_experiment import Beginning, write_new_experiment
 from deepicd.sweeps.planning.plan import plan_sweep
 from deepicd.sweeps.planning.steps import count_steps
 
+EXPERIMENTS = Path(__file__).parents[3] / "experiments"
 TRAINING = {"train_batch_size": 10, "ppo_mini_batch_size": 10, "ppo_micro_batch_size_per_gpu": 8}
 
 
@@ -34,7 +37,8 @@ def test_epochs_times_batches_or_total_steps(num_notes, num_traces, epochs, step
     data = {"num_notes": num_notes}
     experiment = an_experiment(data=data, sft=sft, total_epochs=epochs, total_steps=steps)
     found = count_steps(experiment)
-    assert found.at_most == counted and f"data.num_notes ({num_notes:,})" in found.assumed
+    assert found.at_most == counted and f"data.num_notes = {num_notes:,}" in found.assumed
+    assert ("no note is left for GRPO" in found.assumed) is (num_traces == 600)
 
 
 def test_nothing_is_said_of_notes_where_the_steps_end_long_before_the_epochs():
@@ -68,15 +72,36 @@ def test_the_published_run_ends_after_its_epoch_and_the_plan_says_what_it_assume
     file = root / "experiments" / "deepicd_r1_7b.toml"
     experiment = single_training(load_experiment(file))
     planned = plan_sweep(experiment, step_s=60.0)
-    steps = (int(331_794 * 0.6) - 90_000) // 64
-    assert planned.trials["steps"] == planned.trials["first_stop_at_step"] == steps == 1704
+    steps = (int(122_279 * 0.6) - 30_000) // 64
+    assert planned.trials["steps"] == planned.trials["first_stop_at_step"] == steps == 677
     assert planned.hours["gpu"] == pytest.approx(steps / 60 * 4, abs=0.01)
     (row,) = planned.assumed
-    assert row["place"] == "trials.steps" and "MIMIC-IV has (331,794)" in row["rule"]
+    assert (
+        row["place"] == "trials.steps"
+        and "the 122,279 notes of MIMIC-IV with ICD-10 codes" in row["rule"]
+    )
     assert (
         "training.total_epochs = 1 ends a trial before training.total_steps = 100,000"
         in (row["rule"])
     )
+
+
+def test_more_traces_than_training_notes_are_told_before_the_notes_are_built(root):
+    file = root / "experiments" / "deepicd_r1_7b.toml"
+    (row,) = plan_sweep(load_experiment(file, ["sft.num_traces=90000"])).assumed
+    assert row["rule"].startswith("no note is left for GRPO") and "90,000 traces" in row["rule"]
+    assert row["rule"].endswith("; lower sft.num_traces")
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in EXPERIMENTS.glob("*.toml")))
+def test_every_experiment_file_leaves_notes_for_grpo(name):
+    assert "no note is left" not in count_steps(load_experiment(EXPERIMENTS / name)).assumed
+
+
+def test_a_new_file_for_mimic_iv_leaves_notes_for_grpo(tmp_path):
+    file = write_new_experiment(tmp_path / "new.toml", Beginning("mimic"), may_replace=False)
+    found = count_steps(load_experiment(file))
+    assert found.at_most == 400 and "no note is left" not in found.assumed
 
 
 def test_where_a_batch_is_searched_the_smallest_takes_the_most_steps():

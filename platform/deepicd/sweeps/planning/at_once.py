@@ -1,10 +1,12 @@
-"""How many trials of a sweep run at once, before any Ray is started.
+"""How many trials of a sweep run at once, before any Ray is started, and which machines hold one.
 
-In: an experiment, and the machines that a plan is for. Out: a number, and what it follows from.
+In: an experiment, and the machines that a plan is for. Out: a number, and what it follows from; the
+machines that have a place for a trial.
 Decided here: `sweep.max_concurrent` says it. Where that is 0 a run takes what its cluster holds, so
 a plan asks, in this order: the cluster of `RAY_ADDRESS`; the machine that the plan was asked for
 (as many of it as one trial has nodes); the GPUs of this machine. On the CPU profile the cluster
-that a run starts has slots for one trial. Where nobody knows, one trial is counted, and it is said.
+that a run starts has slots for one trial, on whatever machine. Where nobody knows, one trial is
+counted, and it is said.
 """
 
 import os
@@ -29,6 +31,31 @@ class AtOnce:
     number: int
     source: str = ""
     """What says so; empty where the experiment does."""
+
+
+def machines_with_place(
+    experiment: Experiment, machines: Sequence[Machine]
+) -> tuple[list[Machine], list[Machine]]:
+    """Machines that hold a trial, or over several nodes its share of one, and those that do not.
+
+    Args:
+        experiment: whose trial takes `training.num_gpus` on each of its nodes.
+        machines: of one name or GPU, so they may differ in their number of GPUs.
+
+    Raises:
+        CapacityError: there are machines, and none of them holds it.
+    """
+    wanted = experiment.training.num_gpus if experiment.profile == "gpu" else 0
+    fitting = [machine for machine in machines if machine.num_gpus >= wanted]
+    small = [machine for machine in machines if machine.num_gpus < wanted]
+    if small and not fitting:
+        names = ", ".join(f"{machine.name} ({machine.num_gpus})" for machine in small)
+        raise CapacityError(
+            f"{names} has no place for a trial, which takes {wanted} GPUs on each of its "
+            f"{experiment.training.num_nodes} node(s) (training.num_gpus); name a machine with "
+            f"{wanted} GPUs or more, or lower training.num_gpus and raise training.num_nodes"
+        )
+    return fitting, small
 
 
 def trials_at_once(experiment: Experiment, machines: Sequence[Machine] = ()) -> AtOnce:

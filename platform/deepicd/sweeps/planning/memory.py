@@ -123,7 +123,8 @@ def estimate_memory(experiment: Experiment, gpu_memory_gib: float = 0.0) -> dict
     if engine:
         cache = engine - (_engine_weights(experiment) if experiment.profile == "gpu" else 0.0)
         sizes |= {"engine": engine, "kv_cache": cache, "rollout": _kept(experiment, sizes) + engine}
-    return {name: round(size / _GB, 2) for name, size in sizes.items()}
+    # To ten kilobytes: the weights of a model that is built here are few megabytes.
+    return {name: round(size / _GB, 5) for name, size in sizes.items()}
 
 
 def _trained(experiment: Experiment) -> dict[str, float]:

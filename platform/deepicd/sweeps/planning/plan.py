@@ -14,7 +14,7 @@ from random import Random
 
 from deepicd.config import Choice, Domain, Experiment, FloatRange, Scalar, draw_trial
 from deepicd.errors import ConfigError
-from deepicd.sweeps.planning.at_once import AtOnce, trials_at_once
+from deepicd.sweeps.planning.at_once import AtOnce, machines_with_place, trials_at_once
 from deepicd.sweeps.planning.memory import estimate_memory
 from deepicd.sweeps.planning.prices import Machine, PriceTable
 from deepicd.sweeps.planning.steps import count_steps
@@ -46,13 +46,16 @@ class Plan:
     cap: Mapping[str, float]
     """GPU-hours and USD that end the run, and GPU-hours that end a trial; empty without a cap."""
     cost: tuple[Row, ...]
-    """Price of a GPU-hour and of the whole sweep at most, for each machine asked for."""
+    """Price of a GPU-hour and of the whole sweep at most, for each machine asked for that holds a
+    trial."""
     prices: Mapping[str, str]
     """Date and source of the prices."""
     samples: tuple[Row, ...]
     """Parameters of trials as they could be drawn: only these differ between trials."""
     assumed: tuple[Row, ...] = ()
     """What had to be assumed, a sentence by its place in the experiment."""
+    unpriced: tuple[Row, ...] = ()
+    """Machines asked for that cannot hold a trial, a sentence by name."""
     missing: tuple[Row, ...] = ()
     """What a run needs and this machine lacks, by its place in the experiment."""
 
@@ -76,8 +79,9 @@ def plan_sweep(
 
     Raises:
         ConfigError: the hours exceed the experiment's cap, and nobody is stopped early.
-        CapacityError: as `trials_at_once`.
+        CapacityError: as `machines_with_place` and `trials_at_once`.
     """
+    machines, small = machines_with_place(experiment, machines)
     steps, at_once = count_steps(experiment), trials_at_once(experiment, machines)
     hours = (
         hours_at_most(experiment, step_s, steps=steps.at_most, at_once=at_once.number)
@@ -99,6 +103,7 @@ def plan_sweep(
         prices={"as_of": prices.as_of, "source": prices.source} if prices and machines else {},
         samples=_draw_samples(experiment, num_samples),
         assumed=({"place": "trials.steps", "rule": steps.assumed},) if steps.assumed else (),
+        unpriced=tuple(_unpriced(machine, experiment.training.num_gpus) for machine in small),
     )
 
 
@@ -187,6 +192,12 @@ def _cost_of(machine: Machine, gpu_hours: float) -> Row:
         "usd_per_gpu_hour": round(machine.usd_per_gpu_hour, 3),
     }
     return {**row, "usd": round(gpu_hours * machine.usd_per_gpu_hour, 2)} if gpu_hours else row
+
+
+def _unpriced(machine: Machine, num_gpus: int) -> Row:
+    what = f"{machine.name} ({machine.provider}) has {machine.num_gpus} {machine.gpu}"
+    rule = f"{what} and no place for a trial, which takes {num_gpus} on one node"
+    return {"place": machine.name, "rule": rule}
 
 
 def _draw_samples(experiment: Experiment, number: int) -> tuple[dict[str, Scalar], ...]:

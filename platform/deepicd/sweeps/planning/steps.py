@@ -3,8 +3,9 @@
 In: an experiment. Out: steps at most, and what had to be assumed of notes that are not built. A
 pass over the notes of training is as many steps as they hold whole batches. Decided here: GRPO
 trains on notes of patients without a trace, so every trace takes at least one note away; splits of
-an earlier build are counted, an embedded corpus and MIMIC-IV are taken at their full size, of other
-notes nothing is assumed.
+an earlier build are counted, an embedded corpus and the ICD-10 notes of MIMIC-IV are taken at their
+full size, of other notes nothing is assumed. Where no note is left the plan says that a run would
+be refused.
 """
 
 from dataclasses import dataclass
@@ -17,8 +18,11 @@ from deepicd.errors import DeepICDError
 from deepicd.notes.build_report import read_build_report
 from deepicd.training.grpo.effects import possible
 
-_MIMIC_NOTES = 331_794
-"""Discharge summaries of MIMIC-IV-Note 2.2 (Johnson et al., PhysioNet 2023), of any kind."""
+_MIMIC_NOTES = 122_279
+"""Discharge summaries of MIMIC-IV-Note 2.2 whose admission is coded in ICD-10, the only ones that
+the reader keeps (Edin et al., SIGIR 2023, arXiv:2304.10909). All 331,794 include those of
+ICD-9."""
+_OF_MIMIC = "the {:,} notes of MIMIC-IV with ICD-10 codes"
 _SURELY = 2
 
 
@@ -48,6 +52,8 @@ def count_steps(experiment: Experiment) -> StepCount:
     if notes.at_most is None:
         return StepCount(training.total_steps, f"{notes.source}: {limit} is taken")
     batch = min(int(value) for value in possible(experiment, "training.train_batch_size"))
+    if not notes.at_most:
+        return StepCount(1, _nothing_left(notes))
     in_epochs = max(1, notes.at_most // batch) * training.total_epochs
     if in_epochs >= training.total_steps:
         # Where the epochs would last far longer, the limit holds with fewer notes as well.
@@ -56,6 +62,13 @@ def count_steps(experiment: Experiment) -> StepCount:
     epochs = f"training.total_epochs = {training.total_epochs}"
     why = f"{epochs} ends a trial before {limit}: {notes.at_most:,} notes at most, {batch} a step"
     return StepCount(in_epochs, "" if notes.is_counted else f"{why} ({notes.source})")
+
+
+def _nothing_left(notes: _Notes) -> str:
+    return (
+        f"no note is left for GRPO, so a run would be refused once its notes are built: "
+        f"{notes.source}; lower sft.num_traces"
+    )
 
 
 def _unless(notes: _Notes, limit: str) -> str:
@@ -74,8 +87,8 @@ def _notes_of(experiment: Experiment) -> _Notes:
         return _Notes(None, "the notes are not built, and nobody knows how many there are")
     total = sizes[data.source]
     left = max(0, int(total * share) - num_traces)
-    where = "data.num_notes" if data.source == "embedded" else "MIMIC-IV has"
-    source = f"{where} ({total:,}), a share of {share:g} in training, less {num_traces:,} traces"
+    where = "data.num_notes = {:,}" if data.source == "embedded" else _OF_MIMIC
+    source = f"{where.format(total)}, a share of {share:g} in training, less {num_traces:,} traces"
     return _Notes(left, source)
 
 
