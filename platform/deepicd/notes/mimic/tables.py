@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as pads
-import pyarrow.parquet as pq
 
 from deepicd.errors import DataError, MissingError
+from deepicd.notes import parquet_parts
 from deepicd.notes.csv_table import check_header, read_csv, read_header
 from deepicd.notes.id_columns import ROW, check_types
+from deepicd.notes.parquet_parts import read_schemas
 
 SUFFIXES = (".csv.gz", ".csv", ".parquet")
 """Forms of a table; the first that is there is read."""
@@ -56,16 +56,17 @@ def find_table(root: Path, name: str) -> Path:
 
 def check_columns(path: Path, columns: Sequence[str]) -> None:
     """Raise DataError unless the table's header has every column once, and ids can be read."""
-    check_header(_read_header(path), columns, path)
+    for part, header in _read_headers(path).items():
+        check_header(header, columns, part)
     if path.suffix == ".parquet":
-        schema = _dataset(path).schema
-        types = {name: schema.field(name).type for name in columns}
-        check_types(types, [name for name in columns if name in IDS], path)
+        for part, schema in read_schemas(path).items():
+            types = {name: schema.field(name).type for name in columns}
+            check_types(types, [name for name in columns if name in IDS], part)
 
 
 def has_column(path: Path, name: str) -> bool:
     """Whether the table's header has a column. Raises DataError where it cannot be read."""
-    return name in _read_header(path)
+    return any(name in header for header in _read_headers(path).values())
 
 
 def read_batches(
@@ -79,7 +80,11 @@ def read_batches(
             holds none.
     """
     check_columns(path, columns)
-    pieces = _read_parquet(path, columns) if path.suffix == ".parquet" else read_csv(path, columns)
+    pieces = (
+        (rows for _, _, rows in parquet_parts.read_batches(path, columns, _BATCH_ROWS))
+        if path.suffix == ".parquet"
+        else read_csv(path, columns)
+    )
     first = 1
     for piece in pieces:
         rows = {name: _as_strings(piece[name], name, text=text) for name in columns}
@@ -93,31 +98,6 @@ def _as_strings(values: pa.ChunkedArray, name: str, *, text: str | None) -> pa.C
         return strings
     trimmed = pc.utf8_trim_whitespace(strings)
     return trimmed if name in IDS else pc.replace_substring_regex(trimmed, r"^(\d+)\.0$", r"\1")
-
-
-def _read_parquet(path: Path, columns: Sequence[str]) -> Iterator[pa.Table]:
-    try:
-        # Little at a time: a row group of a notes table may hold gigabytes of text.
-        for batch in _dataset(path).to_batches(
-            columns=list(columns), batch_size=_BATCH_ROWS, batch_readahead=1, fragment_readahead=1
-        ):
-            yield pa.Table.from_batches([batch])
-    except (pa.ArrowException, OSError) as error:
-        raise _unreadable(path, error) from None
-
-
-def _dataset(path: Path) -> pads.Dataset:
-    return pads.dataset(path, format="parquet")
-
-
-def _unreadable(path: Path, error: Exception) -> DataError:
-    what = (
-        "may not be read (permission denied); ask its owner for read permission (chmod u+r), or "
-        "run as a user that has it."
-        if isinstance(error, PermissionError)
-        else "cannot be read: it is no Parquet file, or a damaged one. Download it again."
-    )
-    return DataError(f"{path} {what}")
 
 
 def _find_folder(root: Path, name: str) -> Path:
@@ -134,11 +114,8 @@ def _find_folder(root: Path, name: str) -> Path:
     return root / name
 
 
-def _read_header(path: Path) -> list[str]:
+def _read_headers(path: Path) -> dict[Path, list[str]]:
+    """Names of the columns of each part; a file that is no folder is its only part."""
     if path.suffix != ".parquet":
-        return read_header(path)
-    try:
-        schema = _dataset(path).schema if path.is_dir() else pq.read_schema(path)
-    except (pa.ArrowException, OSError) as error:
-        raise _unreadable(path, error) from None
-    return list(schema.names)
+        return {path: read_header(path)}
+    return {part: list(schema.names) for part, schema in read_schemas(path).items()}

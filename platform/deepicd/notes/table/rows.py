@@ -16,15 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.dataset as pads
 
 from deepicd.errors import DataError, MissingError
 from deepicd.notes.csv_table import read_csv, read_header
+from deepicd.notes.parquet_parts import is_parquet, read_batches, read_schemas
 from deepicd.notes.table.blocks import BLOCK, BLOCK_ROWS, ROLES, gather, tidy
 from deepicd.notes.table.order import OrderReader
 from deepicd.text_lines import read_lines
 
-_PARQUET = b"PAR1"
 _NUM_SEEN = 100
 """Rows of JSON lines that are looked at for their keys: a row may leave out what is null."""
 _NUM_SHOWN = 40
@@ -44,8 +43,9 @@ def check_file(path: Path, columns: Columns) -> None:
     """
     if not path.exists():
         raise MissingError(f"no file of notes at {path}; correct --file (data.file)")
-    if _is_parquet(path):
-        _check_types(path, _read_schema(path), columns)
+    if path.is_dir() or is_parquet(path):
+        for part, schema in read_schemas(path).items():
+            _check_types(part, schema, columns)
     else:
         is_json = _is_json(_first_line(path))
         _check_header(path, _header(path), columns, is_shown=is_json)
@@ -57,25 +57,13 @@ def read_rows(path: Path, columns: Columns) -> Iterator[pa.Table]:
     Raises:
         DataError: a row that is broken, or a value of a wrong kind; names line and column.
     """
-    if _is_parquet(path):
+    if path.is_dir() or is_parquet(path):
         yield from _read_parquet(path, columns)
         return
     if _is_json(_first_line(path)):
         yield from gather(_read_json(path, columns))
     else:
         yield from _read_csv(path, columns)
-
-
-def _is_parquet(path: Path) -> bool:
-    if path.is_dir():
-        return True
-    try:
-        with path.open("rb") as file:
-            return file.read(len(_PARQUET)) == _PARQUET
-    except OSError as error:
-        raise DataError(
-            f"{path} may not be read ({type(error).__name__}); ask its owner for read permission"
-        ) from None
 
 
 def _first_line(path: Path) -> str:
@@ -202,21 +190,6 @@ def _as_text(value: Any, role: str, place: str) -> str | None:
     return value
 
 
-def _read_schema(path: Path) -> pa.Schema:
-    """Schema of a Parquet file or of a folder of them. Raises DataError where there is none."""
-    try:
-        return pads.dataset(path, format="parquet").schema
-    except (pa.ArrowException, OSError) as error:
-        raise _broken_parquet(path, error) from None
-
-
-def _broken_parquet(path: Path, error: Exception) -> DataError:
-    return DataError(
-        f"{path} cannot be read as Parquet ({type(error).__name__}); it is damaged, or a text in "
-        "it is not UTF-8. Write it anew."
-    )
-
-
 def _check_types(path: Path, schema: pa.Schema, columns: Columns) -> None:
     _check_header(path, list(schema.names), columns)
     for role, name in columns.items():
@@ -235,29 +208,18 @@ def _is_read(kind: pa.DataType, role: str) -> bool:
     if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_null(kind):
         return True
     # Long ids have become equal in a column of floating-point numbers.
-    is_float = pa.types.is_floating(kind) and role in ("age", "order")
-    is_number = pa.types.is_integer(kind) or is_float
+    is_decimal = pa.types.is_decimal(kind) and kind.scale == 0
+    is_fraction = pa.types.is_floating(kind) or pa.types.is_decimal(kind)
+    is_number = pa.types.is_integer(kind) or is_decimal
+    is_number |= is_fraction and role in ("age", "order")
     is_time = pa.types.is_timestamp(kind) or pa.types.is_date(kind)
     return (is_number and role not in ("note", "code")) or (is_time and role == "order")
 
 
 def _read_parquet(path: Path, columns: Columns) -> Iterator[pa.Table]:
-    number, orders = 0, OrderReader()
-    try:
-        rows = pads.dataset(path, format="parquet")
-        for batch in rows.to_batches(
-            columns=sorted(set(columns.values())),
-            batch_size=BLOCK_ROWS,
-            # The scanner would else read dozens of batches ahead.
-            batch_readahead=1,
-            fragment_readahead=1,
-        ):
-            batch.validate(full=True)
-            rows_read = pa.Table.from_batches([batch])
-            yield _to_block(rows_read, columns, partial(_place, path, number), orders=orders)
-            number += batch.num_rows
-    except (pa.ArrowException, OSError) as error:
-        raise _broken_parquet(path, error) from None
+    orders = OrderReader()
+    for part, first, rows in read_batches(path, sorted(set(columns.values())), BLOCK_ROWS):
+        yield _to_block(rows, columns, partial(_place, part, first), orders=orders)
 
 
 def _place(path: Path, first: int, row: int) -> str:

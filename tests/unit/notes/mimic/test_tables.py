@@ -70,7 +70,7 @@ def test_a_number_that_went_through_a_float_is_whole_again_and_an_id_is_not(tmp_
 def test_a_damaged_parquet_file_is_named(tmp_path: Path) -> None:
     path = tmp_path / "t.parquet"
     path.write_bytes(b"PAR1 no parquet")
-    with pytest.raises(DataError, match=r"t\.parquet cannot be read: it is no Parquet file"):
+    with pytest.raises(DataError, match=r"t\.parquet cannot be read as Parquet"):
         tables.check_columns(path, COLUMNS)
     write_form(tmp_path, ".parquet")
     with pytest.raises(DataError, match=r"has no column seq_num; its header is extra, hadm_id"):
@@ -86,9 +86,16 @@ def test_a_parquet_column_of_ids_must_be_of_a_type_that_holds_ids(tmp_path: Path
         list(tables.read_batches(path, COLUMNS))
 
 
-def test_a_missing_permission_is_named_with_the_way_out(tmp_path: Path) -> None:
-    error = tables._unreadable(tmp_path / "t.parquet", PermissionError(13, "denied"))
-    assert "may not be read (permission denied); ask its owner" in str(error)
+def test_a_part_with_rounded_ids_does_not_round_those_of_the_others(tmp_path: Path) -> None:
+    path = write_form(tmp_path, ".parquet/")
+    part = path / "2.parquet"
+    rounded = pa.table({"hadm_id": [1.0], "icd_code": ["I10"]})
+    pa.parquet.write_table(rounded, part)
+    with pytest.raises(DataError, match=r"2\.parquet: column hadm_id .* type double"):
+        tables.check_columns(path, COLUMNS)
+    pa.parquet.write_table(rounded.drop_columns("icd_code"), part)
+    with pytest.raises(DataError, match=r"2\.parquet has no column icd_code"):
+        tables.check_columns(path, COLUMNS)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")

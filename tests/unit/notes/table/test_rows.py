@@ -59,6 +59,40 @@ def test_a_folder_of_parquet_parts_is_one_file(tmp_path: Path) -> None:
     assert len(read(folder)) == 6
 
 
+def test_parts_of_other_types_are_looked_at_one_by_one(tmp_path: Path) -> None:
+    folder = tmp_path / "parts"
+    folder.mkdir()
+    long = [{**row, "pid": 12345678901234567 + one} for one, row in enumerate(rows_of(6))]
+    write_file(folder / "0.parquet", long)
+    write_file(folder / "1.parquet", [{**row, "pid": float(row["pid"])} for row in rows_of(3)])
+    with pytest.raises(DataError, match=r"1\.parquet: column pid \(patient\) is of type double"):
+        read(folder)
+    write_file(folder / "1.parquet", [{**row, "pid": f"x{row['pid']}"} for row in rows_of(3)])
+    assert len({row["patient"] for row in read(folder)}) == 8
+    write_file(folder / "1.parquet", [{"text": "a", "pid": 1, "stay": 1}])
+    with pytest.raises(DataError, match=r"1\.parquet has no column 'dx' \(code\)"):
+        read(folder)
+
+
+def test_whole_decimals_are_ids(tmp_path: Path) -> None:
+    ids = pa.array([12345678901234567000 + one for one in range(3)], pa.decimal128(20, 0))
+    path = tmp_path / "n.parquet"
+    pa.parquet.write_table(column("pid", ids)(pa.Table.from_pylist(rows_of(3))), path)
+    assert [row["patient"] for row in read(path)] == [str(one) for one in ids.to_pylist()]
+    fractions = ids.cast(pa.decimal128(22, 2))
+    pa.parquet.write_table(column("pid", fractions)(pa.Table.from_pylist(rows_of(3))), path)
+    with pytest.raises(DataError, match=r"type decimal128\(22, 2\)"):
+        read(path)
+
+
+def test_a_wanted_column_that_stands_twice_in_parquet_is_named(tmp_path: Path) -> None:
+    table = pa.Table.from_pylist(rows_of(3))
+    twice = pa.Table.from_arrays([*table.columns, table["pid"]], [*table.column_names, "pid"])
+    pa.parquet.write_table(twice, tmp_path / "n.parquet")
+    with pytest.raises(DataError, match="has the column pid more than once"):
+        read(tmp_path / "n.parquet")
+
+
 @pytest.mark.parametrize("mark", [b"", codecs.BOM_UTF8])
 def test_line_ends_and_byte_order_marks_are_understood(tmp_path: Path, mark: bytes) -> None:
     text = b'pid,text,stay,dx\r\n7,"a, b\r\nc",8,I10\r\n'
