@@ -11,7 +11,15 @@ from functools import cache, lru_cache
 from typing import NamedTuple
 
 from deepicd.sections.headers import Header, Phrase, read_phrase
-from deepicd.sections.lexicon import FOREIGN, FREEING, correct, fit_word, load_lexicon, unglue
+from deepicd.sections.lexicon import (
+    FOREIGN,
+    FREEING,
+    correct,
+    fit_word,
+    load_lexicon,
+    unglue,
+    words_of_change,
+)
 
 MAX_HEADER = 96
 """Characters of the longest header."""
@@ -40,7 +48,7 @@ MEASURE = re.compile(
 )
 GOES_ON = frozenset(["from", "for", "with"])
 """An unknown header with one of these is a sentence in capitals."""
-LATE = frozenset(("discharge", "death", "stay", "latest"))
+LATE = frozenset(("discharge", "death", "stay", "latest", "changed"))
 """Times after the admission."""
 KEPT = frozenset(
     [
@@ -135,8 +143,12 @@ def read_header(head: str) -> Header | None:
         # header; here there is none outside the brackets, so the phrase is a sentence.
         is_free = any(SOURCE.search(words) for words in brackets)
         return None if is_free else read_phrase(head).header
+    # "Medications on admission (continued)": what is said of a change depends on the whole.
+    if "medication" in outside.topics and (whole := read_phrase(head).header):
+        return whole
     # Behind a topic "(final)" is a time; alone it would be the title of a paper.
-    times = [read_phrase(f"exam {words}").time for words in brackets]
+    topic = "meds" if "medication" in outside.topics else "exam"
+    times = [read_phrase(f"{topic} {words}").time for words in brackets]
     # What stands in brackets qualifies the rest, so its time counts before the others.
     time = next((time for time in times if time), outside.time)
     return outside._replace(time=time)
@@ -164,6 +176,7 @@ def is_first(head: str) -> bool:
 def _is_first_word(word: str) -> bool:
     word = word.lower()
     is_known = word in load_lexicon().phrases or len(word) == 1 or word == "hx"
+    is_known |= word in load_lexicon().words["changed"]
     return is_known or bool(unglue(word)) or bool(correct(word))
 
 
@@ -171,7 +184,8 @@ def _is_first_word(word: str) -> bool:
 def last_words() -> frozenset[str]:
     """Words that a header can end with."""
     entries = [words for entries in load_lexicon().phrases.values() for words, _ in entries]
-    return frozenset(words[-1] for words in entries) | {"hx", *"abcdefghijklmnopqrstuvwxyz"}
+    named = frozenset(words[-1] for words in entries) | words_of_change()
+    return named | {"hx", *"abcdefghijklmnopqrstuvwxyz"}
 
 
 def _may_end(head: str) -> bool:

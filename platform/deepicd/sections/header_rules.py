@@ -10,6 +10,7 @@ import re
 from collections.abc import Set
 from functools import lru_cache
 
+from deepicd.sections.captions import is_caption
 from deepicd.sections.header_match import HeaderMatch, Start
 from deepicd.sections.headers import Header
 from deepicd.sections.lexicon import load_lexicon
@@ -43,15 +44,6 @@ _TIMED = (
 _NAMED = ("d/c", "dc", "disch", "death", "expir")
 """Of these the ones that no preposition follows: "discharge from the left ear"."""
 _ADMITTED = re.compile(r"(?:(?:up)?on|at)\W+admi|at the time of admi", re.IGNORECASE)
-_NOTE = re.compile(r"\bnote\s*:?\s*$", re.IGNORECASE)
-"""How the name of a paper ends whose text a history takes over: "Stroke Admission Note"."""
-_TOLD = re.compile(r"\W*per\b(?! os\b)", re.IGNORECASE)
-"""How a history says who told it: "Per the initial consult note:"."""
-_EARLIER = re.compile(
-    r"\b(?:prior to|before) (?:arrival|transfer|admission|presentation)\b"
-    r"|\b(?:transplant|pregnancy|oncologic|cancer|disease) course\b"
-)
-"""A course of which a history tells, because it is over."""
 _AMBIGUOUS = ("pe", "p.e.", "sh", "fh", "exam", "ms")
 """In the middle of a line these are rarely headers: PE is an embolism too."""
 _LONG_WORD = 13
@@ -77,7 +69,7 @@ def acts(state: State, match: HeaderMatch, shape: str) -> bool:
         return not (state.is_flat or (is_part and state.is_history))
     if ENDS.isdisjoint(header.topics):
         return _is_section(state, match, shape)
-    return not _is_caption(state, match, shape)
+    return not is_caption(state, match, shape)
 
 
 def find_target(state: State, match: HeaderMatch) -> tuple[str | None, int]:
@@ -231,6 +223,8 @@ def _is_section(state: State, match: HeaderMatch, shape: str) -> bool:
 
 def _is_named_section(state: State, match: HeaderMatch, shape: str) -> bool:
     header = match.header
+    if header.time == "changed" and not _is_change(state, match, shape):
+        return False
     if header.time == "past" and header.topics == ("medication",) and state.is_history:
         return False
     # "Lungs:" in an exam is a caption of the exam.
@@ -240,6 +234,15 @@ def _is_named_section(state: State, match: HeaderMatch, shape: str) -> bool:
     if match.form in ("inside", "run_in"):
         return _is_kept_inside(state, match, shape)
     return True
+
+
+def _is_change(state: State, match: HeaderMatch, shape: str) -> bool:
+    """Whether words of changed medication are a header, and no sentence of a history."""
+    if not state.is_history:
+        return match.style != "lower" or match.form == "colon"
+    is_alone = not shape[match.end :].strip()
+    is_own = state.is_after_blank or match.style in ("upper", "title")
+    return match.form in ("colon", "bare") and is_alone and is_own
 
 
 def _is_vitals(state: State, match: HeaderMatch, topics: Set[str]) -> bool:
@@ -281,74 +284,6 @@ def _is_kept_inside(state: State, match: HeaderMatch, shape: str) -> bool:
     return "allergies" in topics or (
         is_signed and head.isupper() and not topics.isdisjoint(("complaint", "illness", "medical"))
     )
-
-
-def _is_caption(state: State, match: HeaderMatch, shape: str) -> bool:
-    """Whether a header of a topic that is not kept stays text in the section around it."""
-    header, rest = match.header, shape[match.end :].strip()
-    topics = set(header.topics)
-    if "emergency" in topics and topics & {"illness", "complaint"}:
-        return False
-    if match.form == "inside":
-        return not _is_end_inside(state, match, shape)
-    if state.is_history and _is_history_caption(state, match, shape, topics=topics):
-        return True
-    if state.is_history and topics == {"admin"} and _NOTE.search(shape):
-        return match.form == "bare"
-    is_habit = topics <= {"lifestyle"} and not header.time
-    is_word = len(shape[match.start : match.end].split()) == 1
-    return is_habit and is_word and state.current == "SOCIAL HISTORY" and bool(rest)
-
-
-def _is_history_caption(state: State, match: HeaderMatch, shape: str, *, topics: Set[str]) -> bool:
-    """Captions of a history: what was before, one word in front of a line, an item of a list."""
-    header, has_text = match.header, bool(shape[match.end :].strip())
-    if header.time in ("past", "before") or topics == {"emergency"}:
-        return True
-    if topics == {"course"} and has_text and not state.is_after_blank:
-        return _is_earlier_course(match, shape)
-    if header.time:
-        return topics == {"admin"} or (header.time == "latest" and topics <= MEASURED)
-    if topics == {"admin"}:
-        return match.form == "colon" and match.style == "sentence"
-    if topics == {"issues"} and match.is_listed:
-        return not (state.is_after_blank or state.has_listed)
-    if state.is_after_blank or not has_text:
-        return False
-    if topics <= CAPTIONS and match.style != "upper" and header.num_words < 2:
-        return True
-    return topics <= {"results", "pathology"} and match.is_listed and not state.has_listed
-
-
-def _is_earlier_course(match: HeaderMatch, shape: str) -> bool:
-    """Whether a history names a course before the stay."""
-    is_course = match.header.topics == ("course",) and match.style != "upper"
-    return is_course and _EARLIER.search(shape[match.start : match.end].lower()) is not None
-
-
-def _is_end_inside(state: State, match: HeaderMatch, shape: str) -> bool:
-    """Whether a header in the middle of a line that is not kept ends the section."""
-    header = match.header
-    topics = set(header.topics)
-    if header.time == "past" or "emergency" in topics:
-        return False
-    if state.is_history and (_TOLD.match(shape) or _is_earlier_course(match, shape)):
-        return False
-    if state.is_packed:
-        return True
-    # "dx ___:" is one word; the blank stands for a date or a name.
-    words = shape[match.start : match.end].replace("_", " ").strip(" :").split()
-    is_one = header.num_words < 2 and len(words) < 2
-    if match.style == "upper":
-        if is_one and state.is_history and ":" not in shape[match.start : match.end]:
-            return False  # "MRCP with a stone"
-        before = shape[: match.start].rstrip().rpartition(" ")[2]
-        # One word in capitals behind another is the rest of a title or of an emphasis.
-        is_part = is_one and len(before) > 2 and before.isalpha() and before.isupper()
-        return not (is_part and state.is_history)
-    if state.is_history and (is_one or topics <= {"admin"}):
-        return False
-    return not is_one or topics.isdisjoint(("treatment", "pathology", "lifestyle"))
 
 
 def _evidence_of_end(state: State, match: HeaderMatch, ends: Set[str]) -> int:

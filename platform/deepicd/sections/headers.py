@@ -17,6 +17,7 @@ MAX_WORDS = 12
 """A longer phrase is a sentence."""
 _FREE_WORDS = 4
 _LATER_FIRST = ("past", "death", "discharge", "stay", "latest", "admission", "before")
+_AT_THE_DOOR = ("admission", "before")
 """Of several times in one header the first of these counts."""
 
 
@@ -26,7 +27,10 @@ class Header(NamedTuple):
     topics: tuple[str, ...]
     """As in the table, in the order of the words; empty where only a time is named."""
     time: str
-    """past, before (the door), admission, stay, latest, discharge, death, or empty."""
+    """past, before (the door), admission, stay, latest, discharge, death, or empty.
+
+    Of medication also: changed (in the stay), elsewhere (given or taken at another place).
+    """
     has_preposition: bool
     num_words: int
     """Words that mean something: topics, adjectives, times."""
@@ -54,6 +58,10 @@ def read_phrase(phrase: str) -> Phrase:
     words = words_of(phrase)
     if not words or len(words) > MAX_WORDS:
         return _NOTHING._replace(num_unknown=len(words))
+    return _read_changed(words, _read_words(words))
+
+
+def _read_words(words: Sequence[str]) -> Phrase:
     phrases, num_unknown = _look_up(words)
     roles = {meaning.role for meanings in phrases for meaning in meanings}
     is_prose = "prose" in roles
@@ -62,6 +70,46 @@ def read_phrase(phrase: str) -> Phrase:
     is_header = bool(topics or time) and not num_unknown and not is_prose
     header = Header(topics, time, _has(phrases, "preposition"), num_named) if is_header else None
     return Phrase(header, num_unknown, is_prose, topics, time)
+
+
+def _read_changed(words: Sequence[str], phrase: Phrase) -> Phrase:
+    """A phrase with the time that its words give to medication: changed in the stay, elsewhere."""
+    around = load_lexicon().words
+    header = phrase.header
+    if header and "medication" not in header.topics:
+        return phrase
+    if not around["changed"].isdisjoint(words):
+        return _change_of(words) or phrase
+    if header and header.time in _AT_THE_DOOR and not around["elsewhere"].isdisjoint(words):
+        # "Medications on admission from rehab" name the door without the other place.
+        rest = _read_words([word for word in words if word not in around["elsewhere"]])
+        if rest.time not in _AT_THE_DOOR:
+            return phrase._replace(header=header._replace(time="elsewhere"))
+    return phrase
+
+
+def _change_of(words: Sequence[str]) -> Phrase | None:
+    """Medication that the stay changed: "Home meds held", "STOP taking"; None where it is not."""
+    around = load_lexicon().words
+    changes = around["changed"].intersection(words)
+    others = [word for word in words if word not in changes and word not in around["told"]]
+    # Beside a change "med" is no adjective of a history.
+    rest = ["meds" if word == "med" else word for word in others]
+    phrase = _read_words(rest)
+    if phrase.num_unknown or phrase.is_prose:
+        return None
+    is_taking = (
+        not phrase.header and words[0] in changes and not {"take", "taking"}.isdisjoint(words)
+    )
+    if not is_taking and "medication" not in phrase.topics:
+        return None
+    # A list of the admission goes on behind the end of a page.
+    is_page = changes == {"continued"} and phrase.time == "admission"
+    time = phrase.time if is_page or phrase.time in ("past", "death", "discharge") else "changed"
+    topics = phrase.topics or ("medication",)
+    named = phrase.header.num_words if phrase.header else 0
+    header = Header(topics, time, has_preposition=False, num_words=named + len(changes))
+    return Phrase(header, 0, False, topics, time)
 
 
 _NAMING = {"topic", "adjective", "time"}

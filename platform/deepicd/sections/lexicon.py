@@ -17,8 +17,11 @@ TABLE = "data/section_words.tsv"
 ROLES = ("topic", "adjective", "time", "filler", "source", "prose")
 """What a phrase does in a header; `prose` words say that a line is a sentence."""
 
-AROUND = ("secretion", "small", "after", "ahead", "linking", "whole")
-"""Words that are no part of a header: they decide whether one is meant."""
+AROUND = (
+    *("secretion", "small", "after", "ahead", "linking", "whole"),
+    *("changed", "told", "elsewhere"),
+)
+"""Words that name no topic: they decide whether a header is meant, and what becomes of it."""
 
 
 ARTICLES = frozenset(("the", "a", "an"))
@@ -134,7 +137,14 @@ def _near_words() -> frozenset[str]:
 @cache
 def _all_words() -> frozenset[str]:
     entries = load_lexicon().phrases.values()
-    return frozenset(word for listed in entries for words, _ in listed for word in words)
+    named = frozenset(word for listed in entries for words, _ in listed for word in words)
+    return named | words_of_change()
+
+
+@cache
+def words_of_change() -> frozenset[str]:
+    """Words of what the stay did to medication: "HELD", "START taking these"."""
+    return load_lexicon().words["changed"] | load_lexicon().words["told"]
 
 
 @cache
@@ -166,6 +176,8 @@ def rank_word(word: str) -> int:
     if word.isdigit():
         return 2
     plain = word.lower().replace(".", "").strip("'-&/")
+    if plain in words_of_change():
+        return 2 if plain in load_lexicon().words["changed"] else 1
     # Before all others: "was" may stand in no header, whatever else it could mean.
     if plain in _prose_words():
         return 0

@@ -29,7 +29,13 @@ from deepicd.sections.header_match import (
     style_of,
 )
 from deepicd.sections.headers import Header, read_phrase
-from deepicd.sections.lexicon import excused_prose, load_lexicon, rank_word
+from deepicd.sections.lexicon import (
+    excused_prose,
+    load_lexicon,
+    rank_word,
+    words_of,
+    words_of_change,
+)
 
 _MAX_UNKNOWN = 61
 _LONGER_THAN_MARK = 7
@@ -53,6 +59,26 @@ def read_start(line: str) -> Start:
     """The header at the beginning of a line; `phrase` where it looks like one and is unknown."""
     if not line or _is_text(line):
         return _NO_START
+    return _change(_read(line), line)
+
+
+def _change(start: Start, line: str) -> Start:
+    """A header of medication whose text says that it was changed: "Home medications: changes"."""
+    match = start.match
+    if (
+        match is None
+        or match.form not in ("colon", "mark")
+        or match.header.topics != ("medication",)
+    ):
+        return start
+    rest = line[match.end :].strip(TRAIL)
+    if not rest or len(rest) > _MAX_UNKNOWN or not words_of_change().issuperset(words_of(rest)):
+        return start
+    header = match.header._replace(time="changed")
+    return start._replace(match=match._replace(header=header))
+
+
+def _read(line: str) -> Start:
     colon = line.find(":", 0, _MAX_UNKNOWN)
     if colon >= 0:
         # Captions come again in every note, and what stands behind them does not.
