@@ -1,4 +1,4 @@
-"""Section reader: leak and loss rates on composed summaries, time per note on five kinds, JSON.
+"""Section reader: leak and loss rates on composed summaries, time per note on six kinds, JSON.
 
 python tests/bench_sections.py [--notes N] [--before COMMIT] [--show K]
 

@@ -2,7 +2,7 @@
 
 The smallest run with the real verl, vLLM and Ray: one training of two steps. It is killed in every
 stage and resumed each time, and ends as an unbroken run would. Then `deepicd serve` follows the
-registry that it left, while another run's winner takes the champion's place.
+registry that it left, while an unbroken sweep's winner takes the champion's place.
 """
 
 import json
@@ -32,6 +32,12 @@ from deepicd.pipeline.folder.command import Command
 from deepicd.pipeline.stage import STAGES
 
 pytestmark = pytest.mark.timeout(2400)
+
+TWO_TRIALS = (
+    *("--set", "sweep.num_trials=2"),
+    "--set",
+    'sweep.search."rewards.weights.hierarchy"={type="uniform",low=0.1,high=1.0}',
+)
 
 
 @dataclass
@@ -206,8 +212,8 @@ def test_a_running_endpoint_changes_to_the_champion_of_another_run_without_a_fai
     road: Road, experiment: Path
 ) -> None:
     with served(road.runs) as client:
-        words = command("train", str(experiment), "--name", "b", "--runs", str(road.runs))
-        changes = ["--set", "seed=2", "--set", "sft.is_enabled=false"]
+        words = command("sweep", "run", str(experiment), "--name", "b", "--runs", str(road.runs))
+        changes = ["--set", "seed=2", "--set", "sft.is_enabled=false", *TWO_TRIALS]
         done = subprocess.run(
             [*words, *changes, "--json"],
             capture_output=True,
@@ -219,8 +225,11 @@ def test_a_running_endpoint_changes_to_the_champion_of_another_run_without_a_fai
         deadline = time.monotonic() + 300
         while "v0003" not in client.versions[-1:] and time.monotonic() < deadline:
             time.sleep(0.5)
-    summary = json.loads(done.stdout)
+    summary = json.loads(RunPaths(road.runs / "b").summary.read_text())
     assert summary["version"] == "v0003" and summary["decision"]["accepted"]
+    assert len(summary["trials"]) == 2
+    killed = json.loads(road.paths.summary.read_text())
+    assert set(killed) == set(summary), "as a run that nobody killed"
     assert "taken over from" in done.stderr, "the notes are those of the other run"
     assert client.failures == [] and set(client.versions) == {"v0002", "v0003"}
     assert client.versions == sorted(client.versions)
