@@ -117,6 +117,9 @@ class TrainingConfig(StrictModel):
     """GRPO steps of a trial that is not stopped early."""
     total_epochs: int = Field(default=1000, ge=1)
     """Upper limit of passes over the training split; the limit reached first ends training."""
+    bypass_mode: bool = False
+    """Take the log-probabilities of the rollout for those of the old policy instead of computing
+    them again (verl's `rollout_correction.bypass_mode`)."""
     validate_every: int = Field(default=10, ge=1)
     """Steps between validations; the scheduler compares trials at each one, and each one saves a
     checkpoint."""

@@ -87,6 +87,11 @@ def test_what_no_trial_reads_is_refused_with_the_reason(address, words):
             {"verl": {"actor_rollout_ref.actor.ppo_epochs": 2}},
         ),
         (
+            "training.clip_ratio",
+            {"training": ONE_UPDATE},
+            {"training": {**ONE_UPDATE, "bypass_mode": True}},
+        ),
+        (
             "rewards.hierarchy_curve",
             {"rewards": {"preset": "strict"}},
             {"rewards": {"preset": "strict", "weights": {"hierarchy": 0.1}}},

@@ -41,6 +41,7 @@ MAPPED: Mapping[str, str] = {
     "data.seed": "seed",
     "algorithm.use_kl_in_reward": "training.use_kl_in_reward",
     "algorithm.kl_ctrl.kl_coef": "training.kl_coef",
+    "algorithm.rollout_correction.bypass_mode": "training.bypass_mode",
     f"{_ACTOR}.ppo_mini_batch_size": "training.ppo_mini_batch_size",
     f"{_ACTOR}.ppo_micro_batch_size_per_gpu": "training.ppo_micro_batch_size_per_gpu",
     f"{_ACTOR}.entropy_coeff": "training.entropy_coeff",

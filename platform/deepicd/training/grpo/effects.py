@@ -62,7 +62,7 @@ def _clip(experiment: Experiment, _: str) -> str:
     has_later_update = any(whole != mini for whole, mini in product(*batches))
     epochs = possible(experiment, f"{_ACTOR}.ppo_epochs", 1)
     # verl then takes the rollout's probabilities for the old policy's: no ratio is exactly 1.
-    is_off_policy = possible(experiment, "verl.algorithm.rollout_correction.bypass_mode", False)
+    is_off_policy = possible(experiment, "training.bypass_mode")
     if has_later_update or any(number != 1 for number in epochs) or any(is_off_policy):
         return _ACTS
     return (
@@ -166,6 +166,7 @@ RULES: Mapping[str, Rule] = {
     "training.use_kl_loss": _needs_coefficient("training.kl_loss_coef"),
     "training.kl_loss_coef": _needs("training.use_kl_loss"),
     "training.clip_ratio": _clip,
+    "training.bypass_mode": _ACTS,
     "training.max_response_tokens": _ACTS,
     "training.total_steps": _LENGTH,
     "training.total_epochs": _LENGTH,
