@@ -28,7 +28,8 @@ def list_entries(runs: RunsOption = Path("runs"), as_json: JsonOption = False) -
 
     entries = cache.list_entries(runs / CACHE)
     rows = [asdict(entry) for entry in entries]
-    print_outcome(rows, cache_lines(entries), as_json=as_json)
+    lines = cache_lines(entries, f"{runs / CACHE} holds no stage")
+    print_outcome(rows, lines, as_json=as_json)
 
 
 @app.command()
@@ -62,4 +63,5 @@ def prune(
     age_s = None if older_than is None else older_than * 86_400
     conditions = cache.Conditions(older_than_s=age_s, keep=keep, is_old_code=old_code)
     gone = cache.prune(runs, conditions, is_shown_only=dry_run, may_delete=yes)
-    print_outcome([asdict(entry) for entry in gone], cache_lines(gone), as_json=as_json)
+    lines = cache_lines(gone, "nothing to remove: no shared stage meets the conditions")
+    print_outcome([asdict(entry) for entry in gone], lines, as_json=as_json)

@@ -97,15 +97,13 @@ def rules(as_json: JsonOption = False) -> None:
 
     Example: deepicd monitor rules
     """
-    from deepicd.cli.console import print_outcome, print_table
+    from deepicd.cli.console import print_outcome
+    from deepicd.cli.text import rule_lines
     from deepicd.monitoring.alerts import RULES
 
     columns = ("name", "severity", "meaning", "min_labelled", "num_windows", "runbook")
-    rows = [[str(getattr(rule, column)) for column in columns] for rule in RULES]
-    if as_json:
-        print_outcome([dict(zip(columns, row, strict=True)) for row in rows], [], as_json=True)
-    else:
-        print_table(columns, rows)
+    rows = [{column: str(getattr(rule, column)) for column in columns} for rule in RULES]
+    print_outcome(rows, rule_lines(RULES), as_json=as_json)
 
 
 @app.command()

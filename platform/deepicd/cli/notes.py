@@ -143,7 +143,7 @@ def audit(
     from deepicd.traces import read_traces
 
     limits = {"gold_title": max_title_share, **parse_limits(limit or ())}
-    traced = read_traces(traces) if traces else ()
+    traced = read_traces(traces) if traces else None
     judge = load_judge(out, threshold=doubt)
     checks = audit_notes(out, traces=traced, limits=limits, similarity=similarity, judge=judge)
     told = judge.summary() if judge else None

@@ -7,9 +7,11 @@ of a note, except the reply that a user asked for.
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from deepicd.monitoring.alerts import Rule
     from deepicd.pipeline.cache import Entry
     from deepicd.pipeline.validation import Verdict
     from deepicd.promotion.versions import Version
@@ -21,6 +23,9 @@ VERSION_COLUMNS = ("name", "alias", "created", "scores", "from")
 _SIZES = ("num_bytes", "freed_bytes")
 _MAX_LISTED = 12
 """Siblings and children printed for a person; JSON has all."""
+_WIDTH = 80
+_NOT_CHECKED = "not checked"
+"""Verdict of `notes.audit` on what it had nothing to look with."""
 _NUM_SHOWN_CODES = 3
 """Most and least common codes in the lines about a build of notes."""
 _SMALL_GB = 0.1
@@ -31,11 +36,12 @@ def audit_lines(
     checks: Sequence[Mapping[str, Any]], judge: Mapping[str, Any] | None
 ) -> Iterator[str]:
     """Checks for leaks, one a line; examples are note ids; what the judge of late text can find."""
-    yield f"{'check':18}{'verdict':>9}{'count':>8}{'share':>9}{'limit':>8}  examples"
+    yield f"{'check':18}{'verdict':>12}{'count':>8}{'share':>9}{'limit':>12}  examples"
     for check in checks:
-        counts = f"{check['count']:8}{check['share']:9.2%}{check['limit']:8.0%}"
         examples = ", ".join(check["examples"])
-        yield f"{check['check']:18}{check['verdict']:>9}{counts}  {examples}".rstrip()
+        yield f"{check['check']:18}{check['verdict']:>12}{_counts(check)}  {examples}".rstrip()
+    if any((row["check"], row["verdict"]) == ("trace_overlap", _NOT_CHECKED) for row in checks):
+        yield "trace_overlap was not looked for: --traces FILE names the traces of SFT"
     if judge is None:
         yield "late_wording was not looked for: the build had too few passages to learn from"
     elif judge["recall"] is None:
@@ -45,8 +51,18 @@ def audit_lines(
         yield f"late_wording: passages that score above {judge['threshold']:.2f}, which {finds}"
 
 
-def cache_lines(entries: Sequence["Entry"]) -> Iterator[str]:
-    """Stages that runs share, one a line, and their sizes together."""
+def _counts(check: Mapping[str, Any]) -> str:
+    limit = "only warns" if check["limit"] >= 1 else f"{check['limit']:.0%}"
+    if check["verdict"] == _NOT_CHECKED:
+        return f"{'–':>8}{'–':>9}{limit:>12}"
+    return f"{check['count']:8}{check['share']:9.2%}{limit:>12}"
+
+
+def cache_lines(entries: Sequence["Entry"], where_none: str) -> Iterator[str]:
+    """Stages that runs share, one a line, and their sizes together; or what it is to have none."""
+    if not entries:
+        yield where_none
+        return
     yield f"{'entry':28}{'MB':>10}{'freed MB':>10}  {'last used':18}code"
     for entry in entries:
         used = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.used))
@@ -77,8 +93,12 @@ def notes_lines(report: Mapping[str, Any]) -> Iterator[str]:
         counts = f"{seen['count']} notes ({seen['share']:.1%})"
         yield f"no English summaries: {counts} are {seen['what']}"
     by_count = list(report["labels"].items())
-    for code, counts in (*by_count[:_NUM_SHOWN_CODES], *by_count[-_NUM_SHOWN_CODES:]):
-        yield f"{code:8} {counts['train']:6} in train, {counts['test']:6} in test"
+    # The rarest of those that are not told already: a build may have fewer than six.
+    most, rest = by_count[:_NUM_SHOWN_CODES], by_count[_NUM_SHOWN_CODES:]
+    for title, shown in (("most frequent", most), ("rarest", rest[-_NUM_SHOWN_CODES:])):
+        yield from [f"{title}:"] if shown else []
+        for code, counts in shown:
+            yield f"  {code:8} {counts['train']:6} in train, {counts['test']:6} in test"
     for name, scores in named_scores(report).items():
         full, path = scores["accuracy_full"], scores["hierarchical_f1"]
         yield f"{name} on test: accuracy {full:.3f}, hierarchical F1 {path:.3f}"
@@ -245,6 +265,16 @@ def decision_lines(version: str, decision: "Decision") -> Iterator[str]:
     verdict = "is champion now" if decision.accepted else "was not promoted; nothing changed"
     yield f"{version} {verdict}"
     yield from (f"  {reason}" for reason in decision.reasons)
+
+
+def rule_lines(rules: Sequence["Rule"]) -> Iterator[str]:
+    """Rules of alerts, four lines each: nothing of a name or of a page's path is cut."""
+    for rule in rules:
+        labels = f" of at least {rule.min_labelled} labels" if rule.min_labelled else ""
+        yield f"{rule.name}  ({rule.severity})"
+        yield from (f"  {line}" for line in wrap(rule.meaning, _WIDTH - 2))
+        yield f"  fires after {rule.num_windows} bad windows in a row{labels}"
+        yield f"  {rule.runbook}"
 
 
 def version_cells(version: "Version", alias: str | None) -> tuple[str, ...]:

@@ -87,10 +87,14 @@ class Check:
     examples: tuple[str, ...]
     """Note ids, in the order of the splits, of `late_wording` with section and number of the
     passage; never text."""
+    is_made: bool = True
+    """False where there was nothing to check with: no traces, no judge of late text."""
 
     @property
     def verdict(self) -> str:
-        """clean, warning or leak."""
+        """clean, warning, leak or not checked."""
+        if not self.is_made:
+            return "not checked"
         if not self.count:
             return "clean"
         return "leak" if self.share > self.limit else "warning"
@@ -98,6 +102,7 @@ class Check:
     def as_dict(self) -> dict[str, Any]:
         """For JSON: `check` is the name of the rule."""
         values = asdict(self)
+        del values["is_made"]  # the verdict says it
         return {"check": values.pop("name"), **values, "verdict": self.verdict}
 
 
@@ -120,7 +125,7 @@ class _Notes:
 def audit_notes(
     folder: Path,
     *,
-    traces: Sequence[Mapping[str, Any]] = (),
+    traces: Sequence[Mapping[str, Any]] | None = None,
     limits: Mapping[str, float] | None = None,
     similarity: float = SIMILARITY,
     judge: LateTextJudge | None = None,
@@ -129,10 +134,11 @@ def audit_notes(
 
     Args:
         folder: holds `{train,validation,test,promotion}.parquet`.
-        traces: rows with `note_id` and `patient_id` that SFT learns from.
+        traces: rows with `note_id` and `patient_id` that SFT learns from; without them
+            `trace_overlap` is not checked.
         limits: other limits than `LIMITS`, by name of the check.
         similarity: from which two notes are near-duplicates.
-        judge: of late text (`late_text.load_judge`); without one `late_wording` finds nothing.
+        judge: of late text (`late_text.load_judge`); without one `late_wording` is not checked.
 
     Raises:
         ConfigError: an unknown check, or a limit or similarity out of range.
@@ -152,8 +158,11 @@ def audit_notes(
         "near_duplicate": _near_duplicates(notes, similarity),
     }
     checks = {name: _check(name, rows, notes, limit=allowed[name]) for name, rows in broken.items()}
-    checks["late_wording"] = replace(checks["late_wording"], examples=notes.doubts)
-    checks["trace_overlap"] = _check_traces(traces, notes, limit=allowed["trace_overlap"])
+    checks["late_wording"] = replace(
+        checks["late_wording"], examples=notes.doubts, is_made=judge is not None
+    )
+    overlap = _check_traces(traces or (), notes, limit=allowed["trace_overlap"])
+    checks["trace_overlap"] = replace(overlap, is_made=traces is not None)
     return [checks[name] for name in LIMITS]
 
 

@@ -43,6 +43,17 @@ _LABELS = {
     "table": "the column that the group named",
     "fhir": "rank 1 of the encounter's diagnoses, or its only one",
 }
+_CODED_BY_OTHERS = (
+    ". Where it was coded for billing it is not always the reason for admission, and a noisy "
+    "target: the group knows."
+)
+_WORTH = {
+    "embedded": ": the profile that the note was written from.",
+    "mimic": ": the priority of billing, not always the reason for admission. It is a noisy "
+    "target, and no model can reach a perfect score on it.",
+    **dict.fromkeys(("table", "fhir"), _CODED_BY_OTHERS),
+}
+"""Source → what its label is worth."""
 Report = Mapping[str, Any]
 
 
@@ -111,8 +122,7 @@ def _describe_source(report: Report) -> Section:
     rows += list(identity["versions"].items())
     text = (
         f"{what} {_describe_notes(identity)} The label is the principal ICD-10-CM diagnosis "
-        f"({_LABELS[report['source']]}): the priority of billing, not always the reason for "
-        "admission. It is a noisy target, and no model can reach a perfect score on it. "
+        f"({_LABELS[report['source']]}){_WORTH[report['source']]} "
         "Research use only; never for clinical decisions."
     )
     return Section("Source and label", text, ("what", "value"), rows)

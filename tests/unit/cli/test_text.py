@@ -8,6 +8,7 @@ from deepicd import codes
 from deepicd.cli import text
 from deepicd.config import parse_experiment
 from deepicd.errors import Fault
+from deepicd.monitoring.alerts import RULES
 from deepicd.pipeline.planning import plan_experiment
 from deepicd.pipeline.validation import Verdict
 from deepicd.records import Decision
@@ -82,6 +83,34 @@ def test_a_check_for_leaks_shows_verdict_share_limit_and_examples():
     assert head.split() == ["check", "verdict", "count", "share", "limit", "examples"]
     assert line.split() == ["gold_title", "leak", "7", "7.00%", "5%", "n1,", "n2"]
     assert "score above 2.50, which finds 61% of the passages of the stay" in told
+
+
+def test_a_check_that_was_not_made_is_not_called_clean_and_one_that_only_warns_says_so():
+    none = {"count": 0, "share": 0.0, "examples": []}
+    overlap = {"check": "trace_overlap", "verdict": "not checked", "limit": 0.0, **none}
+    wording = {"check": "late_wording", "verdict": "clean", "limit": 1.0, **none}
+    _, first, second, told, _ = text.audit_lines([overlap, wording], None)
+    assert first.split() == ["trace_overlap", "not", "checked", "–", "–", "0%"]
+    assert second.split() == ["late_wording", "clean", "0", "0.00%", "only", "warns"]
+    assert "--traces FILE" in told
+
+
+@pytest.mark.parametrize(("number", "rarest"), [(2, 0), (3, 0), (4, 1), (6, 3), (9, 3)])
+def test_a_label_is_listed_once_under_its_heading(number, rarest):
+    labels = {f"I{10 + each}": {"train": 50 - each, "test": 1} for each in range(number)}
+    lines = list(text.notes_lines({**NOTES, "labels": labels}))
+    told = lines[lines.index("most frequent:") + 1 :]
+    most, _, rest = "\n".join(told).partition("\nrarest:\n")
+    assert [row.split()[0] for row in most.splitlines()] == list(labels)[:3]
+    named = [row.split()[0] for row in rest.splitlines()]
+    assert named == list(labels)[number - rarest :]
+
+
+def test_rules_of_alerts_are_told_whole_in_eighty_columns():
+    lines = list(text.rule_lines(RULES))
+    for rule in RULES:
+        assert f"{rule.name}  ({rule.severity})" in lines and f"  {rule.runbook}" in lines
+    assert max(map(len, lines)) <= 80
 
 
 def test_a_node_of_the_tree_shows_words_for_truth_and_cuts_long_lists():

@@ -51,6 +51,21 @@ def write_notes(folder: Path, changed: Iterable[Note] = ()) -> Path:
     return folder
 
 
+def test_what_there_was_nothing_to_check_with_is_not_clean(tmp_path: Path) -> None:
+    folder = write_notes(tmp_path)
+    verdicts = {check.name: check.verdict for check in audit_notes(folder)}
+    unmade = {"late_wording", "trace_overlap"}
+    assert {name for name, verdict in verdicts.items() if verdict == "not checked"} == unmade
+    traces = [{"note_id": "n0", "patient_id": "p0"}]
+    (check,) = [each for each in audit_notes(folder, traces=traces) if each.name == "trace_overlap"]
+    assert check.verdict == "clean" and "is_made" not in check.as_dict()
+    done = CliRunner().invoke(app, ["audit", str(folder), "--json"])
+    report = json.loads(done.output)
+    assert (done.exit_code, report["leaks"], report["warnings"]) == (0, [], [])
+    shown = CliRunner().invoke(app, ["audit", str(folder)]).output
+    assert shown.count("not checked") == 2 and shown.count("only warns") == 3
+
+
 def broken_checks(folder: Path, **options: object) -> dict[str, Check]:
     checks = audit_notes(folder, judge=load_judge(folder), **options)  # type: ignore[arg-type]
     assert [check.name for check in checks] == list(LIMITS)

@@ -127,4 +127,5 @@ def test_the_command_lists_and_prunes(runs):
     shown = json.loads(call("prune", "--older-than", "15", "--keep", "1", "--dry-run", "--json"))
     assert names([Entry(**row) for row in shown]) == ["notes"]
     assert "2 entries" in call("prune", "--old-code", "--yes")
+    assert call("prune", "--old-code", "--yes").startswith("nothing to remove: ")
     assert "2 entries" in call("list")
