@@ -182,6 +182,8 @@ def check_layout(folder: Path) -> None:
     """Raise unless `folder` is a Hugging Face model: configuration, tokeniser, safetensors weights,
     nothing unsafe.
     """
+    if not folder.is_dir():
+        raise MissingError(f"there is no folder {folder}. Give a Hugging Face model folder.")
     if not (folder / "config.json").is_file():
         raise MissingError(f"{folder} has no config.json. Give a Hugging Face model folder.")
     refuse_unsafe_files(folder)

@@ -301,6 +301,7 @@ def test_the_published_run_validates_and_is_planned_as_it_is(root):
     def deepicd(*arguments: str) -> Any:
         command = [sys.executable, "-m", "deepicd", *arguments, "--json"]
         done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
+        assert "asking the installed verl" in done.stderr
         return json.loads(done.stdout)
 
     verdict = deepicd("validate", file)

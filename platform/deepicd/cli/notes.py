@@ -1,7 +1,7 @@
 """`deepicd notes`: build the split admission notes, look at what was built, audit it for leaks."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -13,7 +13,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 @app.command()
 def build(
     out: Annotated[Path, typer.Option(help="Folder of the splits; replaced as a whole.")],
-    source: Annotated[str, typer.Option(help="embedded, mimic, table or fhir.")] = "embedded",
+    source: Annotated[
+        Literal["embedded", "mimic", "table", "fhir"], typer.Option(help="Where notes come from.")
+    ] = "embedded",
     root: Annotated[
         Path | None,
         typer.Option(help="mimic: folder with note/, hosp/. fhir: folder of NDJSON files."),
@@ -65,13 +67,13 @@ def build(
     """
     from deepicd.cli.console import print_outcome
     from deepicd.cli.text import notes_lines
-    from deepicd.config import options_of_source, parse_experiment
+    from deepicd.config import options_of_source, parse_build_options
     from deepicd.notes import build_notes
 
     data = options_of_source(source, root=root, file=file, columns=columns, sections=sections)
     data |= {"num_notes": num_notes, "num_codes": num_codes, "difficulty": difficulty}
     data["split_seed"] = seed
-    config = parse_experiment({"data": data}, "command line").data
+    config = parse_build_options(data)
     has_baselines = source == "embedded" if baselines is None else baselines
     folders = {"tables": tables or out.with_name("tables"), "out": out}
     report = build_notes(config, **folders, is_card_written=card, has_baselines=has_baselines)

@@ -1,7 +1,7 @@
 """`deepicd query`: admission notes to a running endpoint.
 
 In: files, folders or standard input. Out: a table, or with `--json` one JSON object a line, in the
-order of the files. Exit code 8 when a note was refused.
+order of the files. Exit code 8 when a note was refused, 3 when the only one is empty or no text.
 """
 
 from typing import Annotated, Any

@@ -59,7 +59,10 @@ def add(
 
     Example: deepicd registry add runs/demo/sft --registry runs/registry
     """
+    from deepicd.checkpoints import check_layout
     from deepicd.cli.console import print_outcome
+
+    check_layout(folder)  # before the seconds and the processes of what is imported below
     from deepicd.pipeline.promotion.by_hand import add_version
 
     version = add_version(folder, registry=registry, experiment=experiment)

@@ -136,11 +136,20 @@ _OPTIONS: Mapping[str, tuple[str, ...]] = {
 """Source → options of it."""
 
 
+_NAMED = {
+    "mimic": "name the folder that holds note/ and hosp/",
+    "table": "name the CSV, JSON lines or Parquet file of the notes",
+    "fhir": "name the folder of the NDJSON files",
+}
+"""Source → what its place is."""
+
+
 def options_of_source(source: str, **options: Path | str | None) -> dict[str, Any]:
     """Options of `deepicd notes build` as a table for `DataConfig`; None and "" are not given.
 
     Raises:
-        ConfigError: an option belongs to another source, or columns are not written as such.
+        ConfigError: an option belongs to another source, the place of the notes is not given, or
+            columns are not written as such.
     """
     given = {name: value for name, value in options.items() if value}
     if wrong := [name for name in given if name not in _OPTIONS.get(source, ())]:
@@ -150,7 +159,12 @@ def options_of_source(source: str, **options: Path | str | None) -> dict[str, An
             "leave it out, or name that source"
         )
     table: dict[str, Any] = {"source": source, **{name: str(given[name]) for name in given}}
-    return table | ({"columns": parse_columns(table["columns"])} if "columns" in given else {})
+    if "columns" in given:
+        table["columns"] = parse_columns(table["columns"])
+    place = "file" if source == "table" else "root"
+    if place in _OPTIONS.get(source, ()) and place not in given:
+        raise ConfigError(f"--source {source} needs --{place}; {_NAMED[source]}")
+    return table
 
 
 def parse_columns(text: str) -> dict[str, str]:

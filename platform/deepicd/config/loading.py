@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -12,6 +13,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from deepicd.config.addresses import flatten, nearest, set_override
+from deepicd.config.data import DataConfig
 from deepicd.config.experiment import Experiment
 from deepicd.config.inspection import Inspection, inspect_experiment, tell
 from deepicd.config.sweep import SweepConfig
@@ -19,6 +21,7 @@ from deepicd.errors import ConfigError, Fault, MissingError, faults_of
 from deepicd.files import write_json
 from deepicd.text_lines import read_text
 
+_OF_DATA = re.compile(r"\bdata\.(\w+)(?:\.(\w+))?")
 _OF_SEARCH = ("num_trials", "num_seeds", "confirm_top", "sampler", "search", "freeze", "start_from")
 
 
@@ -79,6 +82,29 @@ def parse_experiment(table: Mapping[str, Any], source: str) -> Experiment:
     if inspection.faults:
         raise ConfigError(tell(inspection.faults, source))
     return inspection.experiment
+
+
+def parse_build_options(table: Mapping[str, Any]) -> DataConfig:
+    """`[data]`, as options of `deepicd notes build` say it.
+
+    Raises:
+        ConfigError: with every fault, by the names of the options.
+    """
+    inspection = inspect_experiment({"data": table})
+    if inspection.faults:
+        # An experiment has a second way out: `--set`.
+        faults = (
+            replace(fault, way_out=fault.way_out.partition(", or --set ")[0])
+            for fault in inspection.faults
+        )
+        raise ConfigError(_OF_DATA.sub(_as_option, tell(faults, "command line")))
+    return inspection.experiment.data
+
+
+def _as_option(match: re.Match[str]) -> str:
+    name = "seed" if match[1] == "split_seed" else match[1]
+    role = f" {match[2]}" if match[2] else ""
+    return f"--{name.replace('_', '-')}{role}"
 
 
 def inspect_file(path: Path, overrides: Sequence[str] = ()) -> Inspection:

@@ -243,6 +243,7 @@ def _composed_faults(experiment: Experiment) -> list[Fault]:
     """
     if not experiment.verl and not any(key.startswith("verl.") for key in experiment.sweep.search):
         return []
+    _log.info("asking the installed verl about its keys: 10 seconds to a minute")
     # spawn: a forked process would inherit the threads' locks of what is imported here.
     with ProcessPoolExecutor(max_workers=1, mp_context=get_context("spawn")) as process:
         return process.submit(_find_composed_faults, experiment).result()

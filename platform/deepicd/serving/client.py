@@ -52,7 +52,14 @@ class Client:
         return answer
 
     def diagnose_files(self, paths: Sequence[Path], **options: Any) -> Iterator[dict[str, Any]]:
-        """One row a note, in order. Raises ServingError when the endpoint cannot be reached."""
+        """One row a note, in order.
+
+        Raises:
+            ServingError: the endpoint cannot be reached.
+            DataError: the only note is empty or no text; with others beside it, its row says so.
+        """
+        if len(paths) == 1:
+            options = {"note": read_note(paths[0]), **options}
         with self._open() as http, ThreadPoolExecutor(self.num_concurrent) as threads:
             session = _Session(http)
             yield from threads.map(lambda path: self._ask_file(session, path, options), paths)
@@ -67,7 +74,7 @@ class Client:
     def _ask_file(self, session: "_Session", path: Path, options: Any) -> dict[str, Any]:
         source = str(path)
         try:
-            body = {"note": read_note(path), **options}
+            body = options if "note" in options else {"note": read_note(path), **options}
         except DataError as error:
             return {"source": source, "error": str(error)}
         reply = self._send(session, body)
@@ -140,7 +147,8 @@ def read_note(path: Path) -> str:
     is_stdin = str(path) == _STDIN
     text = decode_text(sys.stdin.buffer, "standard input") if is_stdin else read_text(path)
     if not text.strip():
-        raise DataError(f"{path} is empty. Give a file that holds an admission note.")
+        source = "standard input" if is_stdin else str(path)
+        raise DataError(f"{source} is empty; give a file that holds an admission note, or pipe one")
     return text
 
 

@@ -1,8 +1,10 @@
 """Where notes come from: each source has its place, and each thing that is read its column."""
 
 import pytest
+from typer.testing import CliRunner
 
-from deepicd.config import DataConfig, options_of_source, parse_experiment
+from deepicd import cli
+from deepicd.config import DataConfig, options_of_source, parse_build_options, parse_experiment
 from deepicd.errors import ConfigError
 
 
@@ -43,6 +45,28 @@ def test_a_column_is_one_thing_unless_patients_admissions_and_notes_are_alike():
         named(note="")
 
 
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ({"num_notes": 5}, "command line: --num-notes: .* got 5; change it$"),
+        ({"split_seed": -1}, "--seed: .* got -1; change it$"),
+        ({"sections": "cat"}, "--sections: .* got 'cat'; change it$"),
+        ({"columns": {"notes": "x"}}, r"unknown key --columns notes \(nearest: --columns note\)"),
+    ],
+)
+def test_a_fault_of_a_build_names_its_option_and_none_that_it_lacks(table, message):
+    with pytest.raises(ConfigError, match=message) as refused:
+        parse_build_options(table)
+    assert "--set" not in str(refused.value) and "data." not in str(refused.value)
+
+
+def test_an_unknown_source_is_refused_by_the_name_of_its_option():
+    words = ["notes", "build", "--source", "tabel", "--out", "x"]
+    done = CliRunner().invoke(cli.app, words, env={"COLUMNS": "200", "TERM": "dumb"})
+    assert done.exit_code == 2 and "--source" in done.output and "--set" not in done.output
+    assert "'table'" in done.output
+
+
 def test_options_of_a_build_are_those_of_its_source():
     table = options_of_source(
         "table", root=None, file="n.csv", columns="note = Text, code=ICD 10", sections="keep"
@@ -60,6 +84,9 @@ def test_options_of_a_build_are_those_of_its_source():
         ("embedded", {"columns": "note=x"}, "--columns would change nothing"),
         ("table", {"columns": "note"}, "columns are written WHAT=COLUMN, .*got 'note'"),
         ("table", {"columns": "note=a,"}, "got ''"),
+        ("mimic", {}, "--source mimic needs --root; name the folder"),
+        ("table", {"columns": "note=a"}, "--source table needs --file; name the CSV"),
+        ("fhir", {}, "--source fhir needs --root"),
         ("table", {"columns": "note=a,code=b,note=c"}, "note is 'a' and 'c'. Leave one out"),
     ],
 )

@@ -1,6 +1,8 @@
 """The commands `promote`, `rollback` and `registry`."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -112,3 +114,18 @@ def test_a_version_is_shown_with_its_lineage(
     assert "grpo, run a," in run("registry", "list")[1]
     shown = json.loads(run("registry", "show", "v0003", "--json")[1])
     assert shown["lineage"]["trial"] == "40a2"
+
+
+def test_a_model_folder_that_is_not_there_is_said_before_anything_heavy_is_imported(tmp_path):
+    words = ["registry", "add", str(tmp_path / "my-model"), "--registry", str(tmp_path / "r")]
+    code = (
+        "import sys\nfrom deepicd.cli import app\nfrom deepicd.errors import MissingError\n"
+        f"try:\n    app({words!r}, standalone_mode=False)\n"
+        "except MissingError as error:\n    print(error)\n"
+        "print([name for name in ('ray', 'torch', 'transformers') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    told, imported = done.stdout.splitlines()
+    assert told.startswith(f"there is no folder {tmp_path / 'my-model'}.")
+    assert imported == "[]" and done.stderr == ""
+    assert not (tmp_path / "r").exists()

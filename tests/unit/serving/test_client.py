@@ -97,6 +97,15 @@ def test_a_refused_note_is_a_row_and_the_rest_goes_on(server, tmp_path):
     assert isinstance(done.exception, ServingError) and "2 of 3" in str(done.exception)
 
 
+@pytest.mark.parametrize("arguments", [[], ["-"], ["--json"]])
+def test_an_empty_note_alone_is_one_line_and_the_code_of_data(server, arguments):
+    number = len(server.seen)
+    done = CliRunner().invoke(app, ["query", *arguments, "--url", address(server)], input=" \n")
+    assert done.stdout == "" and isinstance(done.exception, DataError)
+    assert str(done.exception).startswith("standard input is empty; ")
+    assert len(server.seen) == number, "nothing was asked"
+
+
 def test_no_endpoint_is_said_with_a_way_out():
     with pytest.raises(ServingError, match="deepicd serve"):
         Client("http://127.0.0.1:9").diagnose("note")

@@ -32,6 +32,9 @@ def command(
     """Show what a sweep or a single training would do and cost; nothing is started.
 
     What no machine could run is refused; what only this one lacks (data, a model folder) is named.
+    Of a file that sets or searches keys of verl the installed verl is asked, which takes 10 seconds
+    to a minute.
+
     --verl and --diff compose the drawn trials with the installed verl (some seconds) and refuse a
     searched value that does not reach it.
 

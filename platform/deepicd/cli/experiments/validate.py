@@ -18,8 +18,10 @@ def command(
     """Say everything that would be refused of an experiment; nothing is started.
 
     What only this machine lacks (data, a model folder, traces, GPUs) stands apart as missing, and
-    is an error with --here alone. Exit codes: 0 sound, 2 at least one fault, 4 with --here where
-    something is missing.
+    is an error with --here alone. Of a file that sets or searches keys of verl the installed verl
+    is asked, which takes 10 seconds to a minute.
+
+    Exit codes: 0 sound, 2 at least one fault, 4 with --here where something is missing.
 
     Examples:
 

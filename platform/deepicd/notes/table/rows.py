@@ -34,8 +34,23 @@ Columns = Mapping[str, str]
 """What is read (`blocks.ROLES`) → name of its column."""
 
 
-def check_file(path: Path, columns: Columns) -> None:
+def as_option(role: str) -> str:
+    """How `deepicd notes build` names a column, and where an experiment does."""
+    return f"--columns {role}=COLUMN (data.columns.{role})"
+
+
+def as_setting(role: str) -> str:
+    """How an experiment names a column."""
+    return f"data.columns.{role} in the file, or --set data.columns.{role}=COLUMN"
+
+
+def check_file(path: Path, columns: Columns, naming: Callable[[str], str] = as_option) -> None:
     """Look at a file before it is read.
+
+    Args:
+        path: the file.
+        columns: of what is read.
+        naming: what is read → how whoever asks names its column: the way out of an error.
 
     Raises:
         MissingError: no such file.
@@ -45,10 +60,10 @@ def check_file(path: Path, columns: Columns) -> None:
         raise MissingError(f"no file of notes at {path}; correct --file (data.file)")
     if path.is_dir() or is_parquet(path):
         for part, schema in read_schemas(path).items():
-            _check_types(part, schema, columns)
+            _check_types(part, schema, columns, naming=naming)
     else:
         is_json = _is_json(_first_line(path))
-        _check_header(path, _header(path), columns, is_shown=is_json)
+        _check_header(path, _header(path), columns, naming=naming, is_shown=is_json)
 
 
 def read_rows(path: Path, columns: Columns) -> Iterator[pa.Table]:
@@ -90,7 +105,12 @@ def _header(path: Path) -> list[str]:
 
 
 def _check_header(
-    path: Path, header: list[str], columns: Columns, *, is_shown: bool = True
+    path: Path,
+    header: list[str],
+    columns: Columns,
+    *,
+    naming: Callable[[str], str],
+    is_shown: bool = True,
 ) -> None:
     shown = ", ".join(header[:_NUM_SHOWN])[:1000]
     missing = {role: name for role, name in columns.items() if name not in header}
@@ -98,14 +118,13 @@ def _check_header(
         raise DataError(
             f"{path} has none of the columns {', '.join(columns.values())} among the "
             f"{len(header)} values of its first line, which is not shown: it may be a note; write "
-            "a header, or name its columns: --columns note=COLUMN,… (data.columns)"
+            f"a header, or name its columns: {naming('note')} and so on"
         )
     if missing:
         wanted = ", ".join(f"{name!r} ({role})" for role, name in missing.items())
-        role = next(iter(missing))
         raise DataError(
             f"{path} has no column {wanted}, it has {shown}; name the right ones: "
-            f"--columns {role}=COLUMN (data.columns.{role})"
+            f"{naming(next(iter(missing)))}"
         )
     twice = sorted({name for name in columns.values() if header.count(name) > 1})
     if twice:
@@ -190,15 +209,17 @@ def _as_text(value: Any, role: str, place: str) -> str | None:
     return value
 
 
-def _check_types(path: Path, schema: pa.Schema, columns: Columns) -> None:
-    _check_header(path, list(schema.names), columns)
+def _check_types(
+    path: Path, schema: pa.Schema, columns: Columns, *, naming: Callable[[str], str]
+) -> None:
+    _check_header(path, list(schema.names), columns, naming=naming)
     for role, name in columns.items():
         kind = schema.field(name).type
         if not _is_read(kind, role):
             raise DataError(
                 f"{path}: column {name} ({role}) is of type {kind}; it must be text"
                 f"{'' if role == 'note' else ' or a number'}. Write it so, or name another "
-                f"column: --columns {role}=COLUMN (data.columns.{role})"
+                f"column: {naming(role)}"
             )
 
 

@@ -163,7 +163,7 @@ def _faults_of_source(data: DataConfig) -> Iterator[Fault]:
     """What is wrong with the notes' tables or files by their names and headers; no row is read."""
     from deepicd.notes.mimic.reader import table_faults
     from deepicd.notes.table.fhir import check_export
-    from deepicd.notes.table.rows import check_file
+    from deepicd.notes.table.rows import as_setting, check_file
 
     place = None if data.splits else data.place
     if place is None or not place.exists():
@@ -172,7 +172,9 @@ def _faults_of_source(data: DataConfig) -> Iterator[Fault]:
         yield from table_faults(place)
     elif data.source == "table":
         columns = data.columns.named()
-        yield from faults_of(partial(check_file, place, columns), "data.columns", columns)
+        yield from faults_of(
+            partial(check_file, place, columns, as_setting), "data.columns", columns
+        )
     elif data.source == "fhir":
         yield from faults_of(partial(check_export, place), "data.root", str(place))
 
