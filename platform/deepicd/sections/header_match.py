@@ -37,7 +37,9 @@ SOURCE = re.compile(r"\b(?:per|by|from|according|courtesy)\b", re.IGNORECASE)
 _OPENING = re.compile(r"[(\[{]")
 _BRACKETS = re.compile(r"[(\[{][^()\[\]{}]*[)\]}]?")
 _MAX_CORRECTED = 48
-LATE_WORD = re.compile(r"[Dd](?:/?[Cc]\b|isch|\.[Cc]\.|eath|epart)|DISCH|[Ee]xpir|[Ll]eaving")
+LATE_WORD = re.compile(
+    r"[Dd](?:/?[Cc]\b|isch|\.[Cc]\.|eath|epart)|DISCH|[Ee]xpir|[Ll]eaving|[Pp]ronounce|passed away"
+)
 """Without one of these no title in the middle of a line is of a later time."""
 TWO_CAPITALS = re.compile(r"[A-Z][A-Z][)\]]?[/& (-]{1,3}[A-Z]{2}")
 """Without these, a colon or a late word nothing in the middle of a line is a header."""
@@ -107,6 +109,8 @@ def has_late(line: str) -> bool:
     is_possible = (
         ("disch" in low or "/c" in low or "dc" in low or ".c." in low)
         or ("death" in low or "depart" in low or "expir" in low or "leaving" in low)
+        or "ronounce" in low
+        or "passed away" in low
     )  # fmt: skip
     return is_possible and bool(LATE_WORD.search(line))
 

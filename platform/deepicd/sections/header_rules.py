@@ -11,7 +11,7 @@ from collections.abc import Set
 from functools import lru_cache
 
 from deepicd.sections.captions import is_caption
-from deepicd.sections.header_match import HeaderMatch, Start
+from deepicd.sections.header_match import SOURCE, HeaderMatch, Start
 from deepicd.sections.headers import Header
 from deepicd.sections.lexicon import load_lexicon
 from deepicd.sections.names import SECTION_OF
@@ -46,9 +46,15 @@ _NAMED = ("d/c", "dc", "disch", "death", "expir")
 _ADMITTED = re.compile(r"(?:(?:up)?on|at)\W+admi|at the time of admi", re.IGNORECASE)
 _AMBIGUOUS = ("pe", "p.e.", "sh", "fh", "exam", "ms")
 """In the middle of a line these are rarely headers: PE is an embolism too."""
+_FROM_SITE = re.compile(r"(?:discharge|d/?c) from\b", re.IGNORECASE)
+"""Before a part of the body it names where, not when: "Discharge from wound"."""
 _LONG_WORD = 13
 """A shorter header of what is given at the end ("Diet:") is no evidence of the stay."""
 _LONG_BARE = 3
+_PROBLEM = re.compile(r"\s*#{1,2} ?[A-Z][A-Za-z]")
+"""How a list of problems begins, which an exam has not."""
+_MEASURES = ("dry", "weight", "wt", "initial", "baseline")
+"""How a value in a line of a medical history begins."""
 
 
 def acts(state: State, match: HeaderMatch, shape: str) -> bool:
@@ -66,7 +72,8 @@ def acts(state: State, match: HeaderMatch, shape: str) -> bool:
     if header.topics == ("title",):
         # In a sentence or list of a history it is another paper: "Discharge summary from OSH:".
         is_part = match.form == "inside" or match.is_listed
-        return not (state.is_flat or (is_part and state.is_history))
+        is_told = header.time == "past" or SOURCE.search(shape) is not None
+        return not (state.is_flat or ((is_part or is_told) and state.is_history))
     if ENDS.isdisjoint(header.topics):
         return _is_section(state, match, shape)
     return not is_caption(state, match, shape)
@@ -103,6 +110,8 @@ def is_secretion(match: HeaderMatch, rest: str) -> bool:
 
 def ends_by_unknown(state: State, start: Start, shape: str) -> tuple[bool, int]:
     """Whether a header with unknown words ends the open section, and its evidence of the stay."""
+    if start.match is None and state.current == EXAM and _is_beneath(state, shape):
+        return True, LATER_EXAM
     phrase, text = start.phrase, shape.strip()
     if phrase is None or phrase.time == "past" or state.current is None:
         return False, NO_STAY
@@ -114,12 +123,21 @@ def ends_by_unknown(state: State, start: Start, shape: str) -> tuple[bool, int]:
         is_named = is_late or bool(ends - CAPTIONS)
         does_end = is_alone and is_titled and is_named and not start.is_listed
     else:
+        is_titled |= start.style == "sentence" and state.is_after_blank and bool(is_late)
         is_body = "body" in phrase.topics or phrase.topics == ("history",)
         is_apart = is_alone and is_titled and state.is_after_blank and not is_body
         does_end = is_apart or (bool(is_late or ends) and (is_alone or is_titled))
     if not does_end or not (is_late or GIVEN & ends):
         return does_end, NO_STAY
     return True, STAY if ends and state.has_history else LATER_EXAM
+
+
+def _is_beneath(state: State, shape: str) -> bool:
+    """Whether a line beneath an exam begins what the stay wrote: "# CHF", "Antibiotics:"."""
+    if _PROBLEM.match(shape) and not state.has_listed:
+        return True
+    head, sign, _ = shape.partition(":")
+    return bool(sign) and head.strip().lower() in load_lexicon().words["beneath"]
 
 
 def is_counted(state: State, shape: str) -> bool:
@@ -205,13 +223,14 @@ def _is_section(state: State, match: HeaderMatch, shape: str) -> bool:
     topics = set(header.topics)
     is_late = header.time in AT_THE_END
     if topics <= {"body", "caption"}:
-        return is_late and "body" in topics and match.style != "lower"
+        is_site = _FROM_SITE.match(shape, match.start) is not None
+        return is_late and "body" in topics and match.style != "lower" and not is_site
     if is_late:
         return True
     if topics <= {"review"}:
         return state.current is None and state.evidence == NO_STAY
     if topics <= {"vitals", "body"}:
-        return _is_vitals(state, match, topics)
+        return _is_vitals(state, match, shape, topics=topics)
     if topics <= {"background", "habits"}:
         return _is_background(state, match, shape)
     if topics == {"history"}:
@@ -245,11 +264,20 @@ def _is_change(state: State, match: HeaderMatch, shape: str) -> bool:
     return match.form in ("colon", "bare") and is_alone and is_own
 
 
-def _is_vitals(state: State, match: HeaderMatch, topics: Set[str]) -> bool:
+def _is_measure(state: State, match: HeaderMatch, shape: str) -> bool:
+    """Whether one value of a medical history stands behind its caption: "Dry weight: 80"."""
+    first = shape[match.start : match.end].lower().partition(" ")[0].strip(":")
+    is_line = match.form == "colon" and not state.is_after_blank and match.style != "upper"
+    return is_line and first in _MEASURES and bool(shape[match.end :].strip())
+
+
+def _is_vitals(state: State, match: HeaderMatch, shape: str, *, topics: Set[str]) -> bool:
     """Vital signs belong to the exam; in an illness and in an exam they are a caption."""
     header = match.header
     if header.time in IN_THE_STAY:
         return state.current in (EXAM, MEDICATION)
+    if state.current == "MEDICAL HISTORY" and _is_measure(state, match, shape):
+        return False
     if header.time == "past" or state.current in (ILLNESS, EXAM) or "body" in topics:
         is_own = match.style == "upper" or state.is_after_blank
         return header.time == "admission" and is_own and match.form != "inside"
@@ -309,6 +337,8 @@ def _open_kept(state: State, header: Header) -> tuple[str | None, int]:
         return None, STAY if is_given else LATER_EXAM
     if section in (EXAM, MEDICATION) and header.time in IN_THE_STAY:
         return None, LATER_EXAM if section == EXAM and state.has_text else NO_STAY
+    if section == EXAM and header.time == "now" and state.has_exam:
+        return None, LATER_EXAM
     if state.evidence == STAY:
         is_read = section == MEDICATION and header.time in AT_THE_DOOR
         return (section if is_read else None), NO_STAY

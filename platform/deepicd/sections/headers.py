@@ -29,6 +29,7 @@ class Header(NamedTuple):
     time: str
     """past, before (the door), admission, stay, latest, discharge, death, or empty.
 
+    Of an exam also: now (a later exam where one was read before).
     Of medication also: changed (in the stay), elsewhere (given or taken at another place).
     """
     has_preposition: bool
@@ -76,6 +77,8 @@ def _read_changed(words: Sequence[str], phrase: Phrase) -> Phrase:
     """A phrase with the time that its words give to medication: changed in the stay, elsewhere."""
     around = load_lexicon().words
     header = phrase.header
+    if header and header.topics == ("exam",) and not header.time:
+        return phrase._replace(header=header._replace(time=_time_of_exam(words)))
     if header and "medication" not in header.topics:
         return phrase
     if not around["changed"].isdisjoint(words):
@@ -86,6 +89,15 @@ def _read_changed(words: Sequence[str], phrase: Phrase) -> Phrase:
         if rest.time not in _AT_THE_DOOR:
             return phrase._replace(header=header._replace(time="elsewhere"))
     return phrase
+
+
+def _time_of_exam(words: Sequence[str]) -> str:
+    """Time of an exam by the words that say nothing of other headers."""
+    # "Exam per discharge note": the words behind a source are free, the paper's name is not.
+    sources = [place for place, word in enumerate(words) if word in ("per", "from")]
+    if sources and not {"discharge", "dc", "death"}.isdisjoint(words[sources[0] :]):
+        return "discharge"
+    return "now" if not {"current", "currently", "now"}.isdisjoint(words) else ""
 
 
 def _change_of(words: Sequence[str]) -> Phrase | None:

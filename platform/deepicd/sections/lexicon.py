@@ -19,7 +19,7 @@ ROLES = ("topic", "adjective", "time", "filler", "source", "prose")
 
 AROUND = (
     *("secretion", "small", "after", "ahead", "linking", "whole"),
-    *("changed", "told", "elsewhere"),
+    *("changed", "told", "elsewhere", "own", "item", "beneath"),
 )
 """Words that name no topic: they decide whether a header is meant, and what becomes of it."""
 

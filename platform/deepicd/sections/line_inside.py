@@ -139,7 +139,12 @@ def _is_inside(header: Header, style: str, *, head: str, before: str) -> bool:
         return False
     if style == "title":
         return True
-    if previous[0].endswith((",", "-")) or not is_two:
+    # A dash that stands alone parts headers, as a semicolon does; one behind a word is its own.
+    is_apart = bool(previous[0]) and not previous[0].strip("-")
+    is_joined = previous[0].endswith("-") and not is_apart
+    # Behind a comma the reader decides, and only what is not kept ends a section there.
+    is_part = previous[0].endswith(",") and not (is_late and style == "sentence")
+    if not is_two or is_joined or is_part:
         return False
     if style == "sentence":
         return True
@@ -261,4 +266,6 @@ def _later_pattern() -> re.Pattern[str]:
     time = f"(?:{spell('time', {'discharge', 'death'})}|d/c)"
     exam = f"(?:{spell('topic', {'exam', 'vitals'})})"
     before = r"(?:on|at|upon|by|before|prior to|day of|time of|date of) (?:(?:the|her|his) )?"
-    return re.compile(rf"\b(?:{before}{time}|{time} {exam}|{exam} {time})\b", re.IGNORECASE)
+    died = r"(?:pronounced(?: dead| deceased)?|expired|passed away) (?:at|on) \d"
+    spelled = rf"\b(?:(?:{before}{time}|{time} {exam}|{exam} {time})\b|{died})"
+    return re.compile(spelled, re.IGNORECASE)

@@ -38,6 +38,7 @@ from deepicd.sections.lexicon import (
 )
 
 _MAX_UNKNOWN = 61
+_SHORT_TITLE = 3
 _LONGER_THAN_MARK = 7
 """Characters of a word that is longer than the mark of a list ("viii.")."""
 _NOT_PROSE = re.compile(r"[:\t(\[]")
@@ -52,11 +53,22 @@ _LEAD = re.compile(
 _SEPARATOR = re.compile(
     r"\s*[\])}]?(?:\s-+|--+|[;=|>]+|\.(?=\s|$)|\t+|\s{3,})(?:\s*[-=*>|\])]+(?=\s|$))*\s*"
 )
+_LETTER_ASKS = re.compile(
+    r"\W{0,8}(?P<head>(?:what|why|how|when|where)\b[^.?:]{0,60}\b(?:you|your)\b[^.?:]{0,60}\?)\W*$",
+    re.IGNORECASE,
+)
+"""How the letter to the patient heads its parts: "WHY WERE YOU ADMITTED TO THE HOSPITAL?"."""
 _NO_START = Start(None, None, "")
 
 
 def read_start(line: str) -> Start:
     """The header at the beginning of a line; `phrase` where it looks like one and is unknown."""
+    if line.rstrip().endswith("?") and (asked := _LETTER_ASKS.match(line)):
+        head = asked["head"]
+        header = Header(("instructions",), "", has_preposition=False, num_words=len(head.split()))
+        begin = asked.start("head")
+        match = HeaderMatch(header, "bare", style_of(head), begin, len(line), is_listed=False)
+        return Start(match, None, match.style)
     if not line or _is_text(line):
         return _NO_START
     return _change(_read(line), line)
@@ -91,7 +103,13 @@ def _read(line: str) -> Start:
 
 def is_plain(line: str) -> bool:
     """Whether a line is text without any header, told at little cost: most lines."""
-    if not line[:1].isalpha() or ":" in line or has_late(line) or TWO_CAPITALS.search(line):
+    if (
+        line.endswith("?")
+        or not line[:1].isalpha()
+        or ":" in line
+        or has_late(line)
+        or TWO_CAPITALS.search(line)
+    ):
         return False
     # The look of `_is_text` without the colon, which is not there.
     if _begins_text(line.partition(" ")[0]) and not line[:_MAX_UNKNOWN].isupper():
@@ -345,6 +363,17 @@ def _is_run_in(header: Header, style: str, *, head: str, after: str, is_measured
     return style == "title" and (is_measured or is_new) and not is_prose and (is_late or is_new)
 
 
+def _is_late_title(head: str) -> bool:
+    """Whether an unknown header without a sign names a later time: "Discharge Checklist"."""
+    words = head.lower().split()
+    if not 1 < len(words) <= _SHORT_TITLE or not has_late(head):
+        return False
+    # "Discharge checklist" is a header, "Discharge noted" and "Discharge purulent" are findings.
+    return style_of(head) == "title" or (
+        has_late(words[0]) and load_lexicon().words["secretion"].isdisjoint(words)
+    )
+
+
 def _unknown(line: str, begin: int) -> Start:
     """What a line says that is written like a header and has unknown words."""
     if not line[begin].isupper():
@@ -355,7 +384,7 @@ def _unknown(line: str, begin: int) -> Start:
         head = line[begin : colon.start()]
     else:
         head = line[begin : begin + MAX_HEADER].rstrip(TRAIL)
-        if len(head) > 60 or "," in head or not head.isupper():
+        if len(head) > 60 or "," in head or not (head.isupper() or _is_late_title(head)):
             return _NO_START
     if len(head) > 60 or len(head.split()) > 8 or not head[:1].isupper():
         return _NO_START

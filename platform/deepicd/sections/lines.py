@@ -3,12 +3,14 @@
 In: the text of a note. Out: its lines, each as written and as a shape of the same length. Decided
 here: what nobody sees (byte-order marks, zero-width characters) and tags of HTML are taken out of
 the text; blanks, dashes, colons, bullets, brackets and full-width letters become their ASCII
-fellows in the shape only. A text of ASCII alone is its own shape. Pure.
+fellows in the shape only, and so do letters with an accent and an arrow behind a word. A text of
+ASCII alone is its own shape. Pure.
 """
 
 import re
 import unicodedata
 from collections.abc import Iterator
+from functools import cache
 
 _INVISIBLE = (
     *range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2060, 0x2070),
@@ -19,7 +21,7 @@ _LOOKS = {
     "-": "\u2010\u2011\u2012\u2013\u2014\u2015\u2212\u2043\ufe58\ufe63\uff0d\u2500\u2501\u2e3a",
     "*": "\u2022\u2023\u25e6\u2219\u25aa\u25ab\u25a0\u25a1\u25cf\u25cb"
     "\u25ba\u25b6\u27a2\u27a4\u2713\u2714\u2605\u2606\u00b7\u2217"
-    "\u2726\u2756\u25c6\u25c7\u2192\uf0b7\uf0a7\u204e",
+    "\u2726\u2756\u25c6\u25c7\uf0b7\uf0a7\u204e",
     "=": "\u2550\u2261",
     "|": "\u2502\u2503\u2551\u00a6\uff5c",
     "[": "\u3010\u3014\u27e6\uff3b",
@@ -30,6 +32,8 @@ _LOOKS = {
     "_": "\uff3f\u2581",
     " ": "\u00a0\u1680\u202f\u205f\u3000\u2007\u2800" + "".join(map(chr, range(0x2000, 0x200B))),
 }
+_ARROWS = "\u2192\u21d2\u2794\u2799\u279c\u279d\u279e\u27a1\u27f6\u27f9"
+_LOOKS["*"] += _ARROWS
 _SHAPES = {ord(mark): plain for plain, marks in _LOOKS.items() for mark in marks}
 _SHAPES |= {
     code: plain
@@ -39,6 +43,9 @@ _SHAPES |= {
 # `translate` asks its table for every character, and nearly all of a text is ASCII.
 _UNSEEN = re.compile(f"[{re.escape(''.join(map(chr, _INVISIBLE)))}]")
 _NOT_ASCII = re.compile(r"[^\0-\x7f]+")
+_ARROW = re.compile(rf"(?<=[^\W\d_])([)\]]?[ \t\u00a0]?)[{_ARROWS}]")
+"""Behind a word an arrow is a colon ("Hospital Course \u2192"); at the beginning a bullet."""
+_COMBINING = re.compile("[\u0300-\u036f]")
 _TAG = re.compile(
     r"</?(?:b|i|u|p|h[1-6]|strong|em|div|span|li|ul|ol|br|hr|td|tr|th|table|font)\b[^<>]{0,80}>",
     re.IGNORECASE,
@@ -50,6 +57,9 @@ def clean_text(text: str) -> str:
     """The text without what nobody sees: the one spelling that goes on."""
     if not text.isascii():
         text = _UNSEEN.sub("", text)
+        if _COMBINING.search(text):
+            # A mark that belongs to no letter is left over, and nothing is read into it.
+            text = _COMBINING.sub("", unicodedata.normalize("NFC", text))
     elif "\0" in text:
         text = text.replace("\0", "")
     if "<" in text:
@@ -65,11 +75,21 @@ def clean_text(text: str) -> str:
 def shape_of(text: str) -> str:
     """The text with plain marks, character by character."""
     # Character by character, so that an index into the shape is one into the text.
-    return text if text.isascii() else _NOT_ASCII.sub(_plain, text)
+    if text.isascii():
+        return text
+    return _NOT_ASCII.sub(_plain, _ARROW.sub(r"\1:", text))
 
 
 def _plain(marks: re.Match[str]) -> str:
-    return marks[0].translate(_SHAPES)
+    return "".join(map(_base_of, marks[0].translate(_SHAPES)))
+
+
+@cache
+def _base_of(letter: str) -> str:
+    """A letter without its accent; anything else as it is."""
+    parts = unicodedata.normalize("NFD", letter)
+    is_accented = parts[0].isascii() and all(map(unicodedata.combining, parts[1:]))
+    return parts[0] if is_accented else letter
 
 
 def split_lines(text: str) -> Iterator[tuple[str, str]]:

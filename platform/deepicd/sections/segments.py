@@ -32,7 +32,7 @@ class Segment(NamedTuple):
     text: str
     """With its header and line ends."""
     header: str = ""
-    """What opens it; where it is empty the text goes on with the piece before."""
+    """What opens it; empty where no header does, such as behind a line that ends a section."""
 
 
 def is_packed(lines: Sequence[object], text: str) -> bool:
@@ -50,7 +50,7 @@ def split_sections(text: str) -> list[Segment]:
     sections: list[Segment] = []
     for line in lines:
         for segment in _split_line(line, state, may_be_rendered=has_breaks):
-            if segment.header or not sections:
+            if segment.header or not sections or sections[-1].section != segment.section:
                 sections.append(segment)
             else:
                 sections[-1] = sections[-1]._replace(text=sections[-1].text + segment.text)

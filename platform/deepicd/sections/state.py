@@ -62,6 +62,7 @@ class State:
     has_core: bool = False
     has_history: bool = False
     has_illness: bool = False
+    has_exam: bool = False
     previous: str = ""
 
     @property
@@ -79,4 +80,5 @@ class State:
         self.has_text = True
         self.has_core |= self.current in CORE_SECTIONS
         self.has_history |= self.is_history
+        self.has_exam |= self.current == EXAM
         self.has_illness |= self.current == ILLNESS

@@ -197,10 +197,9 @@ class _Reader:
         """Read the beginning of a line; returns where its text begins."""
         if start.match and acts(self.state, start.match, shape):
             return self._open_more(start.match, shape)
-        if start.phrase is not None:
-            self._meet_unknown(start, shape)
-        else:
+        if start.phrase is None:
             self._resume(shape)
+        self._meet_unknown(start, shape)
         return 0
 
     def _resume(self, shape: str) -> None:
@@ -255,9 +254,10 @@ class _Reader:
 
     def _meet_unknown(self, start: Start, shape: str) -> None:
         """A line that is written like a header: count it, and end the section if it has to."""
-        if start.phrase is None or not start.phrase.num_unknown:
+        is_unknown = start.phrase is not None and start.phrase.num_unknown > 0
+        if not is_unknown and self.state.current != EXAM:
             return
-        self.num_unknown += is_counted(self.state, shape)
+        self.num_unknown += is_unknown and is_counted(self.state, shape)
         does_end, evidence = ends_by_unknown(self.state, start, shape)
         if does_end:
             self._leave(max(NO_STAY, evidence))
