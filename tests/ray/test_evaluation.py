@@ -222,7 +222,7 @@ def test_a_split_whose_notes_are_all_too_long_is_refused(model: Path, split: Pat
 
 
 @pytest.mark.usefixtures("light_ray")
-def test_promote_asks_both_models_on_the_promotion_split_and_moves_the_title(
+def test_promote_asks_both_models_on_the_promotion_split_and_moves_the_alias(
     model: Path, tmp_path: Path
 ) -> None:
     paths = RunPaths(tmp_path)

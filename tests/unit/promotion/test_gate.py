@@ -300,6 +300,25 @@ def test_a_chapter_with_too_few_notes_to_know_is_undecided_with_the_number_it_wo
     assert any(reason.startswith("undecided, which blocks") for reason in blocked.reasons)
 
 
+def test_a_chapter_of_fewer_notes_than_the_least_is_undecided_whatever_it_lost() -> None:
+    golds = ["I2510"] * 60 + ["J189"] * 9
+    # Better where there are notes enough, all wrong where there are few.
+    ours = rows(*[(gold, "I2510") for gold in golds])
+    theirs = rows(*[(g, g if g == "J189" or n % 2 else "N179") for n, g in enumerate(golds)])
+    config = PromotionConfig(max_chapter_loss=0.1, min_chapter_notes=10)
+    found = gate(ours, theirs, config=config, seed=0)
+    assert found.numbers["num_undecided"] == 1
+    (reason,) = [reason for reason in found.reasons if reason.startswith("undecided")]
+    assert reason.endswith("too few notes to know: chapter_X (9 notes of at least 10)")
+    assert not [name for name in found.numbers if name.startswith("chapter_X_")]
+    blocking = config.model_copy(update={"undecided_blocks": True})
+    blocked = gate(ours, theirs, config=blocking, seed=0)
+    assert found.accepted and not blocked.accepted
+    one_less = config.model_copy(update={"min_chapter_notes": 9})
+    judged = gate(ours, theirs, config=one_less, seed=0)
+    assert not judged.accepted and judged.numbers["num_undecided"] == 0
+
+
 def test_where_no_loss_is_allowed_no_number_of_notes_would_be_enough() -> None:
     ours = rows(*[("I2510", "I2510" if n % 2 else "N179") for n in range(40)])
     theirs = rows(*[("I2510", "N179" if n % 2 else "I2510") for n in range(40)])

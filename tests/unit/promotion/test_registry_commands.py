@@ -31,7 +31,7 @@ def run(registry: Registry) -> Callable[..., tuple[int, str]]:
     return call
 
 
-def test_promote_by_force_and_rollback_move_the_title(
+def test_promote_by_force_and_rollback_move_the_alias(
     run: Callable[..., tuple[int, str]], registry: Registry
 ) -> None:
     assert run("promote", "v0001", "--force") == (0, "v0001 is champion (forced)\n")
