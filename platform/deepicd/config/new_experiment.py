@@ -41,7 +41,7 @@ _PROMPTS = 64
 
 
 @dataclass(frozen=True)
-class Beginning:
+class NewExperiment:
     """What a new experiment begins with. The values below `data` are those of notes of one's own;
     None takes a place to be filled in.
     """
@@ -59,12 +59,12 @@ class Beginning:
     """Experiment file that the new one begins from, instead of all that."""
 
 
-def write_new_experiment(place: Path, beginning: Beginning, *, may_replace: bool) -> Path:
+def write_new_experiment(place: Path, options: NewExperiment, *, may_replace: bool) -> Path:
     """Write an experiment file and return its path.
 
     Args:
         place: file that ends in `.toml`, or a folder, which gets `experiment.toml`.
-        beginning: what is in it.
+        options: what is in it.
         may_replace: whether a file that is there may be replaced.
 
     Raises:
@@ -74,9 +74,9 @@ def write_new_experiment(place: Path, beginning: Beginning, *, may_replace: bool
     file = place if place.suffix == ".toml" else place / _FILE
     if file.exists() and not may_replace:
         raise ConfigError(f"{file} exists; choose another place, or replace it with --yes")
-    _check_options(beginning)
+    _check_options(options)
     name = _name_of(file)
-    text = _begin_from(beginning.base, file, name) if beginning.base else _fill(beginning, name)
+    text = _begin_from(options.base, file, name) if options.base else _fill(options, name)
     file.parent.mkdir(parents=True, exist_ok=True)
     # Read before it takes its place: what is there stays where the new one would not be sound.
     # In the same folder, from which its `base` counts.
@@ -97,11 +97,11 @@ def _name_of(file: Path) -> str:
     return re.sub("[^a-z0-9_-]+", "-", words.lower()).strip("-_")[:64] or "experiment"
 
 
-def _check_options(beginning: Beginning) -> None:
+def _check_options(options: NewExperiment) -> None:
     """Raise ConfigError for an option that would be passed over."""
-    options = ("root", "model", "traces", "gpus")
-    given = [f"--{name}" for name in options if getattr(beginning, name) is not None]
-    if given and (beginning.data == "embedded" or beginning.base is not None):
+    names = ("root", "model", "traces", "gpus")
+    given = [f"--{name}" for name in names if getattr(options, name) is not None]
+    if given and (options.data == "embedded" or options.base is not None):
         raise ConfigError(
             f"{', '.join(given)} would change nothing: it belongs to --data mimic, table or fhir "
             "without --from; "
@@ -109,27 +109,27 @@ def _check_options(beginning: Beginning) -> None:
         )
 
 
-def _fill(beginning: Beginning, name: str) -> str:
-    kind = "embedded" if beginning.data == "embedded" else "own"
+def _fill(options: NewExperiment, name: str) -> str:
+    kind = "embedded" if options.data == "embedded" else "own"
     file = resources.files("deepicd").joinpath(f"data/experiment_{kind}.toml")
-    gpus = beginning.gpus or 4
+    gpus = options.gpus or 4
     # Not `format`, to which the braces of TOML's inline tables would be fields.
     return Template(file.read_text(encoding="utf-8")).substitute(
         # A JSON string is one of TOML too.
         name=json.dumps(name),
-        place=_place(beginning),
-        model=json.dumps(beginning.model or "models/Qwen2.5-7B-Instruct"),
-        traces=json.dumps(beginning.traces or "data/traces.parquet"),
+        place=_place(options),
+        model=json.dumps(options.model or "models/Qwen2.5-7B-Instruct"),
+        traces=json.dumps(options.traces or "data/traces.parquet"),
         gpus=gpus,
         batch=gpus * -(-_PROMPTS // gpus),  # verl shares a batch out among GPUs
     )
 
 
-def _place(beginning: Beginning) -> str:
+def _place(options: NewExperiment) -> str:
     """Lines of `[data]` that say where the notes lie."""
-    lines, place = _PLACES.get(beginning.data, ("", ""))
+    lines, place = _PLACES.get(options.data, ("", ""))
     # A JSON string is one of TOML too.
-    return lines.replace("PLACE", json.dumps(beginning.root or place))
+    return lines.replace("PLACE", json.dumps(options.root or place))
 
 
 def _begin_from(base: Path, file: Path, name: str) -> str:

@@ -43,9 +43,9 @@ def command(
     deepicd init large.toml --data mimic --model models/Qwen2.5-7B-Instruct --gpus 8
     """
     from deepicd.cli.console import print_outcome
-    from deepicd.config.new_experiment import Beginning, next_commands, write_new_experiment
+    from deepicd.config.new_experiment import NewExperiment, next_commands, write_new_experiment
 
-    beginning = Beginning(data, root, model, traces=traces, gpus=gpus, base=base)
-    file = write_new_experiment(place, beginning, may_replace=yes)
+    options = NewExperiment(data, root, model, traces=traces, gpus=gpus, base=base)
+    file = write_new_experiment(place, options, may_replace=yes)
     told = {"file": str(file), "next": next_commands(file)}
     print_outcome(told, [f"{file} is written. Next:", *told["next"]], as_json=as_json)
