@@ -37,14 +37,17 @@ def evaluate_best(run: Run, swept: "SweepResult") -> list[Candidate]:
     """
     file = run.paths.evaluation / "candidates.json"
 
-    def work() -> None:
+    def work() -> list[Candidate]:
         candidates = [evaluate_trial(run, trial) for trial in find_sound(run, swept)]
         kept = [_kept(run, candidate) for candidate in candidates]
         write_value(file, kept, list[Candidate])
+        return candidates
 
     number = run.experiment.promotion.num_candidates
     who = "the winner" if number == 1 else f"the best {number} trials"
-    run.do("evaluation", f"{who} on the test and promotion splits", work)
+    done = run.do("evaluation", f"{who} on the test and promotion splits", work)
+    if done is not None:
+        return done
     kept: list[Candidate] = read_value(file, list[Candidate])
     return [Candidate(with_root(each.trial, run.paths.root), each.scored) for each in kept]
 
@@ -67,13 +70,14 @@ def evaluate_trial(run: Run, trial: Trial) -> Candidate:
     manifest = checkpoints.read_manifest(Path(trial.checkpoint.path))
     made_from = {"checkpoint": checkpoints.content_digest(manifest)}
 
-    def work() -> None:
-        scored = score_model(run, name, model_folder(trial))
-        write_value(file, _kept(run, Candidate(trial, scored)), Candidate)
+    def work() -> Candidate:
+        candidate = Candidate(trial, score_model(run, name, model_folder(trial)))
+        write_value(file, _kept(run, candidate), Candidate)
+        return candidate
 
-    run.do_part("evaluation", name, made_from=made_from, work=work)
-    candidate: Candidate = read_value(file, Candidate)
-    return Candidate(trial, candidate.scored)
+    done = run.do_part("evaluation", name, made_from=made_from, work=work)
+    whole: Candidate = done or read_value(file, Candidate)
+    return Candidate(trial, whole.scored)
 
 
 def find_sound(run: Run, swept: "SweepResult") -> list[Trial]:

@@ -34,16 +34,17 @@ def deploy(run: Run, promoted: Promoted) -> Deployment:
     """Serve the champion, ask it test notes, send their labels, and stop the endpoint."""
     file, version = run.paths.deployment, promoted.champion
 
-    def work() -> None:
+    def work() -> Deployment:
         _put_aside(run.paths.monitor)
         with _start_endpoint(run, promoted) as endpoint:
             run.detail(f"{endpoint.url} answers")
-            write_value(file, _query_and_label(run, endpoint.url), Deployment)
+            deployed = _query_and_label(run, endpoint.url)
+            write_value(file, deployed, Deployment)
+        return deployed
 
     num_notes = run.experiment.serving.num_check_notes
     what = f"{version} on Ray Serve with vLLM, {num_notes} test notes asked, their labels sent late"
-    run.do("deployment", what, work)
-    deployment: Deployment = read_value(file, Deployment)
+    deployment: Deployment = run.do("deployment", what, work) or read_value(file, Deployment)
     return deployment
 
 

@@ -213,12 +213,14 @@ def _walk(run: Run, command: Command, serve_on: Callable[[Any], None] | None) ->
 def _promote(run: Run, brought: Sequence[candidates.Candidate], sft: stages.Scored) -> Promoted:
     file = run.paths.promotion
 
-    def work() -> None:
+    def work() -> Promoted:
         decision, champion = promotion.promote(run, brought, sft=sft)
-        write_value(file, _describe(run, decision, champion), Promoted)
+        promoted = _describe(run, decision, champion)
+        write_value(file, promoted, Promoted)
+        return promoted
 
-    run.do("promotion", "the winner against the champion, paired on the promotion split", work)
-    promoted: Promoted = read_value(file, Promoted)
+    what = "the winner against the champion, paired on the promotion split"
+    promoted: Promoted = run.do("promotion", what, work) or read_value(file, Promoted)
     return promoted
 
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from deepicd.config import Experiment
 from deepicd.errors import DataError
@@ -19,7 +19,7 @@ from deepicd.paths import RunPaths
 from deepicd.pipeline import cache
 from deepicd.pipeline.eta import describe_left, seconds_left
 from deepicd.pipeline.folder.attempts import add_attempt, counted
-from deepicd.pipeline.folder.parts import Part, check_parts
+from deepicd.pipeline.folder.parts import SealedScores, check_parts
 from deepicd.pipeline.seal import Seal, hash_outputs, is_whole, read_seal, write_seal
 from deepicd.pipeline.stage import (
     PATIENCE,
@@ -35,6 +35,8 @@ from deepicd.pipeline.values import read_value, write_value
 from deepicd.sweeps.results.spent import gpus_of
 
 _log = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
 
 _POLL_S = 0.2
 _START = "`deepicd run FILE --name NAME` makes one"
@@ -58,8 +60,9 @@ class Run:
     """Seconds of the stages that were done by this process."""
     _described: dict[Path, str | None] = field(default_factory=dict)
 
-    def do(self, name: str, what: str, work: Callable[[], None]) -> None:
-        """Do a stage, unless it is whole already or can be taken over.
+    def do(self, name: str, what: str, work: Callable[[], _T]) -> _T | None:
+        """Do a stage, unless it is whole already or can be taken over: then None, else what `work`
+        returns, so that nobody reads what this process has just written.
 
         Args:
             name: one of `STAGES`.
@@ -73,10 +76,11 @@ class Run:
         self._announce(name, what)
         identity = identify(stage, self.experiment, self.seals, describe=self._describe)
         wanted = Seal(name, identity, outputs={}, seconds=0)
-        seal = self._whole(wanted) or self._take_over(stage, wanted)
+        seal, value = self._whole(wanted) or self._take_over(stage, wanted), None
         if seal is None:
-            seal = self._work(stage, wanted, work)
+            seal, value = self._work(stage, wanted, work)
         self.seals[name], self.seconds[name] = seal, seal.seconds
+        return value
 
     def _whole(self, wanted: Seal) -> Seal | None:
         """The stage as this run did it before; None where it has to be done."""
@@ -131,7 +135,7 @@ class Run:
             self.detail(f"taken over from {seal.taken_from}, made of the same inputs")
         return seal
 
-    def _work(self, stage: Stage, wanted: Seal, work: Callable[[], None]) -> Seal:
+    def _work(self, stage: Stage, wanted: Seal, work: Callable[[], _T]) -> tuple[Seal, _T]:
         if stage.has_parts:
             self._begin(stage, wanted)  # which may refuse, and then the seal stays
         # Before the outputs: no seal may stand beside what is half removed.
@@ -142,7 +146,7 @@ class Run:
         try:
             num_gpus = gpus_of(stage.name, self.experiment)
             with counted(self.paths.interrupted(stage.name), num_gpus):
-                work()
+                value = work()
         # Ctrl-C and SIGTERM too: they are no `Exception`.
         except BaseException:
             self.detail(f"{stage.name} did not end; deepicd resume {self.paths.root.name} goes on")
@@ -157,7 +161,7 @@ class Run:
             cache.publish(self.paths.cache, self.paths.root, seal)
         self._measured[stage.name] = seconds
         self.detail(f"{stage.name} took {seconds:.0f} s")
-        return seal
+        return seal, value
 
     def _unseal(self, stage: Stage) -> None:
         """Say no longer that a stage is whole; what it took when it was has been spent."""
@@ -190,9 +194,10 @@ class Run:
         write_value(file, wanted.identity, dict[str, Any])
 
     def do_part(
-        self, stage: str, name: str, *, made_from: Mapping[str, Any], work: Callable[[], None]
-    ) -> None:
-        """Do a part of a stage, unless it is whole already and was made from the same.
+        self, stage: str, name: str, *, made_from: Mapping[str, Any], work: Callable[[], _T]
+    ) -> _T | None:
+        """Do a part of a stage, unless it is whole already and was made from the same: then None,
+        else what `work` returns.
 
         Args:
             stage: one of `STAGES`, with parts.
@@ -205,9 +210,8 @@ class Run:
         """
         settings = settings_of(STAGES[stage], self.experiment)
         acting = {key: value for key, value in settings.items() if key not in PATIENCE}
-        part = Part(self.paths, stage, name, {**made_from, "settings": acting})
-        if not part.is_whole():
-            part.make(work)
+        part = SealedScores(self.paths, stage, name, {**made_from, "settings": acting})
+        return None if part.is_whole() else part.make(work)
 
     def _remove_outputs(self, stage: Stage) -> None:
         # Files may be linked to the cache's: they are removed, never written into.

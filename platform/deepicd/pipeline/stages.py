@@ -132,14 +132,16 @@ def _fit_start_model(run: Run) -> None:
 def score_start(run: Run) -> Scored:
     """The SFT start on the test and promotion splits, beside the majority code."""
 
-    def work() -> None:
-        write_value(
-            run.paths.evaluation / "sft.json", score_model(run, "sft", run.paths.sft), Scored
-        )
+    file = run.paths.evaluation / "sft.json"
 
-    run.do("baselines", "the SFT start on the test and promotion splits", work)
-    scored: Scored = read_value(run.paths.evaluation / "sft.json", Scored)
-    return scored
+    def work() -> Scored:
+        scored = score_model(run, "sft", run.paths.sft)
+        write_value(file, scored, Scored)
+        return scored
+
+    done = run.do("baselines", "the SFT start on the test and promotion splits", work)
+    whole: Scored = done or read_value(file, Scored)
+    return whole
 
 
 def score_model(run: Run, name: str, model: Path) -> Scored:
@@ -237,11 +239,10 @@ def sweep(run: Run) -> "SweepResult":
     """Ray Tune over verl trainers on Ray Train; goes on where trials are there already."""
     settings, steps = run.experiment.sweep, run.experiment.training.total_steps
     what = f"{settings.total_trials} trials of up to {steps} GRPO steps"
-    run.do("sweep", what, lambda: _sweep(run))
-    return read_swept(run.paths)
+    return run.do("sweep", what, lambda: _sweep(run)) or read_swept(run.paths)
 
 
-def _sweep(run: Run) -> None:
+def _sweep(run: Run) -> "SweepResult":
     from deepicd.sweeps.results.spent import read_elsewhere
     from deepicd.sweeps.run import run_sweep
     from deepicd.sweeps.search.warm_start import check_notes
@@ -268,6 +269,7 @@ def _sweep(run: Run) -> None:
     )
     write_value(paths.trials, [trial_row(run, trial) for trial in result.trials], list[Any])
     write_swept(paths, result)
+    return result
 
 
 def check_place(paths: RunPaths) -> None:

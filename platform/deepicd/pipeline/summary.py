@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from deepicd.files import write_json
+from deepicd.files import json_text, write_json
 from deepicd.pipeline.context import TEST, VALIDATION, rows_of_test, rows_of_trials, winner_of
 from deepicd.pipeline.run import Run
 from deepicd.pipeline.stages import Scored, trial_row
@@ -48,18 +48,23 @@ class RunOutcome:
 
 def write(run: Run, outcome: RunOutcome) -> dict[str, Any]:
     """Write report and, last, summary; returns the summary."""
-    run.do("report", str(run.paths.report), lambda: _write(run, outcome))
+    done = run.do("report", str(run.paths.report), lambda: _write(run, outcome))
+    if done is not None:
+        return done
     summary: dict[str, Any] = json.loads(run.paths.summary.read_text(encoding="utf-8"))
     return summary
 
 
-def _write(run: Run, outcome: RunOutcome) -> None:
+def _write(run: Run, outcome: RunOutcome) -> dict[str, Any]:
     started = time.monotonic()
     summary = _summarise(run, outcome)
     run.paths.report.write_text(render(run, summary), encoding="utf-8")
     # The report's own stage is not over yet: what it took until here.
     summary["stages"] = {**run.seconds, "report": round(time.monotonic() - started, 1)}
     write_json(run.paths.summary, summary)
+    # As whoever reads the file has it: no number that is none.
+    plain: dict[str, Any] = json.loads(json_text(summary))
+    return plain
 
 
 def _summarise(run: Run, outcome: RunOutcome) -> dict[str, Any]:

@@ -1,18 +1,25 @@
 """What ran out, whoever reported it and however deep."""
 
 import errno
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from note_rows import note_of
+from stage_walker import ALL, Walker
 
+from deepicd import cli
 from deepicd.config import dump_experiment, parse_experiment
 from deepicd.errors import DataError, ExhaustedError, TrainingError
 from deepicd.notes.split_files import write_split
 from deepicd.paths import RunPaths
+from deepicd.pipeline.folder.lock import locked, on_sigterm
 from deepicd.pipeline.resources import explain_exhaustion, find_exhausted
+from deepicd.pipeline.seal import read_seal
+from deepicd.pipeline.stage import STAGES
 
 
 def caused(outer: Exception, inner: Exception) -> Exception:
@@ -71,6 +78,7 @@ from deepicd import cli
 from deepicd.paths import RunPaths
 from deepicd.pipeline import stages
 from deepicd.pipeline.folder.command import experiment_of_run
+from deepicd.pipeline.folder.lock import locked, on_sigterm
 from deepicd.pipeline.resources import explain_exhaustion
 from deepicd.pipeline.run import Run
 from deepicd.pipeline.seal import Seal
@@ -128,3 +136,108 @@ def test_memory_that_really_runs_out_in_a_stage_is_told_and_the_stage_is_done_la
     assert "`deepicd resume a` goes on" in done.stderr and not paths.seal(stage).exists()
     if stage == "traces":
         assert run_stage(0).returncode == 0 and paths.seal(stage).is_file()
+
+
+# What Ray says of a worker that it killed: several lines, of which no text may hold the cause.
+RAYS_WORDS = (
+    "Task was killed due to the node running low on memory.\nMemory on the node (IP: 10.0.0.1, ID: "
+    "ab12) where the task (task ID: cd34, name=train_sft, pid=77, memory used=20.10GB) was running "
+    "was 30.50GB / 32.00GB (0.953125), which exceeds the memory usage threshold of 0.95."
+)
+RUNNING_OUT = {
+    "disk": (lambda: OSError(errno.ENOSPC, "No space left on device"), "disk space"),
+    "memory": (MemoryError, "memory"),
+    "Ray": (lambda: RuntimeError(RAYS_WORDS), "memory"),
+    "training": (lambda: caused(TrainingError("it failed"), RuntimeError(RAYS_WORDS)), "memory"),
+}
+
+
+def files_below(root):
+    """Contents and time of change of what stages wrote; not what says how long they took."""
+    outputs = [root / output for stage in STAGES.values() for output in stage.outputs]
+    files = (file for path in outputs for file in (path.rglob("*") if path.is_dir() else [path]))
+    return {str(file.relative_to(root)): file for file in files if file.is_file()}
+
+
+def contents(root):
+    return {name: file.read_bytes() for name, file in files_below(root).items()}
+
+
+def times(root):
+    return {name: file.stat().st_mtime_ns for name, file in files_below(root).items()}
+
+
+def walk_guarded(walker):
+    """As `run_pipeline` walks: under the run's lock, signals and full machines turned into ends."""
+    paths = walker.run.paths
+    with explain_exhaustion(paths.root), locked(paths.lock), on_sigterm():
+        return walker.walk()
+
+
+def check_what_is_left(root, stage):
+    """The stage that died is not sealed, and those before it are whole; returns their files."""
+    paths, before = RunPaths(root), ALL[: ALL.index(stage)]
+    assert [name for name in ALL if paths.seal(name).is_file()] == list(before)
+    whole = {name for each in before for name in read_seal(paths.seal(each)).outputs}
+    left = times(root)
+    assert whole < set(left), "the stage died with a part of its outputs written"
+    return {name: left[name] for name in whole}
+
+
+def check_resume(root, stage, unbroken):
+    """A resume does the rest: the outputs are those of a run that nothing ended."""
+    assert walk_guarded(Walker(root)) == list(ALL[ALL.index(stage) :])
+    assert contents(root) == contents(unbroken)
+    for name in ALL:
+        one, other = (read_seal(RunPaths(each).seal(name)) for each in (root, unbroken))
+        assert one.digest == other.digest
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory):
+    # In a folder of its own: nothing is to be taken over from it.
+    root = tmp_path_factory.mktemp("unbroken") / "a"
+    Walker(root).walk()
+    return root
+
+
+def interrupt():
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def terminate():
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+# One run of each stage, which dies of every cause in turn: a walk that seals is dear.
+@pytest.mark.parametrize("stage", ALL)
+def test_what_ends_a_stage_is_told_and_a_resume_goes_on_from_what_is_whole(
+    tmp_path, monkeypatch, capsys, log_lines, unbroken, stage
+):
+    root = tmp_path / "a"
+    for error, what in RUNNING_OUT.values():
+
+        def run_out(error=error):
+            raise error()
+
+        dying = Walker(root, dies_in=stage, dying=run_out)
+        monkeypatch.setattr(cli, "app", lambda dying=dying, **_: walk_guarded(dying))
+        with pytest.raises(SystemExit, match=f"^{ExhaustedError.exit_code}$"):
+            cli.main()
+        (line,) = capsys.readouterr().err.splitlines()
+        assert (
+            line.startswith(f"deepicd: {what} ran out (") and "`deepicd resume a` goes on" in line
+        )
+        whole = check_what_is_left(root, stage)
+    for dying, end, words in (
+        (interrupt, KeyboardInterrupt, "^$"),
+        (terminate, SystemExit, "^143$"),
+    ):
+        walker = Walker(root, dies_in=stage, dying=dying)
+        with pytest.raises(end, match=words):
+            walk_guarded(walker)
+        assert walker.done == [stage]
+        assert log_lines[-1] == f"       {stage} did not end; deepicd resume a goes on"
+        assert check_what_is_left(root, stage) == whole
+    check_resume(root, stage, unbroken)
+    assert {name: times(root)[name] for name in whole} == whole

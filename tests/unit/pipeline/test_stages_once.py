@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
@@ -12,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from note_rows import note_of
+from stage_walker import ALL, SEARCH, TABLE, Walker
 
 from deepicd.config import DataConfig, Experiment, flatten, known_addresses, parse_experiment
 from deepicd.errors import DataError
@@ -32,43 +32,6 @@ from deepicd.pipeline.stage import (
     settled_paths,
 )
 from deepicd.pipeline.stages import build_data
-
-SEARCH = {"training.learning_rate": {"type": "loguniform", "low": 1e-5, "high": 1e-3}}
-TABLE = {"sweep": {"search": SEARCH}}
-ALL = tuple(STAGES)
-
-
-class Walker:
-    """Does every stage of a run by writing its outputs, and counts what was done."""
-
-    def __init__(self, root: Path, table: dict | None = None, *, dies_in: str = "") -> None:
-        self.run = Run(parse_experiment(table or TABLE, "here"), RunPaths(root))
-        self.done: list[str] = []
-        self._dies_in = dies_in
-
-    def walk(self) -> list[str]:
-        for name in STAGES:
-            self.run.do(name, "something", self._work(name))
-        return self.done
-
-    def _work(self, name: str) -> Callable[[], None]:
-        def work() -> None:
-            self.done.append(name)
-            first, *others = STAGES[name].outputs
-            self._write(first, name)
-            if name == self._dies_in:
-                raise KeyboardInterrupt
-            for output in others:
-                self._write(output, name)
-
-        return work
-
-    def _write(self, output: str, name: str) -> None:
-        path = self.run.paths.root / output
-        file = path if path.suffix else path / "file"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        seed = self.run.experiment.seed if name != "notes" else 0
-        file.write_text(f"{name} {seed}")
 
 
 def test_a_whole_run_does_nothing_again(tmp_path):
@@ -94,6 +57,16 @@ def test_a_run_that_died_in_a_stage_goes_on_with_that_stage(tmp_path, stage):
     for name in ALL:
         first, second = (read_seal(RunPaths(each).seal(name)) for each in (root, whole))
         assert first is not None and second is not None and first.digest == second.digest
+
+
+def test_a_stage_hands_on_what_its_work_returned_and_nothing_where_it_is_whole(tmp_path):
+    run = Walker(tmp_path / "a").run
+    made = {"by": "this process"}
+    assert run.do("notes", "something", lambda: made) is made
+    assert run.do("notes", "something", lambda: {"by": "another"}) is None
+    part = {"made_from": {"checkpoint": "ab"}, "work": lambda: made}
+    assert run.do_part("evaluation", "trial-a", **part) is made
+    assert run.do_part("evaluation", "trial-a", **part) is None
 
 
 def test_another_run_takes_over_what_follows_from_the_same_inputs_and_says_so(tmp_path, log_lines):

@@ -9,15 +9,17 @@ import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from deepicd.paths import RunPaths
 from deepicd.pipeline.seal import Seal, hash_outputs, is_whole, read_seal, write_seal
 
+_T = TypeVar("_T")
+
 
 @dataclass(frozen=True)
-class Part:
-    """One part: `evaluation/NAME.json` and the folder `evaluation/NAME`."""
+class SealedScores:
+    """One part, the scores of a model: `evaluation/NAME.json` and the folder `evaluation/NAME`."""
 
     paths: RunPaths
     stage: str
@@ -37,19 +39,20 @@ class Part:
             return False
         return is_whole(self.paths.root, seal, seal_file=file)
 
-    def make(self, work: Callable[[], None]) -> None:
-        """Make it, and seal it last."""
+    def make(self, work: Callable[[], _T]) -> _T:
+        """Make it, and seal it last; returns what `work` returns."""
         file, place = self.paths.part(self.stage, self.name), self.paths.evaluation / self.name
         file.unlink(missing_ok=True)
         record = place.with_name(f"{self.name}.json")
         record.unlink(missing_ok=True)
         shutil.rmtree(place, ignore_errors=True)
         started = time.monotonic()
-        work()
+        value = work()
         outputs = [str(path.relative_to(self.paths.root)) for path in (record, place)]
         hashes = hash_outputs(self.paths.root, outputs)
         seconds = round(time.monotonic() - started, 1)
         write_seal(file, Seal(self._title, self._identity(), hashes, seconds))
+        return value
 
     @property
     def _title(self) -> str:
