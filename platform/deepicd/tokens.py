@@ -41,7 +41,7 @@ _LENGTH = "length"
 _NOTE_COLUMNS = ("note_id", "patient_id", "code", "text")
 _ROWS_PER_BATCH = 1024
 _ROWS_PER_TASK = 8192
-_CACHE = "tokens"
+CACHE = "tokens"
 _CACHE_VERSION = "1"
 
 
@@ -209,7 +209,7 @@ def cache_path(split: Path, *, encoder: PromptEncoder, order_by: str = "") -> Pa
     # The prompt of a note that cannot be stands for the template around it.
     for value in (_CACHE_VERSION, render_prompt("\0"), *settings):
         digest.update(hashlib.sha256(value.encode()).digest())
-    return split.parent / _CACHE / f"{split.stem}-{digest.hexdigest()[:16]}.parquet"
+    return split.parent / CACHE / f"{split.stem}-{digest.hexdigest()[:16]}.parquet"
 
 
 @lru_cache(maxsize=1024)

@@ -12,7 +12,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 @app.command()
 def build(
-    out: Annotated[Path, typer.Option(help="Folder of the splits; replaced as a whole.")],
+    out: Annotated[Path, typer.Option(help="Folder of the splits; an earlier build in it: --yes.")],
     source: Annotated[
         Literal["embedded", "mimic", "table", "fhir"], typer.Option(help="Where notes come from.")
     ] = "embedded",
@@ -50,6 +50,9 @@ def build(
         bool | None,
         typer.Option(help="Score a linear model for the card; default: embedded only."),
     ] = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Delete the earlier build that --out or --tables holds.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Write train, validation, test and promotion splits, report.json and the dataset card.
@@ -69,6 +72,7 @@ def build(
     from deepicd.cli.text import notes_lines
     from deepicd.config import options_of_source, parse_build_options
     from deepicd.notes import build_notes
+    from deepicd.notes.earlier_build import check_replaced
 
     data = options_of_source(source, root=root, file=file, columns=columns, sections=sections)
     data |= {"num_notes": num_notes, "num_codes": num_codes, "difficulty": difficulty}
@@ -76,6 +80,8 @@ def build(
     config = parse_build_options(data)
     has_baselines = source == "embedded" if baselines is None else baselines
     folders = {"tables": tables or out.with_name("tables"), "out": out}
+    written = folders["tables"] if source == "embedded" else None
+    check_replaced(out, written, may_delete=yes)
     report = build_notes(config, **folders, is_card_written=card, has_baselines=has_baselines)
     print_outcome(report, notes_lines(report), as_json=as_json)
 
