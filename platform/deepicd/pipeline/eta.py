@@ -14,15 +14,15 @@ estimate is rough for other experiments: only the sweep's size is taken into acc
 from collections.abc import Iterable, Mapping
 
 RECORDED_S: Mapping[str, float] = {
-    "notes": 4,
+    "notes": 8,
     "traces": 1,
-    "model": 1,
-    "sft": 125,
-    "baselines": 22,
-    "sweep": 728,
-    "evaluation": 23,
-    "promotion": 0,
-    "deployment": 21,
+    "model": 5,
+    "sft": 196,
+    "baselines": 75,
+    "sweep": 875,
+    "evaluation": 72,
+    "promotion": 1,
+    "deployment": 46,
     "report": 1,
 }
 """Stage → seconds, as in the table of docs/timings.md."""

@@ -15,7 +15,9 @@ from deepicd.pipeline.stage import STAGES
 DEMO = {"num_trials": 4, "total_steps": 15}
 ORDER = tuple(STAGES)
 WHOLE_S = sum(RECORDED_S.values())
-SOON = {"notes": 4.0, "model": 1.0}
+SOON = {name: RECORDED_S[name] for name in ("notes", "model")}
+SFT_S = RECORDED_S["sft"]
+SOON_S = sum(SOON.values())
 
 
 def test_the_recorded_seconds_are_those_of_the_docs(root):
@@ -37,10 +39,19 @@ def test_the_recorded_sweep_is_that_of_the_demo(root):
     ("finished", "left_s"),
     [
         ({}, WHOLE_S),  # nothing is known of this machine
-        (SOON, WHOLE_S - 5),  # as recorded
-        ({"notes": 8.0, "model": 2.0}, (40 / 35) * (WHOLE_S - 5)),  # twice as slow, seen for 5 s
-        ({**SOON, "sft": 250.0}, (285 / 160) * (WHOLE_S - 130)),  # and for two minutes
-        ({**SOON, "sft": 40.0}, (75 / 160) * (WHOLE_S - 130)),  # a fast machine
+        (SOON, WHOLE_S - SOON_S),  # as recorded
+        (  # twice as slow, seen for some seconds
+            {name: 2 * seconds for name, seconds in SOON.items()},
+            (2 * SOON_S + 30) / (SOON_S + 30) * (WHOLE_S - SOON_S),
+        ),
+        (  # and for minutes
+            {**SOON, "sft": 2 * SFT_S},
+            (SOON_S + 2 * SFT_S + 30) / (SOON_S + SFT_S + 30) * (WHOLE_S - SOON_S - SFT_S),
+        ),
+        (  # a fast machine
+            {**SOON, "sft": SFT_S / 4},
+            (SOON_S + SFT_S / 4 + 30) / (SOON_S + SFT_S + 30) * (WHOLE_S - SOON_S - SFT_S),
+        ),
         (dict.fromkeys(STAGES, 60.0), 0.0),
     ],
 )
@@ -93,5 +104,5 @@ def test_a_run_that_estimates_says_the_rest_from_its_first_stage_on(tmp_path, lo
     )
     run = Run(experiment, RunPaths(tmp_path / "run"), is_rest_estimated=True)
     run.do("notes", "embedded corpus", lambda: None)
-    assert log_lines[0] == "[1/10] notes: embedded corpus (about 15 minutes left)"
+    assert log_lines[0] == f"[1/10] notes: embedded corpus ({describe_left(WHOLE_S)})"
     assert log_lines[1] == "       notes took 0 s"
