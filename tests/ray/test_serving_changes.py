@@ -125,6 +125,14 @@ def roles(stage: Stage) -> list[tuple[str, str, float]]:
     return [(row["version"], row["role"], row["percent"]) for row in served]
 
 
+def wait_for_two(find_engines: Callable[[], set[int]]) -> set[int]:
+    """The engines of both versions. On a busy machine a look may miss one that is there."""
+    deadline = time.monotonic() + 60
+    while len(engines := find_engines()) != 2 and time.monotonic() < deadline:
+        time.sleep(1)
+    return engines
+
+
 def test_shadow_canary_promotion_and_rollback_fail_no_request(stage, find_engines, monkeypatch):
     monkeypatch.setattr(capacity, "free_bytes", lambda: 64 << 30)  # the former engine is kept
     one, two = stage.first.version, stage.second.version
@@ -136,14 +144,14 @@ def test_shadow_canary_promotion_and_rollback_fail_no_request(stage, find_engine
         stage.endpoint.deploy(stage.first, stage.second, percent=50)
         load.wait_for(20)
         assert set(load.versions) == {one, two}
-        both = find_engines()
+        both = wait_for_two(find_engines)
         stage.endpoint.deploy(stage.second)  # promoted: its engine answers already
         load.wait_for(6)
         load.versions.clear()
         stage.endpoint.deploy(stage.first)  # rolled back: its engine was kept
         load.wait_for(6)
         assert len(both) == 2
-        assert find_engines() == both
+        assert wait_for_two(find_engines) == both
     print(f"\nplanned changes: {dict(load.sent)}")
     assert load.failures == []
     assert stage.endpoint.version == one

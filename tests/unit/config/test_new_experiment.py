@@ -9,14 +9,14 @@ import sys
 import pytest
 
 from deepicd.config import load_experiment
-from deepicd.config.new_experiment import Beginning, next_commands, write_new_experiment
+from deepicd.config.new_experiment import NewExperiment, next_commands, write_new_experiment
 from deepicd.errors import ConfigError, MissingError
 from deepicd.pipeline.planning import plan_experiment
 from deepicd.pipeline.validation import validate_file
 
 
 def write(place, **values):
-    return write_new_experiment(place, Beginning(**values), may_replace=False)
+    return write_new_experiment(place, NewExperiment(**values), may_replace=False)
 
 
 def test_the_embedded_file_is_sound_lacks_nothing_and_is_as_small_as_tiny(tmp_path, root):
@@ -101,11 +101,11 @@ def test_what_is_there_stays_unless_its_replacement_is_asked_for(tmp_path):
     file.write_text("seed = 7\n")
     with pytest.raises(ConfigError, match=r"mine\.toml exists; .* replace it with --yes"):
         write(file)
-    wrong = Beginning(data="mimic", root="s3://bucket")
+    wrong = NewExperiment(data="mimic", root="s3://bucket")
     with pytest.raises(ConfigError, match="not a URL"):
         write_new_experiment(file, wrong, may_replace=True)
     assert file.read_text() == "seed = 7\n" and [*tmp_path.iterdir()] == [file]
-    write_new_experiment(file, Beginning(), may_replace=True)
+    write_new_experiment(file, NewExperiment(), may_replace=True)
     assert load_experiment(file).name == "mine"
 
 

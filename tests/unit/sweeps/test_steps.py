@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from deepicd.config import load_experiment, parse_experiment, single_training
-from deepicd.config.new_experiment import Beginning, write_new_experiment
+from deepicd.config.new_experiment import NewExperiment, write_new_experiment
 from deepicd.sweeps.planning.plan import plan_sweep
 from deepicd.sweeps.planning.steps import count_steps
 
@@ -99,7 +99,7 @@ def test_every_experiment_file_leaves_notes_for_grpo(name):
 
 
 def test_a_new_file_for_mimic_iv_leaves_notes_for_grpo(tmp_path):
-    file = write_new_experiment(tmp_path / "new.toml", Beginning("mimic"), may_replace=False)
+    file = write_new_experiment(tmp_path / "new.toml", NewExperiment("mimic"), may_replace=False)
     found = count_steps(load_experiment(file))
     assert found.at_most == 400 and "no note is left" not in found.assumed
 
