@@ -209,7 +209,16 @@ def terminate():
     os.kill(os.getpid(), signal.SIGTERM)
 
 
+@pytest.fixture
+def _ctrl_c():
+    """Ctrl-C, which what a shell runs in the background does not hear."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 # One run of each stage, which dies of every cause in turn: a walk that seals is dear.
+@pytest.mark.usefixtures("_ctrl_c")
 @pytest.mark.parametrize("stage", ALL)
 def test_what_ends_a_stage_is_told_and_a_resume_goes_on_from_what_is_whole(
     tmp_path, monkeypatch, capsys, log_lines, unbroken, stage
