@@ -34,7 +34,7 @@ from deepicd.pipeline.stage import STAGES
 pytestmark = pytest.mark.timeout(2400)
 
 TWO_TRIALS = (
-    *("--set", "sweep.num_trials=2"),
+    *("--set", "sweep.num_trials=2", "--set", "sweep.scheduler=none"),
     "--set",
     'sweep.search."rewards.weights.hierarchy"={type="uniform",low=0.1,high=1.0}',
 )
