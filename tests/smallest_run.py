@@ -1,6 +1,16 @@
 """The smallest experiment that walks every stage with the real verl, vLLM and Ray."""
 
 PORT = 8137
+MODEL = """[model]
+vocab_size = 800
+hidden_size = 64
+num_layers = 1
+num_heads = 2"""
+BATCH = """train_batch_size = 8
+ppo_mini_batch_size = 8
+ppo_micro_batch_size_per_gpu = 32
+rollout_n = 4"""
+"""Of the table `[training]`."""
 EXPERIMENT = f"""
 name = "kills"
 [data]
@@ -8,11 +18,7 @@ num_notes = 400
 max_prompt_tokens = 192
 num_validation = 16
 num_codes = 12
-[model]
-vocab_size = 800
-hidden_size = 64
-num_layers = 1
-num_heads = 2
+{MODEL}
 [sft]
 num_traces = 120
 epochs = 1
@@ -20,10 +26,7 @@ batch_size = 16
 learning_rate = 5e-3
 max_trace_tokens = 72
 [training]
-train_batch_size = 8
-ppo_mini_batch_size = 8
-ppo_micro_batch_size_per_gpu = 32
-rollout_n = 4
+{BATCH}
 max_response_tokens = 24
 entropy_coeff = 0.01
 total_steps = 2

@@ -143,6 +143,26 @@ def decode_text(stream: BinaryIO, name: str) -> str:
     return text
 
 
+def refuse_repeated_keys(place: str, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of a JSON line, as the `object_pairs_hook` of `json.loads`.
+
+    Raises:
+        DataError: it has a key twice; names the place.
+    """
+    row = dict(pairs)
+    if len(row) < len(pairs):
+        raise DataError(f"{place}: a key stands twice in one object; give each key once")
+    return row
+
+
+def unreadable(path: Path, why: str = "permission denied") -> DataError:
+    """The refusal of a file that the system does not let this user read."""
+    return DataError(
+        f"{path} may not be read ({why}); ask its owner for read permission (chmod u+r), or run as "
+        "a user that has it."
+    )
+
+
 class _LineEnds:
     """CRLF and CR → LF, piece by piece."""
 
@@ -170,10 +190,7 @@ def _open(path: Path) -> io.BufferedReader:
     try:
         return path.open("rb")
     except PermissionError:
-        raise DataError(
-            f"{path} may not be read (permission denied); ask its owner for read permission "
-            "(chmod u+r), or run as a user that has it."
-        ) from None
+        raise unreadable(path) from None
 
 
 def _unpacked(packed: io.BufferedReader, path: Path) -> io.BufferedReader:

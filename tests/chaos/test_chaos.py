@@ -25,6 +25,7 @@ from typing import Any
 
 import psutil
 import pytest
+from smallest_run import BATCH, MODEL
 
 from deepicd.sweeps.results.trials import read_history
 
@@ -43,11 +44,7 @@ num_notes = {800 if IS_LARGE else 400}
 max_prompt_tokens = 192
 num_validation = 32
 num_codes = 12
-[model]
-vocab_size = 800
-hidden_size = 64
-num_layers = 1
-num_heads = 2
+{MODEL}
 [sft]
 is_enabled = {str(IS_LARGE).lower()}
 num_traces = 300
@@ -56,10 +53,7 @@ batch_size = 16
 learning_rate = 5e-3
 max_trace_tokens = 72
 [training]
-train_batch_size = 8
-ppo_mini_batch_size = 8
-ppo_micro_batch_size_per_gpu = 32
-rollout_n = 4
+{BATCH}
 max_response_tokens = 48
 entropy_coeff = 0.01 # a model without SFT earns no reward, and learns all the same
 hang_timeout_s = {HANG_S}

@@ -10,7 +10,8 @@ from typing import Annotated
 
 import typer
 
-from deepicd.cli.registry import JsonOption, RegistryOption
+from deepicd.cli.options import RegistryOption
+from deepicd.cli.registry import JsonOption
 
 app = typer.Typer(no_args_is_help=True, help="Try a version beside the champion.")
 

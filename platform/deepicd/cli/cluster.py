@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from deepicd.cli.options import JsonOption
+
 app = typer.Typer(help="Descriptions of clusters.", no_args_is_help=True)
 
 
@@ -16,7 +18,7 @@ def _group() -> None:
 @app.command(epilog="Example: deepicd cluster check cluster/local.yaml")
 def check(
     path: Annotated[Path, typer.Argument(help="Description for `ray up` (YAML).")],
-    is_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    is_json: JsonOption = False,
 ) -> None:
     """Check a description against Ray's schema and this platform's rules."""
     from deepicd.cli.console import print_outcome

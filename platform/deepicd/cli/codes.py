@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from deepicd.cli.options import ShowByDefault
+from deepicd.cli.options import JsonOption, ShowByDefault
 
 app = typer.Typer(cls=ShowByDefault, no_args_is_help=True, help="Look up ICD-10-CM codes.")
 
@@ -19,7 +19,7 @@ def show(
     code: Annotated[
         str, typer.Argument(help="A code, block or chapter: M51.16, M50-M54, XIII, M00-M99.")
     ],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Print path, title, releases, siblings, children and successors of one node.
 

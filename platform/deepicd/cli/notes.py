@@ -5,9 +5,9 @@ from typing import Annotated, Literal
 
 import typer
 
-app = typer.Typer(no_args_is_help=True, help="Build and inspect the split admission notes.")
+from deepicd.cli.options import JsonOption
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+app = typer.Typer(no_args_is_help=True, help="Build and inspect the split admission notes.")
 
 
 @app.command()
@@ -53,7 +53,7 @@ def build(
     yes: Annotated[
         bool, typer.Option("--yes", help="Delete the earlier build that --out or --tables holds.")
     ] = False,
-    as_json: Json = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Write train, validation, test and promotion splits, report.json and the dataset card.
 
@@ -93,7 +93,7 @@ def show(
     show_text: Annotated[
         bool, typer.Option("--show-text", help="Print text of a credentialed source too.")
     ] = False,
-    as_json: Json = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Print counts by split, reason and label; or one note.
 
@@ -137,7 +137,7 @@ def audit(
             "one that the build learnt."
         ),
     ] = None,
-    as_json: Json = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Look for leaks into the notes and between the splits; exit code 1 when there is one.
 

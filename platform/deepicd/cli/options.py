@@ -88,6 +88,15 @@ PromoteOption = Annotated[
     bool, typer.Option("--promote/--no-promote", help="Evaluate, judge and register the winner.")
 ]
 KeepOption = Annotated[bool, typer.Option("--keep", help="Leave the endpoint up until Ctrl-C.")]
+RegistryOption = Annotated[
+    str,
+    typer.Option(
+        "--registry",
+        metavar="DIR",
+        help="Folder or fsspec URL of the registry.",
+        callback=expand_place,
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 

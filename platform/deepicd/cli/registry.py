@@ -9,19 +9,10 @@ from typing import Annotated
 
 import typer
 
-from deepicd.cli.options import expand_place
+from deepicd.cli.options import RegistryOption
 
 app = typer.Typer(no_args_is_help=True, help="List, add and verify model versions.")
 
-RegistryOption = Annotated[
-    str,
-    typer.Option(
-        "--registry",
-        metavar="DIR",
-        help="Folder or fsspec URL of the registry.",
-        callback=expand_place,
-    ),
-]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 NameArgument = Annotated[str, typer.Argument(metavar="VERSION", help="Version or alias.")]
 

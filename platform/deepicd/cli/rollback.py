@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from deepicd.cli.registry import JsonOption, RegistryOption
+from deepicd.cli.options import RegistryOption
+from deepicd.cli.registry import JsonOption
 
 
 def command(

@@ -9,17 +9,8 @@ from typing import Annotated
 
 import typer
 
-from deepicd.cli.options import expand_place
+from deepicd.cli.options import RegistryOption, expand_place
 
-RegistryOption = Annotated[
-    str,
-    typer.Option(
-        "--registry",
-        metavar="DIR",
-        help="Folder or fsspec URL of the registry.",
-        callback=expand_place,
-    ),
-]
 _PortOption = Annotated[
     int | None, typer.Option("--port", min=1, max=65535, help="TCP port (default 8000).")
 ]

@@ -37,7 +37,8 @@ def check_types(types: Mapping[str, pa.DataType], names: Sequence[str], path: Pa
 def check_ids(table: pa.Table, names: Sequence[str], path: Path) -> None:
     """Raise DataError at the first value that is no id."""
     for name in names:
-        found = pc.index(_is_no_id(table[name]), True).as_py()
+        is_wrong = pc.or_(is_missing(table[name]), is_malformed(table[name]))
+        found = pc.index(is_wrong, True).as_py()
         if found >= 0:
             row = table[ROW][found].as_py()
             raise DataError(
@@ -65,19 +66,20 @@ def check_unique(
 
 def drop_missing(values: Any) -> Any:
     """Null where an id may be missing and is."""
-    return pc.if_else(_is_missing(values), pa.scalar(None, pa.string()), values)
+    return pc.if_else(is_missing(values), pa.scalar(None, pa.string()), values)
 
 
-def _is_missing(values: Any) -> Any:
+def is_missing(values: Any) -> Any:
+    """Whether each value is null, blank, or a tool's word for it."""
     return pc.is_in(pc.utf8_lower(pc.fill_null(values, "")), _MISSING)
 
 
-def _is_no_id(values: Any) -> Any:
+def is_malformed(values: Any) -> Any:
+    """Whether each value is there and no id: a fraction, of several lines, or too long."""
     filled = pc.fill_null(values, "")
     return reduce(
         pc.or_,
         (
-            _is_missing(values),
             pc.match_substring_regex(filled, FLOAT),
             pc.match_substring_regex(filled, CONTROL),
             pc.greater(pc.utf8_length(filled), MAX_LENGTH),

@@ -16,6 +16,7 @@ import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 
 from deepicd.errors import DataError
+from deepicd.text_lines import unreadable
 
 PARQUET = b"PAR1"
 """First bytes of a Parquet file."""
@@ -33,10 +34,7 @@ def is_parquet(path: Path) -> bool:
         with path.open("rb") as file:
             return file.read(len(PARQUET)) == PARQUET
     except OSError as error:
-        raise DataError(
-            f"{path} may not be read ({type(error).__name__}); ask its owner for read permission "
-            "(chmod u+r), or run as a user that has it."
-        ) from None
+        raise unreadable(path, type(error).__name__) from None
 
 
 def read_schemas(path: Path) -> dict[Path, pa.Schema]:
@@ -120,10 +118,7 @@ def _check_parts(path: Path, parts: Sequence[Path]) -> None:
 
 def _broken(part: Path, error: Exception) -> DataError:
     if isinstance(error, PermissionError):
-        return DataError(
-            f"{part} may not be read (permission denied); ask its owner for read permission "
-            "(chmod u+r), or run as a user that has it."
-        )
+        return unreadable(part)
     return DataError(
         f"{part} cannot be read as Parquet ({type(error).__name__}); it is no such file or a "
         "damaged one, or a text in it is not UTF-8. Write or download it anew."

@@ -38,9 +38,6 @@ _log = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
 
-_POLL_S = 0.2
-_START = "`deepicd run FILE --name NAME` makes one"
-
 
 @dataclass
 class Run:

@@ -23,7 +23,7 @@ from deepicd.records import Prediction
 from deepicd.scoring.bootstrap import match_notes, paired_bootstrap
 from deepicd.scoring.scores import score_predictions
 from deepicd.scoring.subgroups import compare_groups
-from deepicd.text_lines import read_lines
+from deepicd.text_lines import read_lines, refuse_repeated_keys
 
 _NEEDED = ("patient_id", "gold", "prediction")
 _ALWAYS = ("note_id", "patient_id", "gold", "prediction", "reason")
@@ -92,7 +92,7 @@ def score_files(
 
 def _parse_line(line: str, number: int, address: str) -> Prediction:
     try:
-        row = json.loads(line, object_pairs_hook=partial(_refuse_repeated, address))
+        row = json.loads(line, object_pairs_hook=partial(refuse_repeated_keys, address))
     # It is a ValueError too, and must keep its own message.
     except DataError:
         raise
@@ -141,13 +141,6 @@ def _parse_groups(groups: Any, address: str) -> dict[str, str]:
             f'{{"sex": "F"}}; it is {type(groups).__name__}, or a value is no text'
         )
     return groups
-
-
-def _refuse_repeated(address: str, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    row = dict(pairs)
-    if len(row) < len(pairs):
-        raise DataError(f"{address}: a key stands twice in one object; give each key once")
-    return row
 
 
 def _parse_id(value: Any, name: str, address: str) -> str:

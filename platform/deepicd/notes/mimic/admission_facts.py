@@ -8,6 +8,7 @@ block, so that notes can stream past them.
 No text and no identifier of a row is put into an error: MIMIC-IV is credentialed.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -146,14 +147,19 @@ def principal_diagnoses(table: pa.Table, path: Path) -> pa.Table:
     """hadm_id → canonical code of the principal ICD-10 diagnosis."""
     named = table.filter(pc.is_valid(table["icd_code"]))
     code = [codes.normalise(text) for text in named["icd_code"].to_pylist()]
-    wrong = sum(not codes.exists(text) for text in code)
-    if wrong > MAX_UNKNOWN_CODES * len(code):
-        raise DataError(
-            f"a principal diagnosis must be an ICD-10-CM code where icd_version is 10; of "
-            f"{len(code)} in {path} {wrong} are in no release from FY{codes.RELEASES[0]} to "
-            f"FY{codes.RELEASES[-1]}. Correct icd_code or icd_version."
-        )
+    rule = "a principal diagnosis must be an ICD-10-CM code where icd_version is 10"
+    check_known(code, path, rule=rule, way_out="Correct icd_code or icd_version.")
     return pa.table({"hadm_id": named["hadm_id"], "icd_code": pa.array(code, pa.string())})
+
+
+def check_known(named: Sequence[str], path: Path, *, rule: str, way_out: str) -> None:
+    """Raise DataError where more than `MAX_UNKNOWN_CODES` of the codes are in no release."""
+    wrong = sum(not codes.exists(code) for code in named)
+    if wrong > MAX_UNKNOWN_CODES * len(named):
+        raise DataError(
+            f"{rule}; of {len(named)} in {path} {wrong} are in no release from "
+            f"FY{codes.RELEASES[0]} to FY{codes.RELEASES[-1]}. {way_out}"
+        )
 
 
 def look_up(keys: Any, table: pa.Table, *, key: str, value: str) -> Any:

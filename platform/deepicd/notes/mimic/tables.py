@@ -56,12 +56,13 @@ def find_table(root: Path, name: str) -> Path:
 
 def check_columns(path: Path, columns: Sequence[str]) -> None:
     """Raise DataError unless the table's header has every column once, and ids can be read."""
-    for part, header in _read_headers(path).items():
-        check_header(header, columns, part)
-    if path.suffix == ".parquet":
-        for part, schema in read_schemas(path).items():
-            types = {name: schema.field(name).type for name in columns}
-            check_types(types, [name for name in columns if name in IDS], part)
+    if path.suffix != ".parquet":
+        check_header(read_header(path), columns, path)
+        return
+    for part, schema in read_schemas(path).items():
+        check_header(schema.names, columns, part)
+        types = {name: schema.field(name).type for name in columns}
+        check_types(types, [name for name in columns if name in IDS], part)
 
 
 def has_column(path: Path, name: str) -> bool:

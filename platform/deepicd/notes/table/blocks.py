@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from deepicd.errors import DataError
-from deepicd.notes.table.checks import is_missing
+from deepicd.notes.id_columns import is_missing
 from deepicd.notes.table.order import OrderReader
 
 ROLES = (

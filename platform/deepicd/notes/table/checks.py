@@ -9,15 +9,12 @@ No identifier of a row is put into an error: notes are patients'.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from deepicd.errors import DataError
-from deepicd.identifiers import CONTROL, FLOAT, MAX_LENGTH, MISSING_WORDS
-
-_MISSING = pa.array(sorted(MISSING_WORDS))
+from deepicd.notes.id_columns import is_malformed, is_missing
 
 
 def check_ids(rows: pa.Table, path: Path, names: Mapping[str, str]) -> None:
@@ -35,7 +32,7 @@ def check_ids(rows: pa.Table, path: Path, names: Mapping[str, str]) -> None:
             f"{rows.num_rows} lack one in {path}. Remove those rows, or export the table again."
         )
     for column, name in names.items():
-        if num_wrong := pc.sum(_is_no_id(rows[column])).as_py():
+        if num_wrong := pc.sum(is_malformed(rows[column])).as_py():
             raise DataError(
                 f"an id is text of one line or a whole number; {num_wrong} values of {name} in "
                 f"{path} are fractions or rounded (such as 20001.0 or 1.0E7), so patients may "
@@ -50,15 +47,3 @@ def check_unique(rows: pa.Table, path: Path) -> None:
             f"note ids must be unique; {repeated} repeat in {path}. "
             "Remove the duplicate rows, or export the table again."
         )
-
-
-def is_missing(values: Any) -> Any:
-    """Whether each value is null, blank, or a tool's word for it."""
-    return pc.is_in(pc.utf8_lower(pc.fill_null(values, "")), _MISSING)
-
-
-def _is_no_id(values: Any) -> Any:
-    filled = pc.fill_null(values, "")
-    is_float = pc.match_substring_regex(filled, FLOAT)
-    is_text = pc.match_substring_regex(filled, CONTROL)
-    return pc.or_(pc.or_(is_float, is_text), pc.greater(pc.utf8_length(filled), MAX_LENGTH))

@@ -18,7 +18,7 @@ from deepicd import codes
 from deepicd.notes.mimic.admission_facts import CutNote, age_band, as_columns, cut_note
 from deepicd.notes.mimic.columns import ROWS_SCHEMA
 from deepicd.notes.mimic.kinds import kind_of
-from deepicd.notes.mimic.sections import cut_summary
+from deepicd.notes.mimic.sections import Cut, cut_summary
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def keep_note(_note_id: str, text: str, reason: str) -> CutNote:
     if reason or not text.strip():
         return CutNote("", reason or "empty_text")
     cut = cut_summary(text)
-    is_late = cut.has_end or cut.has_stay
+    is_late = _is_late(cut)
     return CutNote(
         text="" if is_late else tidy_text(text),
         reason="late_section" if is_late else "",
@@ -80,7 +80,10 @@ def tidy_text(text: str) -> str:
 
 def has_late_header(text: str) -> bool:
     """Whether a header of an admission note is of the stay, the discharge or the death."""
-    cut = cut_summary(text)
+    return _is_late(cut_summary(text))
+
+
+def _is_late(cut: Cut) -> bool:
     return cut.has_end or cut.has_stay
 
 

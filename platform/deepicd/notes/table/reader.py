@@ -16,10 +16,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from deepicd import codes
 from deepicd.config import DataConfig
 from deepicd.errors import DataError
-from deepicd.notes.mimic.admission_facts import MAX_UNKNOWN_CODES
+from deepicd.notes.mimic.admission_facts import check_known
 from deepicd.notes.mimic.kinds import MAX_SHARE, check_kinds
 from deepicd.notes.mimic.reader import looked_at, stream_notes
 from deepicd.notes.mimic.row_checks import mark_repeats
@@ -93,14 +92,12 @@ def _names(config: DataConfig) -> dict[str, str]:
 
 
 def _check_codes(rows: pa.Table, path: Path, names: Mapping[str, str]) -> None:
-    named = rows["code"].drop_null().to_pylist()
-    wrong = sum(not codes.exists(code) for code in named)
-    if wrong > MAX_UNKNOWN_CODES * len(named):
-        raise DataError(
-            f"a note needs its principal ICD-10-CM code; of {len(named)} in {path} {wrong} are in "
-            f"no release from FY{codes.RELEASES[0]} to FY{codes.RELEASES[-1]}. Correct "
-            f"{names['code']}, or name the right column (--columns code=COLUMN)."
-        )
+    check_known(
+        rows["code"].drop_null().to_pylist(),
+        path,
+        rule="a note needs its principal ICD-10-CM code",
+        way_out=f"Correct {names['code']}, or name the right column (--columns code=COLUMN).",
+    )
 
 
 def _check_one(rows: pa.Table, column: str, what: str, *, path: Path) -> None:

@@ -22,7 +22,7 @@ from deepicd.notes.csv_table import read_csv, read_header
 from deepicd.notes.parquet_parts import is_parquet, read_batches, read_schemas
 from deepicd.notes.table.blocks import BLOCK, BLOCK_ROWS, ROLES, gather, tidy
 from deepicd.notes.table.order import OrderReader
-from deepicd.text_lines import read_lines
+from deepicd.text_lines import read_lines, refuse_repeated_keys
 
 _NUM_SEEN = 100
 """Rows of JSON lines that are looked at for their keys: a row may leave out what is null."""
@@ -62,8 +62,9 @@ def check_file(path: Path, columns: Columns, naming: Callable[[str], str] = as_o
         for part, schema in read_schemas(path).items():
             _check_types(part, schema, columns, naming=naming)
     else:
-        is_json = _is_json(_first_line(path))
-        _check_header(path, _header(path), columns, naming=naming, is_shown=is_json)
+        line = _first_line(path)
+        header, is_json = _header(path, line), _is_json(line)
+        _check_header(path, header, columns, naming=naming, is_shown=is_json)
 
 
 def read_rows(path: Path, columns: Columns) -> Iterator[pa.Table]:
@@ -92,8 +93,8 @@ def _is_json(line: str) -> bool:
     return line.lstrip().startswith("{")
 
 
-def _header(path: Path) -> list[str]:
-    line = _first_line(path)
+def _header(path: Path, line: str) -> list[str]:
+    """Names of columns, of a file with that first line."""
     if line.lstrip().startswith("["):
         raise DataError(
             f"{path} is one JSON array; write one JSON object a line (jq -c '.[]' FILE)"
@@ -169,7 +170,7 @@ def parse_object(line: str, place: str) -> dict[str, Any]:
             parse_float=str,
             parse_int=str,
             parse_constant=str,
-            object_pairs_hook=partial(_refuse_repeated, place),
+            object_pairs_hook=partial(refuse_repeated_keys, place),
         )
     except DataError:
         raise
@@ -180,13 +181,6 @@ def parse_object(line: str, place: str) -> dict[str, Any]:
         ) from None
     if not isinstance(row, dict):
         raise DataError(f"{place}: no JSON object. Write one object a line.")
-    return row
-
-
-def _refuse_repeated(place: str, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    row = dict(pairs)
-    if len(row) < len(pairs):
-        raise DataError(f"{place}: a key stands twice in one object; give each key once")
     return row
 
 
