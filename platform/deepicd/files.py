@@ -1,8 +1,9 @@
 """Files and folders that a killed writer leaves whole: atomic writes, replaced folders, locks.
 
-Decided here: what is written stands beside its target until it is on disk, and is then renamed. A
-lock is the operating system's (`flock`, by `filelock`), so it ends with its owner's process,
-whatever ends that.
+Decided here: what is written stands beside its target until it is on disk, and is then renamed.
+What lies where a user wants something written is replaced or deleted with `--yes` alone
+(`require_yes`), whatever the command. A lock is the operating system's (`flock`, by `filelock`), so
+it ends with its owner's process, whatever ends that.
 """
 
 import fcntl
@@ -91,6 +92,39 @@ def write_atomically(path: Path, text: str) -> None:
     """
     with replaced_file(path) as aside:
         aside.write_text(text, encoding="utf-8")
+
+
+def require_yes(at_stake: str, *, is_given: bool, instead: str) -> None:
+    """Refuse to replace or delete what lies at a place that a user named, unless `--yes` was given.
+
+    Args:
+        at_stake: what lies there and would go, as the beginning of a sentence; empty for nothing.
+        is_given: whether `--yes` was.
+        instead: what else the user can do.
+
+    Raises:
+        ConfigError: names what is at stake, and both ways out.
+    """
+    if at_stake and not is_given:
+        raise ConfigError(f"{at_stake}; give --yes, or {instead}")
+
+
+def refuse_existing(files: Iterable[Path], *, may_replace: bool, option: str) -> None:
+    """Refuse to replace files, unless `--yes` was given.
+
+    Args:
+        files: what is to be written.
+        may_replace: whether `--yes` was given.
+        option: where the user named the place.
+
+    Raises:
+        ConfigError: one of them is there, or a folder is in its place.
+    """
+    for file in files:
+        if file.is_dir():
+            raise ConfigError(f"{file} is a folder, and a file is to be written there; name one")
+        at_stake = f"{file} exists, and would be replaced" if file.exists() else ""
+        require_yes(at_stake, is_given=may_replace, instead=f"choose another place ({option})")
 
 
 def json_text(value: Any, *, indent: int | None = 2, sort_keys: bool = True) -> str:

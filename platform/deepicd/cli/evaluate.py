@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from deepicd.cli.options import JsonOption, expand_place
+from deepicd.cli.options import JsonOption, ReplaceOption, expand_place
 
 _SHOWN = (
     "macro_f1_chapter", "macro_f1_category", "macro_f1_full",
@@ -31,6 +31,7 @@ def command(
         Path | None, typer.Option(help="Experiment with the limits (default: the run's own).")
     ] = None,
     limit: Annotated[int, typer.Option(min=0, help="First notes only; 0 takes all.")] = 0,
+    yes: ReplaceOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Score MODEL on SPLIT.
@@ -41,7 +42,7 @@ def command(
     from deepicd.cli.text import score_cells, subgroup_lines
     from deepicd.pipeline.evaluation import evaluate_model
 
-    scores = evaluate_model(model, split, out, experiment=experiment, limit=limit)
+    scores = evaluate_model(model, split, out, experiment=experiment, limit=limit, may_replace=yes)
     if as_json:
         print_outcome(scores, [], as_json=True)
         return

@@ -9,9 +9,13 @@ from typing import Annotated, Literal
 
 import typer
 
-from deepicd.cli.options import JsonOption, expand_place
+from deepicd.cli.options import JsonOption, ReplaceOption, expand_place
 
-app = typer.Typer(no_args_is_help=True, help="Take in late labels; show windowed hierarchical F1.")
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Take in late labels; show windowed hierarchical F1.",
+    epilog="Example: deepicd monitor status",
+)
 
 LogOption = Annotated[Path, typer.Option("--log", metavar="DIR", help="Folder of the log.")]
 
@@ -56,17 +60,23 @@ def export(
         ),
     ],
     log: LogOption = Path("runs/demo/monitor"),
+    yes: ReplaceOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Write predictions and labels as Parquet; there is no text of a note in them.
+
+    An earlier export of the same log is written anew; files of anything else need --yes.
 
     Example: deepicd monitor export --to exported --log runs/demo/monitor
     """
     from deepicd.cli.console import print_outcome
     from deepicd.monitoring.parquet_export import export as write
+    from deepicd.monitoring.parquet_export import refuse_others
     from deepicd.monitoring.prediction_log import PredictionLog
 
-    counts = write(PredictionLog.existing(log), to)
+    store = PredictionLog.existing(log)
+    refuse_others(store, to, may_replace=yes, option="--to")
+    counts = write(store, to)
     text = ", ".join(f"{number} {name}" for name, number in counts.items())
     print_outcome(counts, [f"{text} in {to}"], as_json=as_json, indent=None)
 
@@ -81,6 +91,7 @@ def stack(
     storage: Annotated[
         Path | None, typer.Option(help="Where it keeps its series (default: LOG/prometheus).")
     ] = None,
+    yes: ReplaceOption = False,
 ) -> None:
     """Start Debian's Prometheus against a running `deepicd serve`, with the alerts, until Ctrl-C.
 
@@ -88,7 +99,8 @@ def stack(
     """
     from deepicd.monitoring.prometheus import run_prometheus
 
-    run_prometheus(log, storage or log / "prometheus", port=port, period_s=every)
+    place = storage or log / "prometheus"
+    run_prometheus(log, place, port=port, period_s=every, may_replace=yes)
 
 
 @app.command()

@@ -84,6 +84,7 @@ SetOption = Annotated[
 YesOption = Annotated[
     bool, typer.Option("--yes", help="Delete the run that NAME.previous holds, if one does.")
 ]
+ReplaceOption = Annotated[bool, typer.Option("--yes", help="Replace files that are there already.")]
 PromoteOption = Annotated[
     bool, typer.Option("--promote/--no-promote", help="Evaluate, judge and register the winner.")
 ]

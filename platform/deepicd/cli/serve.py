@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from deepicd.cli.options import RegistryOption, expand_place
+from deepicd.cli.options import RegistryOption, ReplaceOption, expand_place
 
 _PortOption = Annotated[
     int | None, typer.Option("--port", min=1, max=65535, help="TCP port (default 8000).")
@@ -42,6 +42,7 @@ def command(
     show_prompts: Annotated[
         bool, typer.Option("--show-prompts", help="Show prompts (notes) of a trial's rollouts.")
     ] = False,
+    yes: ReplaceOption = False,
     print_config: Annotated[
         bool, typer.Option("--print-config", help="Print what `serve deploy` reads, and end.")
     ] = False,
@@ -49,6 +50,7 @@ def command(
     """Serve the champion until SIGTERM or Ctrl-C; follow promotions and rollbacks.
 
     Example: deepicd serve --registry runs/demo/registry --port 8000
+
     Example: deepicd serve --registry runs/demo/registry --print-config > serve.yaml
     """
     from deepicd.pipeline import operations
@@ -58,4 +60,6 @@ def command(
     if print_config:
         typer.echo(operations.endpoint_config(settings), nl=False)
     else:
-        operations.serve(settings, archive=archive, has_auto_rollback=auto_rollback)
+        operations.serve(
+            settings, archive=archive, has_auto_rollback=auto_rollback, may_replace=yes
+        )

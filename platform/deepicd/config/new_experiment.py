@@ -18,7 +18,7 @@ from typing import Literal
 
 from deepicd.config.loading import load_experiment
 from deepicd.errors import ConfigError, MissingError
-from deepicd.files import write_atomically
+from deepicd.files import refuse_existing, write_atomically
 
 _FILE = "experiment.toml"
 _KEEP = '# sections = "keep"         # where notes are admission notes already, not whole summaries'
@@ -72,8 +72,7 @@ def write_new_experiment(place: Path, options: NewExperiment, *, may_replace: bo
         MissingError: there is no file to begin from.
     """
     file = place if place.suffix == ".toml" else place / _FILE
-    if file.exists() and not may_replace:
-        raise ConfigError(f"{file} exists; choose another place, or replace it with --yes")
+    refuse_existing([file], may_replace=may_replace, option="the first argument")
     _check_options(options)
     name = _name_of(file)
     text = _begin_from(options.base, file, name) if options.base else _fill(options, name)

@@ -18,19 +18,25 @@ from pathlib import Path
 import yaml
 
 from deepicd.errors import MissingError, MonitoringError
+from deepicd.files import refuse_existing
 
 _log = logging.getLogger(__name__)
 
 SERVICE_DISCOVERY_FILE = "metrics-targets.json"
 """Beside the prediction log; `serving.service_discovery` writes it."""
+_JOB = "deepicd"
 # Where `make prometheus` puts it: beside the Python of this environment.
 _UNPACKED = Path(sys.executable).parent
 
 
-def run_prometheus(log: Path, storage: Path, *, port: int, period_s: int) -> None:
+def run_prometheus(
+    log: Path, storage: Path, *, port: int, period_s: int, may_replace: bool = False
+) -> None:
     """Run Prometheus until it ends; SIGTERM and Ctrl-C reach it as well.
 
     Raises:
+        ConfigError: `storage` holds a configuration of another Prometheus, which may not be
+            replaced.
         MissingError: no Prometheus, or no endpoint keeps its addresses in that folder.
         MonitoringError: it ended by itself, for example because the port is taken.
     """
@@ -44,6 +50,8 @@ def run_prometheus(log: Path, storage: Path, *, port: int, period_s: int) -> Non
     storage.mkdir(parents=True, exist_ok=True)
     with as_file(files("deepicd").joinpath("data/monitor/alerts.yml")) as alerts:
         file = storage / "prometheus.yml"
+        if not _is_ours(file):
+            refuse_existing([file], may_replace=may_replace, option="--storage")
         file.write_text(write_config(endpoints.resolve(), alerts, period_s=period_s))
         command = [
             *(program, f"--config.file={file}", f"--storage.tsdb.path={storage / 'series'}"),
@@ -77,9 +85,14 @@ def write_config(endpoints: Path, alerts: Path, *, period_s: int) -> str:
     config = {
         "global": {"scrape_interval": period, "evaluation_interval": period},
         "rule_files": [str(alerts)],
-        "scrape_configs": [{"job_name": "deepicd", "file_sd_configs": endpoint_files}],
+        "scrape_configs": [{"job_name": _JOB, "file_sd_configs": endpoint_files}],
     }
     return str(yaml.safe_dump(config, sort_keys=False))
+
+
+def _is_ours(file: Path) -> bool:
+    """Whether an earlier start wrote that configuration; such a one is written anew."""
+    return file.is_file() and f"job_name: {_JOB}" in file.read_text(errors="replace")
 
 
 def _run(command: list[str]) -> int:

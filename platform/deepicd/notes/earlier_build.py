@@ -9,6 +9,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from deepicd.errors import ConfigError, DataError
+from deepicd.files import require_yes
 from deepicd.notes.build_report import REPORT, read_build_report
 from deepicd.notes.card import CARD
 from deepicd.notes.corpus.mimic_tables import CEILING, CEILING_ANSWERS, SPLIT_OF
@@ -65,8 +66,5 @@ def _check(
             f"{folder} is not replaced: no earlier build wrote {shown or 'that file'}. Choose "
             f"another folder ({option}), or move away what is yours"
         )
-    if there and not may_delete:
-        raise ConfigError(
-            f"{folder} holds an earlier build, which would be deleted; give --yes, or choose "
-            f"another folder ({option})"
-        )
+    at_stake = f"{folder} holds an earlier build, which would be deleted" if there else ""
+    require_yes(at_stake, is_given=may_delete, instead=f"choose another folder ({option})")

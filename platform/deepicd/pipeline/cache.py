@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from deepicd.errors import ConfigError, DataError
-from deepicd.files import link_files
+from deepicd.files import link_files, require_yes
 from deepicd.paths import CACHE
 from deepicd.pipeline.seal import Seal, is_whole, read_seal, write_seal
 from deepicd.pipeline.stage import digest_of, hash_code
@@ -154,12 +154,9 @@ def prune(
     chosen = conditions.choose(list_entries(cache))
     if is_shown_only or not chosen:
         return chosen
-    if not may_delete:
-        freed = sum(entry.freed_bytes for entry in chosen)
-        raise ConfigError(
-            f"{len(chosen)} entries of {cache} would be removed, which frees {freed:,} bytes; give "
-            "--yes, or look at them with --dry-run"
-        )
+    freed = sum(entry.freed_bytes for entry in chosen)
+    at_stake = f"{len(chosen)} entries of {cache} would be removed, which frees {freed:,} bytes"
+    require_yes(at_stake, is_given=may_delete, instead="look at them with --dry-run")
     for entry in chosen:
         aside = cache / f".gone.{uuid.uuid4().hex}"
         with suppress(FileNotFoundError):  # another one removes them too

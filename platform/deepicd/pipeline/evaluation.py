@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deepicd.errors import MissingError
+from deepicd.files import refuse_existing
 from deepicd.text_lines import read_text
 
 if TYPE_CHECKING:
@@ -21,7 +22,13 @@ MAJORITY = "majority"
 
 
 def evaluate_model(
-    model: str, split: Path, out: Path, *, experiment: Path | None, limit: int
+    model: str,
+    split: Path,
+    out: Path,
+    *,
+    experiment: Path | None,
+    limit: int,
+    may_replace: bool = False,
 ) -> dict[str, Any]:
     """Scores of a model on a split, and its `subgroups` of patients (`scoring.compare_groups`).
 
@@ -32,13 +39,18 @@ def evaluate_model(
         out: folder to write `predictions.jsonl` and `scores.json` to.
         experiment: experiment file with the limits; None takes the run's own, or the defaults.
         limit: first notes only; 0 takes all.
+        may_replace: whether results that lie in `out` may be replaced.
 
     Raises:
+        ConfigError: results lie there and may not be replaced.
         MissingError: a file is not there.
         CheckpointError: vLLM failed on the model.
     """
-    from deepicd.evaluation import SCORES, evaluate
+    from deepicd.evaluation import PREDICTIONS, SCORES, evaluate
 
+    # Asked before the model answers, which may take hours.
+    files = [out / PREDICTIONS, out / SCORES]
+    refuse_existing(files, may_replace=may_replace, option="--out")
     predictions = _answer_split(model, split, experiment, limit=limit)
     train = split.with_name("train.parquet")
     scores = evaluate(predictions, out, train=train if train.is_file() else None)

@@ -19,7 +19,7 @@ from pathlib import Path
 from deepicd.config import Experiment, load_experiment, read_experiment, with_values
 from deepicd.errors import DeepICDError
 from deepicd.monitoring.alerts import Alert, find_alerts
-from deepicd.monitoring.parquet_export import FOLDER, keep_exported
+from deepicd.monitoring.parquet_export import FOLDER, keep_exported, refuse_others
 from deepicd.monitoring.prediction_log import FILE, PredictionLog
 from deepicd.monitoring.prometheus import SERVICE_DISCOVERY_FILE
 from deepicd.paths import RunPaths
@@ -95,18 +95,28 @@ def endpoint_config(settings: ServingSettings) -> str:
     return str(yaml.safe_dump(declare(champion, settings), sort_keys=False))
 
 
-def serve(settings: ServingSettings, *, archive: str | None, has_auto_rollback: bool) -> None:
+def serve(
+    settings: ServingSettings,
+    *,
+    archive: str | None,
+    has_auto_rollback: bool,
+    may_replace: bool = False,
+) -> None:
     """Serve what the registry names until SIGTERM or Ctrl-C.
 
     Args:
         settings: as `serving_settings` makes them.
         archive: folder or fsspec URL of the prediction log as Parquet; None puts it beside the log.
         has_auto_rollback: whether alerts roll the champion back and withdraw a challenger.
+        may_replace: whether files in `archive` that are no export of the log may be replaced.
     """
     from deepicd.serving import endpoint
     from deepicd.serving.reconciler import reconcile
 
     assert settings.log is not None, "serving_settings names one"
+    if archive is not None:
+        log = PredictionLog(settings.log)
+        refuse_others(log, archive, may_replace=may_replace, option="--archive")
     registry = _open_served(settings)
     model = registry.desired_state().champion
     _log.info("loading %s ...", model.version)

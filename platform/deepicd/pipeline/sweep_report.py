@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from deepicd.config import MINIMISED, Experiment
-from deepicd.files import lock_holder, write_atomically
+from deepicd.files import lock_holder, refuse_existing, write_atomically
 from deepicd.paths import RECORD, RunPaths, trial_folder
 from deepicd.pipeline.context import rows_of_trials
 from deepicd.pipeline.folder.command import experiment_of_run
@@ -28,16 +28,22 @@ _OBJECTIVES = ("hierarchical_f1", "macro_f1_full", *MINIMISED)
 """What trials are compared by where the sweep itself pursues one score."""
 
 
-def write_sweep_report(root: Path, out: Path | None = None) -> dict[str, Any]:
+def write_sweep_report(
+    root: Path, out: Path | None = None, *, may_replace: bool = False
+) -> dict[str, Any]:
     """Write the report; returns its address, and its text and tables as values.
 
     Args:
         root: the run's folder.
-        out: the HTML file; None is `RUN/sweep.html`.
+        out: the HTML file; None is `RUN/sweep.html`, which is the run's own and is written anew.
+        may_replace: whether the file `out` may be replaced.
 
     Raises:
+        ConfigError: `out` is there and may not be replaced.
         MissingError: no run lies there, or it has not reached its sweep.
     """
+    if out is not None:
+        refuse_existing([out], may_replace=may_replace, option="--out")
     paths = RunPaths(root.resolve())
     sweep = _read_sweep(paths)
     sections = build_sections(sweep)

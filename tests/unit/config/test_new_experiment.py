@@ -99,7 +99,7 @@ def test_a_folder_gets_an_experiment_of_its_name(tmp_path):
 def test_what_is_there_stays_unless_its_replacement_is_asked_for(tmp_path):
     file = write(tmp_path / "mine.toml")
     file.write_text("seed = 7\n")
-    with pytest.raises(ConfigError, match=r"mine\.toml exists; .* replace it with --yes"):
+    with pytest.raises(ConfigError, match=r"mine\.toml exists, .* give --yes, or choose"):
         write(file)
     wrong = NewExperiment(data="mimic", root="s3://bucket")
     with pytest.raises(ConfigError, match="not a URL"):

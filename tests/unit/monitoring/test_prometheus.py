@@ -14,14 +14,14 @@ from pathlib import Path
 import httpx
 import pytest
 import yaml
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from deepicd import cli
-from deepicd.errors import MissingError
+from deepicd.errors import ConfigError, MissingError
 from deepicd.monitoring import prometheus
 
 
-def run(*arguments: str) -> object:
+def run(*arguments: str) -> Result:
     return CliRunner().invoke(cli.app, ["monitor", "stack", *arguments])
 
 
@@ -37,6 +37,26 @@ def test_without_a_prometheus_or_an_endpoint_the_way_out_is_said(
     program.chmod(0o755)
     with pytest.raises(MissingError, match="deepicd serve"):
         prometheus.run_prometheus(tmp_path, tmp_path, port=1, period_s=1)
+
+
+def test_a_configuration_of_another_prometheus_is_replaced_with_yes_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "prometheus"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
+    (tmp_path / prometheus.SERVICE_DISCOVERY_FILE).write_text("[]")
+    file = tmp_path / "storage" / "prometheus.yml"
+    arguments = ["--log", str(tmp_path), "--storage", str(file.parent)]
+    assert run(*arguments).exception is None
+    ours = file.read_text()
+    assert run(*arguments).exception is None  # what an earlier start wrote
+    file.write_text("scrape_configs: []\n")
+    refused = run(*arguments).exception
+    assert isinstance(refused, ConfigError) and str(file) in str(refused)
+    assert "give --yes" in str(refused) and file.read_text() == "scrape_configs: []\n"
+    assert run(*arguments, "--yes").exception is None and file.read_text() == ours
 
 
 def test_the_configuration_reads_the_file_of_the_endpoints_addresses(tmp_path: Path) -> None:

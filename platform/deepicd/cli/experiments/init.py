@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from deepicd.cli.options import JsonOption
+from deepicd.cli.options import JsonOption, ReplaceOption
 
 
 def command(
@@ -31,7 +31,7 @@ def command(
     base: Annotated[
         Path | None, typer.Option("--from", help="Begin from this experiment file instead.")
     ] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Replace a file that is there.")] = False,
+    yes: ReplaceOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Write a commented experiment file that `deepicd validate` finds sound.

@@ -12,6 +12,7 @@ from deepicd.cli.options import (
     JsonOption,
     NameOption,
     PromoteOption,
+    ReplaceOption,
     RunArgument,
     RunsOption,
     SetOption,
@@ -20,7 +21,11 @@ from deepicd.cli.options import (
 
 _STOP_TIMEOUT_S = 120.0
 
-app = typer.Typer(no_args_is_help=True, help="Run a hyperparameter sweep and look at its trials.")
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Run a hyperparameter sweep and look at its trials.",
+    epilog="Example: deepicd sweep run experiments/demo.toml",
+)
 app.command("plan")(plan.command)
 
 
@@ -154,6 +159,7 @@ def report(
     out: Annotated[
         Path | None, typer.Option(help="HTML file to write; RUN/sweep.html if not given.")
     ] = None,
+    yes: ReplaceOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Write a run's sweep as one HTML file, while it goes on or afterwards.
@@ -163,6 +169,6 @@ def report(
     from deepicd.cli.console import print_outcome
     from deepicd.pipeline.sweep_report import write_sweep_report
 
-    written = write_sweep_report(runs / name, out)
+    written = write_sweep_report(runs / name, out, may_replace=yes)
     answer, address = written["sections"][0]["text"], Path(written["report"]).as_uri()
     print_outcome(written, [*answer, f"report: {address}"], as_json=as_json)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from deepicd.config import Experiment
 from deepicd.errors import CapacityError, ConfigError
+from deepicd.files import require_yes
 from deepicd.paths import RunPaths
 
 _log = logging.getLogger(__name__)
@@ -75,13 +76,13 @@ def prepare_root(root: Path, *, may_delete: bool = False) -> Path:
     root = root.resolve()
     if root.exists() and _holds_work(root):
         previous = root.with_name(f"{root.name}{_PREVIOUS}")
-        if previous.exists() and not may_delete:
-            raise ConfigError(
-                f"{root} holds a run, and {previous} the one before, which would be deleted; "
-                "give --yes, remove it yourself, or choose another --name. `deepicd resume "
-                f"{root.name}` goes on with a run that has not ended"
-            )
         if previous.exists():
+            require_yes(
+                f"{root} holds a run, and {previous} the one before, which would be deleted",
+                is_given=may_delete,
+                instead="choose another --name. "
+                f"`deepicd resume {root.name}` goes on with a run that has not ended",
+            )
             shutil.rmtree(previous)
         root.rename(previous)
         _log.info(f"started anew; the earlier run is kept in {previous}")
