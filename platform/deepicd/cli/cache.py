@@ -12,7 +12,11 @@ import typer
 
 from deepicd.cli.options import JsonOption, RunsOption
 
-app = typer.Typer(no_args_is_help=True, help="List and prune the stages that runs share.")
+app = typer.Typer(
+    no_args_is_help=True,
+    help="List and prune the stages that runs share.",
+    epilog="Example: deepicd cache list",
+)
 
 
 @app.command("list")

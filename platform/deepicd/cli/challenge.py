@@ -13,7 +13,11 @@ import typer
 from deepicd.cli.options import RegistryOption
 from deepicd.cli.registry import JsonOption
 
-app = typer.Typer(no_args_is_help=True, help="Try a version beside the champion.")
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Try a version beside the champion.",
+    epilog="Example: deepicd challenge shadow v0003 --registry runs/registry",
+)
 
 NameArgument = Annotated[str, typer.Argument(metavar="VERSION", help="Version to try.")]
 _ReasonOption = Annotated[str, typer.Option(help="Why, for the audit log.")]

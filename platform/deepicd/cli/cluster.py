@@ -7,7 +7,11 @@ import typer
 
 from deepicd.cli.options import JsonOption
 
-app = typer.Typer(help="Descriptions of clusters.", no_args_is_help=True)
+app = typer.Typer(
+    help="Descriptions of clusters.",
+    no_args_is_help=True,
+    epilog="Example: deepicd cluster check cluster/local.yaml",
+)
 
 
 @app.callback()

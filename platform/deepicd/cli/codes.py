@@ -6,7 +6,12 @@ import typer
 
 from deepicd.cli.options import JsonOption, ShowByDefault
 
-app = typer.Typer(cls=ShowByDefault, no_args_is_help=True, help="Look up ICD-10-CM codes.")
+app = typer.Typer(
+    cls=ShowByDefault,
+    no_args_is_help=True,
+    help="Look up ICD-10-CM codes.",
+    epilog="Example: deepicd codes M51.16",
+)
 
 
 @app.callback()

@@ -7,7 +7,11 @@ import typer
 
 from deepicd.cli.options import JsonOption
 
-app = typer.Typer(no_args_is_help=True, help="Build and inspect the split admission notes.")
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Build and inspect the split admission notes.",
+    epilog="Example: deepicd notes show runs/demo/notes",
+)
 
 
 @app.command()

@@ -11,7 +11,11 @@ import typer
 
 from deepicd.cli.options import RegistryOption
 
-app = typer.Typer(no_args_is_help=True, help="List, add and verify model versions.")
+app = typer.Typer(
+    no_args_is_help=True,
+    help="List, add and verify model versions.",
+    epilog="Example: deepicd registry list --registry runs/registry",
+)
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 NameArgument = Annotated[str, typer.Argument(metavar="VERSION", help="Version or alias.")]
