@@ -127,6 +127,7 @@ def split_rows(
             raise DataError(
                 f"every split needs a note; {name} is empty with {len(splits)} patients and a "
                 f"share of {share}. Add patients, or raise data.split_shares."
+                f"{' Look whether the column of patients is right.' * (len(splits) == 1)}"
             )
     return kept.append_column(
         "split", pa.array([splits[patient] for patient in patients], pa.string())

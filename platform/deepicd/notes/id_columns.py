@@ -15,7 +15,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from deepicd.errors import DataError
-from deepicd.identifiers import CONTROL, FLOAT, MAX_LENGTH, MISSING_WORDS, parse_id
+from deepicd.identifiers import (
+    CONTROL,
+    FLOAT,
+    INVISIBLE,
+    LOST,
+    MAX_LENGTH,
+    MISSING_WORDS,
+    is_word_for_nothing,
+    parse_id,
+)
 
 ROW = "row_in_table"
 """Column with the number of a row in its table: 1 is the first one below the header."""
@@ -37,8 +46,7 @@ def check_types(types: Mapping[str, pa.DataType], names: Sequence[str], path: Pa
 def check_ids(table: pa.Table, names: Sequence[str], path: Path) -> None:
     """Raise DataError at the first value that is no id."""
     for name in names:
-        is_wrong = pc.or_(is_missing(table[name]), is_malformed(table[name]))
-        found = pc.index(is_wrong, True).as_py()
+        found = pc.index(pc.or_(is_missing(table[name]), is_malformed(table[name])), True).as_py()
         if found >= 0:
             row = table[ROW][found].as_py()
             raise DataError(
@@ -69,17 +77,28 @@ def drop_missing(values: Any) -> Any:
     return pc.if_else(is_missing(values), pa.scalar(None, pa.string()), values)
 
 
+def trim_ids(values: Any) -> Any:
+    """Ids without blanks around them and characters that nobody sees."""
+    return pc.utf8_trim_whitespace(pc.replace_substring_regex(values, INVISIBLE, ""))
+
+
 def is_missing(values: Any) -> Any:
-    """Whether each value is null, blank, or a tool's word for it."""
-    return pc.is_in(pc.utf8_lower(pc.fill_null(values, "")), _MISSING)
+    """Whether each trimmed value is null, blank, or stands for no id."""
+    filled = pc.fill_null(values, "")
+    is_word = pc.is_in(pc.utf8_lower(filled), _MISSING)
+    is_odd = pc.invert(pc.match_substring_regex(filled, "[A-Za-z0-9]"))
+    # Python knows the letters of every script; few ids are without one of ASCII.
+    odd = filter(is_word_for_nothing, pc.unique(filled.filter(is_odd)).to_pylist())
+    return pc.or_(is_word, pc.is_in(filled, pa.array(odd, pa.string())))
 
 
 def is_malformed(values: Any) -> Any:
-    """Whether each value is there and no id: a fraction, of several lines, or too long."""
+    """Whether each value, which is not missing, cannot be an id."""
     filled = pc.fill_null(values, "")
     return reduce(
         pc.or_,
         (
+            pc.match_substring(filled, LOST),
             pc.match_substring_regex(filled, FLOAT),
             pc.match_substring_regex(filled, CONTROL),
             pc.greater(pc.utf8_length(filled), MAX_LENGTH),

@@ -18,7 +18,7 @@ from typing import Any
 from deepicd import codes
 from deepicd.errors import DataError, MissingError
 from deepicd.files import json_text
-from deepicd.identifiers import parse_id
+from deepicd.identifiers import LOST, parse_id
 from deepicd.records import Prediction
 from deepicd.scoring.bootstrap import match_notes, paired_bootstrap
 from deepicd.scoring.scores import score_predictions
@@ -100,8 +100,13 @@ def _parse_line(line: str, number: int, address: str) -> Prediction:
         raise DataError(
             f"{address}: not a JSON object: {error.msg} at character {error.colno}"
         ) from None
-    except (ValueError, RecursionError):
+    except RecursionError:
         raise DataError(f"{address}: not a JSON object that can be read: nested too deep") from None
+    except ValueError:  # Python reads no number of more than 4,300 digits
+        raise DataError(
+            f"{address}: not a JSON object that can be read: it holds a number of thousands of "
+            "digits. Write it as text."
+        ) from None
     missing = [name for name in _NEEDED if not isinstance(row, dict) or name not in row]
     if missing:
         raise DataError(
@@ -120,27 +125,39 @@ def _parse_line(line: str, number: int, address: str) -> Prediction:
         patient_id=_parse_id(row["patient_id"], "patient_id", address),
         gold=codes.normalise(gold),
         prediction=codes.normalise(prediction) if isinstance(prediction, str) else None,
-        reason=reason if isinstance(reason, str) else None,
+        reason=reason if isinstance(reason, str) and not _is_half(reason) else None,
         groups=_parse_groups(row.get("groups") or {}, address),
     )
 
 
 def _describe_label(gold: Any) -> str:
-    """What stands where a code should: the text where it is short enough for a code, else its kind,
+    """What stands where a code should: the text where it is written like a code, else its kind,
     because it might be text of a note."""
     if not isinstance(gold, str):
         return f"of type {type(gold).__name__}"
-    is_short = re.fullmatch(r"[A-Za-z0-9.]{1,9}", gold)
+    is_short = re.fullmatch(r"[A-Z]\d\w(\.?\w{0,4})?", gold, re.ASCII)
     return f"{gold!r}, which is none" if is_short else f"text of {len(gold)} characters"
 
 
 def _parse_groups(groups: Any, address: str) -> dict[str, str]:
-    if not isinstance(groups, dict) or not all(isinstance(name, str) for name in groups.values()):
+    what = ""
+    if not isinstance(groups, dict):
+        what = f"it is of type {type(groups).__name__}"
+    elif wrong := [name for name in groups.values() if not isinstance(name, str)]:
+        what = f"a group is of type {type(wrong[0]).__name__}"
+    elif any(LOST in text or _is_half(text) for pair in groups.items() for text in pair):
+        what = "a text of it is broken: a letter was lost, or is half of a surrogate pair"
+    if what:
         raise DataError(
             f"{address}: groups must map an attribute to one group as text, such as "
-            f'{{"sex": "F"}}; it is {type(groups).__name__}, or a value is no text'
+            f'{{"sex": "F"}}; {what}. Correct it.'
         )
-    return groups
+    return dict(groups)
+
+
+def _is_half(text: str) -> bool:
+    """Whether a text holds half of a surrogate pair, which no file and no terminal takes."""
+    return any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 def _parse_id(value: Any, name: str, address: str) -> str:

@@ -4,14 +4,20 @@ import re
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from deepicd.errors import DataError
 from deepicd.identifiers import MAX_LENGTH, parse_id
-from deepicd.notes.id_columns import ROW, check_ids, check_types, check_unique, drop_missing
+from deepicd.notes.id_columns import (
+    ROW,
+    check_ids,
+    check_types,
+    check_unique,
+    drop_missing,
+    trim_ids,
+)
 
 PATH = Path("t.csv")
 
@@ -27,8 +33,15 @@ def table_of(values: list[str | None], first: int = 1) -> pa.Table:
 @example("\u0661.\u0660")
 @example("a" * (MAX_LENGTH + 1))
 @example("a\x85b")
+@example("___")
+@example("\u200b")
+@example("(null)")
+@example("p1\u200b")
+@example("caf\ufffd")
+@example("患者七")
+@example("\u2013")
 def test_a_column_refuses_what_a_single_value_is_refused_for(text):
-    trimmed = pc.utf8_trim_whitespace(pa.array([text]))[0].as_py()
+    trimmed = trim_ids(pa.array([text]))[0].as_py()
     try:
         parse_id(trimmed)
     except ValueError as error:

@@ -56,8 +56,16 @@ def test_prediction_files_are_read_as_written(tmp_path):
         ),
         (
             '{"patient_id": 1, "gold": "I10", "prediction": 1, "groups": {"sex": 1}}',
-            "p.jsonl:2: groups must map an attribute .* it is dict, or a value is no text",
+            "p.jsonl:2: groups must map an attribute .* a group is of type int",
         ),
+        ('{"patient_id": 1, "gold": "I10", "prediction": 1, "groups": [1]}', "it is of type list"),
+        (
+            '{"patient_id": 1, "gold": "I10", "prediction": 1, "groups": {"sex": "F\\ud800"}}',
+            "a text of it is broken: .* half of a surrogate pair",
+        ),
+        ('{"patient_id": 1, "gold": "Kowalski", "prediction": 1}', "it is text of 8 characters"),
+        ('{"patient_id": 1, "gold": "b2019", "prediction": 1}', "it is text of 5 characters"),
+        ('{"patient_id": 1, "x": ' + "9" * 5000 + "}", "a number of thousands of digits"),
     ],
 )
 def test_a_broken_line_is_refused_with_its_place(tmp_path, line, message):
@@ -65,6 +73,19 @@ def test_a_broken_line_is_refused_with_its_place(tmp_path, line, message):
     path.write_text(path.read_text().strip() + "\n" + line)
     with pytest.raises(DataError, match=message):
         scoring.read_predictions(path)
+
+
+def test_patients_whose_letters_were_lost_are_not_made_one(tmp_path):
+    lines = [f'{{"patient_id": "{name}", "gold": "I10", "prediction": "I10"}}' for name in "éè"]
+    (tmp_path / "p.jsonl").write_bytes("\n".join(lines).encode("latin-1"))
+    with pytest.raises(DataError, match=r"jsonl:1: patient_id .* its file is not UTF-8"):
+        scoring.read_predictions(tmp_path / "p.jsonl")
+
+
+def test_a_reason_that_is_half_a_character_is_no_reason(tmp_path):
+    row = {"patient_id": 1, "gold": "I10", "prediction": "I10", "reason": "\ud800"}
+    (read,) = scoring.read_predictions(write(tmp_path / "p.jsonl", [row]))
+    assert read.reason is None
 
 
 def test_missing_and_empty_files_are_refused(tmp_path):

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from deepicd.errors import DataError, MissingError
 from deepicd.notes import parquet_parts
 from deepicd.notes.csv_table import check_header, read_csv, read_header
-from deepicd.notes.id_columns import ROW, check_types
+from deepicd.notes.id_columns import ROW, check_types, trim_ids
 from deepicd.notes.parquet_parts import read_schemas
 
 SUFFIXES = (".csv.gz", ".csv", ".parquet")
@@ -97,7 +97,7 @@ def _as_strings(values: pa.ChunkedArray, name: str, *, text: str | None) -> pa.C
     strings = values.cast(pa.string())
     if name == text:
         return strings
-    trimmed = pc.utf8_trim_whitespace(strings)
+    trimmed = trim_ids(strings)
     return trimmed if name in IDS else pc.replace_substring_regex(trimmed, r"^(\d+)\.0$", r"\1")
 
 

@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from deepicd.errors import DataError
-from deepicd.notes.id_columns import is_missing
+from deepicd.identifiers import NO_VALUES
+from deepicd.notes.id_columns import is_missing, trim_ids
 from deepicd.notes.table.order import OrderReader
 
 ROLES = (
@@ -25,6 +26,8 @@ ROLES = (
 BLOCK = pa.schema([(role, pa.string()) for role in ROLES])
 BLOCK_ROWS = 1024
 _BLOCK_CHARACTERS = 4 << 20
+_IDS = ("patient", "admission", "id")
+_NO_VALUES = pa.array(sorted(NO_VALUES))
 _YEARS = r"^[>≥]?\s*(?P<years>\d{1,3})(?:\.\d+)?\s*\+?$"
 _MAX_YEARS = 130
 
@@ -71,7 +74,7 @@ def tidy(block: pa.Table, place_of: Callable[[int], str], orders: OrderReader) -
     Raises:
         DataError: as `gather`.
     """
-    columns = {role: _trim(block[role]) for role in ROLES if role != "note"}
+    columns = {role: _trim(block[role], role) for role in ROLES if role != "note"}
     columns["age"] = _years(columns["age"], place_of)
     keys = orders.read(columns["order"].to_pylist(), place_of)
     columns["order"] = pa.array([key or None for key in keys], pa.string())
@@ -80,9 +83,12 @@ def tidy(block: pa.Table, place_of: Callable[[int], str], orders: OrderReader) -
     return pa.table({role: columns[role] for role in ROLES}).cast(BLOCK)
 
 
-def _trim(values: Any) -> Any:
-    trimmed = pc.utf8_trim_whitespace(values.cast(pa.string()))
-    return pc.if_else(is_missing(trimmed), pa.scalar(None, pa.string()), trimmed)
+def _trim(values: Any, role: str) -> Any:
+    trimmed = trim_ids(values.cast(pa.string()))
+    is_none = pc.is_in(pc.utf8_lower(pc.fill_null(trimmed, "")), _NO_VALUES)
+    if role in _IDS:
+        is_none = is_missing(trimmed)
+    return pc.if_else(is_none, pa.scalar(None, pa.string()), trimmed)
 
 
 def _years(ages: Any, place_of: Callable[[int], str]) -> Any:

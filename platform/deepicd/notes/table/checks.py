@@ -35,8 +35,9 @@ def check_ids(rows: pa.Table, path: Path, names: Mapping[str, str]) -> None:
         if num_wrong := pc.sum(is_malformed(rows[column])).as_py():
             raise DataError(
                 f"an id is text of one line or a whole number; {num_wrong} values of {name} in "
-                f"{path} are fractions or rounded (such as 20001.0 or 1.0E7), so patients may "
-                f"have become one, or no ids. Export the table with its ids as text."
+                f"{path} are fractions or rounded (such as 20001.0 or 1.0E7), have lost a letter "
+                f"(not UTF-8), so patients may have become one, or are no ids. Export the table "
+                "with its ids as text."
             )
 
 

@@ -118,6 +118,17 @@ def test_words_for_nothing_are_nothing(tmp_path: Path) -> None:
     assert [row["code"] for row in rows] == [None, "I10"]
 
 
+@pytest.mark.parametrize("word", ["unknown", "___", "#N/A", r"\N", "\u200b", "-", "1.#IND"])
+def test_what_stands_for_no_patient_is_nothing_and_of_a_race_it_may_be_a_group(
+    tmp_path: Path, word: str
+) -> None:
+    path = tmp_path / "n.csv"
+    path.write_text(f"text,pid,stay,dx,race\na,{word},{word},I10,unknown\nb,p1\u200b,2,I10,\n")
+    first, second = read(path, {**COLUMNS, "race": "race"})
+    assert (first["patient"], first["admission"], first["race"]) == (None, None, "unknown")
+    assert second["patient"] == "p1"
+
+
 def test_numbers_in_json_lose_no_digit(tmp_path: Path) -> None:
     path = tmp_path / "n.jsonl"
     path.write_text('{"text": "a", "pid": 12345678901234567890123, "stay": NaN, "dx": "I10"}\n')
