@@ -30,10 +30,17 @@ _OTHERS = {
     b"\xfd7zXZ": "xz",
     b"\x28\xb5\x2f\xfd": "Zstandard",
     b"PAR1": "Parquet",
+    b"\x04\x22\x4d\x18": "lz4",
+    b"\x5d\x00\x00": "lzma",
+    codecs.BOM_UTF32_LE: "UTF-32",
+    codecs.BOM_UTF32_BE: "UTF-32",
 }
+_TAR, _TAR_PLACE = b"ustar", 257
 """First bytes → what a file is instead of text."""
 _MARKS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
-_SEEN = 10
+_SEEN = 512
+_EVERY_OTHER = 8
+"""Bytes in which every other one is zero where Latin letters are written with two or four."""
 # gzip raises all three: no gzip, cut off, a damaged block.
 _BROKEN = (OSError, EOFError, zlib.error)
 
@@ -196,12 +203,31 @@ def _open(path: Path) -> io.BufferedReader:
 def _unpacked(packed: io.BufferedReader, path: Path) -> io.BufferedReader:
     # Nothing is taken from the stream; `peek` may give more than it is asked for.
     head = packed.peek(_SEEN)[:_SEEN]
-    for first, name in _OTHERS.items():
-        if head.startswith(first):
-            raise DataError(f"{path} is a file of {name}, and no text. Unpack it first.")
-    if head.startswith(_GZIP):
-        return io.BufferedReader(gzip.GzipFile(fileobj=packed), PIECE_BYTES)
-    return packed
+    _check_head(head, path)
+    if not head.startswith(_GZIP):
+        return packed
+    binary = io.BufferedReader(cast(Any, gzip.GzipFile(fileobj=packed)), PIECE_BYTES)
+    inner = binary.peek(_SEEN)[:_SEEN]
+    if inner.startswith(_GZIP):
+        raise DataError(f"{path} is packed with gzip twice. Unpack it once (gzip -d).")
+    _check_head(inner, path)
+    return binary
+
+
+def _check_head(head: bytes, path: Path) -> None:
+    """Raise DataError where the first bytes tell something else than text."""
+    name = next((name for first, name in _OTHERS.items() if head.startswith(first)), "")
+    if head[_TAR_PLACE:].startswith(_TAR):
+        name = "tar"
+    if name.startswith("UTF"):
+        raise DataError(f"{path} is text in {name}, which is not read. Write it in UTF-8.")
+    if name:
+        raise DataError(f"{path} is a file of {name}, and no text. Unpack it first.")
+    start = head[:_EVERY_OTHER]
+    if len(start) == _EVERY_OTHER and any(start) and (not any(start[::2]) or not any(start[1::2])):
+        raise DataError(
+            f"{path} is text in UTF-16 or UTF-32 without a byte-order mark. Write it in UTF-8."
+        )
 
 
 def _encoding(binary: io.BufferedReader) -> str:

@@ -5,6 +5,7 @@ import gzip
 import io
 import lzma
 import os
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -18,6 +19,15 @@ from deepicd.text_lines import decode_text, read_lines, read_pieces, read_text
 
 LINES = ["one", "tw\u00f6", "", "thr\u4e09e"]
 TEXT = "\n".join(LINES) + "\n"
+
+
+def tarred() -> bytes:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        member = tarfile.TarInfo("a.jsonl")
+        member.size = len(TEXT.encode())
+        archive.addfile(member, io.BytesIO(TEXT.encode()))
+    return packed.getvalue()
 
 
 def zipped() -> bytes:
@@ -88,6 +98,13 @@ def test_any_lines_come_back(tmp_path_factory, lines):
         (bz2.compress(TEXT.encode()), "is a file of bzip2"),
         (lzma.compress(TEXT.encode()), "is a file of xz"),
         (b"PAR1 and so on", "is a file of Parquet"),
+        (b"\x04\x22\x4d\x18 and so on", "is a file of lz4"),
+        (lzma.compress(TEXT.encode(), lzma.FORMAT_ALONE), "is a file of lzma"),
+        (tarred(), "is a file of tar, and no text"),
+        (gzip.compress(tarred()), "is a file of tar, and no text"),
+        (gzip.compress(gzip.compress(TEXT.encode())), "is packed with gzip twice. Unpack it once"),
+        (b"\0" * 300, "character 1 is a null character"),
+        ("one\nsecret".encode("utf-32-be"), "UTF-16 or UTF-32 without a byte-order mark"),
         (
             gzip.compress(TEXT.encode() * 99, mtime=0)[:-9],
             r"its gzip stream is cut off: it ends at byte \d+ ",
@@ -98,8 +115,11 @@ def test_any_lines_come_back(tmp_path_factory, lines):
         ),
         (b"one\ntwo\nthr\xe9e secret\n", "is not UTF-8. Write the file in UTF-8"),
         (b"one\nsecret \0\n", r"a.jsonl:2: character 8 is a null character"),
-        ("one\nsecret".encode("utf-16-le"), r"a.jsonl:1: character 2 is a null character"),
-        ("one\nsecret".encode("utf-32"), r"a.jsonl:1: character 1 is a null character"),
+        (
+            "one\nsecret".encode("utf-16-le"),
+            "is text in UTF-16 or UTF-32 without",
+        ),
+        ("one\nsecret".encode("utf-32"), "is text in UTF-32, which is not read"),
     ],
 )
 def test_what_is_no_whole_text_is_refused_without_its_text(tmp_path, data, match):

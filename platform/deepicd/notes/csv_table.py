@@ -10,12 +10,14 @@ is read once more, row by row, to name it. No value of a row is put into an erro
 import csv
 import io
 from collections.abc import Iterator, Sequence
+from functools import reduce
 from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 
 from deepicd.errors import DataError
@@ -26,6 +28,9 @@ PIECE_BYTES = 2 << 20
 
 MAX_HEADER = 1 << 20
 """Bytes of the longest header."""
+MAX_COLUMNS = 10_000
+"""Arrow needs memory for each column of each piece."""
+_SEPARATORS = {b";": "semicolons", b"\t": "tabs", b"|": "bars"}
 
 _QUOTE = ord('"')
 _BESIDE_QUOTES = np.frombuffer(b',\n"', np.uint8)
@@ -60,7 +65,9 @@ def read_csv(path: Path, columns: Sequence[str], *, threads: bool = False) -> It
     if not stream.peek(1):
         return
     try:
-        yield from map(_to_table, _open_csv(stream, header, columns, threads=threads))
+        yield from _no_headers(
+            map(_to_table, _open_csv(stream, header, columns, threads=threads)), path
+        )
     except pa.ArrowException as error:
         raise _find_fault(path, header) or DataError(
             f"{path} has a broken row ({type(error).__name__}). {_WAY_OUT}"
@@ -149,6 +156,7 @@ def _split_header(pieces: Iterator[bytes], path: Path) -> tuple[list[str], bytes
     line, _, rest = text.partition(b"\n")
     if len(line) > MAX_HEADER:
         raise DataError(f"{path} has a header of more than {MAX_HEADER:,} bytes. {_WAY_OUT}")
+    _check_form(line, path)
     try:
         names = next(csv.reader([line.decode()], strict=True), [])
     except csv.Error:
@@ -158,6 +166,25 @@ def _split_header(pieces: Iterator[bytes], path: Path) -> tuple[list[str], bytes
     if not names:
         raise DataError(f"{path} is empty. {_WAY_OUT}")
     return [name.strip() for name in names], rest
+
+
+def _check_form(line: bytes, path: Path) -> None:
+    """Raise DataError where the first line tells another form than CSV with commas."""
+    if line.count(b",") >= MAX_COLUMNS:
+        raise DataError(
+            f"{path} has more than {MAX_COLUMNS:,} columns. Keep those that are needed, or write a "
+            "line end behind the header."
+        )
+    for sign, name in _SEPARATORS.items():
+        if sign in line and b"," not in line:
+            raise DataError(
+                f"{path} has no comma in its first line, but {name}: its values are separated by "
+                "them. Write it with commas."
+            )
+    is_setting = line.lower().startswith(b"sep=")
+    if is_setting or line.startswith(b"# "):
+        what = "sets a separator (sep=)" if is_setting else "is a comment (#)"
+        raise DataError(f"{path} has a first line that {what}, and is no header. Remove it.")
 
 
 def _open_csv(
@@ -185,6 +212,24 @@ def _open_csv(
 
 def _to_table(batch: pa.RecordBatch) -> pa.Table:
     return pa.Table.from_batches([batch])
+
+
+def _no_headers(tables: Iterator[pa.Table], path: Path) -> Iterator[pa.Table]:
+    """The tables; raises where a row is the header again, since two exports were joined."""
+    first = 1
+    for table in tables:
+        alike = (
+            pc.equal(pc.utf8_trim_whitespace(table[name]), name) for name in table.column_names
+        )
+        found = pc.index(reduce(pc.and_, alike), True).as_py() if table.num_columns else -1
+        # A single column may hold its own name as a word.
+        if found >= 0 and table.num_columns > 1:
+            raise DataError(
+                f"{path}: row {first + found:,} below its header is the header again, as where two "
+                "tables were joined. Remove that row."
+            )
+        first += table.num_rows
+        yield table
 
 
 def _find_fault(path: Path, header: Sequence[str]) -> DataError | None:

@@ -4,8 +4,10 @@ In: a text and its cut. Out: one of `KINDS`, or "" for a summary. Decided here: 
 when words that only English has are at least `_MIN_ENGLISH` of its beginning, and no rarer than
 those that only its neighbours have; a short one, whose telegram may have no such word, unless the
 others' are many. A radiology report has three of its own headers, or two and no history, and hardly
-any section of a summary. Kinds are counted and reported, and refused where most notes are of one
-(`check_kinds`): a single odd note is no reason to stop. Pure.
+any section of a summary; a bare `HISTORY` beside findings and an impression is why it was asked
+for. A pathology report has two headers that only it has. Headers count with a colon, alone on their
+line, or in capitals within one. Kinds are counted and reported, and refused where most notes are of
+one (`check_kinds`): a single odd note is no reason to stop. Pure.
 """
 
 import re
@@ -15,12 +17,14 @@ from pathlib import Path
 
 from deepicd.errors import DataError
 from deepicd.notes.mimic.sections import Cut, has_core
+from deepicd.sections.state import ILLNESS
 
 KINDS: Mapping[str, str] = {
     "not_english": "texts that are not English; the grammar of sections reads English only: give "
     "the English notes, or translate them first",
     "radiology_report": "radiology reports; give the discharge summaries (MIMIC-IV: "
     "note/discharge, not note/radiology)",
+    "pathology_report": "pathology reports; give the discharge summaries",
     "only_discharge_sections": "texts with sections of the stay and of the discharge only; give "
     "whole summaries, with complaint, illness and history",
 }
@@ -51,12 +55,29 @@ _SEEN_CHARACTERS = 4000
 """Of a text: its language does not change."""
 _MAX_FOREIGN = 0.3
 """Share of letters outside ASCII that English never has."""
-_RADIOLOGY = re.compile(
-    r"^\W*(technique|comparison|findings|impression|indication|examination|exam|study|views?"
+
+
+def _headers(words: str) -> re.Pattern[str]:
+    return re.compile(
+        rf"^\W*(?P<line>{words})s?[ \t]*(?::|$)|(?-i:(?<=[.\s])(?=[A-Z ]+:))(?P<inside>{words})s?:",
+        re.IGNORECASE | re.MULTILINE,
+    )
+
+
+_RADIOLOGY = _headers(
+    r"technique|comparison|finding|impression|indication|examination|exam|study|view"
     r"|reason for (?:this )?exam(?:ination)?|clinical (?:history|information|indication)"
-    r"|radiation dose|dose|dlp|contrast|wet read|final report|notification|recommendation)s?\s*:",
-    re.IGNORECASE | re.MULTILINE,
+    r"|radiation dose|dose|dlp|contrast|wet read|final report|notification|recommendation"
+    r"|report|conclusion|procedure"
 )
+_PATHOLOGY = _headers(
+    r"specimen(?:s? (?:submitted|received))?|gross(?: (?:description|examination))?"
+    r"|microscop(?:ic|y)(?: (?:description|examination))?|frozen section|immunohistochemistry"
+    r"|(?:histo)?patholog(?:ic|ical|y) diagnosis"
+)
+_BARE_HISTORY = _headers("history")
+_MIN_PATHOLOGY = 2
+_OUTCOME = {"finding", "impression"}
 _MIN_RADIOLOGY, _MIN_WITHOUT_CORE = 3, 2
 _MAX_SECTIONS = 2
 """Kept sections of a radiology report: its own history may be read as one."""
@@ -67,12 +88,26 @@ def kind_of(text: str, cut: Cut) -> str:
     if not _is_english(text[:_SEEN_CHARACTERS]):
         return "not_english"
     if not cut.has_stay and len(cut.sections) <= _MAX_SECTIONS:
-        # `comparison` and `comparisons` are one header.
-        headers = {header.lower().rstrip("s") for header in _RADIOLOGY.findall(text)}
-        if len(headers) >= (_MIN_RADIOLOGY if has_core(cut.sections) else _MIN_WITHOUT_CORE):
+        if len(_find(_PATHOLOGY, text)) >= _MIN_PATHOLOGY:
+            return "pathology_report"
+        headers = _find(_RADIOLOGY, text)
+        if len(headers) >= (
+            _MIN_RADIOLOGY if _has_history(text, cut, headers) else _MIN_WITHOUT_CORE
+        ):
             return "radiology_report"
     is_rest = cut.has_end and not has_core(cut.sections)
     return "only_discharge_sections" if is_rest else ""
+
+
+def _find(headers: re.Pattern[str], text: str) -> set[str]:
+    return {(match["line"] or match["inside"]).lower() for match in headers.finditer(text)}
+
+
+def _has_history(text: str, cut: Cut, headers: set[str]) -> bool:
+    """Whether a history is a patient's, and not what a report was asked for."""
+    is_bare = headers >= _OUTCOME and bool(_BARE_HISTORY.search(text))
+    kept = {name: one for name, one in cut.sections.items() if not is_bare or name != ILLNESS}
+    return has_core(kept)
 
 
 def _is_english(text: str) -> bool:

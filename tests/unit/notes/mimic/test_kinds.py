@@ -54,6 +54,26 @@ OTHERS = {
     ),
     "a radiology report": ("radiology_report", RADIOLOGY),
     "one whose headers are in small letters": ("radiology_report", RADIOLOGY.lower()),
+    "one with a bare history": (
+        "radiology_report",
+        "CHEST (PA AND LAT)\nHISTORY: cough\nFINDINGS: clear.\nIMPRESSION: no pneumonia.",
+    ),
+    "an ultrasound": (
+        "radiology_report",
+        "EXAMINATION: ULTRASOUND ABDOMEN\nHISTORY: pain in the abdomen\nPROCEDURE: grey scale and "
+        "doppler images\nREPORT: the liver is normal\nCONCLUSION: normal study",
+    ),
+    "one whose headers have no colon": ("radiology_report", RADIOLOGY.replace(":  ", "\n")),
+    "one on a single line": ("radiology_report", " ".join(RADIOLOGY.split())),
+    "a pathology report": (
+        "pathology_report",
+        "SPECIMEN: right colon\nCLINICAL DATA: mass of the cecum\nGROSS DESCRIPTION: a colon of "
+        "20 cm\nMICROSCOPIC DESCRIPTION: sections show an adenocarcinoma\nDIAGNOSIS: as above",
+    ),
+    "one on a line": (
+        "pathology_report",
+        "SPECIMEN RECEIVED: skin of the arm GROSS: an ellipse of skin MICROSCOPIC: a benign naevus",
+    ),
     "the end of a summary": ("only_discharge_sections", END),
     "a course and an end": ("only_discharge_sections", f"Hospital Course:\nbetter\n\n{END}"),
 }  # fmt: skip
@@ -76,6 +96,9 @@ def test_a_summary_with_reports_of_imaging_in_it_is_a_summary() -> None:
     "text",
     [
         "CC: CP\nHPI: 65M w/ CAD, DM2 p/w CP x 3d, no SOB, EKG nl, trop neg\nPMH: HTN, DM2, CAD",
+        "HISTORY: cough since 3 d, no fever\nEXAM: clear\nIMPRESSION: viral",
+        "HPI: cough since 3 d, no fever\nFindings: clear\nImpression: viral",
+        "HPI: mass of the colon, specimen sent\nPMH: gout\nGross: no blood\nStudy: pending",
         "HPI: cough since 3 d, no fever\nExam: clear\nImpression: viral",
         "PMH: s/p R THA, OSA, h/o LES spasm, el pt seen, der consult, LOS 3 d, para 2, con't ASA",
         f'HPI: Mr. van der Berg said "una copa" con su hija. {"he has the pain " * 11}',
@@ -102,6 +125,7 @@ def test_kinds_are_counted_with_their_share() -> None:
     [
         ("not_english", "give the English notes, or translate them"),
         ("radiology_report", "not note/radiology"),
+        ("pathology_report", "pathology reports; give the discharge summaries"),
         ("only_discharge_sections", "give whole summaries"),
     ],
 )
