@@ -128,7 +128,7 @@ def score_lines(result: Mapping[str, Any]) -> Iterator[str]:
             continue
         beside = f"   against {_score(name, other)}" if other else ""
         yield f"{name:24} {_score(name, result)}{beside}"
-    if result["num_patients"] == 1 < result["num_notes"]:
+    if result.get("num_patients") == 1 < result.get("num_notes", 0):
         yield f"all {result['num_notes']} notes are of one patient; is patient_id right?"
     if result.get("has_few_patients"):
         yield f"{result['num_patients']} patients are few: intervals are widened"

@@ -68,3 +68,10 @@ def test_subgroups_of_patients_are_shown_with_the_interval_of_their_gap(tmp_path
     shown = run(path, "--num-bootstrap", 50).stdout.splitlines()
     assert " ".join(shown[-2].split()) == "sex: F 40 1.000 [1.000, 1.000] 1.000 [1.000, 1.000]"
     assert "subgroup" not in run(write(tmp_path / "q.jsonl", ROWS), "--num-bootstrap", 20).stdout
+
+
+def test_notes_that_are_all_of_one_patient_are_told(tmp_path):
+    row = '{"patient_id": 0, "gold": "I10", "prediction": "I10"}\n'
+    (tmp_path / "p.jsonl").write_text(row * 3)
+    done = run(tmp_path / "p.jsonl", "--num-bootstrap", 0)
+    assert "all 3 notes are of one patient; is patient_id right?" in done.output
