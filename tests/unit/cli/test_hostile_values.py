@@ -123,3 +123,57 @@ def test_score_refuses_or_scores_hostile_values_within_2_gb(tmp_path: Path) -> N
             scores = json.loads(found["shown"])
             assert scores["has_few_patients"] is True and scores["num_patients"] == 1
             assert (scores["hierarchical_f1_low"], scores["hierarchical_f1_high"]) == (0.0, 1.0)
+
+
+NODES: list[tuple[str, str]] = [
+    # what is asked for, the node that it names
+    ("i25.10", "I25.10"),
+    ("  I25.10\t", "I25.10"),
+    ("I25.10\n", "I25.10"),
+    ("I25..10", "I25.10"),
+    ("I25\n.10", "I25.10"),
+    ("I25.-", "I25"),
+    ("\uff29\uff12\uff15", "I25"),
+    ("\ufeffI25.10", "I25.10"),
+    ("I25\u200b.10", "I25.10"),
+    ("c7a.00", "C7A.00"),
+    ("u07.1", "U07.1"),
+    ("I00-I99", "IX"),
+    ("a00\u2013b99", "I"),
+    ("chapter 9", "IX"),
+    ("xxii", "XXII"),
+    ("22", "XXII"),
+    ("A00 to A09", "A00-A09"),
+    ("a00-09", "A00-A09"),
+    ("B20-B20", "B20-B20"),
+]
+NO_NODES: list[tuple[str, str]] = [
+    # what is asked for, what the refusal offers
+    ("W21.89A", "near it: W21.89XA"),
+    ("T07.XXXXD", "near it: T07.XXXD"),
+    ("I25.1O", "near it: I25.10"),
+    ("I25.10\x00", "near it: I25.10"),
+    ("I25.10\ud800", "near it: I25.10"),
+    ("ICD-10: I25.10", "near it: I25.10"),
+    ("A00-A10", "near it: A00-A09, I"),
+    ("I99-I00", "near it: I99, I00"),
+    ("Z99.999", "near it: Z99"),
+    *((text, "give a code such as I25.10") for text in (
+        *("", " ", ".", "-", "\x00", "\x1b[31m", "\ud800", "\ud83d", "\ufffd", "nan", "null"),
+        *("0", "23", "9" * 5000, "A" * 10**6, "I25.10 " * 10**5, "\u0663", "\xdf", "%s%n"),
+        *("9" * 33 + "-" + "9" * 33, "IX-X", "../../etc/passwd", "I" * 10**6 + "-I99"),
+    )),
+]  # fmt: skip
+
+
+def test_codes_show_names_or_refuses_hostile_values_within_2_gb() -> None:
+    asked = [text for text, _ in NODES + NO_NODES]
+    found = run_all([["codes", "show", "--json", "--", text] for text in asked])
+    for (text, node), answer in zip(NODES, found, strict=False):
+        shown = json.loads(answer["shown"])
+        assert (answer["code"] or 0) == 0 and shown.get("code", shown.get("node")) == node, text
+    for (text, offer), answer in zip(NO_NODES, found[len(NODES) :], strict=True):
+        assert answer["code"] == 3 and offer in answer["told"], (text[:99], answer)
+        assert answer["shown"] == "" and len(answer["told"]) < 300
+        # Nothing that moves a cursor, breaks a line or cannot be written.
+        assert answer["told"].removesuffix("\n").isprintable()
