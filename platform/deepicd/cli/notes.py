@@ -157,8 +157,7 @@ def audit(
     traced = read_traces(traces) if traces else None
     judge = load_judge(out, threshold=doubt)
     checks = audit_notes(out, traces=traced, limits=limits, similarity=similarity, judge=judge)
-    told = judge.summary() if judge else None
-    report = as_report(checks) | {"similarity": similarity, "late_text_judge": told}
-    lines = audit_lines([check.as_dict() for check in checks], told)
+    report = as_report(checks, judge) | {"similarity": similarity}
+    lines = audit_lines([check.as_dict() for check in checks], judge.summary() if judge else None)
     print_outcome(report, lines, as_json=as_json)
     raise typer.Exit(1 if has_leak(checks) else 0)

@@ -40,11 +40,12 @@ def audit_lines(
     for check in checks:
         examples = ", ".join(check["examples"])
         yield f"{check['check']:18}{check['verdict']:>12}{_counts(check)}  {examples}".rstrip()
-    if any((row["check"], row["verdict"]) == ("trace_overlap", _NOT_CHECKED) for row in checks):
-        yield "trace_overlap was not looked for: --traces FILE names the traces of SFT"
+    for check in checks:
+        if why := check.get("why"):
+            yield f"{check['check']} was not looked for: {why}"
     if judge is None:
-        yield "late_wording was not looked for: the build had too few passages to learn from"
-    elif judge["recall"] is None:
+        return
+    if judge["recall"] is None:
         yield f"late_wording: passages that score above {judge['threshold']:g}"
     else:
         finds = f"finds {judge['recall']:.0%} of the passages of the stay"

@@ -7,15 +7,13 @@ is a leak; a smaller one is a warning, because some findings are natural: the wo
 do occur in true admission notes (a patient sent in *for* pneumonia), so they are counted and only
 many are a leak. Headers of the stay are looked for line by line by the same grammar that cut the
 notes (`mimic.sections.find_late`), and late text by a judge that is not the grammar (`late_text`),
-which only warns because it is unsure. Notes of different patients that are nearly the same may be
-templates, so they only warn too. Time is linear in the text, memory in the number of notes; no text
-is kept.
+which only warns because it is unsure; what the stay changed in the medication is looked for by its
+own words (`wordings`). Notes of different patients that are nearly the same may be templates, so
+they only warn too. Time is linear in the text, memory in the number of notes; no text is kept.
 """
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cache
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -26,17 +24,24 @@ import pyarrow.compute as pc
 import pyarrow.dataset as pads
 from numpy.typing import NDArray
 
-from deepicd import codes
 from deepicd.errors import CodeError, ConfigError, DataError, MissingError
 from deepicd.notes.build_report import REPORT, read_build_report
 from deepicd.notes.late_text import LateTextJudge
 from deepicd.notes.mimic.sections import SECTIONS, find_late
 from deepicd.notes.near_duplicates import find_near_duplicates, minhash_signatures
 from deepicd.notes.table.cutting import has_late_header
+from deepicd.notes.wordings import (
+    DIAGNOSES,
+    gold_phrases,
+    has_changed_medication,
+    is_gold_named,
+    written_codes,
+)
 from deepicd.paths import SPLITS
 
 LIMITS: Mapping[str, float] = {
     "forbidden_section": 0.0,
+    "changed_medication": 0.01,
     "late_wording": 1.0,
     "diagnosis_phrase": 0.01,
     "diagnosis_wording": 1.0,
@@ -56,22 +61,15 @@ SIMILARITY = 0.8
 MIN_SIMILARITY = 0.5
 """Below it MinHash finds few of the pairs (`near_duplicates`)."""
 
+NOT_CHECKED = "not checked"
+NO_JUDGE = "no judge of late text: the build had too few passages to learn one from"
+NO_TRACES = "no traces: --traces FILE names those of SFT"
+
 NUM_EXAMPLES = 5
 """Ids named by one check."""
 
 _COLUMNS = ("note_id", "patient_id", "text", "code")
 _BATCH_ROWS = 2048
-_PATTERNS = {
-    "diagnosis_phrase": r"\b(?:discharge|principal|final|primary) diagnos[ie]s\b",
-    "diagnosis_wording": r"\b(?:(?:was|were|is|been) diagnosed with|found to have"
-    r"|treated for|diagnosis of|dx of)\b",
-}
-_SHORTER = re.compile(
-    r",? \bunspecified(?: (?:organism|site|type|episode|part|cause)(?: of)?)?\b"
-    r"|,? not elsewhere classified"
-    r"|,? (?:initial|subsequent) encounter\b.*|,? sequela$| ?\([^)]*\)| ?\[[^\]]*\]"
-)
-_MIN_PHRASE = 4
 
 
 @dataclass(frozen=True)
@@ -87,14 +85,14 @@ class Check:
     examples: tuple[str, ...]
     """Note ids, in the order of the splits, of `late_wording` with section and number of the
     passage; never text."""
-    is_made: bool = True
-    """False where there was nothing to check with: no traces, no judge of late text."""
+    why: str = ""
+    """Why there was nothing to check with; empty where the rule was checked."""
 
     @property
     def verdict(self) -> str:
         """clean, warning, leak or not checked."""
-        if not self.is_made:
-            return "not checked"
+        if self.why:
+            return NOT_CHECKED
         if not self.count:
             return "clean"
         return "leak" if self.share > self.limit else "warning"
@@ -102,7 +100,8 @@ class Check:
     def as_dict(self) -> dict[str, Any]:
         """For JSON: `check` is the name of the rule."""
         values = asdict(self)
-        del values["is_made"]  # the verdict says it
+        if not self.why:
+            del values["why"]
         return {"check": values.pop("name"), **values, "verdict": self.verdict}
 
 
@@ -158,11 +157,10 @@ def audit_notes(
         "near_duplicate": _near_duplicates(notes, similarity),
     }
     checks = {name: _check(name, rows, notes, limit=allowed[name]) for name, rows in broken.items()}
-    checks["late_wording"] = replace(
-        checks["late_wording"], examples=notes.doubts, is_made=judge is not None
-    )
+    why = "" if judge else NO_JUDGE
+    checks["late_wording"] = replace(checks["late_wording"], examples=notes.doubts, why=why)
     overlap = _check_traces(traces or (), notes, limit=allowed["trace_overlap"])
-    checks["trace_overlap"] = replace(overlap, is_made=traces is not None)
+    checks["trace_overlap"] = replace(overlap, why=NO_TRACES if traces is None else "")
     return [checks[name] for name in LIMITS]
 
 
@@ -184,39 +182,23 @@ def parse_limits(texts: Iterable[str]) -> dict[str, float]:
     return limits
 
 
-def as_report(checks: Iterable[Check]) -> dict[str, Any]:
-    """Leaks, warnings, and the limit of every check, ready for JSON."""
+def as_report(checks: Iterable[Check], judge: LateTextJudge | None) -> dict[str, Any]:
+    """Leaks, warnings (late wording that could not be looked for is one), limits, for JSON."""
     rows = [check.as_dict() for check in checks]
     return {
         "leaks": [row for row in rows if row["verdict"] == "leak"],
-        "warnings": [row for row in rows if row["verdict"] == "warning"],
+        # No traces is the caller's choice; no judge is a fact of the build.
+        "warnings": [
+            row for row in rows if row["verdict"] == "warning" or row.get("why") == NO_JUDGE
+        ],
         "limits": {row["check"]: row["limit"] for row in rows},
+        "late_text_judge": judge.summary() if judge else {"verdict": NOT_CHECKED, "why": NO_JUDGE},
     }
 
 
 def has_leak(checks: Iterable[Check]) -> bool:
     """Whether any check found more than its limit."""
     return any(check.verdict == "leak" for check in checks)
-
-
-@cache
-def gold_phrases(code: str) -> tuple[str, ...]:
-    """Lower-case wordings that give a code away: its title, those of its successors, short forms.
-
-    A short form leaves out ", unspecified", "initial encounter" and what stands in brackets.
-    """
-    titles = [codes.title(each).lower() for each in (code, *codes.successors(code))]
-    short = [" ".join(_SHORTER.sub("", title).split()).strip(" ,") for title in titles]
-    return tuple(dict.fromkeys(name for name in (*titles, *short) if len(name) >= _MIN_PHRASE))
-
-
-def is_gold_named(text: str, phrases: Iterable[str]) -> bool:
-    """Whether one of the phrases stands word for word in a text; both in lower case."""
-    return any(
-        # The plain search first: it rules most phrases out and costs little.
-        phrase in text and re.search(rf"(?<!\w){re.escape(phrase)}(?!\w)", text) is not None
-        for phrase in phrases
-    )
 
 
 def has_forbidden(text: str) -> bool:
@@ -290,12 +272,14 @@ def _read_batch(
     text = batch["text"]
     lower = pc.utf8_lower(text).to_pylist()
     gold = batch["code"].to_pylist()
-    broken = {name: _matches(text, pattern) for name, pattern in _PATTERNS.items()}
-    broken["forbidden_section"] = np.array([has_late(note) for note in text.to_pylist()], np.bool_)
+    broken = {name: _matches(text, pattern) for name, pattern in DIAGNOSES.items()}
+    notes = text.to_pylist()
+    broken["forbidden_section"] = np.array([has_late(note) for note in notes], np.bool_)
+    broken["changed_medication"] = np.array([*map(has_changed_medication, notes)], np.bool_)
     doubts = _find_doubts(batch, judge)
     broken["late_wording"] = np.array([bool(found) for found in doubts], np.bool_)
     broken["gold_title"] = _named(lower, gold, gold_phrases)
-    broken["gold_code"] = _named(lower, gold, _dotted)
+    broken["gold_code"] = _named(lower, gold, written_codes)
     return {
         "note_id": batch["note_id"],
         "patient_id": batch["patient_id"],
@@ -331,11 +315,6 @@ def _named(texts: Sequence[str], gold: Sequence[str], phrases_of: Any) -> NDArra
         )
     except CodeError as error:
         raise DataError(f"a gold label is no code: {error} Build the notes anew.") from None
-
-
-def _dotted(code: str) -> tuple[str, ...]:
-    """The code as a text would write it; a bare category (`C20`) is a word of other use too."""
-    return (codes.dotted(code).lower(),) if len(code) > 3 else ()
 
 
 def _digest(text: str) -> int:

@@ -88,11 +88,12 @@ def test_a_check_for_leaks_shows_verdict_share_limit_and_examples():
 def test_a_check_that_was_not_made_is_not_called_clean_and_one_that_only_warns_says_so():
     none = {"count": 0, "share": 0.0, "examples": []}
     overlap = {"check": "trace_overlap", "verdict": "not checked", "limit": 0.0, **none}
+    overlap["why"] = "no traces: --traces FILE names those of SFT"
     wording = {"check": "late_wording", "verdict": "clean", "limit": 1.0, **none}
-    _, first, second, told, _ = text.audit_lines([overlap, wording], None)
+    _, first, second, told = text.audit_lines([overlap, wording], None)
     assert first.split() == ["trace_overlap", "not", "checked", "–", "–", "0%"]
     assert second.split() == ["late_wording", "clean", "0", "0.00%", "only", "warns"]
-    assert "--traces FILE" in told
+    assert told == "trace_overlap was not looked for: no traces: --traces FILE names those of SFT"
 
 
 @pytest.mark.parametrize(("number", "rarest"), [(2, 0), (3, 0), (4, 1), (6, 3), (9, 3)])
