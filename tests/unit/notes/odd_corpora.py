@@ -65,11 +65,17 @@ Mental Status: Clear and coherent. Walks {days} blocks.
 Discharge Instructions:
 You were admitted to the hospital with {sign}, and you got better with the treatment.
 """
+_SHORT_GERMAN = "CC: {sign}\nHPI: {who}, {age} J., {sign} seit {days} Tagen. {what}."
 _WORDS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "German": {
         "who": ("Frau M.", "Herr K.", "der Patient"),
         "what": ("Akute Cholezystitis", "Pneumonie rechts basal", "Vorhofflimmern"),
         "sign": ("Oberbauchschmerzen", "Husten und Fieber", "Herzrasen"),
+    },
+    "short German": {
+        "who": ("Frau M.", "Herr K.", "Pat."),
+        "what": ("Akute Cholezystitis", "Pneumonie rechts basal", "VHF"),
+        "sign": ("Schmerzen", "Husten und Fieber", "Schwindel"),
     },
     "Spanish": {
         "who": ("El paciente", "La paciente", "Su hija"),
@@ -89,11 +95,13 @@ _WORDS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
 }
 _TEXTS = {
     "German": _GERMAN,
+    "short German": _SHORT_GERMAN,
     "Spanish": _SPANISH,
     "radiology": _RADIOLOGY,
     "discharge sections": _REST,
 }
 REFUSALS: Mapping[str, str] = {
+    "short German": r"100% of [34]\d notes in .* are texts that are not English.*translate them",
     "German": r"100% of [34]\d notes in .* are texts that are not English.*give the English notes",
     "Spanish": r"100% of [34]\d notes in .* are texts that are not English.*translate them first",
     "radiology": r"100% of [34]\d notes in .* are radiology reports; give the discharge summaries",

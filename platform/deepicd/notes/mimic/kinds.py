@@ -1,13 +1,14 @@
 """What a text is instead of an English discharge summary: another language, another kind of note.
 
-In: a text and its cut. Out: one of `KINDS`, or "" for a summary. Decided here: a text is English
-when words that only English has are at least `_MIN_ENGLISH` of its beginning, and no rarer than
-those that only its neighbours have; a short one, whose telegram may have no such word, unless the
-others' are many. A radiology report has three of its own headers, or two and no history, and hardly
-any section of a summary; a bare `HISTORY` beside findings and an impression is why it was asked
-for. A pathology report has two headers that only it has. Headers count with a colon, alone on their
-line, or in capitals within one. Kinds are counted and reported, and refused where most notes are of
-one (`check_kinds`): a single odd note is no reason to stop. Pure.
+In: a text and its cut. Out: one of `KINDS`, `UNCLEAR`, or "" for a summary. Decided here: a text
+is English when words that only English has are at least `_MIN_ENGLISH` of its beginning, and no
+rarer than those that only its neighbours have; a short one is judged by words of charts too, and
+where it has none of any language it is what most of the others are. A radiology report has three of
+its own headers, or two and no history, and hardly any section of a summary; a bare `HISTORY` beside
+findings and an impression is why it was asked for. A pathology report has two headers that only it
+has. Headers count with a colon, alone on their line, or in capitals within one. Kinds are counted
+and reported, and refused where most notes are of one (`check_kinds`): a single odd note is no
+reason to stop. Pure.
 """
 
 import re
@@ -30,6 +31,9 @@ KINDS: Mapping[str, str] = {
 }
 """Kind → what it is and what to do."""
 
+UNCLEAR = "unclear_language"
+"""Kind of a short text that has no word of any language; `count_kinds` settles it."""
+
 MAX_SHARE = 0.5
 """Share of the summaries above which a kind is refused."""
 
@@ -47,10 +51,43 @@ _FOREIGN = frozenset((
     *("che", "della", "senza", "nel", "alla", "giorni", "anni"),  # Italian
 ))  # fmt: skip
 """Frequent words of other languages that are no English word, name or abbreviation of a chart."""
+_CHART = frozenset((
+    *("pain", "fever", "cough", "chest", "shortness", "breath", "weakness", "bleeding", "swelling"),
+    *("history", "presents", "presented", "admitted", "found", "seen", "denies", "fell", "slipped"),
+    *("male", "female", "woman", "year", "years", "old", "day", "days", "since", "without"),
+    *("left", "right", "heart", "blood", "pressure", "home", "daily", "clear", "none", "lives"),
+    *("consult", "spasm", "mother", "father", "down", "ago", "at", "on", "he", "her", "is", "was"),
+))  # fmt: skip
+"""Words of English charts: short texts seldom have one of the frequent words."""
+_FOREIGN_CHART = frozenset((
+    *("husten", "fieber", "schmerz", "schmerzen", "sturz", "atemnot", "anamnese"),
+    *("diagnosen", "befund", "aufnahme", "erbrechen", "schwindel", "rechts", "links", "heute"),
+    *("akute", "brustschmerz", "brustschmerzen", "bauchschmerzen", "kopfschmerzen"),
+    *("vorhofflimmern", "durchfall", "frau", "herr", "tagen", "jahre", "keine"),
+    *("dolor", "fiebre", "paciente", "disnea", "cefalea", "motivo", "ingreso", "derecha"),
+    *("antecedentes", "mujer", "hombre", "izquierda", "enfermedad", "hoy", "ayer"),
+    *("douleur", "douleurs", "toux", "motif", "chute", "admis", "admise", "hier", "femme", "homme"),
+    *("vomissements", "droite", "gauche", "jours"),
+    *("dolore", "febbre", "tosse", "paziente", "caduta", "anamnesi", "donna", "uomo", "ieri"),
+    *("vomito", "destra", "sinistra", "ricovero", "ricoverato", "ricoverata", "toracico"),
+    *("dispnea", "addominale", "oggi", "ipertensione"),
+    *("dor", "febre", "doente", "queda", "dispneia", "cefaleia", "mulher", "homem", "ontem"),
+    *("internado", "internada", "direita", "esquerda", "hoje"),
+    *("pijn", "koorts", "hoesten", "buikpijn", "hoofdpijn", "borst", "kortademig", "gisteren"),
+    *("braken", "vrouw", "opgenomen", "voorgeschiedenis", "reden", "misselijk", "jaar"),
+    *("feber", "hosta", "hoste", "orsak", "sedan", "igår", "patienten", "kvinna", "kvinne"),
+    *("smerter", "pasienten", "kräkningar", "tidigare", "hemmet"),
+    *("pacjent", "pacjentka", "kaszel", "wywiad", "upadek", "wymioty", "kobieta", "powód"),
+))  # fmt: skip
+"""Words of other languages' charts that no English chart has."""
+_NAMES = frozenset(("sjögren", "behçet", "ménière", "barré", "sézary", "naïve", "café", "müller"))
+"""Words of English charts that keep a letter of another language, also in small letters."""
 _MIN_ENGLISH = 0.02
-_MIN_FOREIGN, _FEWEST_FOREIGN = 0.1, 3
-"""Share and number in a short text; one or two may be a name's."""
-_MIN_WORDS, _FEWEST_WORDS = 40, 8
+_FEWEST_BESIDE_ENGLISH, _FEWEST_UNCLEAR = 2, 3
+"""Words of another language in a short text: one may be a name's, two of the frequent ones too."""
+_MIN_WORDS = 40
+_MIN_LETTERS = 3
+_WORD = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)*")
 _SEEN_CHARACTERS = 4000
 """Of a text: its language does not change."""
 _MAX_FOREIGN = 0.3
@@ -84,9 +121,10 @@ _MAX_SECTIONS = 2
 
 
 def kind_of(text: str, cut: Cut) -> str:
-    """What a text is, "" for a discharge summary."""
-    if not _is_english(text[:_SEEN_CHARACTERS]):
-        return "not_english"
+    """What a text is: of `KINDS`, `UNCLEAR`, or "" for a discharge summary."""
+    language = _language(text[:_SEEN_CHARACTERS])
+    if language == "not_english":
+        return language
     if not cut.has_stay and len(cut.sections) <= _MAX_SECTIONS:
         if len(_find(_PATHOLOGY, text)) >= _MIN_PATHOLOGY:
             return "pathology_report"
@@ -96,7 +134,7 @@ def kind_of(text: str, cut: Cut) -> str:
         ):
             return "radiology_report"
     is_rest = cut.has_end and not has_core(cut.sections)
-    return "only_discharge_sections" if is_rest else ""
+    return "only_discharge_sections" if is_rest else language
 
 
 def _find(headers: re.Pattern[str], text: str) -> set[str]:
@@ -110,23 +148,46 @@ def _has_history(text: str, cut: Cut, headers: set[str]) -> bool:
     return has_core(kept)
 
 
-def _is_english(text: str) -> bool:
+def _language(text: str) -> str:
+    """Whether a text is not English, a short one without a sign of either, or English ("")."""
     if not text.isascii():
         letters = [letter for letter in text if letter.isalpha()]
         if sum(not letter.isascii() for letter in letters) > _MAX_FOREIGN * len(letters):
-            return False
+            return "not_english"
     words = text.lower().split()
-    if len(words) < _FEWEST_WORDS:
-        return True
-    english, foreign = (sum(word in known for word in words) for known in (_ENGLISH, _FOREIGN))
     if len(words) < _MIN_WORDS:
-        return english > 0 or foreign < max(_FEWEST_FOREIGN, _MIN_FOREIGN * len(words))
-    return english >= max(foreign, _MIN_ENGLISH * len(words))
+        return _language_of_few(_WORD.findall(text))
+    english, foreign = (sum(word in known for word in words) for known in (_ENGLISH, _FOREIGN))
+    return "" if english >= max(foreign, _MIN_ENGLISH * len(words)) else "not_english"
+
+
+def _language_of_few(words: Sequence[str]) -> str:
+    english = sum(word.lower() in _ENGLISH or word.lower() in _CHART for word in words)
+    clear = sum(map(_is_clearly_foreign, words))
+    foreign = clear + sum(word.lower() in _FOREIGN for word in words)
+    # "AV block", "el pt seen": frequent words of other languages are names and abbreviations here.
+    fewest = _FEWEST_BESIDE_ENGLISH if english else 1 if clear else _FEWEST_UNCLEAR
+    if foreign > english and foreign >= fewest:
+        return "not_english"
+    return "" if english else UNCLEAR
+
+
+def _is_clearly_foreign(word: str) -> bool:
+    plain = word.lower()
+    # "Waldenström"; a unit ("µg") is short.
+    is_name = word[0].isupper() and not word.isupper()
+    is_spelt_so = not word.isascii() and len(word) >= _MIN_LETTERS and not is_name
+    return plain in _FOREIGN_CHART or (is_spelt_so and plain not in _NAMES)
 
 
 def count_kinds(kinds: Sequence[str]) -> dict[str, dict[str, float]]:
-    """Kind → how many notes are of it and their share of all that were looked at."""
+    """Kind → how many notes are of it and their share of all that were looked at.
+
+    Short texts without a sign of a language are of the language that most of the others are of.
+    """
     counts = Counter(kinds)
+    if counts["not_english"] > len(kinds) - counts["not_english"] - counts[UNCLEAR]:
+        counts["not_english"] += counts[UNCLEAR]
     return {
         kind: {"count": counts[kind], "share": counts[kind] / len(kinds)}
         for kind in KINDS

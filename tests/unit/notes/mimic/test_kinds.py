@@ -5,9 +5,11 @@ from random import Random
 
 import pytest
 from composed_notes import compose
+from short_texts import ENGLISH as SHORT_ENGLISH
+from short_texts import OTHERS as SHORT
 
 from deepicd.errors import DataError
-from deepicd.notes.mimic.kinds import check_kinds, count_kinds, kind_of
+from deepicd.notes.mimic.kinds import UNCLEAR, check_kinds, count_kinds, kind_of
 from deepicd.notes.mimic.sections import cut_summary
 
 SAID = "der Patient kam mit Schmerzen in der Brust und Atemnot, die seit drei Tagen bestanden. "
@@ -105,7 +107,8 @@ def test_a_summary_with_reports_of_imaging_in_it_is_a_summary() -> None:
     ],
 )
 def test_telegrams_and_names_of_other_languages_are_english_summaries(text: str) -> None:
-    assert kind_of(text, cut_summary(text)) == ""
+    assert kind_of(text, cut_summary(text)) in ("", UNCLEAR)
+    assert count_kinds([kind_of(text, cut_summary(text))]) == {}
 
 
 def test_composed_and_telegraphic_summaries_are_english() -> None:
@@ -132,3 +135,25 @@ def test_kinds_are_counted_with_their_share() -> None:
 def test_a_table_that_is_mostly_of_another_kind_is_refused(kind: str, advice: str) -> None:
     with pytest.raises(DataError, match=rf"67% of 3 notes in notes.csv are .*{advice}"):
         check_kinds([kind, "", kind], Path("notes.csv"))
+
+
+@pytest.mark.parametrize("language", SHORT)
+def test_a_corpus_of_short_texts_in_another_language_is_refused_with_its_share(
+    language: str,
+) -> None:
+    texts = SHORT[language].replace("\n", "|").split("|")
+    kinds = [kind_of(text, cut_summary(text)) for text in texts]
+    assert set(kinds) <= {"not_english", UNCLEAR}, [*zip(kinds, texts, strict=True)]
+    with pytest.raises(DataError, match=r"100% of (10|20) notes in n.csv are texts .* not E"):
+        check_kinds(kinds, Path("n.csv"))
+
+
+def test_a_corpus_of_short_texts_in_english_is_english() -> None:
+    kinds = [kind_of(text, cut_summary(text)) for text in SHORT_ENGLISH.split("|")]
+    assert set(kinds) == {"", UNCLEAR} and kinds.count("") > 10 and count_kinds(kinds) == {}
+
+
+def test_a_few_short_texts_of_another_language_are_counted() -> None:
+    texts = [*SHORT_ENGLISH.split("|"), *SHORT["German"].split("|")[:3]]
+    found = count_kinds([kind_of(text, cut_summary(text)) for text in texts])
+    assert found["not_english"]["count"] == 3
