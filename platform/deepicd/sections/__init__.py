@@ -6,13 +6,14 @@ the words are data (`data/section_words.tsv`, a reason a row), lines are brought
 and a header is known by its words in any order, never by a list of whole spellings. Pure.
 """
 
-from deepicd.sections.header_match import HeaderMatch, Start
+from deepicd.sections.header_match import HeaderMatch, Start, find_late_lines
 from deepicd.sections.headers import Header, read_phrase
 from deepicd.sections.lexicon import load_lexicon
 from deepicd.sections.line_inside import find_later, read_inside
-from deepicd.sections.line_start import is_plain, read_start
+from deepicd.sections.line_start import read_start
 from deepicd.sections.lines import clean_text, shape_of, split_lines
 from deepicd.sections.names import SECTION_OF, SECTIONS
+from deepicd.sections.plain_lines import is_plain
 from deepicd.sections.segments import Segment, split_sections
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "Segment",
     "Start",
     "clean_text",
+    "find_late_lines",
     "find_later",
     "is_plain",
     "load_lexicon",

@@ -6,8 +6,10 @@ their first or last word, because nearly all text is no header. Pure.
 """
 
 import re
+from bisect import bisect_right
 from collections.abc import Sequence
 from functools import cache, lru_cache
+from itertools import accumulate
 from typing import NamedTuple
 
 from deepicd.sections.headers import Header, Phrase, read_phrase
@@ -87,7 +89,7 @@ class HeaderMatch(NamedTuple):
     start: int
     end: int
     """Where its text begins."""
-    is_listed: bool
+    is_listed: bool = False
     """A bullet or a number stands before it."""
     is_measured: bool = False
     """Values follow a header that no sign ends."""
@@ -103,6 +105,13 @@ class Start(NamedTuple):
     is_listed: bool = False
 
 
+_LATE_PARTS = (
+    *("disch", "/c", "dc", ".c.", "death", "depart", "expir", "leaving", "ronounce"),
+    "passed away",
+)
+"""Each match of `LATE_WORD` has one of these, in small letters."""
+
+
 def has_late(line: str) -> bool:
     """Whether a word of a later time is in a line; quicker than `LATE_WORD` alone."""
     low = line.lower()
@@ -113,6 +122,20 @@ def has_late(line: str) -> bool:
         or "passed away" in low
     )  # fmt: skip
     return is_possible and bool(LATE_WORD.search(line))
+
+
+def find_late_lines(lines: Sequence[str]) -> set[int]:
+    """Numbers of the lines that may hold a word of a later time: one look at all of them."""
+    text = "\n".join(lines).lower()
+    ends = list(accumulate(map(len, text.splitlines(keepends=True))))
+    found = set()
+    for part in _LATE_PARTS:
+        place = text.find(part)
+        while place >= 0:
+            number = bisect_right(ends, place)
+            found.add(number)
+            place = text.find(part, ends[number])
+    return found
 
 
 def ends_of_runs(words: Sequence[re.Match[str]], text: str) -> list[int]:

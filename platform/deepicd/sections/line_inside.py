@@ -33,14 +33,19 @@ from deepicd.sections.headers import Header
 from deepicd.sections.lexicon import load_lexicon
 
 
-def read_inside(line: str, begin: int, *, is_flat: bool = False) -> Sequence[HeaderMatch]:
+def read_inside(
+    line: str, begin: int, *, is_flat: bool = False, may_be_late: bool = True
+) -> Sequence[HeaderMatch]:
     """Headers in the middle of a line, from `begin` on.
+
+    `may_be_late`: whether `find_late_lines` found the line, where it was asked.
 
     `is_flat`: the line holds a whole section, as a rendered note has it, so that capitals are
     looked for more closely.
     """
-    has_title = is_flat or has_late(line) or bool(TWO_CAPITALS.search(line, begin))
-    if not has_title and line.find(":", begin) < 0:
+    rest = line[begin:] if begin else line
+    has_title = is_flat or (may_be_late and has_late(rest)) or bool(TWO_CAPITALS.search(rest))
+    if not has_title and ":" not in rest:
         return ()
     if is_flat or len(line) > MAX_CACHED:
         return _look_inside(line, begin, has_title, is_flat=is_flat)

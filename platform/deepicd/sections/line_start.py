@@ -20,7 +20,6 @@ from deepicd.sections.header_match import (
     MEASURE,
     SOURCE,
     TRAIL,
-    TWO_CAPITALS,
     WORD,
     HeaderMatch,
     Start,
@@ -36,16 +35,14 @@ from deepicd.sections.lexicon import (
     words_of,
     words_of_change,
 )
+from deepicd.sections.plain_lines import MAX_CAPTION, begins_prose, has_brackets, is_text
 
-_MAX_UNKNOWN = 61
 _SHORT_TITLE = 3
-_LONGER_THAN_MARK = 7
-"""Characters of a word that is longer than the mark of a list ("viii.")."""
-_NOT_PROSE = re.compile(r"[:\t(\[]")
-_MARKS = ",.;()[]\"'*_#"
 _SIGN = re.compile(r"[:;=|>\t.-]|\s{3}")
 _ALNUM = re.compile(r"[A-Za-z0-9]")
 _LETTER = re.compile(r"[A-Za-z]")
+_ANY_LETTER = dict.fromkeys("bcdefghjklmnopqrstuvwxyz", "k")
+"""A letter behind a colon → one that stands for all which are no word alone, for the cache."""
 _LEAD = re.compile(
     r"(?P<list>[\s>|*#=_~+.,;:\"'\[\](){}<\\/-]*(?:\(?(?:\d{1,2}|[ivxIVX]{1,4}|[A-Za-z])[.)]\s+)?)"
     r"[\s*#=_~\"'\[({<-]*"
@@ -69,7 +66,9 @@ def read_start(line: str) -> Start:
         begin = asked.start("head")
         match = HeaderMatch(header, "bare", style_of(head), begin, len(line), is_listed=False)
         return Start(match, None, match.style)
-    if not line or _is_text(line):
+    if not line or is_text(line):
+        return _NO_START
+    if line[0] == " " and (text := line.lstrip()) and text[0].islower() and is_text(text):
         return _NO_START
     return _change(_read(line), line)
 
@@ -84,37 +83,22 @@ def _change(start: Start, line: str) -> Start:
     ):
         return start
     rest = line[match.end :].strip(TRAIL)
-    if not rest or len(rest) > _MAX_UNKNOWN or not words_of_change().issuperset(words_of(rest)):
+    if not rest or len(rest) > MAX_CAPTION or not words_of_change().issuperset(words_of(rest)):
         return start
     header = match.header._replace(time="changed")
     return start._replace(match=match._replace(header=header))
 
 
 def _read(line: str) -> Start:
-    colon = line.find(":", 0, _MAX_UNKNOWN)
+    colon = line.find(":", 0, MAX_CAPTION)
     if colon >= 0:
         # Captions come again in every note, and what stands behind them does not.
         behind = _ALNUM.search(line, colon)
-        start, is_settled = _read_caption(line[: behind.end()] if behind else line)
-        if behind is None or (is_settled and (start.match or not _has_brackets(line))):
+        shown = line[: behind.start()] + _ANY_LETTER.get(behind[0], behind[0]) if behind else line
+        start, is_settled = _read_caption(shown)
+        if behind is None or (is_settled and (start.match or not has_brackets(line))):
             return start
     return _read_short(line) if len(line) <= MAX_CACHED else _read_start(line)
-
-
-def is_plain(line: str) -> bool:
-    """Whether a line is text without any header, told at little cost: most lines."""
-    if (
-        line.endswith("?")
-        or not line[:1].isalpha()
-        or ":" in line
-        or has_late(line)
-        or TWO_CAPITALS.search(line)
-    ):
-        return False
-    # The look of `_is_text` without the colon, which is not there.
-    if _begins_text(line.partition(" ")[0]) and not line[:_MAX_UNKNOWN].isupper():
-        return True
-    return _begins_prose(line)
 
 
 @lru_cache(maxsize=1 << 14)
@@ -134,67 +118,11 @@ def _read_caption(line: str) -> tuple[Start, bool]:
     lead = _LEAD.match(line)
     words = WORD.finditer(line, lead.end() if lead else 0, colon)
     is_unknown = bool(COLON.match(line, colon)) and any(not rank_word(word[0]) for word in words)
-    return start, is_unknown and not SOURCE.search(line) and not _has_brackets(line)
-
-
-def _has_brackets(line: str) -> bool:
-    return "(" in line or "[" in line
-
-
-def _is_text(line: str) -> bool:
-    """Whether the first word of a line settles that no header opens it: most text."""
-    if not _begins_text(line.partition(" ")[0]):
-        return False
-    # What begins with a small letter is not even counted as an unknown header.
-    if not line[0].isupper():
-        return True
-    return ":" not in (head := line[:_MAX_UNKNOWN]) and not head.isupper()
-
-
-@lru_cache(maxsize=1 << 15)
-def _begins_text(word: str) -> bool:
-    """Whether a line that begins with a word begins with no header and no mark of a list."""
-    first = WORD.match(word[:MAX_HEADER])
-    is_mark = word.endswith((".", ")")) and len(word) < _LONGER_THAN_MARK
-    # Letters that stand apart ("E X A M") may be a header together.
-    return bool(first and len(word) > 1 and not is_mark and not rank_word(first[0]))
-
-
-def _begins_prose(line: str) -> bool:
-    """Whether a line begins with words that no header has, told at little cost."""
-    if not line[0].isalpha() or line.isupper():
-        return False
-    if (_has_brackets(line) or ":" in line or "\t" in line) and _NOT_PROSE.search(
-        line, 0, MAX_HEADER
-    ):
-        return False
-    is_title = False
-    for number, word in enumerate(line[:MAX_HEADER].split(" ", 8)[:8]):
-        look = _look_of(word)
-        # The first word that no header has settles it, unless what stood before may be a title in
-        # front of its text ("Chest Pain patient with …").
-        if look == _UNKNOWN:
-            return not is_title and word[0].isalpha()
-        is_title |= look == _MARKED or (look == _HIGH and number > 0)
-    return False
-
-
-_UNKNOWN, _LOW, _HIGH, _MARKED = range(4)
-"""A word that no header has; known ones: in small letters, with a capital, with marks."""
-
-
-@lru_cache(maxsize=1 << 15)
-def _look_of(word: str) -> int:
-    plain = word.strip(_MARKS)
-    if word and not rank_word(plain):
-        return _UNKNOWN
-    if plain != word or not word or "/" in word:
-        return _MARKED
-    return _HIGH if word[0].isupper() else _LOW
+    return start, is_unknown and not SOURCE.search(line) and not has_brackets(line)
 
 
 def _read_start(line: str) -> Start:
-    if _begins_prose(line) and not has_late(line[:MAX_HEADER]):
+    if begins_prose(line) and not has_late(line[:MAX_HEADER]):
         return _NO_START
     lead = _LEAD.match(line)
     begin = lead.end() if lead else 0
@@ -204,56 +132,73 @@ def _read_start(line: str) -> Start:
     if line[begin + 1 : begin + 2] == " " == line[begin + 3 : begin + 4]:
         return _spaced(line, begin)
     is_listed = bool(lead and (lead["list"].strip(" \t\"'[({<_=#>|")))
-    ends = _known_run(line, begin)
+    rest = line[begin:]
+    # Of a line that begins with its words the whole is cached already.
+    is_cached = begin > 0 and len(rest) <= MAX_CACHED
+    start = _read_words(rest) if is_cached else _look_at_words(rest)
+    if start.match is None:
+        return start._replace(is_listed=is_listed) if start.phrase else start
+    header, form, style, first, end, _, is_measured = start.match
+    place = (begin + first, begin + end)
+    return Start(HeaderMatch(header, form, style, *place, is_listed, is_measured), None, style)
+
+
+@lru_cache(maxsize=1 << 14)
+def _read_words(line: str) -> Start:
+    """A line without the marks before it: one header comes with many marks and numbers."""
+    return _look_at_words(line)
+
+
+def _look_at_words(line: str) -> Start:
+    ends = _known_run(line)
     if ends:
-        zone = _zone_of(line, begin, ends[-1])
+        zone = _zone_of(line, ends[-1])
         match = None
         # Without a sign inside the zone the slower look for one finds nothing.
-        if zone == len(line) or _SIGN.search(line, begin, zone):
-            match = _at_sign(line, begin, zone=zone, is_listed=is_listed)
-        if match is None and _may_run_in(line, begin, ends):
-            match = _run_in(line, begin, ends=ends, is_listed=is_listed)
+        if zone == len(line) or _SIGN.search(line, 0, zone):
+            match = _at_sign(line, zone)
+        if match is None and _may_run_in(line, ends):
+            match = _run_in(line, ends)
         if match:
             return Start(match, None, match.style)
-    start = _unknown(line, begin)
-    return start._replace(is_listed=is_listed) if start.phrase else start
+    return _unknown(line)
 
 
-def _known_run(line: str, begin: int) -> list[int]:
+def _known_run(line: str) -> list[int]:
     """Ends of the words from the beginning on that may stand in a header."""
     ends: list[int] = []
     is_named = False
-    for word in WORD.finditer(line, begin, begin + MAX_HEADER):
+    for word in WORD.finditer(line, 0, MAX_HEADER):
         rank = rank_word(word[0])
-        if not rank and not (ends and _is_excused(line, begin, word)):
+        if not rank and not (ends and _is_excused(line, word)):
             break
         is_named |= rank > 1
         ends.append(word.end())
     return ends if is_named else []
 
 
-def _is_excused(line: str, begin: int, word: re.Match[str]) -> bool:
+def _is_excused(line: str, word: re.Match[str]) -> bool:
     """Whether a word of sentences stands in a phrase of headers."""
     words, pattern = excused_prose()
     # Nearly all words that end a run are in no such phrase.
     if word[0].lower() not in words:
         return False
-    phrases = pattern.finditer(line, begin, begin + MAX_HEADER)
+    phrases = pattern.finditer(line, 0, MAX_HEADER)
     return any(phrase.start() <= word.start() < phrase.end() for phrase in phrases)
 
 
-def _may_run_in(line: str, begin: int, ends: list[int]) -> bool:
+def _may_run_in(line: str, ends: list[int]) -> bool:
     """Whether the known words could be a title: the second has a capital, or a time is late."""
     if len(ends) > 1 and line[ends[0] : ends[1]].lstrip()[:1].isupper():
         return True
-    head = line[begin : ends[-1]]
+    head = line[: ends[-1]]
     return "/" in head or has_late(head)
 
 
-def _zone_of(line: str, begin: int, end: int) -> int:
+def _zone_of(line: str, end: int) -> int:
     """Where a header must have ended: at the first unknown word, if none may be free."""
-    limit = min(len(line), begin + MAX_HEADER)
-    if "(" in line[begin:limit] or "[" in line[begin:limit] or SOURCE.search(line, begin, end):
+    limit = min(len(line), MAX_HEADER)
+    if has_brackets(line[:limit]) or SOURCE.search(line, 0, end):
         return limit
     word = _LETTER.search(line, end, limit)
     return word.start() if word else limit
@@ -275,24 +220,24 @@ def _spaced(line: str, begin: int) -> Start:
     return Start(match, None, style_of(head)) if match else _NO_START
 
 
-def _at_sign(line: str, begin: int, *, zone: int, is_listed: bool) -> HeaderMatch | None:
+def _at_sign(line: str, zone: int) -> HeaderMatch | None:
     """A header that a sign or the end of the line ends."""
-    colon = COLON.search(line, begin, min(len(line), zone + 1))
+    colon = COLON.search(line, 0, min(len(line), zone + 1))
     if colon:
-        head = line[begin : colon.start()]
+        head = line[: colon.start()]
         if header := read_header(head):
-            return HeaderMatch(header, "colon", style_of(head), begin, colon.end(), is_listed)
+            return HeaderMatch(header, "colon", style_of(head), 0, colon.end())
     if zone == len(line):
-        head = line[begin:].rstrip(TRAIL)
+        head = line.rstrip(TRAIL)
         if (header := read_header(head)) and not _has_text(head):
-            return HeaderMatch(header, "bare", style_of(head), begin, len(line), is_listed)
+            return HeaderMatch(header, "bare", style_of(head), 0, len(line))
     best, is_blank = None, True
     # No sign reaches over a letter, so the rest of a long line need not be looked through.
     end = zone + 1 if line[zone : zone + 1].isalpha() else len(line)
-    for sign in _SEPARATOR.finditer(line, begin, end):
+    for sign in _SEPARATOR.finditer(line, 0, end):
         if sign.start() > zone:
             break
-        head = line[begin : sign.start()]
+        head = line[: sign.start()]
         style = style_of(head)
         # A full stop behind a plain phrase ends a sentence, and no header stands behind that.
         if "." in sign[0] and style in ("lower", "sentence") and len(head) > 5:
@@ -301,7 +246,7 @@ def _at_sign(line: str, begin: int, *, zone: int, is_listed: bool) -> HeaderMatc
         if header and (best is None or is_blank or _adds_time(header, best, line[: sign.start()])):
             # Of several signs the first visible one counts, unless a later one adds the time.
             is_blank = not sign[0].strip()  # a tab may stand inside of a header
-            best = HeaderMatch(header, "mark", style, begin, sign.end(), is_listed)
+            best = HeaderMatch(header, "mark", style, 0, sign.end())
     return best
 
 
@@ -325,10 +270,10 @@ def _is_said(words: str) -> bool:
     return bool(phrase.num_unknown) or phrase.is_prose
 
 
-def _run_in(line: str, begin: int, *, ends: list[int], is_listed: bool) -> HeaderMatch | None:
+def _run_in(line: str, ends: list[int]) -> HeaderMatch | None:
     """A header whose text follows without a sign: the longest that could be one."""
     for end in reversed(ends[:7]):
-        head = line[begin:end]
+        head = line[:end]
         # Text that runs in behind a small letter is prose, except where a late word may be hidden.
         if not (head[0].isupper() or has_late(head)):
             return None
@@ -338,7 +283,7 @@ def _run_in(line: str, begin: int, *, ends: list[int], is_listed: bool) -> Heade
         style, after = style_of(head), line[end:]
         is_measured = MEASURE.match(after) is not None
         if _is_run_in(header, style, head=head, after=after, is_measured=is_measured):
-            return HeaderMatch(header, "run_in", style, begin, end, is_listed, is_measured)
+            return HeaderMatch(header, "run_in", style, 0, end, is_measured=is_measured)
     return None
 
 
@@ -374,16 +319,16 @@ def _is_late_title(head: str) -> bool:
     )
 
 
-def _unknown(line: str, begin: int) -> Start:
+def _unknown(line: str) -> Start:
     """What a line says that is written like a header and has unknown words."""
-    if not line[begin].isupper():
+    if not line[0].isupper():
         return _NO_START
-    end = begin + _MAX_UNKNOWN
-    colon = COLON.search(line, begin, end) if line.find(":", begin, end) >= 0 else None
+    has_colon = line.find(":", 0, MAX_CAPTION) >= 0
+    colon = COLON.search(line, 0, MAX_CAPTION) if has_colon else None
     if colon:
-        head = line[begin : colon.start()]
+        head = line[: colon.start()]
     else:
-        head = line[begin : begin + MAX_HEADER].rstrip(TRAIL)
+        head = line[:MAX_HEADER].rstrip(TRAIL)
         if len(head) > 60 or "," in head or not (head.isupper() or _is_late_title(head)):
             return _NO_START
     if len(head) > 60 or len(head.split()) > 8 or not head[:1].isupper():

@@ -9,8 +9,7 @@ ASCII alone is its own shape. Pure.
 
 import re
 import unicodedata
-from collections.abc import Iterator
-from functools import cache
+from functools import cache, lru_cache
 
 _INVISIBLE = (
     *range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2060, 0x2070),
@@ -77,11 +76,18 @@ def shape_of(text: str) -> str:
     # Character by character, so that an index into the shape is one into the text.
     if text.isascii():
         return text
-    return _NOT_ASCII.sub(_plain, _ARROW.sub(r"\1:", text))
+    if any(arrow in text for arrow in _ARROWS):
+        text = _ARROW.sub(r"\1:", text)
+    return _NOT_ASCII.sub(_plain, text)
 
 
 def _plain(marks: re.Match[str]) -> str:
-    return "".join(map(_base_of, marks[0].translate(_SHAPES)))
+    return _plain_run(marks[0])
+
+
+@lru_cache(maxsize=1 << 12)
+def _plain_run(marks: str) -> str:
+    return "".join(map(_base_of, marks.translate(_SHAPES)))
 
 
 @cache
@@ -92,10 +98,9 @@ def _base_of(letter: str) -> str:
     return parts[0] if is_accented else letter
 
 
-def split_lines(text: str) -> Iterator[tuple[str, str]]:
-    """(line, shape) of a text; any of Unicode's line ends counts."""
+def split_lines(text: str) -> tuple[list[str], list[str]]:
+    """The lines of a text and their shapes, as many; any of Unicode's line ends counts."""
     text = clean_text(text)
     lines = text.splitlines()
     # No mark is a line end or becomes one, so the shape of a text has the text's lines.
-    shapes = lines if text.isascii() else shape_of(text).splitlines()
-    return zip(lines, shapes, strict=True)
+    return lines, (lines if text.isascii() else shape_of(text).splitlines())

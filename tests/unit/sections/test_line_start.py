@@ -7,14 +7,22 @@ from composed_notes import compose
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deepicd.sections import is_plain, load_lexicon, read_inside, read_start, split_lines
+from deepicd.sections import (
+    find_late_lines,
+    is_plain,
+    load_lexicon,
+    read_inside,
+    read_start,
+    split_lines,
+)
+from deepicd.sections.header_match import has_late
 from deepicd.sections.lexicon import FOREIGN, FREEING, correct, fit_word, unglue
 
 PHRASES = [
     (words, meanings) for listed in load_lexicon().phrases.values() for words, meanings in listed
 ]
 LINES = st.integers(0, 2**32).flatmap(
-    lambda seed: st.sampled_from([shape for _, shape in split_lines(compose(Random(seed)).text)])
+    lambda seed: st.sampled_from(split_lines(compose(Random(seed)).text)[1] or [""])
 )
 
 
@@ -30,9 +38,15 @@ def test_every_phrase_that_names_a_source_has_a_word_that_frees_others() -> None
 
 @given(LINES | st.text(" abcDE:.(/-1", max_size=80))
 def test_a_plain_line_has_no_header(line: str) -> None:
-    if is_plain(line):
+    if is_plain(line, may_be_late=has_late(line)):
         assert (read_start(line).match, read_start(line).phrase) == (None, None)
         assert not read_inside(line, 0)
+
+
+@given(st.lists(LINES | st.text(" dcDC/.ischargeİ", max_size=20), max_size=8))
+def test_the_look_at_all_lines_finds_each_that_has_a_late_word(lines: list[str]) -> None:
+    late = {number for number, line in enumerate(lines) if has_late(line)}
+    assert late <= find_late_lines(lines)
 
 
 @pytest.mark.parametrize("header", ["HPI", "2. PMH", "**Discharge Exam**", "Quux Zorble", "Na"])

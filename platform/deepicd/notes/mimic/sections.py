@@ -21,13 +21,14 @@ A note needs one of the first three sections. Pure.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from deepicd.sections import (
     SECTIONS,
     HeaderMatch,
     Start,
+    find_late_lines,
     find_later,
     is_plain,
     read_inside,
@@ -103,12 +104,20 @@ def cut_sections(text: str) -> dict[str, str]:
 
 def cut_summary(text: str) -> Cut:
     """Kept sections of a summary, and what was seen on the way."""
-    lines = list(split_lines(text))
+    lines, shapes = split_lines(text)
     # A text without line breaks has its headers in the middle of lines, where they are otherwise
     # distrusted.
     reader = _Reader(State(is_packed=is_packed(lines, text)))
-    for line, shape in lines:
-        reader.read_line(line, shape)
+    late = find_late_lines(shapes)
+    for number, (line, shape) in enumerate(zip(lines, shapes, strict=True)):
+        if not shape or shape.isspace():
+            reader.state.is_after_blank = True
+            continue
+        may_be_late = number in late
+        if is_plain(shape, may_be_late):
+            reader.add_plain(line, shape)
+        else:
+            reader.read_line(line, shape, may_be_late=may_be_late)
     return reader.done()
 
 
@@ -129,7 +138,7 @@ def find_late(section: str, text: str) -> int | None:
     # The strictest reading: as if the note had a history before, so that what is given at the end
     # counts as evidence of the stay.
     state.has_core = state.has_history = True
-    shape = next((shape for _, shape in split_lines(text)), "")
+    shape = next(iter(split_lines(text)[1]), "")
     start = read_start(shape).match
     headers: list[HeaderMatch] = [start] if start else []
     for match in (*headers, *read_inside(shape, 0, is_flat=True)):
@@ -150,21 +159,26 @@ class _Reader:
         self.is_workup = False
         """Results stood in the middle of an illness, which may go on behind them."""
 
-    def read_line(self, line: str, shape: str) -> None:
-        """Read one line: a header, text, or both."""
-        if is_plain(shape):
-            if self.is_workup:
-                self._resume(shape)
+    def add_plain(self, line: str, shape: str) -> None:
+        """Read one line that is text alone."""
+        state = self.state
+        if self.is_workup:
+            self._resume(shape)
+        texts = self.texts.get(state.current or "")
+        if texts is None:
             self._add(line)
-        elif not shape or shape.isspace():
-            self.state.is_after_blank = True
-            return
-        elif not shape.strip(" \t=_-*#~|."):
+        else:
+            texts.append(line)
+        state.is_after_blank, state.previous = False, shape
+
+    def read_line(self, line: str, shape: str, *, may_be_late: bool) -> None:
+        """Read one line that is neither blank nor plain: a header, text, or both."""
+        if not shape.strip(" \t=_-*#~|."):
             # "___" is de-identified text, a ruler of other marks is none.
             self._add(line if "_" in shape else "")
             return
         else:
-            self._add(line[self._read_headers(line, shape) :])
+            self._add(line[self._read_headers(line, shape, may_be_late=may_be_late) :])
         self.state.is_after_blank, self.state.previous = False, shape
 
     def done(self) -> Cut:
@@ -178,7 +192,7 @@ class _Reader:
             late=tuple(self.late),
         )
 
-    def _read_headers(self, line: str, shape: str) -> int:
+    def _read_headers(self, line: str, shape: str, *, may_be_late: bool) -> int:
         """Read the headers of a line; returns where the text after them begins."""
         start = read_start(shape)
         begin = self._read_start(start, shape)
@@ -186,8 +200,10 @@ class _Reader:
             # A caption keeps its words as text, but no further header begins inside of them.
             is_caption = not begin and start.match is not None and start.match.form == "colon"
             first = start.match.end if start.match and is_caption else begin
-            begin = self._read_inside(line, shape, begin=begin, first=first)
-        if self.state.current == EXAM and (later := find_later(shape, begin)) is not None:
+            matches = read_inside(shape, first, may_be_late=may_be_late)
+            begin = self._read_inside(line, shape, begin=begin, matches=matches)
+        is_exam = self.state.current == EXAM and may_be_late
+        if is_exam and (later := find_later(shape, begin)) is not None:
             self._add(line[begin:later])
             self._leave(LATER_EXAM)
             begin = later
@@ -207,9 +223,11 @@ class _Reader:
         if self.is_workup and resumed.match(shape):
             self.state.current, self.is_workup = ILLNESS, False
 
-    def _read_inside(self, line: str, shape: str, *, begin: int, first: int) -> int:
+    def _read_inside(
+        self, line: str, shape: str, *, begin: int, matches: Iterable[HeaderMatch]
+    ) -> int:
         """Read headers in the middle of a line; returns where the text after them begins."""
-        for match in read_inside(shape, first):
+        for match in matches:
             if acts(self.state, match, shape):
                 self._add(line[begin : match.start].rstrip(_OPENERS))
                 self._open(match)
@@ -219,9 +237,8 @@ class _Reader:
     def _open_more(self, match: HeaderMatch, shape: str) -> int:
         """Open a header, and what qualifies it at the beginning of its text; where text begins."""
         self._open(match)
-        rest = shape[match.end :]
-        is_qualified = match.form in ("colon", "mark") and self.state.current in (EXAM, MEDICATION)
-        if rest and is_qualified:
+        if match.form in ("colon", "mark") and self.state.current in (EXAM, MEDICATION):
+            rest = shape[match.end :]
             more = read_start(rest).match
             # "Physical Exam: Discharge: T 98": the time stands behind the colon of the topic.
             is_time = more and not more.header.topics and more.header.time in AT_THE_END
@@ -266,10 +283,11 @@ class _Reader:
         if not text or text.isspace():
             return
         current = self.state.current
-        if current in self.texts:
+        if current is None:
+            if self.is_late or self.state.evidence == STAY:
+                self.late.append(text)
+        elif current in self.texts:
             self.texts[current].append(text)
-        elif current is not None:
+        else:
             self.texts[current] = [text]
             self.state.note_text()
-        elif self.is_late or self.state.evidence == STAY:
-            self.late.append(text)
