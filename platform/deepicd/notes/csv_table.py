@@ -9,7 +9,7 @@ is read once more, row by row, to name it. No value of a row is put into an erro
 
 import csv
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import reduce
 from itertools import chain
 from pathlib import Path
@@ -36,6 +36,9 @@ _QUOTE = ord('"')
 _BESIDE_QUOTES = np.frombuffer(b',\n"', np.uint8)
 """What stands before a quote that opens a value, and behind one that closes it."""
 
+_NUM_SHOWN = 40
+"""Names of columns in a message."""
+_BY_NAME = "columns are found by the names in the header: write them as they are named here"
 _WAY_OUT = "Write it as CSV with one header line and quotes around a text that holds a comma."
 
 
@@ -59,7 +62,7 @@ def read_csv(path: Path, columns: Sequence[str], *, threads: bool = False) -> It
     """
     pieces = read_pieces(path)
     header, rest = _split_header(pieces, path)
-    check_header(header, columns, path)
+    check_header(header, {name: name for name in columns}, path)
     checked = _check_quotes(chain([rest], pieces), path, header)
     stream = io.BufferedReader(_Stream(checked), PIECE_BYTES)
     if not stream.peek(1):
@@ -74,21 +77,41 @@ def read_csv(path: Path, columns: Sequence[str], *, threads: bool = False) -> It
         ) from None
 
 
-def check_header(header: Sequence[str], columns: Sequence[str], path: Path) -> None:
-    """Raise DataError unless every wanted column is there once."""
-    if missing := [name for name in columns if name not in header]:
-        # A first line without any wanted name may be a row, whose values are not shown.
-        is_header = len(missing) < len(columns)
-        names = f"its header is {', '.join(header)[:200]}" if is_header else (
-            f"none of {', '.join(columns)} is among the {len(header)} values of its first line"
+def check_header(
+    header: Sequence[str],
+    columns: Mapping[str, str],
+    path: Path,
+    *,
+    way_out: Callable[[str], str] = lambda _: _BY_NAME,
+    is_shown: bool = False,
+) -> None:
+    """Look whether every wanted column is there once.
+
+    Args:
+        header: names in the first line of any table.
+        columns: what is read → its column.
+        path: of the table, for messages.
+        way_out: what is read → how its column is named right.
+        is_shown: whether the header is one for certain: a first line without any wanted name may
+            be a row, whose values are not shown.
+
+    Raises:
+        DataError: a column is not there, or stands twice.
+    """
+    if missing := {what: name for what, name in columns.items() if name not in header}:
+        has_names = is_shown or len(missing) < len(columns)
+        names = f"its header is {', '.join(header[:_NUM_SHOWN])[:1000]}" if has_names else (
+            f"none of {', '.join(columns.values())} is among the {len(header)} values of its first "
+            "line, which is not shown: it may be a row"
         )  # fmt: skip
-        raise DataError(
-            f"{path} has no column {', '.join(missing)}; {names}. Columns are found by the names "
-            "in the header: write them as they are named here."
+        wanted = ", ".join(
+            name if name == what else f"{name!r} ({what})" for what, name in missing.items()
         )
-    if twice := [name for name in columns if header.count(name) > 1]:
+        raise DataError(f"{path} has no column {wanted}, {names}; {way_out(next(iter(missing)))}")
+    if twice := sorted({name for name in columns.values() if header.count(name) > 1}):
         raise DataError(
-            f"{path} has the column {', '.join(twice)} {header.count(twice[0])} times. Keep one."
+            f"{path} has the column {', '.join(twice)} more than once, so it is open which is "
+            "meant; keep one, or rename the other"
         )
 
 

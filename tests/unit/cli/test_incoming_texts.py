@@ -138,7 +138,7 @@ TABLES = {
         (
             "note/discharge",
             lambda text: text.replace("\n", ",text\n", 1),
-            "has the column text 2 t",
+            "has the column text mo",
         ),
         ("note/discharge", lambda _: "x" * (100 << 20), "has a header of more than 1,048,576 byte"),
         ("note/discharge", lambda _: "", "is empty"),

@@ -60,9 +60,9 @@ def test_a_header_without_rows_gives_none(tmp_path, body):
     [
         (b"", r"t\.csv is empty"),
         (b"\n\n", r"t\.csv is empty"),
-        (b"id,note\n1,2\n", "has no column text; its header is id, note"),
-        (b"SECRETWORDS,2\n1,2\n", "has no column id, text; none of id, text is among the 2 values"),
-        (b"id,text,id\n1,2,3\n", "has the column id 2 times"),
+        (b"id,note\n1,2\n", "has no column text, its header is id, note"),
+        (b"SECRETWORDS,2\n1,2\n", "has no column id, text, none of id, text is among the 2 values"),
+        (b"id,text,id\n1,2,3\n", "has the column id more than once"),
         (b'id,"text\n1,SECRETWORDS\n', "has a header with a quote that is not closed"),
         (b"id,text\n1,2\nSECRETWORDS\n", r"row 2 below its header \(line 3\) has 1 values where"),
         (

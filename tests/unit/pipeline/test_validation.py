@@ -332,7 +332,10 @@ def test_columns_of_a_table_of_notes_are_looked_for_before_anything_starts(tmp_p
     data = f'[data]\nsource = "table"\nfile = {json.dumps(str(notes))}\n'
     file.write_text(f"{data}[sft]\nis_enabled = false\n")
     (fault,) = validate_file(file).faults
-    assert fault.place == "data.columns" and "it has text, patient, admission, code" in fault.rule
+    assert (
+        fault.place == "data.columns"
+        and "its header is text, patient, admission, code" in fault.rule
+    )
     assert fault.way_out.endswith(
         "data.columns.note in the file, or --set data.columns.note=COLUMN"
     )

@@ -56,11 +56,12 @@ def find_table(root: Path, name: str) -> Path:
 
 def check_columns(path: Path, columns: Sequence[str]) -> None:
     """Raise DataError unless the table's header has every column once, and ids can be read."""
+    names = {name: name for name in columns}
     if path.suffix != ".parquet":
-        check_header(read_header(path), columns, path)
+        check_header(read_header(path), names, path)
         return
     for part, schema in read_schemas(path).items():
-        check_header(schema.names, columns, part)
+        check_header(schema.names, names, part, is_shown=True)
         types = {name: schema.field(name).type for name in columns}
         check_types(types, [name for name in columns if name in IDS], part)
 

@@ -18,7 +18,7 @@ from typing import Any
 import pyarrow as pa
 
 from deepicd.errors import DataError, MissingError
-from deepicd.notes.csv_table import read_csv, read_header
+from deepicd.notes.csv_table import check_header, read_csv, read_header
 from deepicd.notes.parquet_parts import is_parquet, read_batches, read_schemas
 from deepicd.notes.table.blocks import BLOCK, BLOCK_ROWS, ROLES, gather, tidy
 from deepicd.notes.table.order import OrderReader
@@ -26,8 +26,6 @@ from deepicd.text_lines import read_lines, refuse_repeated_keys
 
 _NUM_SEEN = 100
 """Rows of JSON lines that are looked at for their keys: a row may leave out what is null."""
-_NUM_SHOWN = 40
-"""Names of columns in a message."""
 _KINDS: Mapping[type, str] = {bool: "true or false", dict: "an object", list: "a list"}
 
 Columns = Mapping[str, str]
@@ -64,7 +62,7 @@ def check_file(path: Path, columns: Columns, naming: Callable[[str], str] = as_o
     else:
         line = _first_line(path)
         header, is_json = _header(path, line), _is_json(line)
-        _check_header(path, header, columns, naming=naming, is_shown=is_json)
+        check_header(header, columns, path, way_out=_way_out(naming), is_shown=is_json)
 
 
 def read_rows(path: Path, columns: Columns) -> Iterator[pa.Table]:
@@ -105,34 +103,8 @@ def _header(path: Path, line: str) -> list[str]:
     return list(dict.fromkeys(name for _, row in rows for name in row))
 
 
-def _check_header(
-    path: Path,
-    header: list[str],
-    columns: Columns,
-    *,
-    naming: Callable[[str], str],
-    is_shown: bool = True,
-) -> None:
-    shown = ", ".join(header[:_NUM_SHOWN])[:1000]
-    missing = {role: name for role, name in columns.items() if name not in header}
-    if len(missing) == len(columns) and not is_shown:
-        raise DataError(
-            f"{path} has none of the columns {', '.join(columns.values())} among the "
-            f"{len(header)} values of its first line, which is not shown: it may be a note; write "
-            f"a header, or name its columns: {naming('note')} and so on"
-        )
-    if missing:
-        wanted = ", ".join(f"{name!r} ({role})" for role, name in missing.items())
-        raise DataError(
-            f"{path} has no column {wanted}, it has {shown}; name the right ones: "
-            f"{naming(next(iter(missing)))}"
-        )
-    twice = sorted({name for name in columns.values() if header.count(name) > 1})
-    if twice:
-        raise DataError(
-            f"{path} has column {', '.join(twice)} more than once, so it is open which is meant; "
-            "rename one of them"
-        )
+def _way_out(naming: Callable[[str], str]) -> Callable[[str], str]:
+    return lambda role: f"name the right ones: {naming(role)}"
 
 
 def _read_csv(path: Path, columns: Columns) -> Iterator[pa.Table]:
@@ -206,7 +178,7 @@ def _as_text(value: Any, role: str, place: str) -> str | None:
 def _check_types(
     path: Path, schema: pa.Schema, columns: Columns, *, naming: Callable[[str], str]
 ) -> None:
-    _check_header(path, list(schema.names), columns, naming=naming)
+    check_header(schema.names, columns, path, way_out=_way_out(naming), is_shown=True)
     for role, name in columns.items():
         kind = schema.field(name).type
         if not _is_read(kind, role):

@@ -115,7 +115,7 @@ def test_a_missing_table_and_a_missing_column_are_named(tmp_path: Path) -> None:
         tables.find_table(tmp_path, "note/discharge")
     table = tmp_path / "t.csv"
     table.write_text("note_id,TEXT\n1,x\n")
-    with pytest.raises(DataError, match=r"t\.csv has no column text; its header is note_id, TEXT"):
+    with pytest.raises(DataError, match=r"t\.csv has no column text, its header is note_id, TEXT"):
         tables.check_columns(table, ("note_id", "text"))
     broken = tmp_path / "t.csv.gz"
     broken.write_bytes(gzip.compress(b"note_id,text\n" * 1000)[:12])

@@ -73,7 +73,7 @@ def test_a_damaged_parquet_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"t\.parquet cannot be read as Parquet"):
         tables.check_columns(path, COLUMNS)
     write_form(tmp_path, ".parquet")
-    with pytest.raises(DataError, match=r"has no column seq_num; its header is extra, hadm_id"):
+    with pytest.raises(DataError, match=r"has no column seq_num, its header is extra, hadm_id"):
         tables.check_columns(tmp_path / "diagnoses_icd.parquet", ("hadm_id", "seq_num"))
 
 

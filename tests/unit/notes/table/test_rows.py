@@ -101,7 +101,7 @@ def test_line_ends_and_byte_order_marks_are_understood(tmp_path: Path, mark: byt
 
 
 def test_a_first_line_that_is_no_header_is_not_shown(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="none of the columns text, pid, stay, dx among the 4") as e:
+    with pytest.raises(DataError, match="none of text, pid, stay, dx is among the 4") as e:
         read_text(tmp_path, f"{SECRET},1,2,I10\n")
     assert SECRET not in str(e.value)
 
@@ -148,7 +148,8 @@ def test_many_rows_come_in_blocks(tmp_path: Path) -> None:
 def test_a_wrong_name_is_told_with_those_that_there_are(tmp_path: Path, suffix: str) -> None:
     path = write_file(tmp_path / f"n{suffix}", rows_of(3))
     with pytest.raises(
-        DataError, match=r"no column 'TEXT' \(note\), it has text, pid, stay, dx, age; .*note="
+        DataError,
+        match=r"no column 'TEXT' \(note\), its header is text, pid, stay, dx, age; .*note=",
     ):
         read(path, {**COLUMNS, "note": "TEXT"})
 
@@ -161,7 +162,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 BROKEN: dict[str, tuple[str | bytes, str]] = {
     "an empty file": ("", "is empty; name a file with a header"),
     "blank lines alone": ("\n\n", "is empty"),
-    "a column twice": ("text,text,pid,stay,dx\na,b,1,2,I10\n", "has column text more than once"),
+    "a column twice": ("text,text,pid,stay,dx\na,b,1,2,I10\n", "the column text more than once"),
     "too few values": ("text,pid,stay,dx\na,1,2,I10\nb,1\n", "row 2 .*has 2 values .*4"),
     "a quote inside": ('text,pid,stay,dx\n"a"b,1,2,I10\n', "row 1 below .* has a quote"),
     "an open quote": ('text,pid,stay,dx\na,1,2,I10\n"b,1,2,I10\nc,\n', "row 2 .*not closed"),
