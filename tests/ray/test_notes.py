@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 from fhir_export import condition, diagnosis, document, encounter, export, patient
+from mimic_fixtures import FIXTURES
 from odd_corpora import REFUSALS, odd_texts
 from table_notes import COLUMNS, rows_of, summary, write_file
 from typer.testing import CliRunner
@@ -411,3 +412,29 @@ def test_a_few_other_texts_are_reported_with_their_share(tmp_path: Path) -> None
         "only_discharge_sections": (3, 0.05),
     }
     assert all("give" in seen["what"] for seen in kinds.values())  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("name", FIXTURES)
+def test_a_whole_extract_is_built_and_audited_by_the_commands(tmp_path: Path, name: str) -> None:
+    fixture, root, out = FIXTURES[name], tmp_path / "extract", tmp_path / "out"
+    fixture.write(root)
+    options = ["--source", "mimic", "--root", str(root), "--out", str(out), "--json"]
+    done = CliRunner().invoke(app, ["build", *options])
+    assert done.exit_code == 0, done.output
+    report = json.loads(done.stdout)
+    assert (report["num_notes"], report["dropped"]) == (fixture.num_notes, fixture.dropped)
+    assert set(report["labels"]) == fixture.codes and report["kinds"] == {}
+    splits = {split: read_split(out / f"{split}.parquet") for split in SPLITS}
+    notes = [note for split in SPLITS for note in splits[split]]
+    assert all("LATE" not in note.text and "\r" not in note.text for note in notes)
+    owners = [{note.patient_id for note in splits[split]} for split in SPLITS]
+    assert all(owners) and sum(map(len, owners)) == len(set().union(*owners))
+    (one,) = [note for note in notes if note.note_id == fixture.note[0]]
+    assert {key: getattr(one, key) for key in fixture.note[1]} == fixture.note[1]
+    assert [word for word in fixture.words if word not in one.text] == []
+    audit = CliRunner().invoke(app, ["audit", str(out), "--json"])
+    found = json.loads(audit.stdout)
+    assert (audit.exit_code, found["leaks"]) == (0, [])
+    assert all({"check", "count", "share", "limit"} <= row.keys() for row in found["warnings"])
+    told = {row["check"]: row["verdict"] for row in found["warnings"]}
+    assert told["late_wording"] == "not checked"

@@ -1,9 +1,9 @@
 """What a text is instead of an English discharge summary: another language, another kind of note.
 
 In: a text and its cut. Out: one of `KINDS`, `UNCLEAR`, or "" for a summary. Decided here: a text
-is English when words that only English has are at least `_MIN_ENGLISH` of its beginning, and no
-rarer than those that only its neighbours have; a short one is judged by words of charts too, and
-where it has none of any language it is what most of the others are. A radiology report has three of
+is English when at least `_MIN_ENGLISH` of the words of its beginning are frequent in English or in
+its charts, and no more are of another language; one of fewer than `_MIN_WORDS` words without a word
+of any language is what most of the others are. A radiology report has three of
 its own headers, or two and no history, and hardly any section of a summary; a bare `HISTORY` beside
 findings and an impression is why it was asked for. A pathology report has two headers that only it
 has. Headers count with a colon, alone on their line, or in capitals within one. Kinds are counted
@@ -56,9 +56,11 @@ _CHART = frozenset((
     *("history", "presents", "presented", "admitted", "found", "seen", "denies", "fell", "slipped"),
     *("male", "female", "woman", "year", "years", "old", "day", "days", "since", "without"),
     *("left", "right", "heart", "blood", "pressure", "home", "daily", "clear", "none", "lives"),
-    *("consult", "spasm", "mother", "father", "down", "ago", "at", "on", "he", "her", "is", "was"),
+    *("consult", "spasm", "mother", "father", "down", "ago", "worse", "better", "stable"),
+    *("exam", "meds", "rehab", "lungs", "alert", "oriented", "afebrile", "nontender", "discharge"),
+    *("knee", "tender", "edema", "treated", "started", "given", "brought", "unable", "likely"),
 ))  # fmt: skip
-"""Words of English charts: short texts seldom have one of the frequent words."""
+"""Words of English charts: telegrams seldom have one of the frequent words."""
 _FOREIGN_CHART = frozenset((
     *("husten", "fieber", "schmerz", "schmerzen", "sturz", "atemnot", "anamnese"),
     *("diagnosen", "befund", "aufnahme", "erbrechen", "schwindel", "rechts", "links", "heute"),
@@ -85,7 +87,8 @@ _NAMES = frozenset(("sjögren", "behçet", "ménière", "barré", "sézary", "na
 _MIN_ENGLISH = 0.02
 _FEWEST_BESIDE_ENGLISH, _FEWEST_UNCLEAR = 2, 3
 """Words of another language in a short text: one may be a name's, two of the frequent ones too."""
-_MIN_WORDS = 40
+_MIN_WORDS = 100
+"""Of a text that is not English when it has no English word."""
 _MIN_LETTERS = 3
 _WORD = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)*")
 _SEEN_CHARACTERS = 4000
@@ -154,14 +157,10 @@ def _language(text: str) -> str:
         letters = [letter for letter in text if letter.isalpha()]
         if sum(not letter.isascii() for letter in letters) > _MAX_FOREIGN * len(letters):
             return "not_english"
-    words = text.lower().split()
-    if len(words) < _MIN_WORDS:
-        return _language_of_few(_WORD.findall(text))
-    english, foreign = (sum(word in known for word in words) for known in (_ENGLISH, _FOREIGN))
-    return "" if english >= max(foreign, _MIN_ENGLISH * len(words)) else "not_english"
+    return _language_of(_WORD.findall(text))
 
 
-def _language_of_few(words: Sequence[str]) -> str:
+def _language_of(words: Sequence[str]) -> str:
     english = sum(word.lower() in _ENGLISH or word.lower() in _CHART for word in words)
     clear = sum(map(_is_clearly_foreign, words))
     foreign = clear + sum(word.lower() in _FOREIGN for word in words)
@@ -169,7 +168,10 @@ def _language_of_few(words: Sequence[str]) -> str:
     fewest = _FEWEST_BESIDE_ENGLISH if english else 1 if clear else _FEWEST_UNCLEAR
     if foreign > english and foreign >= fewest:
         return "not_english"
-    return "" if english else UNCLEAR
+    if english and english >= _MIN_ENGLISH * len(words):
+        return ""
+    # A telegram has few words that are in no list of abbreviations; a long text has some.
+    return "not_english" if len(words) >= _MIN_WORDS else UNCLEAR
 
 
 def _is_clearly_foreign(word: str) -> bool:

@@ -3,6 +3,7 @@
 from pathlib import Path
 from random import Random
 
+import mimic_fixtures
 import pytest
 from composed_notes import compose
 from short_texts import ENGLISH as SHORT_ENGLISH
@@ -151,6 +152,27 @@ def test_a_corpus_of_short_texts_in_another_language_is_refused_with_its_share(
 def test_a_corpus_of_short_texts_in_english_is_english() -> None:
     kinds = [kind_of(text, cut_summary(text)) for text in SHORT_ENGLISH.split("|")]
     assert set(kinds) == {"", UNCLEAR} and kinds.count("") > 10 and count_kinds(kinds) == {}
+
+
+def test_telegrams_of_any_length_are_english() -> None:
+    layout = mimic_fixtures.BRIEF
+    texts = [
+        layout.format(number=one, sign=sign, days=one, pulse=70)
+        for one, sign in enumerate(mimic_fixtures.SIGNS)
+    ]
+    assert count_kinds([kind_of(text, cut_summary(text)) for text in texts]) == {}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Potilas tuli rintakivun vuoksi. Kipu alkoi aamulla ja jatkui koko tunnin. " * 10,
+        "Pasien datang karena nyeri dada sejak tadi pagi dan sesak napas berat. " * 10,
+        "A beteg mellkasi panasz miatt jelentkezett, a panasz reggel kezdődött. " * 10,
+    ],
+)
+def test_long_texts_of_a_language_without_a_list_are_not_english(text: str) -> None:
+    assert kind_of(text, cut_summary(text)) == "not_english"
 
 
 def test_a_few_short_texts_of_another_language_are_counted() -> None:
