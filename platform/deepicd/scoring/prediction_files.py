@@ -12,13 +12,14 @@ import re
 from collections.abc import Iterable
 from dataclasses import asdict
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from deepicd import codes
 from deepicd.errors import DataError, MissingError
 from deepicd.files import json_text
-from deepicd.identifiers import LOST, parse_id
+from deepicd.identifiers import CONTROL, LOST, MAX_LENGTH, parse_id
 from deepicd.records import Prediction
 from deepicd.scoring.bootstrap import match_notes, paired_bootstrap
 from deepicd.scoring.scores import score_predictions
@@ -44,12 +45,14 @@ def read_predictions(path: Path) -> list[Prediction]:
     for number, line in enumerate(read_lines(path, errors="replace"), start=1):
         if not line.strip():
             continue
-        row = _parse_line(line, number, f"{path}:{number}")
+        is_named, row = _parse_line(line, number, f"{path}:{number}")
         if row.note_id in rows:
-            raise DataError(
-                f"{path}:{number}: this note_id stood in an earlier line; a note counts once. Give "
-                "each note one line, or other ids."
+            why = (
+                "this note_id stood in an earlier line; a note counts once"
+                if is_named
+                else "this row has no note_id and takes its line number, which an earlier row has"
             )
+            raise DataError(f"{path}:{number}: {why}. Give each note one line, or other ids.")
         rows[row.note_id] = row
     if not rows:
         raise DataError(f"{path} holds no predictions; expected one JSON object a line")
@@ -90,7 +93,8 @@ def score_files(
     return score_predictions(rows, num_bootstrap=num_bootstrap, **options) | result
 
 
-def _parse_line(line: str, number: int, address: str) -> Prediction:
+def _parse_line(line: str, number: int, address: str) -> tuple[bool, Prediction]:
+    """Whether a row names its note, and the row."""
     try:
         row = json.loads(line, object_pairs_hook=partial(refuse_repeated_keys, address))
     # It is a ValueError too, and must keep its own message.
@@ -120,13 +124,13 @@ def _parse_line(line: str, number: int, address: str) -> Prediction:
             f"{address}: gold must be one billable ICD-10-CM code as text, such as I25.10; it is "
             f"{_describe_label(gold)}"
         )
-    return Prediction(
+    return "note_id" in row, Prediction(
         note_id=_parse_id(row.get("note_id", number), "note_id", address),
         patient_id=_parse_id(row["patient_id"], "patient_id", address),
         gold=codes.normalise(gold),
         prediction=codes.normalise(prediction) if isinstance(prediction, str) else None,
         reason=reason if isinstance(reason, str) and not _is_half(reason) else None,
-        groups=_parse_groups(row.get("groups") or {}, address),
+        groups=_parse_groups(row.get("groups"), address),
     )
 
 
@@ -141,12 +145,16 @@ def _describe_label(gold: Any) -> str:
 
 def _parse_groups(groups: Any, address: str) -> dict[str, str]:
     what = ""
+    if groups is None:
+        return {}
     if not isinstance(groups, dict):
         what = f"it is of type {type(groups).__name__}"
     elif wrong := [name for name in groups.values() if not isinstance(name, str)]:
         what = f"a group is of type {type(wrong[0]).__name__}"
-    elif any(LOST in text or _is_half(text) for pair in groups.items() for text in pair):
+    elif any(LOST in text or _is_half(text) for text in chain(*groups.items())):
         what = "a text of it is broken: a letter was lost, or is half of a surrogate pair"
+    elif any(len(text) > MAX_LENGTH or re.search(CONTROL, text) for text in chain(*groups.items())):
+        what = f"a text of it is longer than {MAX_LENGTH} characters, of several lines or no text"
     if what:
         raise DataError(
             f"{address}: groups must map an attribute to one group as text, such as "

@@ -63,6 +63,14 @@ def test_prediction_files_are_read_as_written(tmp_path):
             '{"patient_id": 1, "gold": "I10", "prediction": 1, "groups": {"sex": "F\\ud800"}}',
             "a text of it is broken: .* half of a surrogate pair",
         ),
+        *(
+            (
+                f'{{"patient_id": 1, "gold": "I10", "prediction": 1, "groups": {{{groups}}}}}',
+                "a text of it is longer than 128 characters, of several lines",
+            )
+            for groups in ('"sex": "\\u001b[2J"', '"a\\nb": "F"', f'"sex": "{"F" * 129}"')
+        ),
+        ('{"patient_id": 1, "gold": "I10", "prediction": 1, "groups": 0}', "it is of type int"),
         ('{"patient_id": 1, "gold": "Kowalski", "prediction": 1}', "it is text of 8 characters"),
         ('{"patient_id": 1, "gold": "b2019", "prediction": 1}', "it is text of 5 characters"),
         ('{"patient_id": 1, "x": ' + "9" * 5000 + "}", "a number of thousands of digits"),
@@ -73,6 +81,13 @@ def test_a_broken_line_is_refused_with_its_place(tmp_path, line, message):
     path.write_text(path.read_text().strip() + "\n" + line)
     with pytest.raises(DataError, match=message):
         scoring.read_predictions(path)
+
+
+def test_a_row_whose_line_number_is_the_id_of_another_is_told_so(tmp_path):
+    named, plain = f'{{"note_id": "2", "patient_id": 1, {ROW}}}', f'{{"patient_id": 1, {ROW}}}'
+    (tmp_path / "p.jsonl").write_text(f"{named}\n{plain}\n")
+    with pytest.raises(DataError, match=r"jsonl:2: this row has no note_id and takes its line"):
+        scoring.read_predictions(tmp_path / "p.jsonl")
 
 
 def test_patients_whose_letters_were_lost_are_not_made_one(tmp_path):

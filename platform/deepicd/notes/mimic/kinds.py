@@ -1,14 +1,14 @@
 """What a text is instead of an English discharge summary: another language, another kind of note.
 
-In: a text and its cut. Out: one of `KINDS`, `UNCLEAR`, or "" for a summary. Decided here: a text
-is English when at least `_MIN_ENGLISH` of the words of its beginning are frequent in English or in
-its charts, and no more are of another language; one of fewer than `_MIN_WORDS` words without a word
-of any language is what most of the others are. A radiology report has three of
-its own headers, or two and no history, and hardly any section of a summary; a bare `HISTORY` beside
-findings and an impression is why it was asked for. A pathology report has two headers that only it
-has. Headers count with a colon, alone on their line, or in capitals within one. Kinds are counted
-and reported, and refused where most notes are of one (`check_kinds`): a single odd note is no
-reason to stop. Pure.
+In: a text and its cut. Out: one of `KINDS`, `UNCLEAR`, or "" for a summary. Decided here: a text is
+English when at least `_MIN_ENGLISH` of the words of its beginning are frequent in English or in its
+charts, and no more are of another language; one of fewer than `_MIN_WORDS` words without a word of
+any language is what most of the others are. A radiology report has three of its own headers, or two
+and no history, and hardly any section of a summary; a bare `HISTORY` beside findings and an
+impression is why it was asked for. A pathology report has two headers that only it has. Headers
+count with a colon, alone on their line, or in capitals within one. Kinds are counted and reported,
+and refused where most notes are of one (`check_kinds`): a single odd note is no reason to stop.
+Pure.
 """
 
 import re
