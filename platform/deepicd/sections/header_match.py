@@ -52,7 +52,7 @@ MEASURE = re.compile(
 )
 GOES_ON = frozenset(["from", "for", "with"])
 """An unknown header with one of these is a sentence in capitals."""
-LATE = frozenset(("discharge", "death", "stay", "latest", "changed"))
+LATE = frozenset(("discharge", "death", "stay", "latest", "changed", "scheduled"))
 """Times after the admission."""
 KEPT = frozenset(
     [

@@ -13,6 +13,7 @@ from functools import lru_cache
 from deepicd.sections.captions import is_caption
 from deepicd.sections.header_match import SOURCE, HeaderMatch, Start
 from deepicd.sections.headers import Header
+from deepicd.sections.later_captions import begins_late, is_beneath, is_problem
 from deepicd.sections.lexicon import load_lexicon
 from deepicd.sections.names import SECTION_OF
 from deepicd.sections.state import (
@@ -51,8 +52,6 @@ _FROM_SITE = re.compile(r"(?:discharge|d/?c) from\b", re.IGNORECASE)
 _LONG_WORD = 13
 """A shorter header of what is given at the end ("Diet:") is no evidence of the stay."""
 _LONG_BARE = 3
-_PROBLEM = re.compile(r"\s*#{1,2} ?[A-Z][A-Za-z]")
-"""How a list of problems begins, which an exam has not."""
 _MEASURES = ("dry", "weight", "wt", "initial", "baseline")
 """How a value in a line of a medical history begins."""
 
@@ -110,8 +109,10 @@ def is_secretion(match: HeaderMatch, rest: str) -> bool:
 
 def ends_by_unknown(state: State, start: Start, shape: str) -> tuple[bool, int]:
     """Whether a header with unknown words ends the open section, and its evidence of the stay."""
-    if start.match is None and state.current == EXAM and _is_beneath(state, shape):
+    if state.current == EXAM and start.match is None and is_problem(state, shape):
         return True, LATER_EXAM
+    if state.current is not None and not state.is_history and is_beneath(state, shape):
+        return True, LATER_EXAM if state.current == EXAM else NO_STAY
     phrase, text = start.phrase, shape.strip()
     if phrase is None or phrase.time == "past" or state.current is None:
         return False, NO_STAY
@@ -123,21 +124,16 @@ def ends_by_unknown(state: State, start: Start, shape: str) -> tuple[bool, int]:
         is_named = is_late or bool(ends - CAPTIONS)
         does_end = is_alone and is_titled and is_named and not start.is_listed
     else:
-        is_titled |= start.style == "sentence" and state.is_after_blank and bool(is_late)
+        is_named = is_late and begins_late(shape)
+        is_titled |= start.style == "sentence" and (
+            (state.is_after_blank and is_late) or is_named or "course" in ends
+        )
         is_body = "body" in phrase.topics or phrase.topics == ("history",)
         is_apart = is_alone and is_titled and state.is_after_blank and not is_body
         does_end = is_apart or (bool(is_late or ends) and (is_alone or is_titled))
     if not does_end or not (is_late or GIVEN & ends):
         return does_end, NO_STAY
     return True, STAY if ends and state.has_history else LATER_EXAM
-
-
-def _is_beneath(state: State, shape: str) -> bool:
-    """Whether a line beneath an exam begins what the stay wrote: "# CHF", "Antibiotics:"."""
-    if _PROBLEM.match(shape) and not state.has_listed:
-        return True
-    head, sign, _ = shape.partition(":")
-    return bool(sign) and head.strip().lower() in load_lexicon().words["beneath"]
 
 
 def is_counted(state: State, shape: str) -> bool:
@@ -180,6 +176,8 @@ def _is_time(state: State, match: HeaderMatch, shape: str) -> bool:
     if header.time in AT_THE_END:
         return _is_end_time(state, match, shape) and _is_written_as_time(state, match)
     if header.time in IN_THE_STAY:
+        if header.time == "scheduled" and state.current == MEDICATION:
+            return False  # a part of the list of home medication: "PRN:"
         is_named = match.form in ("colon", "bare") and match.style != "lower"
         is_later = header.has_preposition or (is_named and state.current == EXAM)
         return is_later and state.current in (EXAM, MEDICATION)
@@ -246,6 +244,8 @@ def _is_named_section(state: State, match: HeaderMatch, shape: str) -> bool:
         return False
     if header.time == "past" and header.topics == ("medication",) and state.is_history:
         return False
+    if header.time == "scheduled" and state.current == MEDICATION:
+        return False
     # "Lungs:" in an exam is a caption of the exam.
     is_system = "body" in header.topics and header.time in ("", "admission")
     if is_system and state.current == EXAM:
@@ -259,6 +259,9 @@ def _is_change(state: State, match: HeaderMatch, shape: str) -> bool:
     """Whether words of changed medication are a header, and no sentence of a history."""
     if not state.is_history:
         return match.style != "lower" or match.form == "colon"
+    is_shouted = shape[match.start : match.end].split()[0].isupper()
+    if is_shouted and match.form == "colon":
+        return True  # "STOP taking: aspirin"
     is_alone = not shape[match.end :].strip()
     is_own = state.is_after_blank or match.style in ("upper", "title")
     return match.form in ("colon", "bare") and is_alone and is_own
@@ -339,6 +342,8 @@ def _open_kept(state: State, header: Header) -> tuple[str | None, int]:
         return None, LATER_EXAM if section == EXAM and state.has_text else NO_STAY
     if section == EXAM and header.time == "now" and state.has_exam:
         return None, LATER_EXAM
+    if topics == ["problems"] and header.time in IN_THE_STAY:
+        return None, NO_STAY
     if state.evidence == STAY:
         is_read = section == MEDICATION and header.time in AT_THE_DOOR
         return (section if is_read else None), NO_STAY

@@ -16,7 +16,7 @@ from deepicd.sections.lexicon import Meaning, load_lexicon, words_of
 MAX_WORDS = 12
 """A longer phrase is a sentence."""
 _FREE_WORDS = 4
-_LATER_FIRST = ("past", "death", "discharge", "stay", "latest", "admission", "before")
+_LATER_FIRST = ("past", "death", "discharge", "stay", "latest", "admission", "before", "scheduled")
 _AT_THE_DOOR = ("admission", "before")
 """Of several times in one header the first of these counts."""
 
@@ -30,6 +30,7 @@ class Header(NamedTuple):
     """past, before (the door), admission, stay, latest, discharge, death, or empty.
 
     Of an exam also: now (a later exam where one was read before).
+    Of a list also: scheduled (by the hospital, where no other time is named).
     Of medication also: changed (in the stay), elsewhere (given or taken at another place).
     """
     has_preposition: bool

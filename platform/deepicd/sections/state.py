@@ -15,7 +15,7 @@ ILLNESS, EXAM, MEDICATION = "PRESENT ILLNESS", "PHYSICAL EXAM", "MEDICATION ON A
 HISTORIES = (ILLNESS, "MEDICAL HISTORY")
 
 AT_THE_END = ("discharge", "death")
-IN_THE_STAY = ("stay", "latest", "changed")
+IN_THE_STAY = ("stay", "latest", "changed", "scheduled")
 LATE = (*AT_THE_END, *IN_THE_STAY)
 AT_THE_DOOR = ("admission", "before")
 

@@ -23,6 +23,31 @@ QUALIFIED = names("""Physical exam (final):|Physical Exam [discharge]:|PHYSICAL 
 Physical Exam / Discharge:|Physical Exam -- on discharge --:|Physical Exam _Discharge_|Exam \u00a6 Discharge
 Physical exam... discharge:|PHYSICAL EXAM <DISCHARGE>:|Physical Exam (post-op day 2):|Physical Exam(discharge):
 Physical Exam (Discharge|Physical Exam (at death):|Exam (discharge day, per team):|Medications [at discharge]:""")
+BENEATH = names("""Scheduled meds:|PRN meds:|Standing medications:|As needed medications:|IV medications:|Continuous infusions:
+Drips:|Medications administered:|Cardiology:|Nephrology:|Infectious Disease:|ID:|Palliative care:|PT/OT:|Social work:
+Heme/Onc consult:|Operation: appy|Operation: CABG x3|Surgery performed:|Intraoperative findings:|EBL:|Anesthesia type:
+US abdomen:|US RUQ:|US kidneys:|MR head:|MRI L-spine:|XR chest:|X-ray hip:|CT sinus:|Carotid duplex:|NCHCT:|Upper GI series:
+STOP taking:|START taking:|CHANGE how you take:|Do not take:|Please call:|You should:|Call your doctor if:|No driving:
+Seek medical attention if:|Labs significant for:|Labs notable for:|Labs were significant for:|Studies remarkable for:
+Imaging notable for:|Micro notable for:|Labs on discharge notable for:|Discharge creatinine:|Discharge diuretic:
+Antibiotic course:|Sepsis course:|PACU course:|Antepartum course:|Hospital problem list:|Active hospital problems:
+Incidental findings:|Outstanding studies:|Items for follow-up:|Next INR check:|INR goal:|OPAT:|Dialysis orders:
+Hemodialysis schedule:|Transfusions:|Blood products:|DVT prophylaxis:|Dressing changes:|Suture removal:|Pain control:
+Oxygen requirement:|Home oxygen:|Equipment needs:|VNA orders:|Accepting facility:|Critical care time:|FEN/GI:
+Suicide risk assessment:|Safety plan:|Axis I:|Group participation:|Response to treatment:|Seclusion:|Psychopharmacology:
+Newborn screen:|Hearing screen:|Car seat test:|Lactation:|Circumcision:|Type of delivery:|Contraception plan:""")
+APART = names(
+    "Lines:|Lines/Drains/Airways:|LDA:|PICC line:|Access/Lines:|Drains:|Nutrition:|Vent settings:|I/O:"
+)
+IN_AN_EXAM = names("""Lines: PIV x2|Access: AVF with thrill|Drains: JP x1|Nutrition: well nourished|PT: 2+|DP/PT: 2+
+Hip: full range|Kidneys: not palpable|Pain assessment: 3/10|Exam notable for: murmur|Positive for: edema
+Vent settings: AC 400/16|Lower extremity: warm|Brain stem: reflexes present""")
+IN_A_HISTORY = names("""Cardiology: CAD with stents|Neurology: migraine|Operation: appy 1998|Dialysis: since 2014|Nutrition: poor
+Labs notable for: Na 130|Lines: old port|Transfusions: two
+Psychiatry: followed""")
+ASKED = names(
+    "Do you smoke: no|Have you fallen: twice|Are you safe at home: yes|How many drinks do you have: two"
+)
 TITLES = names("""DISCHARGE SUMMARY NOTE|DISCHARGE SUMMARY (FINAL)|Discharge Summary - General Medicine
 INPATIENT DISCHARGE SUMMARY REPORT|Physician Discharge Summary|*** DISCHARGE SUMMARY ***|DEATH SUMMARY
 Document type: Discharge Summary|Discharge Service: MEDICINE|Discharge Attending: ___|Discharge to: home""")
@@ -31,15 +56,19 @@ Vaginal discharge: none|Discharge: - fever, - cough|Last discharge: ___|Coursewo
 Diagnosed with: AML|Hospital visits: many|Planned for: rest|Labs showed:|Procedural sedation was: fine""")
 KEPT = {
     "CHIEF COMPLAINT": "Chief Compl:|CHIEF C/O:|Presenting Sx:|Reason for admit:|Admit reason:|Main problem:"
-    "|Reason for ED visit:|Reason for Hospital Admission:|Chief Complaint (CC):",
+    "|Reason for ED visit:|Reason for Hospital Admission:|Chief Complaint (CC):"
+    "|Identifying data and chief complaint:|Reason for ICU admission:|Reason for psychiatric admission:",
     "PRESENT ILLNESS": "History of Pres. Illness:|ID/CC/HPI:|History Of Presenting Symptoms:|Narrative HPI:"
-    "|CC & HPI:|HISTORY OF PRESNT ILLNESS|HPI (per ___):",
+    "|CC & HPI:|HISTORY OF PRESNT ILLNESS|HPI (per ___):|Mechanism of injury:|Mode of presentation:"
+    "|Onset of illness:|Present psychiatric illness:|Presenting history and events:",
     "MEDICAL HISTORY": "PMHx/PSHx:|Past Med/Surg Hx:|PMH (per OMR):|Past Medical Histroy:|Past Hx:",
     "MEDICATION ON ADMISSION": "Outpt meds:|Medications as outpatient:|Prescription meds at home:|Meds (home):"
     "|Home medications (confirmed with pharmacy):",
-    "ALLERGIES": "Allergies & Intolerances:|ADRs:|Allergies (reviewed):|ALLERGIES AND SENSITIVITIES:",
+    "ALLERGIES": "Allergies & Intolerances:|ADRs:|Allergies (reviewed):|ALLERGIES AND SENSITIVITIES:"
+    "|Food allergies:|Latex allergy:|Medication intolerances:|Allergies and reactions:",
     "PHYSICAL EXAM": "Physical Exam in ICU on admission:|Exam upon arrival to floor:|ICU admission exam:"
-    "|Phyiscal Exam:|P/E:|Exam (admit):",
+    "|Phyiscal Exam:|P/E:|Exam (admit):|Physical exam on arrival to ICU:|Physical exam prior to surgery:"
+    "|Newborn exam:",
     "FAMILY HISTORY": "Family Health History:|F/H:|Hx, family:|Fam. Hx.:",
     "SOCIAL HISTORY": "S/H:|Soc. Hx.:|Social/Occupational History:",
 }
@@ -50,6 +79,45 @@ KEPT = {
 def test_a_later_header_ends_the_exam_of_the_admission(header: str, between: str) -> None:
     note = render_note(cut_sections(f"{BEFORE}{between}{header}\nSECRET words\n"))
     assert note.endswith("PHYSICAL EXAM: clear lungs")
+
+
+BEHIND = [
+    f"{between}{header}{said}"
+    for header in (*BENEATH, *APART)
+    for between in ("\n", "\n\n")
+    for said in ("\nSECRET words\n", " SECRET words\n")
+    # With its text between findings a caption of APART is a part of the exam.
+    if header in BENEATH or "\n\n" in between or said[0] == "\n"
+]
+
+
+@pytest.mark.parametrize("text", BEHIND)
+def test_what_the_stay_writes_beneath_an_exam_is_no_part_of_it(text: str) -> None:
+    assert render_note(cut_sections(f"{BEFORE}{text}")).endswith("PHYSICAL EXAM: clear lungs")
+
+
+@pytest.mark.parametrize("line", IN_AN_EXAM)
+def test_a_finding_of_the_exam_stays_in_it(line: str) -> None:
+    got = cut_sections(f"{BEFORE}\n{line}\nKEEP this\n\nPertinent Results:\nSECRET\n")
+    assert got["PHYSICAL EXAM"].endswith(f"{line} KEEP this")
+
+
+@pytest.mark.parametrize("line", IN_A_HISTORY)
+def test_the_same_captions_stay_text_in_a_history(line: str) -> None:
+    got = cut_sections(f"CC:\nfall\n\nPMH:\nHTN\n{line}\nKEEP this\n\nExam:\nclear\n")
+    assert got["MEDICAL HISTORY"].endswith(f"{line} KEEP this")
+
+
+@pytest.mark.parametrize("line", ASKED)
+def test_what_a_social_history_asks_ends_nothing(line: str) -> None:
+    got = cut_sections(f"HPI:\nfell\n\nSocial History:\nalone\n{line}\nKEEP\n\nExam:\nclear\n")
+    assert got["SOCIAL HISTORY"].endswith("KEEP")
+
+
+@pytest.mark.parametrize("caption", ["Scheduled", "PRN", "Standing meds", "PRN medications"])
+def test_a_list_of_home_medication_is_kept_with_its_schedules(caption: str) -> None:
+    got = cut_sections(f"HPI:\nfell\n\nMedications on Admission:\n{caption}:\naspirin\n")
+    assert got["MEDICATION ON ADMISSION"].endswith("aspirin")
 
 
 @pytest.mark.parametrize("header", QUALIFIED)

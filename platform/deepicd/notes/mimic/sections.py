@@ -272,7 +272,7 @@ class _Reader:
     def _meet_unknown(self, start: Start, shape: str) -> None:
         """A line that is written like a header: count it, and end the section if it has to."""
         is_unknown = start.phrase is not None and start.phrase.num_unknown > 0
-        if not is_unknown and self.state.current != EXAM:
+        if not is_unknown and (self.state.current is None or self.state.is_history):
             return
         self.num_unknown += is_unknown and is_counted(self.state, shape)
         does_end, evidence = ends_by_unknown(self.state, start, shape)
