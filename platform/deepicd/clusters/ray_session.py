@@ -15,6 +15,7 @@ from contextlib import AbstractContextManager, contextmanager, redirect_stderr, 
 from pathlib import Path
 from typing import Any
 
+from deepicd.clusters.state import no_word_of_token
 from deepicd.config import Experiment
 from deepicd.errors import CapacityError
 from deepicd.paths import RunPaths
@@ -124,7 +125,8 @@ def _start_or_join(
     options = {"include_dashboard": False, "log_to_driver": False, "logging_level": "warning"}
     for attempt in range(1, _START_ATTEMPTS + 1):
         try:
-            ray.init(address="local", **{**options, **local})
+            with no_word_of_token():
+                ray.init(address="local", **{**options, **local})
         except Exception as error:  # Ray raises bare Exception when a busy machine is too slow
             # What the failed start left must not meet the next one.
             ray.shutdown()

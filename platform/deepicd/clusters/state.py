@@ -1,20 +1,38 @@
 """What the cluster holds right now: actors, placement groups, free GPUs, nodes that are gone.
 
 In: an initialised Ray. Out: answers from the cluster's own tables. Decided here: this is the one
-file that reads `ray._private.state`. Ray's public state API asks the dashboard, which a cluster may
-run without, and which is slow on a busy machine.
+file that knows names of `ray._private`. Ray's public state API asks the dashboard, which a cluster
+may run without, and which is slow on a busy machine.
 """
 
+import logging
 import os
 import signal
 import time
-from collections.abc import Collection, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from deepicd.upstream import require_version
 
 _POLL_S = 0.1
+
+
+_TOKEN_LOGGER = "ray._private.authentication.authentication_token_setup"
+
+
+@contextmanager
+def no_word_of_token() -> Iterator[None]:
+    """Ray's warning that a cluster which it starts here has a token stays out during a block: it is
+    meant to have one, and a newcomer would take it for a fault of his own.
+    """
+    logger = logging.getLogger(_TOKEN_LOGGER)
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def _tables() -> Any:
