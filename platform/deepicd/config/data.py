@@ -160,14 +160,14 @@ def options_of_source(source: str, **options: Path | str | None) -> dict[str, An
         )
     table: dict[str, Any] = {"source": source, **{name: str(given[name]) for name in given}}
     if "columns" in given:
-        table["columns"] = parse_columns(table["columns"])
+        table["columns"] = _parse_columns(table["columns"])
     place = "file" if source == "table" else "root"
     if place in _OPTIONS.get(source, ()) and place not in given:
         raise ConfigError(f"--source {source} needs --{place}; {_NAMED[source]}")
     return table
 
 
-def parse_columns(text: str) -> dict[str, str]:
+def _parse_columns(text: str) -> dict[str, str]:
     """`note=TEXT,patient=SUBJECT` → what is read and the name of its column.
 
     Raises:

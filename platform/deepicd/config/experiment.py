@@ -27,7 +27,7 @@ from deepicd.records import Limits
 
 HEAD_WIDTHS = (32, 64, 80, 96, 112, 128)
 """Widths of an attention head that vLLM's CPU backend computes."""
-MAX_BOOTSTRAP = 100_000
+_MAX_BOOTSTRAP = 100_000
 """Bootstrap replicates at most: beyond it an interval's ends hardly move, and memory fills."""
 MLP_RATIO = 4
 """Width of the built model's feed-forward layers, in times its `hidden_size`."""
@@ -263,7 +263,7 @@ class PromotionConfig(StrictModel):
     """Share of passed cases that every behaviour test needs; 0 asks for none."""
     num_calibration: int = Field(default=200, ge=0)
     """Validation notes on which a version's confidence is calibrated; 0 leaves it as it is."""
-    num_bootstrap: int = Field(default=1000, ge=100, le=MAX_BOOTSTRAP)
+    num_bootstrap: int = Field(default=1000, ge=100, le=_MAX_BOOTSTRAP)
     """Bootstrap replicates."""
     compare_logits: bool = True
     """Compare the winner's export with the actor's own shards; takes host memory for two float32

@@ -55,17 +55,17 @@ LIMITS: Mapping[str, float] = {
 }
 """Check → share of notes (of traces for `trace_overlap`) above which it is a leak; 1 only warns."""
 
-SIMILARITY = 0.8
+_SIMILARITY = 0.8
 """Estimated Jaccard similarity of word 5-grams from which two notes are near-duplicates."""
 
-MIN_SIMILARITY = 0.5
+_MIN_SIMILARITY = 0.5
 """Below it MinHash finds few of the pairs (`near_duplicates`)."""
 
 NOT_CHECKED = "not checked"
 NO_JUDGE = "no judge of late text: the build had too few passages to learn one from"
 NO_TRACES = "no traces: --traces FILE names those of SFT"
 
-NUM_EXAMPLES = 5
+_NUM_EXAMPLES = 5
 """Ids named by one check."""
 
 _COLUMNS = ("note_id", "patient_id", "text", "code")
@@ -126,7 +126,7 @@ def audit_notes(
     *,
     traces: Sequence[Mapping[str, Any]] | None = None,
     limits: Mapping[str, float] | None = None,
-    similarity: float = SIMILARITY,
+    similarity: float = _SIMILARITY,
     judge: LateTextJudge | None = None,
 ) -> list[Check]:
     """Every check on the splits under `folder`, in the order of `LIMITS`.
@@ -144,9 +144,9 @@ def audit_notes(
         MissingError: a split is not there. DataError: it is no split of notes, or has none.
     """
     allowed = _merge_limits(limits or {})
-    if not MIN_SIMILARITY <= similarity <= 1:
+    if not _MIN_SIMILARITY <= similarity <= 1:
         raise ConfigError(
-            f"a similarity is from {MIN_SIMILARITY} to 1; got {similarity}. Correct it."
+            f"a similarity is from {_MIN_SIMILARITY} to 1; got {similarity}. Correct it."
         )
     notes = _read_notes(folder, judge, is_kept=_is_kept(folder))
     broken = {
@@ -201,7 +201,7 @@ def has_leak(checks: Iterable[Check]) -> bool:
     return any(check.verdict == "leak" for check in checks)
 
 
-def has_forbidden(text: str) -> bool:
+def _has_forbidden(text: str) -> bool:
     """Whether a line of a note has no kept header, or a header that leaves its section."""
     for line in text.splitlines():
         name, sign, said = line.partition(": ")
@@ -229,7 +229,7 @@ def _is_kept(folder: Path) -> bool:
 
 
 def _read_notes(folder: Path, judge: LateTextJudge | None, *, is_kept: bool) -> _Notes:
-    has_late = has_late_header if is_kept else has_forbidden
+    has_late = has_late_header if is_kept else _has_forbidden
     batches: list[dict[str, Any]] = []
     for number, name in enumerate(SPLITS):
         for batch in _read_batches(folder / f"{name}.parquet"):
@@ -247,7 +247,7 @@ def _read_notes(folder: Path, judge: LateTextJudge | None, *, is_kept: bool) -> 
             name: np.concatenate([batch["broken"][name] for batch in batches])
             for name in batches[0]["broken"]
         },
-        doubts=tuple(doubt for batch in batches for doubt in batch["doubts"])[:NUM_EXAMPLES],
+        doubts=tuple(doubt for batch in batches for doubt in batch["doubts"])[:_NUM_EXAMPLES],
     )
 
 
@@ -286,7 +286,7 @@ def _read_batch(
         "digest": np.array([_digest(note) for note in lower], np.uint64),
         "signature": minhash_signatures(text),
         "broken": broken,
-        "doubts": [doubt for found in doubts for doubt in found][:NUM_EXAMPLES],
+        "doubts": [doubt for found in doubts for doubt in found][:_NUM_EXAMPLES],
     }
 
 
@@ -354,7 +354,7 @@ def _near_duplicates(notes: _Notes, similarity: float) -> NDArray[np.bool_]:
 
 def _check(name: str, rows: NDArray[np.bool_], notes: _Notes, *, limit: float) -> Check:
     where = np.flatnonzero(rows)
-    examples = tuple(notes.note_id.take(pa.array(where[:NUM_EXAMPLES])).to_pylist())
+    examples = tuple(notes.note_id.take(pa.array(where[:_NUM_EXAMPLES])).to_pylist())
     return Check(name, len(where), share=len(where) / len(rows), limit=limit, examples=examples)
 
 
@@ -369,5 +369,5 @@ def _check_traces(traces: Sequence[Mapping[str, Any]], notes: _Notes, *, limit: 
         if trace["note_id"] in note_ids or trace["patient_id"] in patients
     ]
     share = len(broken) / max(1, len(traces))
-    examples = tuple(broken[:NUM_EXAMPLES])
+    examples = tuple(broken[:_NUM_EXAMPLES])
     return Check("trace_overlap", len(broken), share=share, limit=limit, examples=examples)

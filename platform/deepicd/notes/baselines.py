@@ -23,7 +23,7 @@ from deepicd.notes.corpus.mimic_tables import CEILING_ANSWERS
 from deepicd.notes.split_files import read_first
 from deepicd.records import Note, Prediction
 
-MAX_TRAIN, MAX_TEST = 4000, 4000
+_MAX_TRAIN, _MAX_TEST = 4000, 4000
 """Notes that are learnt from and scored."""
 
 _MAX_LABELS = 300
@@ -39,8 +39,8 @@ Scores = dict[str, float]
 def score_baselines(folder: Path) -> dict[str, Scores]:
     """`majority` and `tfidf_linear` → `scoring.score_predictions` on the test split, and
     `num_train`, the notes that were learnt from."""
-    train = read_first(folder / "train.parquet", MAX_TRAIN)
-    test = read_first(folder / "test.parquet", MAX_TEST)
+    train = read_first(folder / "train.parquet", _MAX_TRAIN)
+    test = read_first(folder / "test.parquet", _MAX_TEST)
     majority = Counter(note.code for note in train).most_common(1)[0][0]
     answers = {
         "majority": [majority] * len(test),
@@ -63,7 +63,7 @@ class LinearRival:
     """Codes that it can answer."""
 
 
-def fit_rival(train: Path, *, num_notes: int = MAX_TRAIN) -> LinearRival:
+def fit_rival(train: Path, *, num_notes: int = _MAX_TRAIN) -> LinearRival:
     """Fit the rival on the first `num_notes` of a training split."""
     notes = read_first(train, num_notes)
     return _fit_linearly(notes)

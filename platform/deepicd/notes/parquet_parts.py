@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from deepicd.errors import DataError
 from deepicd.text_lines import unreadable
 
-PARQUET = b"PAR1"
+_PARQUET = b"PAR1"
 """First bytes of a Parquet file."""
 _CONTENTS = ("_metadata", "_common_metadata")
 _BROKEN = (pa.ArrowException, OSError)
@@ -32,7 +32,7 @@ def is_parquet(path: Path) -> bool:
     """
     try:
         with path.open("rb") as file:
-            return file.read(len(PARQUET)) == PARQUET
+            return file.read(len(_PARQUET)) == _PARQUET
     except OSError as error:
         raise unreadable(path, type(error).__name__) from None
 

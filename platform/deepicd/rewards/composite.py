@@ -132,11 +132,11 @@ def resolve_weights(preset: str, weights: Mapping[str, float]) -> dict[str, floa
     Raises:
         ConfigError: as in `build_reward`.
     """
-    refuse(weight_faults(preset, weights))
+    refuse(_weight_faults(preset, weights))
     return {**PRESETS[preset], **{name: float(weight) for name, weight in weights.items()}}
 
 
-def weight_faults(preset: str, weights: Mapping[str, float]) -> Iterator[Fault]:
+def _weight_faults(preset: str, weights: Mapping[str, float]) -> Iterator[Fault]:
     """An unknown preset or reward, a weight that cannot steer, or none above 0."""
     faults = list(_faults_by_name(preset, weights))
     yield from faults
@@ -169,7 +169,7 @@ def find_faults(config: RewardConfig, *, searched: Sequence[str] = ()) -> Iterat
     """
     # What the sweep will choose is not known yet; 1 stands for any weight above 0.
     weights = {**config.weights, **{name: config.weights.get(name, 1.0) for name in searched}}
-    faults = list(weight_faults(config.preset, weights))
+    faults = list(_weight_faults(config.preset, weights))
     yield from faults
     chosen = {} if faults else resolve_weights(config.preset, weights)
     if not chosen.get(JUDGE):

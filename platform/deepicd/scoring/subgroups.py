@@ -3,7 +3,7 @@
 In: predictions that know their patients' groups. Out: one row for each attribute (`sex`,
 `age_band`, `race`, `insurance`) and group with enough notes. Decided here: patients of an attribute
 are resampled together, so that a group and the others of one replicate belong to one sample, and a
-patient with notes in two age bands counts in both. A group with fewer than `MIN_NOTES` notes is
+patient with notes in two age bands counts in both. A group with fewer than `_MIN_NOTES` notes is
 left out, because its numbers say little and may identify people; it still belongs to the others. A
 gap is a reason to look, not a verdict: the groups have other diseases too.
 """
@@ -23,13 +23,13 @@ from deepicd.scoring.bootstrap import (
 )
 from deepicd.scoring.levels import Encoded, Floats, encode
 
-MIN_NOTES = 30
+_MIN_NOTES = 30
 
 
 def compare_groups(
     predictions: Sequence[Prediction],
     *,
-    min_notes: int = MIN_NOTES,
+    min_notes: int = _MIN_NOTES,
     num_bootstrap: int = 1000,
     seed: int = 0,
     confidence: float = 0.95,

@@ -17,7 +17,7 @@ TABLE = "data/section_words.tsv"
 ROLES = ("topic", "adjective", "time", "filler", "source", "prose")
 """What a phrase does in a header; `prose` words say that a line is a sentence."""
 
-AROUND = (
+_AROUND = (
     *("secretion", "small", "after", "ahead", "linking", "whole"),
     *("changed", "told", "elsewhere", "own", "item", "beneath"),
     *("found", "addressed", "asking", "apart"),
@@ -25,7 +25,7 @@ AROUND = (
 """Words that name no topic: they decide whether a header is meant, and what becomes of it."""
 
 
-ARTICLES = frozenset(("the", "a", "an"))
+_ARTICLES = frozenset(("the", "a", "an"))
 """Left out of headers and of the table alike."""
 
 
@@ -42,7 +42,7 @@ class Lexicon(NamedTuple):
     phrases: dict[str, list[tuple[tuple[str, ...], tuple[Meaning, ...]]]]
     """First word → phrases that begin with it, the longest first, with their meanings."""
     words: dict[str, frozenset[str]]
-    """Role of `AROUND` → its words."""
+    """Role of `_AROUND` → its words."""
 
 
 @cache
@@ -54,7 +54,7 @@ def load_lexicon() -> Lexicon:
     for line in text.splitlines()[1:]:
         role, value, phrases, _ = line.split("\t")
         names = [phrase.strip() for phrase in phrases.split("|")]
-        if role in AROUND:
+        if role in _AROUND:
             around[role] = frozenset(names)
             continue
         for name in names:
@@ -62,14 +62,14 @@ def load_lexicon() -> Lexicon:
     by_first: dict[str, list[tuple[tuple[str, ...], tuple[Meaning, ...]]]] = {}
     for name, listed in meanings.items():
         # A phrase that is an article and nothing else would otherwise be empty.
-        words = tuple(word for word in name.split() if word not in ARTICLES) or (name,)
+        words = tuple(word for word in name.split() if word not in _ARTICLES) or (name,)
         by_first.setdefault(words[0], []).append((words, tuple(listed)))
     for entries in by_first.values():
         entries.sort(key=lambda entry: -len(entry[0]))
     return Lexicon(by_first, around)
 
 
-MIN_GLUED = 3
+_MIN_GLUED = 3
 """Letters of the shortest part of a word that lost its blanks ("DischargeExam")."""
 _MIN_OF_THREE = 16
 
@@ -80,7 +80,7 @@ def unglue(word: str) -> tuple[str, ...]:
     if word in load_lexicon().words["whole"]:
         return ()
     singles = _single_words()
-    for end in range(MIN_GLUED, len(word) - MIN_GLUED + 1):
+    for end in range(_MIN_GLUED, len(word) - _MIN_GLUED + 1):
         if word[:end] in singles:
             rest: tuple[str, ...] = (word[end:],) if word[end:] in singles else ()
             # Three words are looked for in long words only: short ones fall apart by chance.
@@ -97,7 +97,7 @@ def _single_words() -> frozenset[str]:
     return frozenset(words[0] for words, _ in entries if len(words) == 1)
 
 
-MIN_CORRECTED = 7
+_MIN_CORRECTED = 7
 """Letters of the shortest word whose misspelling is looked for."""
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
@@ -106,7 +106,7 @@ _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 def correct(word: str) -> str:
     """The known word that differs by one slip (a letter more, less, other, or two exchanged)."""
     # Verbs lie one letter from nouns ("presented", "complained") and are no slips.
-    if len(word) < MIN_CORRECTED - 1 or word.endswith(("ed", "ing")):
+    if len(word) < _MIN_CORRECTED - 1 or word.endswith(("ed", "ing")):
         return ""
     if word in load_lexicon().words["whole"]:
         return ""
@@ -182,7 +182,7 @@ def rank_word(word: str) -> int:
     # Before all others: "was" may stand in no header, whatever else it could mean.
     if plain in _prose_words():
         return 0
-    if plain in _all_words() or plain in _ALIASES or plain in ARTICLES:
+    if plain in _all_words() or plain in _ALIASES or plain in _ARTICLES:
         return 2 if plain in _naming_words() or plain in ("hx",) else 1
     # "CN2-12" and "A/P": each piece is looked up alone, and single letters are taken on trust.
     pieces = [piece.rstrip("0123456789") for piece in re.split(r"[/&-]", plain)]
@@ -245,7 +245,7 @@ def _long_words() -> frozenset[str]:
         for entries in load_lexicon().phrases.values()
         for words, meanings in entries
         for word in words
-        if len(word) >= MIN_CORRECTED
+        if len(word) >= _MIN_CORRECTED
         and any(meaning.role in ("topic", "time") for meaning in meanings)
     )
 
@@ -269,11 +269,11 @@ def words_of(phrase: str) -> list[str]:
         text = _DOTTED.sub(lambda match: match[0].replace(".", ""), text)
     words: list[str] = []
     for word in _WORD.findall(text):
-        if word in ARTICLES:
+        if word in _ARTICLES:
             continue
         named = _ALIASES.get(word, word)
         # Most words are whole, and taking one apart tries every place of the lost blank.
-        is_whole = len(named) < 2 * MIN_GLUED or named in _all_words() or named.isdigit()
+        is_whole = len(named) < 2 * _MIN_GLUED or named in _all_words() or named.isdigit()
         halves = (named,) if is_whole else unglue(named)
         words.extend(halves or (correct(named) or named,))
     return words

@@ -42,7 +42,7 @@ HEADERS: Mapping[str, tuple[str, ...]] = {
 }
 """Columns of the tables that are written, as in MIMIC-IV 2.2."""
 
-FIRST_PATIENT, FIRST_ADMISSION = 90_000_001, 80_000_001
+_FIRST_PATIENT, _FIRST_ADMISSION = 90_000_001, 80_000_001
 CEILING = "ceiling.json"
 """Scores of the Bayes-optimal reader by split, beside the tables."""
 CEILING_ANSWERS = "ceiling_answers.json"
@@ -139,7 +139,7 @@ def write_summaries(
         writer = Writer(Random(seed * 1_000_003 + index), is_held=split != "train")
         yield Admission(
             patient_id=_patient_id(int(sample.patient[index])),
-            admission_id=str(FIRST_ADMISSION + index),
+            admission_id=str(_FIRST_ADMISSION + index),
             code=profile.code,
             is_female=facts.is_female,
             text=writer.summary(facts),
@@ -155,8 +155,8 @@ def _spoil(admissions: Sequence[Admission]) -> list[tuple[str, Admission]]:
             number = 2 * index + offset
             text = old.text if fault == "icd9" else "Allergies:\nNKDA\n\nPhysical Exam:\nVSS\n"
             new = Admission(
-                patient_id=str(FIRST_PATIENT + 5_000_000 + number),
-                admission_id=str(FIRST_ADMISSION + 5_000_000 + number),
+                patient_id=str(_FIRST_PATIENT + 5_000_000 + number),
+                admission_id=str(_FIRST_ADMISSION + 5_000_000 + number),
                 code="4019" if fault == "icd9" else old.code,
                 is_female=old.is_female,
                 text=text,
@@ -201,7 +201,7 @@ def _note_row(admission: Admission, kind: str, text: str) -> Row:
 
 
 def _note_id(admission: Admission, kind: str) -> str:
-    return f"{admission.patient_id}-{kind}-{int(admission.admission_id) - FIRST_ADMISSION + 1}"
+    return f"{admission.patient_id}-{kind}-{int(admission.admission_id) - _FIRST_ADMISSION + 1}"
 
 
 def _diagnosis_rows(admission: Admission, is_icd9: bool) -> Iterator[Row]:
@@ -256,7 +256,7 @@ def _score_ceiling(
 
 
 def _patient_id(index: int) -> str:
-    return str(FIRST_PATIENT + index)
+    return str(_FIRST_PATIENT + index)
 
 
 def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Row]) -> None:

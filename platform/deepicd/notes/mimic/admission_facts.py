@@ -29,7 +29,7 @@ NOTE_IDS = ("note_id", "subject_id", "hadm_id", "note_type", "note_seq")
 NOT_LOOKED_AT = "-"
 """Kind of a note whose text was not read, because it is left out for its row alone."""
 
-MAX_UNKNOWN_CODES = 0.5
+_MAX_UNKNOWN_CODES = 0.5
 """Share of principal codes that no release knows above which the column is of something else."""
 
 
@@ -153,9 +153,9 @@ def principal_diagnoses(table: pa.Table, path: Path) -> pa.Table:
 
 
 def check_known(named: Sequence[str], path: Path, *, rule: str, way_out: str) -> None:
-    """Raise DataError where more than `MAX_UNKNOWN_CODES` of the codes are in no release."""
+    """Raise DataError where more than `_MAX_UNKNOWN_CODES` of the codes are in no release."""
     wrong = sum(not codes.exists(code) for code in named)
-    if wrong > MAX_UNKNOWN_CODES * len(named):
+    if wrong > _MAX_UNKNOWN_CODES * len(named):
         raise DataError(
             f"{rule}; of {len(named)} in {path} {wrong} are in no release from "
             f"FY{codes.RELEASES[0]} to FY{codes.RELEASES[-1]}. {way_out}"

@@ -36,10 +36,10 @@ from deepicd.notes.mimic.late_passages import PASSAGES, write_passages
 from deepicd.notes.mimic.row_checks import check_owners, mark_repeats
 from deepicd.notes.mimic.tables import IDS, check_columns, find_table, has_column, read_batches
 
-OBJECT_STORE_BYTES = 160 << 20
+_OBJECT_STORE_BYTES = 160 << 20
 """Ray's object store where a build starts Ray itself: blocks pass through it, nothing stays."""
 
-BLOCK_BYTES = 8 << 20
+_BLOCK_BYTES = 8 << 20
 """Text that a worker holds at once, about."""
 
 _NOTES = "note/discharge"
@@ -155,13 +155,13 @@ def stream_notes(
 
     context = DataContext.get_current().copy()
     context.enable_progress_bars = False
-    context.target_max_block_size = BLOCK_BYTES
+    context.target_max_block_size = _BLOCK_BYTES
     context.raise_original_map_exception = True  # else what the task refused does not come back
     # It logs its plan on the screen, and once more every error that is raised here anyway.
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     folder.mkdir(parents=True)
     folder = folder.resolve()
-    with ray_session(object_store_memory=OBJECT_STORE_BYTES), DataContext.current(context):
+    with ray_session(object_store_memory=_OBJECT_STORE_BYTES), DataContext.current(context):
         # Once into the object store, and not with each task.
         shared = ray.put(cutter)
 

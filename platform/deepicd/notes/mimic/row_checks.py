@@ -16,7 +16,7 @@ from deepicd.errors import DataError
 from deepicd.notes.mimic.admission_facts import look_up
 from deepicd.notes.mimic.columns import REASONS
 
-MAX_UNKNOWN = 0.2
+_MAX_UNKNOWN = 0.2
 """Share of summaries whose admission `hosp/admissions` lacks above which releases are mixed."""
 
 
@@ -28,7 +28,7 @@ def check_owners(rows: pa.Table, admissions: pa.Table, path: Path) -> None:
     unknown = owner.null_count
     # The sum of no row is null.
     other = pc.sum(pc.not_equal(owner, summaries["patient_id"])).as_py() or 0
-    if unknown > MAX_UNKNOWN * summaries.num_rows or other:
+    if unknown > _MAX_UNKNOWN * summaries.num_rows or other:
         raise DataError(
             f"note/ and hosp/ must be of releases that belong together; of {summaries.num_rows} "
             f"summaries in {path} {unknown} name an admission that hosp/admissions lacks and "

@@ -66,14 +66,14 @@ def keep_note(_note_id: str, text: str, reason: str) -> CutNote:
     cut = cut_summary(text)
     is_late = _is_late(cut)
     return CutNote(
-        text="" if is_late else tidy_text(text),
+        text="" if is_late else _tidy_text(text),
         reason="late_section" if is_late else "",
         kind=kind_of(text, cut),
         num_unknown=cut.num_unknown,
     )
 
 
-def tidy_text(text: str) -> str:
+def _tidy_text(text: str) -> str:
     """Lines without blanks at their ends, empty ones left out."""
     return "\n".join(line.strip() for line in text.splitlines() if line.strip())
 

@@ -32,7 +32,7 @@ Columns = Mapping[str, str]
 """What is read (`blocks.ROLES`) → name of its column."""
 
 
-def as_option(role: str) -> str:
+def _as_option(role: str) -> str:
     """How `deepicd notes build` names a column, and where an experiment does."""
     return f"--columns {role}=COLUMN (data.columns.{role})"
 
@@ -42,7 +42,7 @@ def as_setting(role: str) -> str:
     return f"data.columns.{role} in the file, or --set data.columns.{role}=COLUMN"
 
 
-def check_file(path: Path, columns: Columns, naming: Callable[[str], str] = as_option) -> None:
+def check_file(path: Path, columns: Columns, naming: Callable[[str], str] = _as_option) -> None:
     """Look at a file before it is read.
 
     Args:

@@ -1,8 +1,8 @@
 """Places in a note that the model's reasoning repeats word for word.
 
 In: the reasoning and the note as it was sent. Out: spans of the note. Decided here: only words that
-stand in the note in the same order count, case and white space aside, at least `MIN_WORDS` of them
-with one of `MIN_LETTERS` letters; what is not in the note is never given as evidence. A span says
+stand in the note in the same order count, case and white space aside, at least `_MIN_WORDS` of them
+with one of `_MIN_LETTERS` letters; what is not in the note is never given as evidence. A span says
 where the words stand, not that they made the model decide.
 """
 
@@ -10,7 +10,7 @@ import re
 from collections import defaultdict
 from dataclasses import dataclass
 
-MIN_WORDS, MIN_LETTERS = 2, 4
+_MIN_WORDS, _MIN_LETTERS = 2, 4
 _MAX_PLACES = 200
 """Places of a word in the note that are looked at: a note may be one word a million times."""
 _WORD = re.compile(r"\w+(?:[-'./]\w+)*")
@@ -59,7 +59,7 @@ def _run_length(said: list[_Word], written: list[_Word], *, at: tuple[int, int])
 
 def is_informative(run: list[_Word]) -> bool:
     """Whether a run of words is long enough not to be a coincidence."""
-    return len(run) >= MIN_WORDS and any(len(word.text) >= MIN_LETTERS for word in run)
+    return len(run) >= _MIN_WORDS and any(len(word.text) >= _MIN_LETTERS for word in run)
 
 
 def _merge(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -77,7 +77,7 @@ def find_faults(experiment: Experiment) -> Iterator[Fault]:
     yield from faults_of(partial(_check_weights, experiment), "sweep.search")
     yield from _faults_of_combinations(experiment)
     yield from grid_faults(experiment)
-    yield from early_stopping_faults(experiment)
+    yield from _early_stopping_faults(experiment)
 
 
 def _without_rewards(experiment: Experiment) -> Experiment:
@@ -95,10 +95,10 @@ def check_early_stopping(experiment: Experiment) -> None:
     """Raise ConfigError for a grace period at which nothing is validated, or that leaves nothing
     to stop.
     """
-    refuse(early_stopping_faults(experiment))
+    refuse(_early_stopping_faults(experiment))
 
 
-def early_stopping_faults(experiment: Experiment) -> Iterator[Fault]:
+def _early_stopping_faults(experiment: Experiment) -> Iterator[Fault]:
     """All of that, as faults."""
     sweep, training = experiment.sweep, experiment.training
     grace, every = sweep.grace_steps, training.validate_every
