@@ -48,7 +48,7 @@ lint: setup ## ruff, mypy --strict, import contracts, declared dependencies, and
 	$(BIN)/deptry platform
 	$(BIN)/python scripts/check_locks.py
 
-format: setup ## rewrite the code in the house's format
+format: setup ## rewrite the code in the format of this repository
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 
@@ -103,7 +103,7 @@ docs: setup ## the docs as a site in build/docs; a broken link fails
 figures: setup ## how large, plain and well tested the code is, in figures
 	@$(BIN)/python scripts/figures.py
 
-bench: setup ## start-up and throughput of the light rooms, as JSON
+bench: setup ## start-up and throughput of the light packages, as JSON
 	for file in tests/bench*.py; do $(BIN)/python "$$file" || exit 1; done
 
 lock: $(BIN)/uv ## resolve both locks anew

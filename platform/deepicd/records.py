@@ -1,4 +1,4 @@
-"""What rooms pass to each other: frozen dataclasses of plain values, no behaviour.
+"""What packages pass to each other: frozen dataclasses of plain values, no behaviour.
 
 Codes are ICD-10-CM codes in canonical form everywhere: upper case, no dot, no blanks (`I2510`).
 """

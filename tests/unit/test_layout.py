@@ -113,7 +113,7 @@ def test_files_stay_under_400_lines_and_functions_under_46(root):
     assert not found
 
 
-def rooms(root):
+def packages(root):
     """Modules and folders directly below the package."""
     package = root / "platform" / "deepicd"
     modules = {path.stem for path in package.glob("*.py")} - {"__init__", "__main__"}
@@ -126,10 +126,12 @@ def pages(root):
     return sorted(page for page in found if page.parent.name != "reference")
 
 
-def rooms_of(page):
+def packages_of(page):
     """What a page says in its first lines: the rooms that it is about, or `all`."""
-    line = re.search(r"^Rooms?: (.*)$", "\n".join(page.read_text().splitlines()[:5]), re.MULTILINE)
-    assert line, f"{page}: say below the title which room it is about (`Room: deepicd.…`)"
+    line = re.search(
+        r"^Packages?: (.*)$", "\n".join(page.read_text().splitlines()[:5]), re.MULTILINE
+    )
+    assert line, f"{page}: say below the title which package it is about (`Package: deepicd.…`)"
     return {
         *re.findall(r"`(?:deepicd\.)?(\w+)`", line[1]),
         *(["all"] if line[1].startswith("all") else []),
@@ -152,20 +154,20 @@ def test_every_page_names_rooms_that_exist(root):
     unknown = {
         str(page): names
         for page in pages(root)
-        if not (names := rooms_of(page)) or names - rooms(root) - {"all"}
+        if not (names := packages_of(page)) or names - packages(root) - {"all"}
     }
     assert not unknown
 
 
 def test_every_room_has_a_page_or_is_named_by_one(root):
-    named = set().union(*map(rooms_of, pages(root)))
-    assert rooms(root) - named == set()
+    named = set().union(*map(packages_of, pages(root)))
+    assert packages(root) - named == set()
 
 
 def test_the_page_on_architecture_lists_every_room(root):
     text = (root / "docs" / "architecture.md").read_text()
     table = " ".join(re.findall(r"^\| (`.*?) \|", text, re.MULTILINE))
-    assert rooms(root) - set(re.findall(r"`(\w+)`", table)) == set()
+    assert packages(root) - set(re.findall(r"`(\w+)`", table)) == set()
 
 
 def test_the_layers_on_that_page_are_those_that_hold(root):
@@ -181,10 +183,10 @@ def test_the_layers_on_that_page_are_those_that_hold(root):
 def test_unit_tests_mirror_the_rooms(root):
     unit = root / "tests" / "unit"
     folders = {path.name for path in unit.iterdir() if path.is_dir()} - {"__pycache__"}
-    assert folders <= rooms(root)
+    assert folders <= packages(root)
     modules = {path.stem.removeprefix("test_") for path in unit.glob("test_*.py")}
     scripts = {path.stem for path in (root / "scripts").iterdir()}
-    assert modules - rooms(root) - scripts == {"layout"}
+    assert modules - packages(root) - scripts == {"layout"}
 
 
 def test_the_package_says_its_version(root):

@@ -1,9 +1,9 @@
-"""The `deepicd` command: arguments in; a room's work, its printed outcome and an exit code out.
+"""The `deepicd` command: arguments in; a package's work, its printed outcome and an exit code out.
 
-Decided here: which nouns exist, and the wall at which errors become messages. A noun's module is
-imported only when that noun is called, so `deepicd --help` needs neither Ray nor torch and stays
-under a second. Each module `deepicd.cli.NOUN`, or one in a folder of it, exposes either `app` (a
-typer app with verbs) or `command` (a plain function).
+Decided here: which commands exist, and the wall at which errors become messages. A command's module
+is imported only when that command is called, so `deepicd --help` needs neither Ray nor torch and
+stays under a second. Each module `deepicd.cli.COMMAND`, or one in a folder of it, exposes either
+`app` (a typer app with verbs) or `command` (a plain function).
 
 Exit codes: 0 done, 2 wrong usage or configuration, other numbers as in `deepicd.errors`,
 130 interrupted.
@@ -20,11 +20,11 @@ from typer.core import TyperCommand, TyperGroup
 from deepicd import __version__
 from deepicd.errors import DeepICDError
 
-NOUNS = {
+COMMANDS = {
     "init": "Write a commented experiment file to begin from.",
     "validate": "Say everything that would be refused of an experiment file.",
     "plan": "Show what a sweep or a training would do and cost.",
-    "run": "Walk the whole pipeline: notes, SFT, sweep, promotion, serving, monitoring.",
+    "run": "Run the whole pipeline: notes, SFT, sweep, promotion, serving, monitoring.",
     "train": "Train once, without a search; judge and register the model.",
     "resume": "Go on with a run, whatever ended it.",
     "cache": "List and prune the stages that runs share.",
@@ -47,42 +47,42 @@ NOUNS = {
 _FOLDERS = dict.fromkeys(
     ("init", "validate", "plan", "run", "train", "resume", "sweep"), "experiments."
 )
-"""Folder of a noun's module below this package, where it is not the package itself."""
+"""Folder of a command's module below this package, where it is not the package itself."""
 
 
-class _NounGroup(TyperGroup):
-    """A group that knows its nouns by name and imports one only when it is called."""
+class _LazyGroup(TyperGroup):
+    """A group that knows its commands by name and imports one only when it is called."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        """Names of all nouns, in the order of the flow."""
-        return list(NOUNS)
+        """Names of all commands, in the order of the flow."""
+        return list(COMMANDS)
 
     def get_command(self, ctx: Any, cmd_name: str) -> TyperCommand | None:
-        """A stand-in that carries the noun's help line; enough for `--help` and completion."""
-        return TyperCommand(cmd_name, help=NOUNS[cmd_name]) if cmd_name in NOUNS else None
+        """A stand-in that carries the command's help line; enough for `--help` and completion."""
+        return TyperCommand(cmd_name, help=COMMANDS[cmd_name]) if cmd_name in COMMANDS else None
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
-        """The real command: the noun's module is imported here."""
-        self.commands.update((noun, TyperCommand(noun)) for noun in NOUNS)  # for "did you mean"
-        noun, command, rest = super().resolve_command(ctx, args)
-        return noun, command if noun is None else _load(noun), rest
+        """The real command: the command's module is imported here."""
+        self.commands.update((name, TyperCommand(name)) for name in COMMANDS)  # for "did you mean"
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, command if name is None else _load(name), rest
 
 
-def _load(noun: str) -> Any:
+def _load(name: str) -> Any:
     from deepicd.cli.options import guard_options
 
-    module = import_module(f"deepicd.cli.{_FOLDERS.get(noun, '')}{noun}")
+    module = import_module(f"deepicd.cli.{_FOLDERS.get(name, '')}{name}")
     if hasattr(module, "app"):
         group = typer.main.get_group(module.app)
-        group.name = noun
+        group.name = name
         return guard_options(group)
     single = typer.Typer(add_completion=False)
-    single.command(noun)(module.command)
+    single.command(name)(module.command)
     return guard_options(typer.main.get_command(single))
 
 
 app = typer.Typer(
-    cls=_NounGroup,
+    cls=_LazyGroup,
     no_args_is_help=True,
     add_completion=False,
     # Typer's pretty tracebacks can print local variables, and a local variable may be a note.

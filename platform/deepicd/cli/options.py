@@ -1,4 +1,4 @@
-"""Options that several commands share, what holds for the options of all, and what a noun does
+"""Options that several commands share, what holds for the options of all, and what a command does
 without a command.
 
 Decided here: a number on the command line is finite and no greater than one of an experiment, and

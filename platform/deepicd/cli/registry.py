@@ -121,7 +121,7 @@ def verify(
     store = open_existing(registry)
     names = [name] if name else [version.name for version in store.versions()]
     verified = [store.verify(each).name for each in names]
-    line = f"sound: {', '.join(verified)}"
+    line = f"verified: {', '.join(verified)}"
     print_outcome({"verified": verified}, [line], as_json=as_json, indent=None)
 
 

@@ -247,9 +247,9 @@ def verdict_lines(verdict: "Verdict") -> Iterator[str]:
         number = len(verdict.faults)
         yield f"{verdict.file}: {number} fault{'s' * (number > 1)}; no machine can run it"
     elif verdict.missing:
-        yield f"{verdict.file} is sound; this machine lacks {len(verdict.missing)} of what it needs"
+        yield f"{verdict.file} is valid; this machine lacks {len(verdict.missing)} of what it needs"
     else:
-        yield f"{verdict.file} is sound, and this machine has what it needs"
+        yield f"{verdict.file} is valid, and this machine has what it needs"
 
 
 def difference_lines(rows: Mapping[str, Sequence[Any]], num_trials: int) -> Iterator[str]:

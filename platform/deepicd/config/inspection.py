@@ -203,7 +203,7 @@ def as_json(value: Any) -> Any:
 
 
 def _split(why: str) -> tuple[str, str]:
-    """A sentence in house style: what is wrong, and after the last semicolon the way out."""
+    """A sentence: what is wrong, and after the last semicolon the way out."""
     rule, _, way_out = why.rpartition("; ")
     return (rule, way_out) if rule else (way_out, "")
 

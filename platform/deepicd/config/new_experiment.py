@@ -1,7 +1,7 @@
 """A commented experiment file to begin from.
 
 In: where it is to lie, and what is known of data and machines. Out: the file, which `deepicd
-validate` finds sound. Decided here: the files `data/experiment_*.toml` are filled in, not made of
+validate` accepts. Decided here: the files `data/experiment_*.toml` are filled in, not made of
 the settings, since the comments are what a newcomer needs. A file that is there stays, unless its
 replacement is asked for.
 """
@@ -68,7 +68,7 @@ def write_new_experiment(place: Path, options: NewExperiment, *, may_replace: bo
         may_replace: whether a file that is there may be replaced.
 
     Raises:
-        ConfigError: a file is there, the new one would not be sound, or a value has no place in it.
+        ConfigError: a file is there, the new one would be refused, or a value has no place in it.
         MissingError: there is no file to begin from.
     """
     file = place if place.suffix == ".toml" else place / _FILE
@@ -77,7 +77,7 @@ def write_new_experiment(place: Path, options: NewExperiment, *, may_replace: bo
     name = _name_of(file)
     text = _begin_from(options.base, file, name) if options.base else _fill(options, name)
     file.parent.mkdir(parents=True, exist_ok=True)
-    # Read before it takes its place: what is there stays where the new one would not be sound.
+    # Read before it takes its place: what is there stays where the new one would be refused.
     # In the same folder, from which its `base` counts.
     draft = file.with_name(f".{file.name}.draft.toml")
     try:

@@ -3,8 +3,8 @@
 In: an `EngineConfig`, a model, its limits. Out: keyword arguments for `vllm.LLM` (evaluation) and
 for vLLM's asynchronous engine (serving), and the environment variables that vLLM reads. Decided
 here: the CPU and the GPU profile differ in values of `EngineConfig` only; on CPU a prompt is never
-cut in pieces (`_engine_arguments` says why). Here alone vLLM's arguments are made. Other rooms hold
-names that are the same: serving's settings call two of their fields as vLLM does
+cut in pieces (`_engine_arguments` says why). Here alone vLLM's arguments are made. Other packages
+hold names that are the same: serving's settings call two of their fields as vLLM does
 (`max_num_seqs`, `gpu_memory_utilization`), and training and the plan's estimate of memory write
 verl's keys, which verl hands to vLLM (`training/grpo/config.py`, `sweeps/planning/memory.py`).
 """

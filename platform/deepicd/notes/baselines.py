@@ -1,8 +1,8 @@
 """What a build of notes gives to compare a model with: the majority code, TF-IDF with an SVM, and
 the Bayes-optimal reader where there is one.
 
-In: the folder of a build, or its splits. Out: scores on the test split, or the rival's answers.
-Decided here: both learn from training notes only; the second, the rival, is a linear support vector
+In: the folder of a build, or its splits. Out: scores on the test split, or the baseline's answers.
+Decided here: both learn from training notes only; the second is a linear support vector
 machine (one against the rest) on TF-IDF of words and word pairs, as plain as a first attempt would
 be. It is bounded: the `_MAX_WORDS` most frequent words and pairs, the `_MAX_LABELS` most frequent
 codes, and the first notes of the training split, which are a sample of it because splits are
@@ -52,7 +52,7 @@ def score_baselines(folder: Path) -> dict[str, Scores]:
 
 
 @dataclass(frozen=True)
-class LinearRival:
+class LinearBaseline:
     """TF-IDF and a linear model, fitted."""
 
     predict: Callable[[Sequence[str]], list[str]]
@@ -63,14 +63,16 @@ class LinearRival:
     """Codes that it can answer."""
 
 
-def fit_rival(train: Path, *, num_notes: int = _MAX_TRAIN) -> LinearRival:
-    """Fit the rival on the first `num_notes` of a training split."""
+def fit_linear(train: Path, *, num_notes: int = _MAX_TRAIN) -> LinearBaseline:
+    """Fit the baseline on the first `num_notes` of a training split."""
     notes = read_first(train, num_notes)
     return _fit_linearly(notes)
 
 
-def answer_split(rival: LinearRival, split: Path, *, note_ids: Collection[str]) -> list[Prediction]:
-    """The rival's answers to those notes of a split, in the file's order; the split is read in
+def answer_split(
+    baseline: LinearBaseline, split: Path, *, note_ids: Collection[str]
+) -> list[Prediction]:
+    """The baseline's answers to those notes of a split, in the file's order; the split is read in
     batches, so memory does not grow with it.
     """
     wanted = set(note_ids)
@@ -78,7 +80,7 @@ def answer_split(rival: LinearRival, split: Path, *, note_ids: Collection[str]) 
     for batch in pads.dataset(split, format="parquet").to_batches(batch_size=_BATCH):
         notes = [Note(**row) for row in batch.to_pylist() if row["note_id"] in wanted]
         if notes:
-            answers += _as_predictions(notes, rival.predict([note.text for note in notes]))
+            answers += _as_predictions(notes, baseline.predict([note.text for note in notes]))
     return answers
 
 
@@ -98,7 +100,7 @@ def read_ceiling(split: Path, *, note_ids: Collection[str]) -> list[Prediction] 
     ]
 
 
-def _fit_linearly(train: Sequence[Note]) -> LinearRival:
+def _fit_linearly(train: Sequence[Note]) -> LinearBaseline:
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.svm import LinearSVC
@@ -107,7 +109,7 @@ def _fit_linearly(train: Sequence[Note]) -> LinearRival:
     frequent = [code for code, _ in counts.most_common(_MAX_LABELS)]
     # LinearSVC refuses to learn one class.
     if len(frequent) == 1:
-        return LinearRival(lambda texts: frequent * len(texts), len(train), 1)
+        return LinearBaseline(lambda texts: frequent * len(texts), len(train), 1)
     learnt = set(frequent)
     notes = [note for note in train if note.code in learnt]
     words = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, max_features=_MAX_WORDS)
@@ -121,7 +123,7 @@ def _fit_linearly(train: Sequence[Note]) -> LinearRival:
         codes: list[str] = model.predict(words.transform(texts)).tolist()
         return codes
 
-    return LinearRival(predict, len(train), len(learnt))
+    return LinearBaseline(predict, len(train), len(learnt))
 
 
 def _score(notes: Sequence[Note], codes: Sequence[str]) -> Scores:

@@ -224,14 +224,14 @@ def _describe_scores(report: Report) -> Section:
     scores = named_scores(report)
     if not scores:
         text = "Not computed for this build; `deepicd notes build --baselines` does."
-        return Section("Floor, rival and ceiling", text)
+        return Section("Baselines and ceiling", text)
     rows = [
         (name, *(f"{values[level]:.3f}" for level in _SHOWN)) for name, values in scores.items()
     ]
     text = "On the test split. The floor gives every note the most frequent code of training."
     if report["baselines"]:
         text += (
-            " The rival is a linear model on TF-IDF of words and word pairs, fitted on "
+            " The linear baseline is a model on TF-IDF of words and word pairs, fitted on "
             f"{report['baselines']['tfidf_linear']['num_train']:,} training notes."
         )
     if report["ceiling"]:
@@ -239,11 +239,11 @@ def _describe_scores(report: Report) -> Section:
             " The ceiling is the generator itself: it knows its own probabilities and answers the "
             "most probable code, so no reader of the notes can expect a higher accuracy."
         )
-    figure = _draw("Floor, rival and ceiling on the test split", "")
+    figure = _draw("Baselines and ceiling on the test split", "")
     for name, values in scores.items():
         figure.add_bar(name=name, x=list(_SHOWN), y=[values[level] for level in _SHOWN])
     figure.update_yaxes(range=[0, 1])
-    return Section("Floor, rival and ceiling", text, ("reader", *_SHOWN), rows, _html(figure))
+    return Section("Baselines and ceiling", text, ("reader", *_SHOWN), rows, _html(figure))
 
 
 def named_scores(report: Report) -> dict[str, Mapping[str, float]]:
@@ -251,7 +251,7 @@ def named_scores(report: Report) -> dict[str, Mapping[str, float]]:
     scores: dict[str, Mapping[str, float]] = {}
     if report.get("baselines"):
         scores["majority code (floor)"] = report["baselines"]["majority"]
-        scores["TF-IDF + linear (rival)"] = report["baselines"]["tfidf_linear"]
+        scores["TF-IDF + linear (baseline)"] = report["baselines"]["tfidf_linear"]
     if report.get("ceiling"):
         scores["Bayes-optimal (ceiling)"] = report["ceiling"]["test"]
     return scores

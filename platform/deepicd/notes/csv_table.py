@@ -162,7 +162,7 @@ def _check_quotes(pieces: Iterator[bytes], path: Path, header: list[str]) -> Ite
     quotes, is_suspect = _Quotes(), False
     for piece in chain(filter(None, pieces), [b""]):
         if not is_suspect and not quotes.are_sound(piece):
-            # A quote within a value without quotes is one too, and sound: the slow way tells.
+            # A quote within a value without quotes is one too, and valid: the slow way tells.
             is_suspect = True
             if fault := _find_fault(path, header):
                 raise fault

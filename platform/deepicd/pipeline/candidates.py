@@ -38,7 +38,7 @@ def evaluate_best(run: Run, swept: "SweepResult") -> list[Candidate]:
     file = run.paths.evaluation / "candidates.json"
 
     def work() -> list[Candidate]:
-        candidates = [evaluate_trial(run, trial) for trial in find_sound(run, swept)]
+        candidates = [evaluate_trial(run, trial) for trial in find_usable(run, swept)]
         kept = [_kept(run, candidate) for candidate in candidates]
         write_value(file, kept, list[Candidate])
         return candidates
@@ -80,7 +80,7 @@ def evaluate_trial(run: Run, trial: Trial) -> Candidate:
     return Candidate(trial, whole.scored)
 
 
-def find_sound(run: Run, swept: "SweepResult") -> list[Trial]:
+def find_usable(run: Run, swept: "SweepResult") -> list[Trial]:
     """The best trials of a sweep, as many as are brought to the gate; one whose checkpoint is
     damaged or gone is passed over, which is said.
 
@@ -89,7 +89,7 @@ def find_sound(run: Run, swept: "SweepResult") -> list[Trial]:
     """
     from deepicd.sweeps.results.decision import rank_trials
 
-    sound: list[Trial] = []
+    usable: list[Trial] = []
     ranked = rank_trials(swept.trials, swept.decision)
     if not ranked:
         raise SweepError(
@@ -100,14 +100,14 @@ def find_sound(run: Run, swept: "SweepResult") -> list[Trial]:
         try:
             check_winner(run, trial)
         except (CheckpointError, MissingError) as error:
-            if trial is ranked[-1] and not sound:
+            if trial is ranked[-1] and not usable:
                 raise
             run.detail(f"trial {trial.id} is passed over: {error}")
         else:
-            sound.append(trial)
-        if len(sound) == run.experiment.promotion.num_candidates:
+            usable.append(trial)
+        if len(usable) == run.experiment.promotion.num_candidates:
             break
-    return sound
+    return usable
 
 
 def check_winner(run: Run, best: Trial) -> None:

@@ -1,4 +1,4 @@
-"""One pipeline, entered anywhere: `deepicd run`, `train`, `sweep run` and `resume` all walk it.
+"""One pipeline, entered anywhere: `deepicd run`, `train`, `sweep run` and `resume` all run it.
 
     notes → traces → model → sft → baselines → sweep → evaluation → promotion → deployment → report
 
@@ -69,7 +69,7 @@ def run_pipeline(
     may_delete: bool = False,
     serve_on: Callable[[Any], None] | None = None,
 ) -> Ended:
-    """Walk every stage of a new run.
+    """Do every stage of a new run.
 
     Args:
         experiment: what to run.

@@ -1,8 +1,8 @@
 """What is refused before a run starts: one list of checks for every command that runs something.
 
 In: an experiment, or the file of one. Out: every fault, or the error that tells the first. Decided
-here: each room finds the faults of its own settings (`find_faults`); here stands only which rooms
-are asked, from the top of the house to the bottom. The sweep's own check asks the rooms below it,
+here: each package finds the faults of its own settings (`find_faults`); here stands only which
+packages are asked, from the top layer down. The sweep's own check asks the packages below it,
 rewards and training's effects. A fault is `missing` when the experiment is right and only this
 machine lacks something: `validate` and `plan` go on without it, a run does not. `run_sweep` asks
 the sweep's own again, and the plan that of verl's keys: both may be called without this list.

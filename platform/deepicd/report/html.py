@@ -59,7 +59,7 @@ class Section:
 
 
 def new_plot(*, x: str = "", y: str = "", height: int = 400, **layout: Any) -> go.Figure:
-    """An empty figure in the house's look; `x` and `y` name the axes, with units."""
+    """An empty figure in the look of all our figures; `x` and `y` name the axes, with units."""
     plot = go.Figure(
         layout={
             "template": "plotly_white",

@@ -55,7 +55,7 @@ def _draw_pareto(trials: Sequence[Trial], pareto_fronts: ParetoFronts) -> Figure
     # plotly allows at most 1 / (rows - 1) between two rows.
     plot = make_subplots(num_rows, 2, horizontal_spacing=0.14, vertical_spacing=0.35 / num_rows)
     legend = {"orientation": "h", "y": 1.04, "yanchor": "bottom"}
-    # make_subplots takes no layout: the house's look comes from an empty plot.
+    # make_subplots takes no layout: the look of our figures comes from an empty plot.
     look = new_plot(height=330 * num_rows, legend=legend)
     plot.update_layout(look.layout)
     for number, pair in enumerate(pairs):

@@ -1,1 +1,1 @@
-"""Experiment + search space → ranked trials: the only room that imports Ray Tune."""
+"""Experiment + search space → ranked trials: the only package that imports Ray Tune."""

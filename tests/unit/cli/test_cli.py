@@ -1,12 +1,13 @@
 """The command's outer wall: start-up stays light, errors become one line and an exit code."""
 
 import json
+import os
 import subprocess
 import sys
 
 import pytest
 
-from deepicd.cli import NOUNS
+from deepicd.cli import COMMANDS
 from deepicd.errors import CapacityError, DeepICDError
 
 HEAVY = ("ray", "torch", "transformers", "verl", "vllm", "optuna", "plotly", "pandas")
@@ -32,7 +33,7 @@ import deepicd.cli
 from deepicd import errors
 def command(text: str = "") -> None:
     {body}
-deepicd.cli.NOUNS["trial-noun"] = "Only in this test."
+deepicd.cli.COMMANDS["trial-noun"] = "Only in this test."
 sys.modules["deepicd.cli.trial-noun"] = types.SimpleNamespace(command=command)
 sys.argv = ["deepicd", *{arguments!r}]
 deepicd.cli.main()
@@ -40,9 +41,9 @@ deepicd.cli.main()
 
 
 def python(source, **env):
-    return subprocess.run(
-        [sys.executable, "-c", source], capture_output=True, text=True, check=False, env=env or None
-    )
+    command = [sys.executable, "-c", source]
+    environment = {**os.environ, **env}
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
 
 
 @pytest.fixture(scope="module")
@@ -50,21 +51,21 @@ def helps():
     """Noun, or "" for the command itself → what its help shows, its exit code, and what of `HEAVY`
     it imports; all in one process, in which what one imports is not counted for the next.
     """
-    commands = [[*noun.split(), "--help"] for noun in ("", *NOUNS)]
+    commands = [[*noun.split(), "--help"] for noun in ("", *COMMANDS)]
     done = python(RUN.format(commands=commands, heavy=HEAVY))
     assert done.stdout, done.stderr
     rows = [json.loads(line) for line in done.stdout.splitlines()]
-    return dict(zip(("", *NOUNS), rows, strict=True))
+    return dict(zip(("", *COMMANDS), rows, strict=True))
 
 
 def test_help_lists_every_noun_and_imports_nothing_heavy(helps):
     shown = helps[""].pop("shown")
     assert helps[""] == {"code": 0, "heavy": []}
-    for noun in NOUNS:
+    for noun in COMMANDS:
         assert noun in shown
 
 
-@pytest.mark.parametrize("noun", NOUNS)
+@pytest.mark.parametrize("noun", COMMANDS)
 def test_the_help_of_a_noun_imports_nothing_heavy(helps, noun):
     shown = helps[noun].pop("shown")
     assert helps[noun] == {"code": 0, "heavy": []}

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import deepicd.cli
-from deepicd.cli import NOUNS
+from deepicd.cli import COMMANDS
 
 MAX_LINES = 15
 FOLDER = Path(deepicd.cli.__file__).parent
@@ -33,7 +33,7 @@ def num_lines(function: ast.FunctionDef) -> int:
 
 
 def test_every_file_of_the_folder_is_one_of_commands_or_prints() -> None:
-    assert sorted(Path(file).stem for file in FILES) == sorted(NOUNS)
+    assert sorted(Path(file).stem for file in FILES) == sorted(COMMANDS)
 
 
 @pytest.mark.parametrize("file", FILES)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from deepicd import cli
-from deepicd.cli import NOUNS
+from deepicd.cli import COMMANDS
 
 
 def walk(command: Any, name: str) -> Iterator[tuple[str, Any]]:
@@ -20,7 +20,7 @@ def walk(command: Any, name: str) -> Iterator[tuple[str, Any]]:
 
 
 ALL = [("", cli.typer.main.get_command(cli.app))] + [
-    row for noun in NOUNS for row in walk(cli._load(noun), noun)
+    row for noun in COMMANDS for row in walk(cli._load(noun), noun)
 ]
 
 

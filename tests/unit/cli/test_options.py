@@ -10,7 +10,7 @@ import typer
 from typer.testing import CliRunner
 
 from deepicd import cli
-from deepicd.cli import NOUNS
+from deepicd.cli import COMMANDS
 from deepicd.config import load_experiment
 from deepicd.errors import ConfigError
 
@@ -32,7 +32,7 @@ def commands(command: Any, name: str) -> Iterator[tuple[str, Any]]:
 def parameters() -> list[tuple[str, Any, Any]]:
     return [
         (name, command, parameter)
-        for noun in NOUNS
+        for noun in COMMANDS
         for name, command in commands(cli._load(noun), noun)
         for parameter in command.params
     ]

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from deepicd import cli
-from deepicd.cli import NOUNS
+from deepicd.cli import COMMANDS
 from deepicd.config import parse_experiment
 from deepicd.errors import ConfigError, DeepICDError
 from deepicd.monitoring.parquet_export import export
@@ -162,7 +162,7 @@ def test_those_commands_and_no_others_have_the_option() -> None:
 
     found = {
         name
-        for noun in NOUNS
+        for noun in COMMANDS
         for name, command in walk(cli._load(noun), noun)
         if any("--yes" in parameter.opts for parameter in command.params)
     }

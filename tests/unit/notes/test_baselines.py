@@ -1,4 +1,4 @@
-"""What a model is compared with: majority code, the linear rival, the ceiling."""
+"""What a model is compared with: majority code, the linear baseline, the ceiling."""
 
 import json
 from pathlib import Path
@@ -7,7 +7,7 @@ import pytest
 
 from deepicd import scoring
 from deepicd.notes import baselines
-from deepicd.notes.baselines import answer_split, fit_rival, read_ceiling, score_baselines
+from deepicd.notes.baselines import answer_split, fit_linear, read_ceiling, score_baselines
 from deepicd.notes.corpus.mimic_tables import CEILING_ANSWERS
 from deepicd.notes.split_files import write_split
 from deepicd.records import Note, Prediction
@@ -32,7 +32,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_floor_and_rival_are_scored_on_the_test_split(folder: Path) -> None:
+def test_floor_and_baseline_are_scored_on_the_test_split(folder: Path) -> None:
     scores = score_baselines(folder)
     assert scores["majority"]["accuracy_full"] == pytest.approx(4 / 6)
     assert scores["tfidf_linear"]["accuracy_full"] == 1.0
@@ -43,14 +43,14 @@ def test_floor_and_rival_are_scored_on_the_test_split(folder: Path) -> None:
     assert scores["majority"]["num_train"] == 30
 
 
-def test_the_rival_answers_the_notes_that_are_asked_for_in_batches(
+def test_the_baseline_answers_the_notes_that_are_asked_for_in_batches(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(baselines, "_BATCH", 2)
-    rival = fit_rival(folder / "train.parquet")
-    assert (rival.num_train, rival.num_labels) == (30, 2)
+    baseline = fit_linear(folder / "train.parquet")
+    assert (baseline.num_train, baseline.num_labels) == (30, 2)
     asked = ["n105", "n100", "n102", "n103"]
-    answers = answer_split(rival, folder / "test.parquet", note_ids=asked)
+    answers = answer_split(baseline, folder / "test.parquet", note_ids=asked)
     assert [(row.note_id, row.patient_id, row.gold, row.prediction) for row in answers] == [
         ("n100", "p100", "I214", "I214"),
         ("n102", "p102", "J189", "J189"),
@@ -59,12 +59,12 @@ def test_the_rival_answers_the_notes_that_are_asked_for_in_batches(
     ]
 
 
-def test_the_rival_learns_from_the_first_notes_only_and_one_label_needs_no_model(
+def test_the_baseline_learns_from_the_first_notes_only_and_one_label_needs_no_model(
     folder: Path,
 ) -> None:
-    rival = fit_rival(folder / "train.parquet", num_notes=2)
-    assert (rival.num_train, rival.num_labels) == (2, 1)
-    assert rival.predict(["x", "cough"]) == ["I214"] * 2
+    baseline = fit_linear(folder / "train.parquet", num_notes=2)
+    assert (baseline.num_train, baseline.num_labels) == (2, 1)
+    assert baseline.predict(["x", "cough"]) == ["I214"] * 2
 
 
 def test_the_ceiling_is_known_where_the_build_knows_it(folder: Path) -> None:

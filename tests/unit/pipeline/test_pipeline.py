@@ -376,18 +376,18 @@ def test_a_damaged_winner_is_logged_and_the_next_is_taken(tmp_path, monkeypatch,
 
     monkeypatch.setattr(candidates, "check_winner", check)
     swept = SweepResult([trial(), trial(id="b2")], decision)
-    assert [each.id for each in candidates.find_sound(run, swept)] == ["b2"]
+    assert [each.id for each in candidates.find_usable(run, swept)] == ["b2"]
     assert "trial a1 is passed over" in log_lines[-1] and "a1 has no manifest" in log_lines[-1]
     damaged.clear()
-    assert [each.id for each in candidates.find_sound(run, swept)] == ["a1"]
+    assert [each.id for each in candidates.find_usable(run, swept)] == ["a1"]
     both = parse_experiment({"promotion": {"num_candidates": 2}}, "here")
-    best = candidates.find_sound(Run(both, run.paths), swept)
+    best = candidates.find_usable(Run(both, run.paths), swept)
     assert [each.id for each in best] == ["a1", "b2"]
     monkeypatch.setattr(candidates, "check_winner", lambda _run, one: verify(model_folder(one)))
     with pytest.raises(MissingError, match="no model folder at"):  # all are gone, one after another
-        candidates.find_sound(run, swept)
+        candidates.find_usable(run, swept)
     assert "trial a1 is passed over: no model folder" in log_lines[-1]
     monkeypatch.setattr(candidates, "check_winner", check)
     damaged |= {"a1", "b2"}
     with pytest.raises(CheckpointError, match="b2 has no manifest"):
-        candidates.find_sound(run, swept)
+        candidates.find_usable(run, swept)

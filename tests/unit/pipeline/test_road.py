@@ -4,7 +4,7 @@ import re
 import sys
 from pathlib import Path
 
-from deepicd.cli import NOUNS
+from deepicd.cli import COMMANDS
 from deepicd.pipeline.stage import STAGES
 
 
@@ -19,6 +19,6 @@ def test_the_picture_is_drawn_from_the_stages(root: Path, monkeypatch) -> None:
 def test_every_command_of_the_page_exists_and_every_stage_is_in_the_picture(root: Path) -> None:
     page = (root / "docs" / "road.md").read_text(encoding="utf-8")
     used = set(re.findall(r"deepicd (\w+)", page))
-    assert used <= {*NOUNS, "notes"} and {"run", "train", "resume", "sweep", "serve"} <= used
+    assert used <= {*COMMANDS, "notes"} and {"run", "train", "resume", "sweep", "serve"} <= used
     picture = (root / "docs" / "pictures" / "stages.svg").read_text(encoding="utf-8")
     assert all(f">{name}</text>" in picture for name in STAGES)

@@ -65,7 +65,7 @@ def test_every_card_has_every_section_with_something_in_it(facts: dict[str, Any]
     assert "Research only, never clinical decisions" in body_of(card, "Intended use")
 
 
-def test_a_card_says_that_the_linear_rival_is_better() -> None:
+def test_a_card_says_that_the_linear_baseline_is_better() -> None:
     context = body_of(model_card("v0002", {**BARE, "card": CARD}), "Scores in context")
     rows = [line for line in context.splitlines() if line.startswith("| ")]
     assert rows[1] == (

@@ -29,7 +29,7 @@ ROWS = [
 ]
 
 
-def test_a_report_says_that_the_linear_rival_is_better():
+def test_a_report_says_that_the_linear_baseline_is_better():
     (sentence,) = [line for line in describe_context(ROWS) if "TFIDF" in line]
     assert sentence == (
         "BEST against TFIDF_LINEAR, on the same 1194 notes: 0.570, worse by 0.277 [0.257, 0.297] "

@@ -34,7 +34,7 @@ def command(
     yes: ReplaceOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Write a commented experiment file that `deepicd validate` finds sound.
+    """Write a commented experiment file that `deepicd validate` accepts.
 
     Examples:
 

@@ -22,7 +22,7 @@ def command(
     yes: YesOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Walk every stage: notes, SFT, sweep (or one training), gate, registry, endpoint.
+    """Run every stage: notes, SFT, sweep (or one training), gate, registry, endpoint.
 
     Stages that another run made of the same inputs are taken over from RUNS/cache.
 

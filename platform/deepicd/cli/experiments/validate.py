@@ -21,7 +21,7 @@ def command(
     is an error with --here alone. Of a file that sets or searches keys of verl the installed verl
     is asked, which takes 10 seconds to a minute.
 
-    Exit codes: 0 sound, 2 at least one fault, 4 with --here where something is missing.
+    Exit codes: 0 valid, 2 at least one fault, 4 with --here where something is missing.
 
     Examples:
 

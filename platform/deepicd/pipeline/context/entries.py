@@ -30,14 +30,14 @@ from deepicd.records import Prediction
 if TYPE_CHECKING:
     from deepicd.inference.offline import LoadedModel, OfflineEngine
 
-MAJORITY, RIVAL, ZERO_SHOT, START, CEILING = (
+MAJORITY, LINEAR, ZERO_SHOT, START, CEILING = (
     *("majority", "tfidf_linear", "zero_shot", "sft", "ceiling"),
 )
 TEST, VALIDATION = "test", "validation"
 
 TITLES: Mapping[str, str] = {
     MAJORITY: "majority code",
-    RIVAL: "TF-IDF + linear model",
+    LINEAR: "TF-IDF + linear model",
     ZERO_SHOT: "base model, zero-shot",
     START: "SFT start",
     CEILING: "ceiling (Bayes-optimal)",
@@ -107,9 +107,9 @@ def write_context(
         test: the SFT start's answers to the test split.
         validation: those to the first notes of the validation split; may be none.
     """
-    from deepicd.notes.baselines import fit_rival
+    from deepicd.notes.baselines import fit_linear
 
-    rival = fit_rival(paths.split("train"), num_notes=experiment.evaluation.num_rival_notes)
+    baseline = fit_linear(paths.split("train"), num_notes=experiment.evaluation.num_rival_notes)
     _write_answers(_answers_file(paths, TEST, START), test)
     _write_answers(_answers_file(paths, VALIDATION, START), validation)
     if not experiment.sft.is_enabled:
@@ -117,13 +117,13 @@ def write_context(
     entries = []
     for split in (TEST, VALIDATION):
         ids = _asked_ids(paths, experiment, split)
-        for name, answers in _cheap_answers(paths, rival, split=split, note_ids=ids).items():
+        for name, answers in _cheap_answers(paths, baseline, split=split, note_ids=ids).items():
             _write_answers(_answers_file(paths, split, name), answers)
         for name in TITLES:
             # More notes may have been asked than trials are validated on.
             answers = [row for row in read_answers(paths, split, name) if row.note_id in ids]
             if answers:
-                what = _describe(name, answers, experiment, rival=rival)
+                what = _describe(name, answers, experiment, baseline=baseline)
                 entries.append(_entry(name, split, answers, what=what, seed=experiment.seed))
     report = {"format": 1, "num_bootstrap": NUM_BOOTSTRAP, "entries": entries}
     write_json(paths.context, report)
@@ -157,7 +157,7 @@ def _asked_ids(paths: RunPaths, experiment: Experiment, split: str) -> set[str]:
 
 
 def _cheap_answers(
-    paths: RunPaths, rival: Any, *, split: str, note_ids: Collection[str]
+    paths: RunPaths, baseline: Any, *, split: str, note_ids: Collection[str]
 ) -> dict[str, list[Prediction]]:
     """What answers without vLLM."""
     from deepicd.evaluation import majority_predictions
@@ -166,7 +166,7 @@ def _cheap_answers(
     file = paths.split(split)
     answers = {
         MAJORITY: majority_predictions(paths.split("train"), file, note_ids=note_ids),
-        RIVAL: answer_split(rival, file, note_ids=note_ids),
+        LINEAR: answer_split(baseline, file, note_ids=note_ids),
         CEILING: read_ceiling(file, note_ids=note_ids),
     }
     return {name: rows for name, rows in answers.items() if rows}
@@ -191,7 +191,7 @@ def _entry(name: str, split: str, answers: Sequence[Prediction], *, what: str, s
 
 
 def _describe(
-    name: str, answers: Sequence[Prediction], experiment: Experiment, *, rival: Any
+    name: str, answers: Sequence[Prediction], experiment: Experiment, *, baseline: Any
 ) -> str:
     """What an entry is, in a sentence."""
     base = experiment.model.path
@@ -199,8 +199,8 @@ def _describe(
     sentences = {
         MAJORITY: f"Answers {codes.dotted(answers[0].prediction or '')}, the most common code of "
         "training, to every note.",
-        RIVAL: "Linear support vector machine on TF-IDF of words and word pairs; learnt from "
-        f"{rival.num_train:,} training notes, knows {rival.num_labels} codes.",
+        LINEAR: "Linear support vector machine on TF-IDF of words and word pairs; learnt from "
+        f"{baseline.num_train:,} training notes, knows {baseline.num_labels} codes.",
         ZERO_SHOT: f"{base.name} before any training, asked in the same way."
         if base
         else "Built here with random weights: not trained, asked in the same way.",
