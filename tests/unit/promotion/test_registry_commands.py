@@ -80,7 +80,7 @@ def test_registry_commands_tell_what_is_there(
     assert "# v0002" in run("registry", "show", "champion")[1]
     difference = json.loads(run("registry", "diff", "v0001", "champion", "--json")[1])
     assert {"field": "lineage.trial", "first": "t1", "second": "t2"} in difference
-    assert run("registry", "verify") == (0, "sound: v0001, v0002\n")
+    assert run("registry", "verify") == (0, "verified: v0001, v0002\n")
     events = json.loads(run("registry", "log", "--json")[1])
     assert [event["kind"] for event in events] == ["registered", "promoted"] * 2
     (registry.get("v0001").path / "config.json").write_text("{}")
