@@ -23,16 +23,16 @@ _STAY, _APART, _ANY_SECTION = "beneath", "apart", "any"
 
 def is_problem(state: State, shape: str) -> bool:
     """Whether a line beneath an exam begins a list of problems: "# CHF"."""
-    return bool(_PROBLEM.match(shape)) and not state.has_listed
+    return "#" in shape and bool(_PROBLEM.match(shape)) and not state.has_listed
 
 
 def is_beneath(state: State, shape: str) -> bool:
     """Whether a line beneath a section begins what the stay or the letter wrote."""
-    head, sign, rest = shape.partition(":")
-    kind = _kind_of(head) if sign and len(head) <= _LONG_CAPTION else ""
+    colon = shape.find(":", 0, _LONG_CAPTION + 1)
+    kind = _kind_of(shape[:colon]) if colon >= 0 else ""
     if kind == _APART:
         # "Lines: PIV" between other findings is a part of the exam.
-        is_own = state.is_after_blank or not rest.strip()
+        is_own = state.is_after_blank or not shape[colon + 1 :].strip()
         return state.current == EXAM and is_own
     return kind == _ANY_SECTION or (kind == _STAY and state.current == EXAM)
 
