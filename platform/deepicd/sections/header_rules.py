@@ -129,7 +129,10 @@ def ends_by_unknown(state: State, start: Start, shape: str) -> tuple[bool, int]:
             (state.is_after_blank and is_late) or is_named or "course" in ends
         )
         is_body = "body" in phrase.topics or phrase.topics == ("history",)
-        is_apart = is_alone and is_titled and state.is_after_blank and not is_body
+        # Captions of an exam have their finding on the line, or name a part of the body.
+        is_headed = state.current == EXAM and text.endswith(":")
+        is_own = is_headed or (is_titled and state.is_after_blank)
+        is_apart = is_alone and is_own and not is_body
         does_end = is_apart or (bool(is_late or ends) and (is_alone or is_titled))
     if not does_end or not (is_late or GIVEN & ends):
         return does_end, NO_STAY

@@ -39,6 +39,9 @@ Newborn screen:|Hearing screen:|Car seat test:|Lactation:|Circumcision:|Type of 
 APART = names(
     "Lines:|Lines/Drains/Airways:|LDA:|PICC line:|Access/Lines:|Drains:|Nutrition:|Vent settings:|I/O:"
 )
+UNKNOWN = names(
+    """Zorble list:|Nightly meds:|Sedation:|Barium enema:|Keep taking:|Level of observation:"""
+)
 IN_AN_EXAM = names("""Lines: PIV x2|Access: AVF with thrill|Drains: JP x1|Nutrition: well nourished|PT: 2+|DP/PT: 2+
 Hip: full range|Kidneys: not palpable|Pain assessment: 3/10|Exam notable for: murmur|Positive for: edema
 Vent settings: AC 400/16|Lower extremity: warm|Brain stem: reflexes present""")
@@ -94,6 +97,13 @@ BEHIND = [
 @pytest.mark.parametrize("text", BEHIND)
 def test_what_the_stay_writes_beneath_an_exam_is_no_part_of_it(text: str) -> None:
     assert render_note(cut_sections(f"{BEFORE}{text}")).endswith("PHYSICAL EXAM: clear lungs")
+
+
+@pytest.mark.parametrize("header", UNKNOWN)
+@pytest.mark.parametrize("between", ["\n", "\n\n"])
+def test_an_unknown_header_alone_on_its_line_ends_an_exam(header: str, between: str) -> None:
+    note = render_note(cut_sections(f"{BEFORE}{between}{header}\nSECRET words\n"))
+    assert note.endswith("PHYSICAL EXAM: clear lungs")
 
 
 @pytest.mark.parametrize("line", IN_AN_EXAM)
