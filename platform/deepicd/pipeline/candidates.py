@@ -1,8 +1,8 @@
 """The best trials of a sweep, checked by loading and scored: what is brought to the gate.
 
-In: a run and what its sweep ended with. Out: `evaluation/candidates.json`. Decided here: each trial
-that is scored is a part of its own, so that an interrupted evaluation, and `deepicd promote
-RUN:TRIAL`, ask no model twice.
+In: a run and what its sweep ended with. Out: `evaluation/candidates.json`, who is brought.
+Decided here: each trial that is scored is a part of its own, so that an interrupted evaluation, and
+`deepicd promote RUN:TRIAL`, ask no model twice; scores are there alone.
 """
 
 from dataclasses import dataclass
@@ -39,8 +39,8 @@ def evaluate_best(run: Run, swept: "SweepResult") -> list[Candidate]:
 
     def work() -> list[Candidate]:
         candidates = [evaluate_trial(run, trial) for trial in find_usable(run, swept)]
-        kept = [_kept(run, candidate) for candidate in candidates]
-        write_value(file, kept, list[Candidate])
+        kept = [without_root(each.trial, run.paths.root) for each in candidates]
+        write_value(file, kept, list[Trial])
         return candidates
 
     number = run.experiment.promotion.num_candidates
@@ -48,12 +48,8 @@ def evaluate_best(run: Run, swept: "SweepResult") -> list[Candidate]:
     done = run.do("evaluation", f"{who} on the test and promotion splits", work)
     if done is not None:
         return done
-    kept: list[Candidate] = read_value(file, list[Candidate])
-    return [Candidate(with_root(each.trial, run.paths.root), each.scored) for each in kept]
-
-
-def _kept(run: Run, candidate: Candidate) -> Candidate:
-    return Candidate(without_root(candidate.trial, run.paths.root), candidate.scored)
+    kept: list[Trial] = read_value(file, list[Trial])
+    return [evaluate_trial(run, with_root(trial, run.paths.root)) for trial in kept]
 
 
 def evaluate_trial(run: Run, trial: Trial) -> Candidate:
@@ -70,14 +66,14 @@ def evaluate_trial(run: Run, trial: Trial) -> Candidate:
     manifest = checkpoints.read_manifest(Path(trial.checkpoint.path))
     made_from = {"checkpoint": checkpoints.content_digest(manifest)}
 
-    def work() -> Candidate:
-        candidate = Candidate(trial, score_model(run, name, model_folder(trial)))
-        write_value(file, _kept(run, candidate), Candidate)
-        return candidate
+    def work() -> Scored:
+        scored = score_model(run, name, model_folder(trial))
+        write_value(file, scored, Scored)
+        return scored
 
     done = run.do_part("evaluation", name, made_from=made_from, work=work)
-    whole: Candidate = done or read_value(file, Candidate)
-    return Candidate(trial, whole.scored)
+    whole: Scored = done or read_value(file, Scored)
+    return Candidate(trial, whole)
 
 
 def find_usable(run: Run, swept: "SweepResult") -> list[Trial]:

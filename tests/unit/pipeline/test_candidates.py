@@ -15,9 +15,11 @@ from deepicd.pipeline import candidates
 from deepicd.pipeline.folder.parts import check_parts
 from deepicd.pipeline.folder.trials import with_root, without_root
 from deepicd.pipeline.run import Run
+from deepicd.pipeline.seal import Seal
 from deepicd.pipeline.stages import Scored
 from deepicd.pipeline.values import read_value
 from deepicd.records import Checkpoint, Examination, Trial
+from deepicd.sweeps.results.decision import SweepDecision, SweepResult
 
 SCORED = Scored({"hierarchical_f1": 0.5}, {}, Examination([]), None)
 
@@ -108,15 +110,30 @@ def test_a_part_of_other_settings_is_made_again_and_of_other_machines_not(run, a
     assert len(asked) == 2
 
 
+def test_scores_stand_in_one_place_and_a_whole_stage_asks_no_model(run, asked, monkeypatch):
+    swept = SweepResult(
+        [trial_of(run, 20)], SweepDecision("hierarchical_f1", "a1", True, [], "the best")
+    )
+    monkeypatch.setattr(candidates, "find_usable", lambda run, swept: swept.trials)
+    run.seals |= {name: Seal(name, {}, {}, 1.0) for name in ("notes", "sweep")}
+    run.stages = ("evaluation",)
+    first = candidates.evaluate_best(run, swept)
+    kept = read_value(run.paths.evaluation / "candidates.json", list[Trial])
+    assert kept == [without_root(trial_of(run, 20), run.paths.root)]
+    assert read_value(run.paths.evaluation / "trial-a1.json", Scored) == SCORED
+    assert candidates.evaluate_best(run, swept) == first and len(asked) == 1
+    assert first == [candidates.Candidate(trial_of(run, 20), SCORED)]
+
+
 def test_places_in_a_run_s_files_count_from_its_folder(run, asked, tmp_path):
-    kept = read_value(run.paths.evaluation / "trial-a1.json", candidates.Candidate)
-    assert kept.trial.checkpoint.path == "sweep/trials/a1/global_step_20"
+    kept = without_root(trial_of(run, 20), run.paths.root)
+    assert kept.checkpoint.path == "sweep/trials/a1/global_step_20"
     moved = run_in(run.paths.root.rename(tmp_path / "b"))
-    trial = with_root(kept.trial, moved.paths.root)
+    trial = with_root(kept, moved.paths.root)
     assert Path(trial.checkpoint.path).is_dir()
     candidates.evaluate_trial(moved, trial)
     assert len(asked) == 1
-    assert without_root(trial, moved.paths.root) == kept.trial
+    assert without_root(trial, moved.paths.root) == kept
     elsewhere = replace(trial, checkpoint=Checkpoint("/elsewhere/x", 1))
     assert without_root(elsewhere, moved.paths.root) == elsewhere
     assert with_root(elsewhere, moved.paths.root) == elsewhere

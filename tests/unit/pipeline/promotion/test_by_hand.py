@@ -216,6 +216,32 @@ def test_a_folder_of_ones_own_is_added_without_a_list_of_patients(
     assert len(said) == 2 and "which patients v0003 was trained on" in said[0]
 
 
+def test_a_real_model_is_added_loads_from_the_registry_and_can_be_served(
+    tmp_path: Path,
+) -> None:
+    from deepicd import checkpoints
+    from deepicd.config import parse_experiment
+    from deepicd.training.start_model import build_model as build_real
+
+    table = {"model": {"vocab_size": 400, "hidden_size": 64, "num_layers": 1, "num_heads": 2}}
+    own, place = tmp_path / "own", str(tmp_path / "registry")
+    texts = ["CHIEF COMPLAINT: chest pain on effort.", "PRESENT ILLNESS: two weeks of cough."]
+    build_real(parse_experiment(table, "here").model, texts, own, seed=1)
+    code, text = call("registry", "add", str(own), "--registry", place)
+    assert (code, text) == (0, f"v0001 is {own}\n")
+    version = Registry(place).get("v0001")
+    assert version.path != own and checkpoints.verify_by_loading(version.path)["vocab_size"] > 0
+    assert call("registry", "verify", "--registry", place) == (0, "verified: v0001\n")
+    assert call("promote", "v0001", "--registry", place, "--force")[0] == 0
+    (listed,) = json.loads(call("registry", "list", "--registry", place, "--json")[1])
+    assert (listed["name"], listed["alias"]) == ("v0001", "champion")
+    weights = version.path / "model.safetensors"
+    weights.chmod(0o644)
+    weights.write_bytes(weights.read_bytes()[:-4] + b"spoi")
+    with pytest.raises(CheckpointError, match="v0001"):
+        call("registry", "verify", "--registry", place)
+
+
 def test_an_experiment_says_what_an_added_folder_was_trained_with(
     run: Run, tmp_path: Path, scored: Made, candidate: Made
 ) -> None:
