@@ -113,6 +113,45 @@ def test_files_stay_under_400_lines_and_functions_under_46(root):
     assert not found
 
 
+def words_of(tree):
+    """Every word of a module: names, attributes, imports, and what stands in its strings."""
+    for node in ast.walk(tree):
+        values = (getattr(node, field, None) for field in ("id", "attr", "name", "value"))
+        for text in values:
+            yield from re.findall(r"\w+", text) if isinstance(text, str) else ()
+
+
+def public_names(tree):
+    """Names of each statement that binds plain functions or constants without an underscore."""
+    for node in tree.body:
+        names = []
+        # One with a decorator is called by who decorates; classes stand in signatures.
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and not node.decorator_list:
+            names = [node.name]
+        if isinstance(node, ast.Assign | ast.AnnAssign):
+            places = node.targets if isinstance(node, ast.Assign) else [node.target]
+            bound = [each for place in places for each in ast.walk(place)]
+            names = [each.id for each in bound if isinstance(each, ast.Name) and each.id.isupper()]
+        yield [name for name in names if not name.startswith("_")]
+
+
+def test_a_function_or_constant_that_its_module_alone_uses_has_an_underscore(root):
+    readers = [*sources(root), *(root / "tests").rglob("*.py"), *(root / "scripts").glob("*.py")]
+    trees = {path: ast.parse(path.read_text()) for path in readers}
+    used = {path: {*words_of(tree)} for path, tree in trees.items()}
+    counts = Counter(name for words in used.values() for name in words)
+    settings = {*re.findall(r"\w+", (root / "pyproject.toml").read_text())}
+    alone = [
+        f"{path}: {', '.join(names)}"
+        for path in sources(root)
+        for names in public_names(trees[path])
+        # Of names that are bound together one that others use is enough.
+        if names and not any(counts[name] > (name in used[path]) for name in names)
+        if not settings & {*names}
+    ]
+    assert not alone
+
+
 def packages(root):
     """Modules and folders directly below the package."""
     package = root / "platform" / "deepicd"

@@ -61,9 +61,9 @@ _SIMILARITY = 0.8
 _MIN_SIMILARITY = 0.5
 """Below it MinHash finds few of the pairs (`near_duplicates`)."""
 
-NOT_CHECKED = "not checked"
+_NOT_CHECKED = "not checked"
 NO_JUDGE = "no judge of late text: the build had too few passages to learn one from"
-NO_TRACES = "no traces: --traces FILE names those of SFT"
+_NO_TRACES = "no traces: --traces FILE names those of SFT"
 
 _NUM_EXAMPLES = 5
 """Ids named by one check."""
@@ -92,7 +92,7 @@ class Check:
     def verdict(self) -> str:
         """clean, warning, leak or not checked."""
         if self.why:
-            return NOT_CHECKED
+            return _NOT_CHECKED
         if not self.count:
             return "clean"
         return "leak" if self.share > self.limit else "warning"
@@ -160,7 +160,7 @@ def audit_notes(
     why = "" if judge else NO_JUDGE
     checks["late_wording"] = replace(checks["late_wording"], examples=notes.doubts, why=why)
     overlap = _check_traces(traces or (), notes, limit=allowed["trace_overlap"])
-    checks["trace_overlap"] = replace(overlap, why=NO_TRACES if traces is None else "")
+    checks["trace_overlap"] = replace(overlap, why=_NO_TRACES if traces is None else "")
     return [checks[name] for name in LIMITS]
 
 
@@ -192,7 +192,7 @@ def as_report(checks: Iterable[Check], judge: LateTextJudge | None) -> dict[str,
             row for row in rows if row["verdict"] == "warning" or row.get("why") == NO_JUDGE
         ],
         "limits": {row["check"]: row["limit"] for row in rows},
-        "late_text_judge": judge.summary() if judge else {"verdict": NOT_CHECKED, "why": NO_JUDGE},
+        "late_text_judge": judge.summary() if judge else {"verdict": _NOT_CHECKED, "why": NO_JUDGE},
     }
 
 

@@ -28,7 +28,7 @@ PIECE_BYTES = 2 << 20
 
 MAX_HEADER = 1 << 20
 """Bytes of the longest header."""
-MAX_COLUMNS = 10_000
+_MAX_COLUMNS = 10_000
 """Arrow needs memory for each column of each piece."""
 _SEPARATORS = {b";": "semicolons", b"\t": "tabs", b"|": "bars"}
 
@@ -193,10 +193,10 @@ def _split_header(pieces: Iterator[bytes], path: Path) -> tuple[list[str], bytes
 
 def _check_form(line: bytes, path: Path) -> None:
     """Raise DataError where the first line tells another form than CSV with commas."""
-    if line.count(b",") >= MAX_COLUMNS:
+    if line.count(b",") >= _MAX_COLUMNS:
         raise DataError(
-            f"{path} has more than {MAX_COLUMNS:,} columns. Keep those that are needed, or write a "
-            "line end behind the header."
+            f"{path} has more than {_MAX_COLUMNS:,} columns. Keep those that are needed, or write "
+            "a line end behind the header."
         )
     for sign, name in _SEPARATORS.items():
         if sign in line and b"," not in line:
