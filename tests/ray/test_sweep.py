@@ -7,6 +7,7 @@ Afterwards nothing of them is left. One sweep serves all tests here, in the proc
 import hashlib
 import json
 import os
+import re
 import shutil
 import threading
 import time
@@ -49,6 +50,8 @@ class Swept:
     root: Path
     broken: SweepError
     """How a sweep without a start model ended."""
+    cut: list[dict[str, Any]]
+    """Of sweeps of one trial that a cap ends: its own cap, the run's."""
     left: dict[str, Any]
 
     @property
@@ -117,11 +120,19 @@ def swept(
     done.set()
     killer.join()
     broken = sweep_without_a_model(shared_runner, experiment)
+    histories = read_histories(storage / "tune")
+    cut = cut_by_caps(shared_runner, experiment, histories[result.trials[-1].id])
     shared_runner.close()
     left = what_is_left(shared_memory, timeout_s=60)
-    histories = read_histories(storage / "tune")
     return Swept(
-        experiment, result, histories, lines, shared_runner.paths.root, broken=broken, left=left
+        experiment,
+        result,
+        histories,
+        lines,
+        shared_runner.paths.root,
+        broken=broken,
+        cut=cut,
+        left=left,
     )
 
 
@@ -139,6 +150,32 @@ def sweep_without_a_model(shared_runner: Any, experiment: Experiment) -> SweepEr
         model.rmdir()
         aside.rename(model)
     return broken.value
+
+
+def cut_by_caps(
+    shared_runner: Any, experiment: Experiment, rows: Sequence[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Trial, history and cap in hours of two sweeps of one trial. Their caps lie in the middle of
+    the second step of a trial that ran in the same processes, whose reports are `rows`.
+    """
+    from deepicd.config import with_values
+    from deepicd.sweeps.results.trials import read_histories
+
+    cap = (rows[1]["time_total_s"] + rows[2]["time_total_s"]) / 2 / 3600
+    one = {"sweep.num_trials": 1, "sweep.scheduler": "none"}
+    cut = []
+    for name, values, elsewhere in (
+        ("trial", {"sweep.max_trial_gpu_hours": cap}, 0.0),
+        ("run", {"sweep.max_gpu_hours": 2.0 + cap}, 2.0),
+    ):
+        storage = shared_runner.paths.root / f"cut-{name}"
+        result = shared_runner.run_sweep(
+            with_values(experiment, one | values), storage=storage, elsewhere_gpu_hours=elsewhere
+        )
+        (trial,) = result.trials
+        history = read_histories(storage / "tune")[trial.id]
+        cut.append({"trial": trial, "history": history, "cap": cap, "decision": result.decision})
+    return cut
 
 
 def what_is_left(shared_memory: Any, *, timeout_s: float) -> dict[str, Any]:
@@ -198,6 +235,27 @@ def test_a_trial_after_a_stopped_and_a_killed_one_starts_warm(
     first, last = twins[0]["history"][-1], swept.histories[swept.trials[-1].id][-1]
     assert (first["start/reused_engine"], last["start/reused_engine"]) == (0.0, 1.0)
     assert last["start/seconds"] < first["start/seconds"] / 2
+
+
+@pytest.mark.parametrize(
+    ("number", "why"),
+    [
+        (0, r"the cap of \S+ GPU-hours for a trial \(sweep\.max_trial_gpu_hours\)"),
+        (1, r"the cap of \S+ GPU-hours for the run, 2\.00 of them for SFT and evaluation"),
+    ],
+)
+def test_a_cap_ends_a_trial_of_verl_which_counts_with_what_it_has(
+    swept: Swept, number: int, why: str
+) -> None:
+    cut = swept.cut[number]
+    trial, hours = cut["trial"], [row["time_total_s"] / 3600 for row in cut["history"]]
+    assert trial.status == "stopped" and re.fullmatch(why, trial.reason)
+    assert trial.steps == cut["history"][-1]["step"] < STEPS
+    assert hours[-1] >= cut["cap"] and all(each < cut["cap"] for each in hours[:-1])
+    # On a machine that is much slower by now, its first report may be the last.
+    if trial.steps:
+        assert cut["decision"].winner == trial.id
+        assert Path(trial.checkpoint.path).is_dir()
 
 
 def test_nothing_of_any_trial_is_left(swept: Swept) -> None:
