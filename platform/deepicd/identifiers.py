@@ -1,16 +1,17 @@
 """An identifier of a note, patient or admission, from anywhere → text, or why it is none.
 
 In: a value as a file, a table or a request holds it. Out: its text without blanks around it and
-without characters that nobody sees, which would make one patient two. Decided here, once for every
-door: an id is text of one line or a whole number. What stands where there is none (null, NaN,
-`unknown`, `#N/A`, `-`, MIMIC's `___`) would make many patients one; a fraction (`20001.0`, `1.0E7`)
-went through a floating-point column, which makes long ids equal, and U+FFFD stands for a letter
-that was lost. All are refused. A refusal says what the value is and never repeats it: it might be
-text of a note.
+without characters that nobody sees, an accent in one form (NFC): either would make one patient two.
+Decided here, once for every door: an id is text of one line or a whole number. What stands where
+there is none (null, NaN, `unknown`, `#N/A`, `-`, MIMIC's `___`) would make many patients one; a
+fraction (`20001.0`, `1.0E7`) went through a floating-point column, which makes long ids equal, and
+U+FFFD stands for a letter that was lost. All are refused. A refusal says what the value is and
+never repeats it: it might be text of a note.
 """
 
 import re
 from typing import Any
+from unicodedata import normalize
 
 MAX_LENGTH = 128
 """Characters of the longest id; a longer text is no id but another column."""
@@ -53,7 +54,7 @@ def parse_id(value: Any) -> str:
     if not isinstance(value, str):
         what = _KINDS.get(type(value)) or f"of type {type(value).__name__}"
         raise ValueError(f"must be text or a whole number; it is {what}")
-    text = re.sub(INVISIBLE, "", value).strip()
+    text = normalize("NFC", re.sub(INVISIBLE, "", value)).strip()
     if what := _fault(text):
         raise ValueError(f"must be text or a whole number; it is {what}")
     return text

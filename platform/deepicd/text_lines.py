@@ -26,6 +26,15 @@ PIECE_BYTES = 1 << 20
 _GZIP = b"\x1f\x8b"
 _OTHERS = {
     b"PK\x03\x04": "zip",
+    b"PK\x05\x06": "zip",
+    b"7z\xbc\xaf\x27\x1c": "7-Zip",
+    b"Rar!\x1a\x07": "RAR",
+    b"\x1f\x9d": "compress",
+    b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1": "Excel or Word before 2007",
+    b"%PDF-": "PDF",
+    b"{\\rtf": "RTF",
+    b"SQLite format 3\0": "SQLite",
+    b"ARROW1\0\0": "Arrow",
     **{b"BZh%d1AY&SY" % level: "bzip2" for level in range(1, 10)},
     b"\xfd7zXZ": "xz",
     b"\x28\xb5\x2f\xfd": "Zstandard",

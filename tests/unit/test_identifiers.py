@@ -2,6 +2,7 @@
 
 import math
 import re
+from unicodedata import normalize
 
 import pytest
 from hypothesis import given
@@ -102,4 +103,8 @@ def test_an_id_is_taken_once_and_for_all(text):
     except ValueError:
         return
     assert parse_id(once) == once
-    assert once == re.sub(INVISIBLE, "", text).strip()
+    assert once == normalize("NFC", re.sub(INVISIBLE, "", text)).strip()
+
+
+def test_an_accent_that_is_a_letter_of_its_own_makes_no_other_patient():
+    assert parse_id("Ren\u00e9") == parse_id("Rene\u0301")

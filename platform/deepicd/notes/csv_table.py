@@ -99,7 +99,8 @@ def check_header(
         DataError: a column is not there, or stands twice.
     """
     if missing := {what: name for what, name in columns.items() if name not in header}:
-        has_names = is_shown or len(missing) < len(columns)
+        known = {name.lower() for name in header}
+        has_names = is_shown or any(name.lower() in known for name in columns.values())
         names = f"its header is {', '.join(header[:_NUM_SHOWN])[:1000]}" if has_names else (
             f"none of {', '.join(columns.values())} is among the {len(header)} values of its first "
             "line, which is not shown: it may be a row"

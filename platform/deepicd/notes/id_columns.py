@@ -78,8 +78,12 @@ def drop_missing(values: Any) -> Any:
 
 
 def trim_ids(values: Any) -> Any:
-    """Ids without blanks around them and characters that nobody sees."""
-    return pc.utf8_trim_whitespace(pc.replace_substring_regex(values, INVISIBLE, ""))
+    """Ids as `parse_id` gives them: no blanks around, accents in one form."""
+    # Nearly all tables are ASCII, which has neither.
+    if not pc.all(pc.string_is_ascii(values)).as_py():
+        values = pc.replace_substring_regex(values, INVISIBLE, "")
+        values = pc.utf8_normalize(values, form="NFC")
+    return pc.utf8_trim_whitespace(values)
 
 
 def is_missing(values: Any) -> Any:

@@ -8,6 +8,7 @@ block, so that notes can stream past them.
 No text and no identifier of a row is put into an error: MIMIC-IV is credentialed.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,7 @@ from deepicd.notes.mimic.columns import PASSAGE, ROWS_SCHEMA
 from deepicd.notes.mimic.kinds import kind_of
 from deepicd.notes.mimic.late_passages import sample_passages
 from deepicd.notes.mimic.sections import cut_summary, has_core, render_note
+from deepicd.notes.mimic.year_columns import AGE, YEAR
 
 NOTE_IDS = ("note_id", "subject_id", "hadm_id", "note_type", "note_seq")
 """Columns of the notes table beside its text."""
@@ -174,14 +176,16 @@ def age_at(time: str | None, *, age: str | None, year: str | None) -> str | None
     MIMIC-IV gives a patient's age in one anchor year; an admission may be years before or after.
     """
     then = (time or "")[:4]
-    if age is None or not (age.isdigit() and then.isdigit() and (year or "").isdigit()):
+    if age is None or not (
+        AGE.fullmatch(age) and YEAR.fullmatch(then) and YEAR.fullmatch(year or "")
+    ):
         return age
     return str(max(0, int(age) + int(then) - int(year or 0)))
 
 
 def age_band(years: str | None) -> str | None:
     """Decade of an age in years, the oldest together; null where it is unknown."""
-    if years is None or not years.isdigit():
+    if years is None or not re.fullmatch(r"\d{1,4}", years, re.ASCII):
         return None
     # Everybody under 20 is in the first band; MIMIC-IV has no patient under 18.
     decade = min(max(int(years), 10), 89) // 10 * 10

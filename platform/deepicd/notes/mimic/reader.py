@@ -35,6 +35,7 @@ from deepicd.notes.mimic.kinds import check_kinds
 from deepicd.notes.mimic.late_passages import PASSAGES, write_passages
 from deepicd.notes.mimic.row_checks import check_owners, mark_repeats
 from deepicd.notes.mimic.tables import IDS, check_columns, find_table, has_column, read_batches
+from deepicd.notes.mimic.year_columns import check_years
 
 _OBJECT_STORE_BYTES = 160 << 20
 """Ray's object store where a build starts Ray itself: blocks pass through it, nothing stays."""
@@ -229,6 +230,7 @@ def _read_short(path: Path, name: str) -> pa.Table:
     blocks = [schema.empty_table()]
     for block in map(_principal, read_batches(path, columns)):
         check_ids(block, [column for column in columns if column in IDS], path)
+        check_years(block, path)
         blocks.append(block)
     table = pa.concat_tables(blocks)
     check_unique(table, columns[0], path, rule=_ONCE[name])

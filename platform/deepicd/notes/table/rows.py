@@ -164,6 +164,10 @@ def _as_text(value: Any, role: str, place: str) -> str | None:
             f"{place}: {role} must be text{'' if role == 'note' else ' or a number'}; it is "
             f"{_KINDS.get(type(value), 'something else')}. Correct it."
         )
+    if "\0" in value:
+        raise DataError(
+            f"{place}: {role} holds a null character, so it is no text. Remove the character."
+        )
     if not value.isascii():
         try:
             value.encode()

@@ -104,6 +104,46 @@ def test_an_age_is_the_one_at_admission(
     assert admission_facts.age_at(time, age=age, year=year) == then
 
 
+@pytest.mark.parametrize("age", ["\u00b2", "9" * 5000, "six", "-1", "\u0663"])
+def test_what_is_no_number_of_years_has_no_band(age: str) -> None:
+    assert admission_facts.age_band(age) is None
+    assert admission_facts.age_at("2189-03-01", age=age, year="2180") == age
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "match"),
+    [
+        ("anchor_age", "six", r"row 2: anchor_age must be a number of years from 0 to 130"),
+        ("anchor_age", "-1", r"row 2: anchor_age must be a number of years"),
+        ("anchor_age", "131", r"row 2: anchor_age must be a number of years"),
+        ("anchor_age", "52.5", r"row 2: anchor_age must be a number of years"),
+        ("anchor_age", "\u0662", r"row 2: anchor_age must be a number of years"),
+        ("anchor_age", "9" * 5000, r"row 2: anchor_age must be a number of years"),
+        ("anchor_year", "2017 - 2019", r"row 2: anchor_year must be a year of four digits"),
+        ("anchor_year", "21800", r"row 2: anchor_year must be a year"),
+        ("admittime", "03/01/2189 04:00", r"row 2: admittime must begin with its year"),
+        ("admittime", "01.03.89", r"row 2: admittime must begin with its year"),
+        ("admittime", "1.2e9", r"row 2: admittime must begin with its year"),
+    ],
+)
+def test_a_number_that_is_not_what_its_column_says_is_refused_by_row(
+    tmp_path: Path, name: str, value: str, match: str
+) -> None:
+    columns = {"subject_id": "1", "anchor_age": "52", "anchor_year": "2180", "gender": "F"}
+    table = "hosp/patients"
+    if name == "admittime":
+        columns = {"hadm_id": "5", "subject_id": "1", "race": "", "insurance": "", "admittime": ""}
+        table = "hosp/admissions"
+    rows = [columns, {**columns, next(iter(columns)): "7", name: value}]
+    path = tmp_path / "t.csv"
+    path.write_text(
+        "\n".join(",".join(row) for row in [list(columns), *(r.values() for r in rows)])
+    )
+    with pytest.raises(DataError, match=match) as refused:
+        reader._read_short(path, table)
+    assert value not in str(refused.value)
+
+
 def test_labels_may_be_padded_dotted_and_lower_case() -> None:
     table = pa.table({"hadm_id": ["1", "2", "3"], "icd_code": ["i25.10", "I214   ", "C4A9"]})
     labels = admission_facts.principal_diagnoses(table, Path("t.csv"))

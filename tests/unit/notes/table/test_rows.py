@@ -178,6 +178,11 @@ BROKEN: dict[str, tuple[str | bytes, str]] = {
     "a comment": ("# by me, today\ntext,pid,stay,dx\na,1,2,I10\n", r"is a comment \(#\)"),
     "thousands of columns": (f"text,pid,stay,dx{',x' * 10_000}\n", "more than 10,000 columns"),
     "two exports": ("text,pid,stay,dx\na,1,2,I10\ntext,pid,stay,dx\n", "row 2 .* header again"),
+    "a null character in JSON": (
+        '{"text": "SECRET\\u0000", "pid": 1, "stay": 2, "dx": "I10"}',
+        "csv:1: note holds a null character",
+    ),
+    "names in capitals": ("TEXT,PID,STAY,DX\na,1,2,I10\n", "its header is TEXT, PID, STAY, DX"),
     "a zip archive": (b"PK\x03\x04abc", "is a file of zip, and no text"),
     "a JSON array": ('[{"text": "a"}]', "is one JSON array; write one JSON object a line"),
     "a line cut off": ('{"text": "a", "pid": 1, "stay": 2, "dx": "I10"}\n{"text": "SECR', "csv:2"),
