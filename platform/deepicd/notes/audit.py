@@ -12,7 +12,7 @@ own words (`wordings`). Notes of different patients that are nearly the same may
 they only warn too. Time is linear in the text, memory in the number of notes; no text is kept.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
@@ -21,14 +21,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as pads
 from numpy.typing import NDArray
 
-from deepicd.errors import CodeError, ConfigError, DataError, MissingError
+from deepicd.errors import CodeError, ConfigError, DataError
 from deepicd.notes.build_report import REPORT, read_build_report
 from deepicd.notes.late_text import LateTextJudge
 from deepicd.notes.mimic.sections import SECTIONS, find_late
 from deepicd.notes.near_duplicates import find_near_duplicates, minhash_signatures
+from deepicd.notes.split_files import read_batches
 from deepicd.notes.table.cutting import has_late_header
 from deepicd.notes.wordings import (
     DIAGNOSES,
@@ -224,15 +224,18 @@ def _is_kept(folder: Path) -> bool:
     """Whether the build took admission notes as they are (`data.sections = "keep"`)."""
     if not (folder / REPORT).is_file():
         return False
-    settings = read_build_report(folder).get("identity", {}).get("settings", {})
-    return bool(settings.get("sections") == "keep")
+    match read_build_report(folder):
+        case {"identity": {"settings": {"sections": "keep"}}}:
+            return True
+        case _:
+            return False
 
 
 def _read_notes(folder: Path, judge: LateTextJudge | None, *, is_kept: bool) -> _Notes:
     has_late = has_late_header if is_kept else _has_forbidden
     batches: list[dict[str, Any]] = []
     for number, name in enumerate(SPLITS):
-        for batch in _read_batches(folder / f"{name}.parquet"):
+        for batch in read_batches(folder / f"{name}.parquet", _COLUMNS, _BATCH_ROWS):
             split = np.full(batch.num_rows, number, np.int8)
             batches.append({**_read_batch(batch, judge, has_late), "split": split})
     if not batches:
@@ -249,20 +252,6 @@ def _read_notes(folder: Path, judge: LateTextJudge | None, *, is_kept: bool) -> 
         },
         doubts=tuple(doubt for batch in batches for doubt in batch["doubts"])[:_NUM_EXAMPLES],
     )
-
-
-def _read_batches(path: Path) -> Iterator[pa.RecordBatch]:
-    if not path.exists():
-        raise MissingError(f"no split at {path}; build it first: deepicd notes build --out DIR")
-    try:
-        rows = pads.dataset(path, format="parquet")
-        batches = rows.to_batches(columns=list(_COLUMNS), batch_size=_BATCH_ROWS)
-        yield from (batch for batch in batches if batch.num_rows)
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(
-            f"{path} is not a split of notes ({type(error).__name__}); it needs the columns "
-            f"{', '.join(_COLUMNS)}. Build it anew: deepicd notes build --out DIR"
-        ) from None
 
 
 def _read_batch(
@@ -313,8 +302,11 @@ def _named(texts: Sequence[str], gold: Sequence[str], phrases_of: Any) -> NDArra
             [is_gold_named(text, phrases_of(code)) for text, code in zip(texts, gold, strict=True)],
             np.bool_,
         )
-    except CodeError as error:
-        raise DataError(f"a gold label is no code: {error} Build the notes anew.") from None
+    except CodeError:
+        raise DataError(
+            "a gold label is no ICD-10-CM code of any release, and is not shown: it may be text of "
+            "a note. Build the notes anew: deepicd notes build --out DIR"
+        ) from None
 
 
 def _digest(text: str) -> int:

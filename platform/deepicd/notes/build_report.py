@@ -75,9 +75,11 @@ def read_build_report(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise MissingError(f"no report at {path}; build first: deepicd notes build --out {folder}")
     try:
-        report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        report: Any = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise DataError(f"{path} is not JSON ({type(error).__name__}); build anew.") from None
+    if not isinstance(report, dict):
+        raise DataError(f"{path} holds no JSON object, so it is no report of a build; build anew.")
     return report
 
 

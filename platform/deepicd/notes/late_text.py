@@ -10,10 +10,12 @@ right to it. Doubtful is a score that one kept passage in a thousand has, and at
 """
 
 import math
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 from zlib import crc32
 
 import numpy as np
@@ -35,6 +37,14 @@ _DOUBTFUL = 0.999
 """Share of kept passages that score lower than a doubtful one."""
 _MIN_SCORE = 0.5
 """Logarithm of the odds; a passage of words that the model has never seen stays below it."""
+
+_SHAPES = {
+    "idf": (_NUM_FEATURES,),
+    "weights": (2, _NUM_FEATURES),
+    "intercepts": (2,),
+    "threshold": (),
+    "num_passages": (),
+}
 
 _Floats = NDArray[np.float64]
 
@@ -120,11 +130,21 @@ def load_judge(folder: Path, *, threshold: float | None = None) -> LateTextJudge
     try:
         with np.load(path) as stored:
             values = {one.name: stored[one.name] for one in fields(LateTextJudge)}
-    except (OSError, ValueError, KeyError) as error:
-        raise DataError(f"{path} is no judge of late text ({type(error).__name__}).") from None
+    except (OSError, EOFError, ValueError, KeyError, zlib.error, BadZipFile) as error:
+        raise _no_judge(path, type(error).__name__) from None
+    if {name: values[name].shape for name in _SHAPES} != _SHAPES:
+        raise _no_judge(path, "its arrays are of other shapes")
+    if not all(np.isfinite(values[name]).all() for name in _SHAPES):
+        raise _no_judge(path, "a number of it is not finite")
     scalars = {name: value.item() for name, value in values.items() if not value.ndim}
     judge = LateTextJudge(**{**values, **scalars})
     return judge if threshold is None else replace(judge, threshold=threshold, recall=math.nan)
+
+
+def _no_judge(path: Path, why: str) -> DataError:
+    return DataError(
+        f"{path} is no judge of late text ({why}). Build the notes anew: deepicd notes build"
+    )
 
 
 def fit_judge(folder: Path) -> LateTextJudge | None:

@@ -5,7 +5,7 @@ start has seen the notes of its traces with their answers; a reward on them, or 
 the same patients, would pay for memorising, so `leave_out_patients` writes a split without them.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,13 @@ import pyarrow.parquet as pq
 from deepicd.errors import ConfigError, DataError, MissingError
 from deepicd.files import replaced_file
 from deepicd.notes.build_report import read_build_report
+from deepicd.notes.id_columns import is_missing
 from deepicd.notes.mimic.columns import COLUMNS
 from deepicd.notes.split_writer import ROWS_PER_GROUP, SCHEMA
 from deepicd.paths import SPLITS
 from deepicd.records import Note
+
+_ANEW = "Build it anew: deepicd notes build --out DIR"
 
 
 def write_split(notes: Sequence[Note], path: Path) -> None:
@@ -46,6 +49,40 @@ def read_split(path: Path) -> list[Note]:
             f"{path} is not a split of notes ({type(error).__name__}); it needs the columns "
             f"{', '.join(COLUMNS)}. Build it anew: deepicd notes build --out DIR"
         ) from None
+
+
+def read_batches(path: Path, columns: Sequence[str], batch_rows: int) -> Iterator[pa.RecordBatch]:
+    """Columns of one split as text, batch after batch; none of them is empty.
+
+    Raises:
+        MissingError: no such file.
+        DataError: it is no split of notes, or a row lacks a value; names the column.
+    """
+    if not path.exists():
+        raise MissingError(f"no split at {path}; build it first: deepicd notes build --out DIR")
+    try:
+        rows = pads.dataset(path, format="parquet")
+        for batch in rows.to_batches(columns=list(columns), batch_size=batch_rows):
+            # Parquet may hold bytes that are no text in a column of text.
+            batch.validate(full=True)
+            if batch.num_rows:
+                yield pa.record_batch({name: _text(batch[name], name, path) for name in columns})
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(
+            f"{path} is not a split of notes ({type(error).__name__}); it needs the columns "
+            f"{', '.join(columns)}. {_ANEW}"
+        ) from None
+
+
+def _text(values: pa.Array, name: str, path: Path) -> pa.Array:
+    kind = values.type.value_type if pa.types.is_dictionary(values.type) else values.type
+    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+        raise DataError(f"{path}: column {name} is of type {kind}; it must be text. {_ANEW}")
+    text = values.cast(pa.string())
+    missing = is_missing(text) if name.endswith("_id") else pc.is_null(text)
+    if number := pc.sum(missing).as_py():
+        raise DataError(f"{path}: column {name} lacks a value in {number} rows of a batch. {_ANEW}")
+    return text
 
 
 def read_first(path: Path, num_notes: int) -> list[Note]:

@@ -164,6 +164,57 @@ def test_missing_and_foreign_splits_are_named(tmp_path: Path) -> None:
         audit_notes(tmp_path)
 
 
+TEXT = pa.string()
+BROKEN: dict[str, tuple[str, pa.Array, str]] = {
+    "a note without text": ("text", pa.array([None], TEXT), "column text lacks a value in 1 rows"),
+    "no code": ("code", pa.array([None], TEXT), "column code lacks a value in 1 rows"),
+    "no note id": ("note_id", pa.array([None], TEXT), "column note_id lacks a value in 1 rows"),
+    "no patient": ("patient_id", pa.array([None], TEXT), "column patient_id lacks a value in 1"),
+    "a word for no patient": ("patient_id", pa.array(["unknown"]), "column patient_id lacks a"),
+    "a number": ("note_id", pa.array([7]), "column note_id is of type int64; it must be text"),
+    "a patient that was a float": ("patient_id", pa.array([7.0]), "patient_id is of type double"),
+    "bytes": ("text", pa.array([b"SECRET"]), "column text is of type binary; it must be text"),
+    "a note as a code": ("code", pa.array(["SECRET"]), "a gold label is no ICD-10-CM code"),
+    "bytes that are no text": (
+        "text",
+        pa.Array.from_buffers(TEXT, 1, pa.array([b"\xff\xfe"]).buffers()),
+        "test.parquet is not a split of notes",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_split_with_a_value_that_is_none_is_refused_by_its_column(
+    tmp_path: Path, name: str
+) -> None:
+    column, values, match = BROKEN[name]
+    path = write_notes(tmp_path) / "test.parquet"
+    table = pa.parquet.read_table(path).slice(0, 1)
+    place = table.schema.get_field_index(column)
+    pa.parquet.write_table(table.set_column(place, column, values), path)
+    with pytest.raises(DataError, match=match) as refused:
+        audit_notes(tmp_path)
+    assert "SECRET" not in str(refused.value)
+
+
+def test_a_split_may_hold_its_text_in_another_form_of_text(tmp_path: Path) -> None:
+    path = write_notes(tmp_path) / "test.parquet"
+    table = pa.parquet.read_table(path)
+    for name, kind in (("text", pa.large_string()), ("code", pa.dictionary(pa.int32(), TEXT))):
+        place = table.schema.get_field_index(name)
+        table = table.set_column(place, name, table[name].cast(kind))
+    pa.parquet.write_table(table, path)
+    assert broken_checks(tmp_path) == {}
+
+
+@pytest.mark.parametrize("report", ["[1]", '{"identity": null}', '{"identity": []}', "7"])
+def test_a_report_of_another_shape_is_no_traceback(tmp_path: Path, report: str) -> None:
+    write_notes(tmp_path)
+    (tmp_path / "report.json").write_text(report)
+    done = CliRunner().invoke(app, ["audit", str(tmp_path), "--json"])
+    assert done.exit_code == 0 or isinstance(done.exception, DataError)
+
+
 def test_the_command_prints_ids_never_text_and_exits_with_1_on_a_leak(tmp_path: Path) -> None:
     note = replace(note_of(60), text=f"{note_of(60).text} Hospital Course: SECRET")
     write_notes(tmp_path / "clean")

@@ -1,5 +1,6 @@
 """The judge of late text: what it learns from, what it finds, and that it keeps no words."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -90,9 +91,20 @@ def test_too_few_passages_give_no_judge(tmp_path: Path) -> None:
     assert load_judge(tmp_path) is None
 
 
-def test_a_broken_file_is_refused(tmp_path: Path) -> None:
-    (tmp_path / JUDGE).write_bytes(b"no")
+@pytest.mark.parametrize("data", [b"no", b"", b"PK\x03\x04", b"PK\x05\x06" + bytes(18)])
+def test_a_broken_file_is_refused(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / JUDGE).write_bytes(data)
     with pytest.raises(DataError, match=r"late_text.npz is no judge of late text"):
+        load_judge(tmp_path)
+
+
+def test_a_judge_of_other_shapes_or_numbers_is_refused(learnt: Learnt, tmp_path: Path) -> None:
+    replace(learnt.judge, idf=learnt.judge.idf[:7]).save(tmp_path / JUDGE)
+    with pytest.raises(DataError, match="its arrays are of other shapes"):
+        load_judge(tmp_path)
+    # Nothing scores above NaN: every note would be clean.
+    replace(learnt.judge, threshold=float("nan")).save(tmp_path / JUDGE)
+    with pytest.raises(DataError, match="a number of it is not finite"):
         load_judge(tmp_path)
 
 
