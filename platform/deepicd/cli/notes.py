@@ -83,7 +83,7 @@ def build(
     data["split_seed"] = seed
     config = parse_build_options(data)
     has_baselines = source == "embedded" if baselines is None else baselines
-    folders = {"tables": tables or out.with_name("tables"), "out": out}
+    folders = {"tables": tables or out.absolute().parent / "tables", "out": out}
     check_replaced(out, folders["tables"] if source == "embedded" else None, may_delete=yes)
     report = build_notes(config, **folders, is_card_written=card, has_baselines=has_baselines)
     print_outcome(report, notes_lines(report), as_json=as_json)

@@ -48,6 +48,14 @@ def test_gzip_of_several_members_with_zeros_behind_them_is_whole(tmp_path, paddi
     assert read(path) == ROWS
 
 
+def test_a_wanted_name_of_any_length_is_cut_in_the_message(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("id,text\n")
+    with pytest.raises(DataError, match="has no column aaa") as refused:
+        list(read_csv(path, ["a" * 100_000]))
+    assert len(str(refused.value)) < 3000
+
+
 @pytest.mark.parametrize("body", ["", "\n", "\n\n\n", "\r\n"])
 def test_a_header_without_rows_gives_none(tmp_path, body):
     path = tmp_path / "t.csv"

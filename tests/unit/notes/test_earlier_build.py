@@ -77,3 +77,13 @@ def test_the_command_asks_for_yes_before_it_reads_anything(built, tmp_path):
     # The table is read now, and is none: the earlier build stays until the new one is whole.
     assert isinstance(allowed.exception, DataError) and "notes.csv" in str(allowed.exception)
     assert listed(out) == before
+
+
+@pytest.mark.parametrize("out", ["/", "."])
+def test_a_place_without_a_name_is_refused_where_files_lie_in_it(tmp_path, monkeypatch, out):
+    (tmp_path / "mine.csv").write_text("text,patient,admission,code\n")
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(
+        app, ["build", "--out", out, "--source", "table", "--file", "mine.csv"]
+    )
+    assert isinstance(done.exception, ConfigError) and "is not replaced" in str(done.exception)
