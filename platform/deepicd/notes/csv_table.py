@@ -102,8 +102,8 @@ def check_header(
         known = {name.lower() for name in header}
         has_names = is_shown or any(name.lower() in known for name in columns.values())
         names = f"its header is {', '.join(header[:_NUM_SHOWN])[:1000]}" if has_names else (
-            f"none of {', '.join(columns.values())[:1000]} is among the {len(header)} values of its first "
-            "line, which is not shown: it may be a row"
+            f"none of {', '.join(columns.values())[:1000]} is among the {len(header)} values of "
+            "its first line, which is not shown: it may be a row"
         )  # fmt: skip
         wanted = ", ".join(
             name if name == what else f"{name!r} ({what})" for what, name in missing.items()
