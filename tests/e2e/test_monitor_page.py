@@ -107,6 +107,13 @@ def wait_for(browser: Chrome, place: str, text: str) -> str:
     return found.text
 
 
+def log_in(browser: Chrome, token: str) -> None:
+    """Give the page a token, once it asks for one."""
+    wait_for(browser, "status", "Locked.")
+    browser.find_element(By.ID, "token").send_keys(token)
+    browser.find_element(By.CSS_SELECTOR, "#login button").click()
+
+
 def complaints(browser: Chrome) -> list[str]:
     return [entry["message"] for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
 
@@ -172,14 +179,17 @@ def test_rollouts_are_shown_when_asked_for_as_text(browser, serve, tmp_path, mon
     row = {"gold": "I10", "code": None, "reason": "no_diagnosis", "score": 0.25, "response": ODD}
     found = {"version": "v1", "trial": "7", "step": 3, "rollouts": [row]}
     monkeypatch.setattr("deepicd.serving.ingress.gateway.read_rollouts", lambda *_, **__: found)
-    browser.get(serve(PredictionLog(tmp_path / "log"), registry=tmp_path))
+    browser.get(serve(PredictionLog(tmp_path / "log"), registry=tmp_path, token="right"))
+    log_in(browser, "right")
     wait_for(browser, "alerts", "No alert.")
     assert browser.find_element(By.ID, "rollouts").text == ""
     browser.find_element(By.ID, "ask-rollouts").click()
     text = wait_for(browser, "rollouts", ODD)
     assert "no_diagnosis" in text and "0.250" in text and "prompt" not in text
-    assert browser.find_elements(By.TAG_NAME, "img") == [] and complaints(browser) == []
-    browser.get(serve(PredictionLog(tmp_path / "log")))
+    assert browser.find_elements(By.TAG_NAME, "img") == []
+    assert all("401" in message for message in complaints(browser))
+    browser.get(serve(PredictionLog(tmp_path / "log"), token="right"))
+    log_in(browser, "right")
     wait_for(browser, "alerts", "No alert.")
     browser.find_element(By.ID, "ask-rollouts").click()
     wait_for(browser, "rollouts", "follows no registry")
@@ -204,8 +214,7 @@ def test_a_token_is_asked_for_kept_in_the_tab_and_sent(browser, serve, tmp_path)
     wait_for(browser, "status", "Locked.")
     assert not browser.find_element(By.TAG_NAME, "main").is_displayed()
     for given in ("wrong", "right"):
-        browser.find_element(By.ID, "token").send_keys(given)
-        browser.find_element(By.CSS_SELECTOR, "#login button").click()
+        log_in(browser, given)
         if given == "wrong":
             wait_for(browser, "refused", "another token is needed")
     wait_for(browser, "alerts", "hierarchical-f1-rollback")

@@ -5,7 +5,7 @@ verl's own settings are not mirrored here: those that we sweep are mapped in
 """
 
 from collections.abc import Iterator
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field
@@ -270,6 +270,9 @@ class PromotionConfig(StrictModel):
     copies of the model."""
 
 
+HostName = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9.-]{0,252})$")]
+
+
 class ServingConfig(StrictModel):
     """The endpoint."""
 
@@ -277,6 +280,9 @@ class ServingConfig(StrictModel):
     """Interface; anything but loopback needs a token (environment variable DEEPICD_TOKEN)."""
     port: int = Field(default=8000, ge=1, le=65535)
     """TCP port."""
+    hosts: tuple[HostName, ...] = ()
+    """Names, besides those of this machine, under which clients may reach the endpoint: a request
+    for another host is refused."""
     max_concurrent: int = Field(default=32, ge=1)
     """Requests in flight before the endpoint answers 429."""
     max_note_bytes: int = Field(default=1_000_000, ge=1)

@@ -95,10 +95,10 @@ def not_ready() -> RefusedError:
     )
 
 
-def timed_out(patience_s: float) -> RefusedError:
-    """The engine took too long."""
+def timed_out(patience_s: float, setting: str = "request_timeout_s") -> RefusedError:
+    """The engine, or the whole reply, took too long."""
     return RefusedError(
-        f"no answer within {patience_s:g} s (request_timeout_s). Ask for fewer samples or a "
+        f"no answer within {patience_s:g} s ({setting}). Ask for fewer samples or a "
         "shorter answer, or try again when fewer ask.",
         status=504,
     )

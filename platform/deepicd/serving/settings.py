@@ -17,6 +17,14 @@ from deepicd.inference.engine_config import GPU_VALUES, EngineConfig
 from deepicd.records import Limits
 
 
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches that interface."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 class ServedModel(StrictModel):
     """A model folder and the name under which it answers."""
 
@@ -53,6 +61,10 @@ class ServingSettings(StrictModel):
     """Of prompt and answer: the rule of training and evaluation."""
     request_timeout_s: float = Field(default=300.0, gt=0)
     """Seconds until a note, or the beginning of a forwarded reply, is given up (504)."""
+    body_timeout_s: float = Field(default=30.0, gt=0)
+    """Seconds within which the body of a request must have come (408)."""
+    reply_timeout_s: float = Field(default=900.0, gt=0)
+    """Seconds that a whole reply may take, streams and slow readers included (504, or cut off)."""
     is_constrained: bool = False
     """Answers of the typed route end in a billable code, unless a request says otherwise."""
     temperature: float = Field(default=0.9, gt=0)
@@ -88,10 +100,7 @@ class ServingSettings(StrictModel):
     @property
     def is_loopback(self) -> bool:
         """True when only this machine can reach the endpoint."""
-        try:
-            return ipaddress.ip_address(self.config.host).is_loopback
-        except ValueError:
-            return self.config.host == "localhost"
+        return is_loopback(self.config.host)
 
     @classmethod
     def of_experiment(

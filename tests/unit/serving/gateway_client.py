@@ -152,7 +152,7 @@ class GatewayClient:
             tokens={hash_token(token): scope for token, scope in (tokens or {}).items()},
         )
         self.http = httpx.AsyncClient(
-            transport=httpx.ASGITransport(app), base_url="http://test", trust_env=False
+            transport=httpx.ASGITransport(app), base_url="http://127.0.0.1", trust_env=False
         )
 
     def post(self, path: str, body: object, **options) -> httpx.Response:
@@ -160,3 +160,6 @@ class GatewayClient:
 
     def get(self, path: str, **options) -> httpx.Response:
         return asyncio.run(self.http.get(path, **options))
+
+    def send(self, method: str, path: str, **options) -> httpx.Response:
+        return asyncio.run(self.http.request(method, path, **options))

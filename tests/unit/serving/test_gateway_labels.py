@@ -99,7 +99,7 @@ def test_without_a_log_labels_are_refused_and_monitor_says_off():
 
     async def ask() -> tuple[httpx.Response, httpx.Response]:
         async with httpx.AsyncClient(
-            transport=httpx.ASGITransport(app), base_url="http://test"
+            transport=httpx.ASGITransport(app), base_url="http://127.0.0.1"
         ) as http:
             label = {"prediction_id": "a", "code": "I10"}
             return await http.post("/v1/labels", json=label), await http.get("/v1/monitor")

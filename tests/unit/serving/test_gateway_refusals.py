@@ -4,11 +4,15 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 
+import httpx
 import pytest
 from gateway_client import (
     PLANTED,
     GatewayClient,
 )
+
+from deepicd.serving.errors import RefusedError
+from deepicd.serving.protocol import Head
 
 
 def test_a_request_that_takes_too_long_is_given_up_and_the_next_one_is_answered():
@@ -66,7 +70,8 @@ def test_a_body_over_the_limit_is_refused_before_it_is_parsed(is_chunked):
 
     client = GatewayClient(max_note_bytes=100)
     content = pieces() if is_chunked else b"x" * 200
-    reply = asyncio.run(client.http.post("/v1/diagnoses", content=content))
+    headers = {"content-type": "application/json"}
+    reply = asyncio.run(client.http.post("/v1/diagnoses", content=content, headers=headers))
     assert reply.status_code == 413 and "at most 100 bytes" in reply.json()["detail"]
     assert not client.engine.asked
 
@@ -152,3 +157,39 @@ def test_a_bug_is_logged_by_type_and_place_only(caplog):
 def test_what_could_be_text_is_no_identifier_and_is_not_repeated(odd):
     reply = GatewayClient().post("/v1/diagnoses", {"note": "Pain.", **odd})
     assert reply.status_code == 422 and PLANTED not in reply.text
+
+
+def test_a_client_that_sends_no_body_gives_its_place_back():
+    client = GatewayClient(max_concurrent=1, body_timeout_s=0.05)
+
+    async def never() -> AsyncIterator[bytes]:
+        yield b'{"note": '
+        await asyncio.sleep(60)
+
+    async def run() -> list[httpx.Response]:
+        headers = {"content-type": "application/json"}
+        held = await client.http.post("/v1/diagnoses", content=never(), headers=headers)
+        return [held, await client.http.post("/v1/diagnoses", json={"note": "x"})]
+
+    held, after = asyncio.run(run())
+    assert held.status_code == 408 and "0.05 s" in held.text and after.status_code == 200
+
+
+def test_an_endless_reply_ends_and_gives_its_place_back():
+    GatewayClient().post("/v1/diagnoses", {"note": "x"})  # what is read at the first note is there
+    client = GatewayClient(max_concurrent=1, reply_timeout_s=1)
+
+    async def endless(method: str, path: str, body: bytes) -> AsyncIterator[Head | bytes]:
+        yield Head(200, (("content-type", "text/event-stream"),))
+        while True:
+            await asyncio.sleep(0.01)
+            yield b"data: x\n\n"
+
+    client.engine.forward = endless
+
+    async def run() -> httpx.Response:
+        with pytest.raises(RefusedError, match="reply_timeout_s"):
+            await client.http.post("/v1/completions", json={"model": "v1"})
+        return await client.http.post("/v1/diagnoses", json={"note": "x"})
+
+    assert asyncio.run(run()).status_code == 200

@@ -352,8 +352,7 @@ def build_app(
     app.add_exception_handler(Exception, _answer_bug)
     return AccessMiddleware(
         app,
-        max_concurrent=settings.config.max_concurrent,
-        max_body_bytes=settings.config.max_note_bytes,
+        settings=settings,
         tokens=tokens,
         observe=observe,
     )
