@@ -1,4 +1,4 @@
-"""`ray up cluster/local.yaml` on a private machine: up, a job, no entry without the token, down."""
+"""`ray up cluster/local/ray-up.yaml` on a private machine: a job, the token, down."""
 
 import os
 import shutil
@@ -20,7 +20,7 @@ def test_a_cluster_of_this_machine_comes_up_takes_a_job_and_leaves_nothing(root,
     home = tmp_path / "home"
     token = write_token(home / "token" / "token")
     description = tmp_path / "local.yaml"
-    text = (root / "cluster" / "local.yaml").read_text()
+    text = (root / "cluster" / "local" / "ray-up.yaml").read_text()
     assert "secrets: runs/cluster" in text
     description.write_text(text.replace("secrets: runs/cluster", f"secrets: {token.parent}"))
 

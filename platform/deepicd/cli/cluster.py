@@ -1,17 +1,22 @@
-"""`deepicd cluster`: descriptions of clusters."""
+"""`deepicd cluster`: descriptions of clusters, and what is made of them."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from deepicd.cli.options import JsonOption
+from deepicd.cli.options import JsonOption, ReplaceOption
 
 app = typer.Typer(
-    help="Descriptions of clusters.",
+    help="Describe, render, check and launch clusters.",
     no_args_is_help=True,
     epilog="Example: deepicd cluster check cluster/local.yaml",
 )
+
+_FileArgument = Annotated[Path, typer.Argument(help="Cluster description (YAML).")]
+_PricesOption = Annotated[
+    Path | None, typer.Option(help="Price table (TOML) instead of the package's own.")
+]
 
 
 @app.callback()
@@ -19,17 +24,31 @@ def _group() -> None:
     pass
 
 
-@app.command(epilog="Example: deepicd cluster check cluster/local.yaml")
-def check(
-    path: Annotated[Path, typer.Argument(help="Description for `ray up` (YAML).")],
+@app.command(epilog="Example: deepicd cluster check cluster/aws.yaml --json")
+def check(path: _FileArgument, prices: _PricesOption = None, is_json: JsonOption = False) -> None:
+    """Check a description: schema, this platform's rules, the public tools' own schemas.
+
+    Exit codes: 0 it can be launched, 2 at least one fault, 4 no such file.
+    """
+    from deepicd.cli.console import print_outcome
+    from deepicd.pipeline.cluster.check import check_cluster
+
+    cluster = check_cluster(path, prices)
+    outcome = {"cluster": cluster.name, "place": cluster.place.kind, "profile": cluster.profile}
+    line = f"{path}: {cluster.name} ({cluster.place.kind}, {cluster.profile}) can be launched"
+    print_outcome(outcome, [line], as_json=is_json)
+
+
+@app.command(epilog="Example: deepicd cluster render cluster/aws.yaml --out rendered/aws")
+def render(
+    path: _FileArgument,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the files.")],
+    yes: ReplaceOption = False,
     is_json: JsonOption = False,
 ) -> None:
-    """Check a description against Ray's schema and this platform's rules."""
+    """Write the files that `ray`, `kubectl`, `sbatch` and `sky` read; the same bytes each time."""
     from deepicd.cli.console import print_outcome
-    from deepicd.clusters.description import check_description, read_description
+    from deepicd.pipeline.cluster.rendering import render_cluster
 
-    table = read_description(path)
-    check_description(table, source=str(path))
-    cluster = {"cluster": table["cluster_name"], "provider": table["provider"]["type"]}
-    line = f"{path}: {cluster['cluster']} ({cluster['provider']}) can be launched"
-    print_outcome(cluster, [line], as_json=is_json, indent=None)
+    files = render_cluster(path, out, may_replace=yes)
+    print_outcome({"out": str(out), "files": files}, (f"{out}/{f}" for f in files), as_json=is_json)

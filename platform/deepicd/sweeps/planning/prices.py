@@ -28,6 +28,8 @@ class Machine(StrictModel):
     """Memory of one GPU, in GiB."""
     usd_per_hour: float = Field(ge=0)
     """Price of the whole machine, in USD per hour."""
+    regions: tuple[str, ...] = ()
+    """Regions in which the provider lists it, as far as they were looked up; empty: not known."""
 
     @property
     def usd_per_gpu_hour(self) -> float:

@@ -1,0 +1,1 @@
+"""Clusters from the command line: render, check, launch, submit."""

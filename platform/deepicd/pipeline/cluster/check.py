@@ -1,0 +1,135 @@
+"""What is wrong with a cluster description, before any machine is touched.
+
+In: a description, and the price table. Out: faults. Decided here: what the public tool itself would
+refuse is found by its own schema on the rendered files; a GPU without a price or a memory figure is
+refused, since nobody could say what a sweep there costs, or whether it fits.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from deepicd import __version__
+from deepicd.clusters.description import ClusterDescription, Machine, read_cluster
+from deepicd.clusters.places import CLOUDS
+from deepicd.clusters.ray_up_check import ray_up_faults
+from deepicd.clusters.rendering import RAY_UP
+from deepicd.errors import ConfigError, Fault
+from deepicd.pipeline.cluster.rendering import rendered_files
+from deepicd.sweeps.planning.prices import Machine as PricedMachine
+from deepicd.sweeps.planning.prices import PriceTable, find_machines, read_prices
+
+
+@dataclass(frozen=True)
+class GpuFigures:
+    """What a GPU of a machine holds and costs."""
+
+    memory_gib: float
+    usd_per_hour: float
+
+
+def check_cluster(path: Path, prices: Path | None = None) -> ClusterDescription:
+    """A description in which nothing is wrong.
+
+    Raises:
+        MissingError: no such file.
+        ConfigError: every fault of it.
+    """
+    cluster = read_cluster(path)
+    faults = list(cluster_faults(cluster, read_prices(prices)))
+    if faults:
+        lines = (f"{fault.place}: {fault}" for fault in faults)
+        raise ConfigError("\n  ".join([f"{path} cannot be launched:", *lines]))
+    return cluster
+
+
+def cluster_faults(cluster: ClusterDescription, prices: PriceTable) -> Iterator[Fault]:
+    """House rules and the public tools' own schemas."""
+    yield from _image_faults(cluster)
+    for address, machine, _ in cluster.machines():
+        yield from _machine_faults(cluster, address, machine=machine, prices=prices)
+    yield from _tool_faults(cluster)
+
+
+def gpu_figures(machine: Machine, prices: PriceTable) -> GpuFigures | None:
+    """Memory and price of a machine's GPU, its own before the table's; None where one is unknown.
+
+    A machine of one's own takes the cheapest GPU-hour of that GPU for its price.
+    """
+    priced = _priced(machine, prices)
+    memory = machine.gpu_memory_gib or (priced.gpu_memory_gib if priced else 0.0)
+    usd = machine.usd_per_gpu_hour
+    if usd is None and priced is not None:
+        usd = priced.usd_per_gpu_hour
+    return GpuFigures(memory, usd) if memory and usd is not None else None
+
+
+def _priced(machine: Machine, prices: PriceTable) -> PricedMachine | None:
+    for name in (machine.instance, machine.gpu):
+        try:
+            return find_machines(prices, name)[0]
+        except ConfigError:
+            continue
+    return None
+
+
+def _image_faults(cluster: ClusterDescription) -> Iterator[Fault]:
+    tag = cluster.image.rpartition("/")[2].partition("@")[0].rpartition(":")[2]
+    if cluster.image and not re.match(rf"v?{re.escape(__version__)}([-_.]|$)", tag):
+        yield Fault(
+            "image",
+            f"image {cluster.image} has a tag without this version ({__version__}): nodes and this "
+            "command would run different code",
+            f"name an image like NAME:{__version__}-{cluster.profile}",
+        )
+
+
+def _machine_faults(
+    cluster: ClusterDescription, address: str, *, machine: Machine, prices: PriceTable
+) -> Iterator[Fault]:
+    if cluster.profile == "gpu" and machine.gpus and gpu_figures(machine, prices) is None:
+        yield Fault(
+            f"{address}.gpu",
+            f"gpu {machine.gpu!r} has no price or no memory figure in the price table of "
+            f"{prices.as_of}",
+            f"write {address}.gpu_memory_gib and {address}.usd_per_gpu_hour (0 for machines of "
+            "your own), or give a table of your own (--prices)",
+        )
+    place = cluster.place
+    if not isinstance(place, CLOUDS) or not machine.instance:
+        return
+    known = {each.name: each for each in prices.machines if each.provider == place.kind}
+    found = known.get(machine.instance.removeprefix("Standard_"))
+    if found is None and machine.gpus:
+        yield Fault(
+            f"{address}.instance",
+            f"{machine.instance} is no machine of {place.kind} in the price table of "
+            f"{prices.as_of} ({', '.join(known)})",
+            "correct it, or give a table of your own (--prices)",
+        )
+    if found is None:
+        return
+    if found.regions and place.region not in found.regions:
+        yield Fault(
+            "place.region",
+            f"region {place.region} has no {machine.instance} in the table of {prices.as_of}, "
+            f"which knows it in {', '.join(found.regions)}",
+            "choose one of them, another machine, or give a table of your own (--prices)",
+        )
+    if (found.num_gpus, found.gpu) != (machine.gpus, machine.gpu):
+        yield Fault(
+            f"{address}.gpus",
+            f"{machine.gpus} x {machine.gpu} are written, and {machine.instance} has "
+            f"{found.num_gpus} x {found.gpu}",
+            "write what it has",
+        )
+
+
+def _tool_faults(cluster: ClusterDescription) -> Iterator[Fault]:
+    import yaml
+
+    files = rendered_files(cluster)
+    if RAY_UP in files:
+        for fault in ray_up_faults(yaml.safe_load(files[RAY_UP])):
+            yield Fault(RAY_UP, fault)
