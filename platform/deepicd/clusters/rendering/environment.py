@@ -27,7 +27,7 @@ def exports(environment: dict[str, str]) -> str:
     return " ".join(f"{name}={value}" for name, value in environment.items())
 
 
-def token_path(cluster: ClusterDescription) -> str:
+def _token_path(cluster: ClusterDescription) -> str:
     """The token's file on a node."""
     return f"{COPY}/secrets/{cluster.token.file.rpartition('/')[2]}"
 
@@ -36,7 +36,7 @@ def _auth(cluster: ClusterDescription) -> dict[str, str]:
     # KubeRay gives pods both by itself (authOptions).
     if isinstance(cluster.place, Kubernetes):
         return {}
-    path = cluster.token.file if cluster.place.kind == "slurm" else token_path(cluster)
+    path = cluster.token.file if cluster.place.kind == "slurm" else _token_path(cluster)
     return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": path}
 
 

@@ -12,9 +12,10 @@ from typing import Any
 from deepicd.clusters.description import ClusterDescription, Machine, WorkerGroup
 from deepicd.clusters.places import CLOUDS, Aws, Azure, Gcp, Local, OnPremises
 from deepicd.clusters.rendering.environment import COPY, exports, node_environment
-from deepicd.clusters.rendering.job_command import IMAGE_REPOSITORY
 from deepicd.clusters.rendering.yaml_text import yaml_text
 
+_IMAGE_REPOSITORY = "/deepicd"
+"""The repository in our image."""
 _PORT = 6379
 _CONTAINER = "deepicd"
 _EXCLUDED = (".git", ".venv", "runs", ".hypothesis", "*_cache", "__pycache__")
@@ -35,10 +36,10 @@ _OBJECT_STORE_BYTES = 10**9
 
 def ray_up_file(cluster: ClusterDescription) -> str:
     """Text of the file."""
-    return yaml_text(ray_up_table(cluster), name=cluster.name)
+    return yaml_text(_ray_up_table(cluster), name=cluster.name)
 
 
-def ray_up_table(cluster: ClusterDescription) -> dict[str, Any]:
+def _ray_up_table(cluster: ClusterDescription) -> dict[str, Any]:
     """The file as plain values."""
     return {
         "cluster_name": cluster.name,
@@ -193,10 +194,10 @@ def _stop(cluster: ClusterDescription) -> str:
     return "ray stop" if cluster.image else "~/.local/bin/ray stop"
 
 
-def in_repository(cluster: ClusterDescription) -> str:
+def _in_repository(cluster: ClusterDescription) -> str:
     """What a shell on a node does before a command of ours."""
     if cluster.image:
-        return f"cd {IMAGE_REPOSITORY} && {exports(node_environment(cluster))}"
+        return f"cd {_IMAGE_REPOSITORY} && {exports(node_environment(cluster))}"
     path = f'cd {COPY}/repository && PATH="$PWD/.venv/bin:$PATH"'
     return f"{path} {exports(node_environment(cluster))}"
 
@@ -206,7 +207,7 @@ def _start_head(cluster: ClusterDescription) -> str:
     autoscaler = "" if is_cloud else "RAY_enable_autoscaler_v2=0 "
     address = "" if is_cloud else f"--node-ip-address={_provider(cluster)['head_ip']} "
     return (
-        f"{in_repository(cluster)} {autoscaler}ray start --head {address}--port={_PORT} "
+        f"{_in_repository(cluster)} {autoscaler}ray start --head {address}--port={_PORT} "
         f"{_slots(cluster, cluster.head, is_head=True)}"
         # The dashboard and job server answer on the head alone; `ray exec` reaches them by ssh.
         "--dashboard-host=127.0.0.1 --dashboard-port=8265 "
@@ -217,7 +218,7 @@ def _start_head(cluster: ClusterDescription) -> str:
 def _start_worker(cluster: ClusterDescription) -> str:
     machine = cluster.workers[0] if cluster.workers else cluster.head
     slots = _slots(cluster, machine, is_head=False)
-    return f"{in_repository(cluster)} ray start --address=$RAY_HEAD_IP:{_PORT} {slots}".rstrip()
+    return f"{_in_repository(cluster)} ray start --address=$RAY_HEAD_IP:{_PORT} {slots}".rstrip()
 
 
 def _slots(cluster: ClusterDescription, machine: Machine, *, is_head: bool) -> str:

@@ -22,7 +22,7 @@ from deepicd.sweeps.planning.prices import PriceTable, find_machines, read_price
 
 
 @dataclass(frozen=True)
-class GpuFigures:
+class _GpuFigures:
     """What a GPU of a machine holds and costs."""
 
     memory_gib: float
@@ -37,14 +37,14 @@ def check_cluster(path: Path, prices: Path | None = None) -> ClusterDescription:
         ConfigError: every fault of it.
     """
     cluster = read_cluster(path)
-    faults = list(cluster_faults(cluster, read_prices(prices)))
+    faults = list(_cluster_faults(cluster, read_prices(prices)))
     if faults:
         lines = (f"{fault.place}: {fault}" for fault in faults)
         raise ConfigError("\n  ".join([f"{path} cannot be launched:", *lines]))
     return cluster
 
 
-def cluster_faults(cluster: ClusterDescription, prices: PriceTable) -> Iterator[Fault]:
+def _cluster_faults(cluster: ClusterDescription, prices: PriceTable) -> Iterator[Fault]:
     """House rules and the public tools' own schemas."""
     yield from _image_faults(cluster)
     for address, machine, _ in cluster.machines():
@@ -52,7 +52,7 @@ def cluster_faults(cluster: ClusterDescription, prices: PriceTable) -> Iterator[
     yield from _tool_faults(cluster)
 
 
-def gpu_figures(machine: Machine, prices: PriceTable) -> GpuFigures | None:
+def _gpu_figures(machine: Machine, prices: PriceTable) -> _GpuFigures | None:
     """Memory and price of a machine's GPU, its own before the table's; None where one is unknown.
 
     A machine of one's own takes the cheapest GPU-hour of that GPU for its price.
@@ -62,7 +62,7 @@ def gpu_figures(machine: Machine, prices: PriceTable) -> GpuFigures | None:
     usd = machine.usd_per_gpu_hour
     if usd is None and priced is not None:
         usd = priced.usd_per_gpu_hour
-    return GpuFigures(memory, usd) if memory and usd is not None else None
+    return _GpuFigures(memory, usd) if memory and usd is not None else None
 
 
 def _priced(machine: Machine, prices: PriceTable) -> PricedMachine | None:
@@ -88,7 +88,7 @@ def _image_faults(cluster: ClusterDescription) -> Iterator[Fault]:
 def _machine_faults(
     cluster: ClusterDescription, address: str, *, machine: Machine, prices: PriceTable
 ) -> Iterator[Fault]:
-    if cluster.profile == "gpu" and machine.gpus and gpu_figures(machine, prices) is None:
+    if cluster.profile == "gpu" and machine.gpus and _gpu_figures(machine, prices) is None:
         yield Fault(
             f"{address}.gpu",
             f"gpu {machine.gpu!r} has no price or no memory figure in the price table of "
