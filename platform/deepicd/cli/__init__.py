@@ -42,11 +42,15 @@ COMMANDS = {
     "reward": "Show what a reward makes of one answer.",
     "codes": "Look up ICD-10-CM codes.",
     "cluster": "Check and show descriptions of clusters.",
+    "doctor": "Examine this machine: what it lacks, and the way out.",
 }
 
-_FOLDERS = dict.fromkeys(
-    ("init", "validate", "plan", "run", "train", "resume", "sweep"), "experiments."
-)
+_FOLDERS = {
+    **dict.fromkeys(
+        ("init", "validate", "plan", "run", "train", "resume", "sweep"), "experiments."
+    ),
+    "doctor": "clusters.",
+}
 """Folder of a command's module below this package, where it is not the package itself."""
 
 

@@ -11,6 +11,7 @@ from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from deepicd.doctor.facts import Check
     from deepicd.monitoring.alerts import Rule
     from deepicd.pipeline.cache import Entry
     from deepicd.pipeline.validation import Verdict
@@ -250,6 +251,19 @@ def verdict_lines(verdict: "Verdict") -> Iterator[str]:
         yield f"{verdict.file} is valid; this machine lacks {len(verdict.missing)} of what it needs"
     else:
         yield f"{verdict.file} is valid, and this machine has what it needs"
+
+
+def check_lines(checks: Sequence["Check"]) -> Iterator[str]:
+    """A line a check; of one that failed also what is wanted and what to do."""
+    wide, far = (max(len(getattr(each, name)) for each in checks) for name in ("name", "node"))
+    for check in checks:
+        mark = "ok  " if check.ok else "FAIL"
+        yield f"{mark} {check.name:{wide}} {check.node:{far}} {check.value}"
+        if not check.ok:
+            yield f"       wanted: {check.wanted}"
+            yield f"       do:     {check.advice}"
+    failed = sum(not check.ok for check in checks)
+    yield f"{len(checks) - failed} of {len(checks)} checks are well"
 
 
 def difference_lines(rows: Mapping[str, Sequence[Any]], num_trials: int) -> Iterator[str]:

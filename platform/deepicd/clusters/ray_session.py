@@ -24,8 +24,8 @@ _CPUS_OF_RUN, _CPUS_OF_TRIAL = 4, 6
 """CPU slots of the embedded cluster: for all, Serve 1 and spare; for each trial at once Tune 1,
 Train 1, verl up to 3, and Ray Data."""
 
-# Ray would take 30 % of the machine's memory, which models need.
-_OBJECT_STORE_BYTES = 10**9
+OBJECT_STORE_BYTES = 10**9
+"""On the CPU profile. Ray would take 30 % of the machine's memory, which models need."""
 
 # Under load a part of Ray may be too slow to report, and Ray then gives up.
 _START_ATTEMPTS = 3
@@ -182,7 +182,7 @@ def run_session(experiment: Experiment, root: Path) -> AbstractContextManager[No
         # verl counts nothing but GPUs, so on the CPU profile they are slots; real ones Ray finds.
         num_cpus=num_cpus if is_cpu else None,
         num_gpus=num_gpus if is_cpu else None,
-        object_store_memory=_OBJECT_STORE_BYTES if is_cpu else None,
+        object_store_memory=OBJECT_STORE_BYTES if is_cpu else None,
     )
 
 

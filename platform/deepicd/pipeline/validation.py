@@ -171,18 +171,20 @@ def check_rest(experiment: Experiment, paths: RunPaths, walked: Sequence[str]) -
 
 def check_machine(experiment: Experiment, root: Path) -> None:
     """Refuse to start a run for which this machine, or the cluster that `RAY_ADDRESS` names, has
-    not enough disk or GPUs.
+    not enough disk or GPUs, or that the cheap half of `deepicd doctor` says cannot work.
 
     Raises:
         CapacityError: names what is lacking.
     """
     from deepicd.clusters.local_gpus import find_missing
+    from deepicd.doctor.examination import check_before_run, examine
     from deepicd.pipeline.folder.place import check_space
     from deepicd.sweeps.planning.memory import bytes_of_checkpoint
 
     check_space(root, bytes_of_checkpoint(experiment))
     for fault in find_missing(experiment):
         raise CapacityError(str(fault))
+    check_before_run(examine(root, is_quick=True).checks)
     if os.environ.get("RAY_ADDRESS"):
         _check_cluster(experiment)
 

@@ -1,0 +1,1 @@
+"""Commands about machines, from a single one to a cluster."""
