@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from deepicd.cli.notes import app as notes_app
-from deepicd.clusters.description import read_description
+from deepicd.clusters.description import read_table
 from deepicd.config import load_experiment
 from deepicd.errors import ConfigError, DataError
 from deepicd.pipeline.evaluation import explain_reward
@@ -41,7 +41,7 @@ def row(number):
 
 DOORS = {
     "experiment": (load_experiment, 'name = "n"\n[training]\ntotal_steps = 7\n'),
-    "cluster": (read_description, "cluster_name: caf\u00e9\nmax_workers: 0\n"),
+    "cluster": (read_table, "cluster_name: caf\u00e9\nmax_workers: 0\n"),
     "prediction": (read_predictions, f"{row(1)}\n{row(2)}\n"),
     "note": (read_note, "CHIEF COMPLAINT: fi\u00e8vre\nPRESENT ILLNESS: two days\n"),
     "reward": (explain, "CHIEF COMPLAINT: pain\n"),
