@@ -52,7 +52,7 @@ def examine(runs: Path, *, is_quick: bool = False) -> Examination:
         runs: folder of the runs; where it does not exist, what would hold it.
         is_quick: leave out what takes longer than seconds.
     """
-    facts = read_alone(_existing(runs), is_thorough=not is_quick)
+    facts = _read_alone(_existing(runs), is_thorough=not is_quick)
     return Examination(tuple(judge(facts)))
 
 
@@ -70,7 +70,7 @@ def judge(facts: ClusterFacts, num_nodes: int | None = None) -> list[Check]:
     return checks
 
 
-def read_alone(runs: Path, *, is_thorough: bool) -> ClusterFacts:
+def _read_alone(runs: Path, *, is_thorough: bool) -> ClusterFacts:
     """Facts of this machine, where no Ray runs.
 
     Args:

@@ -20,7 +20,7 @@ _TIMEOUT_S = 120.0
 _SHOWN = 200
 
 
-def find_kernels() -> dict[str, Any]:
+def _find_kernels() -> dict[str, Any]:
     """Import each kernel, and call torch's."""
     try:
         import torch
@@ -58,7 +58,7 @@ def _text(error: Exception) -> str:
 
 
 def run_kernels() -> dict[str, Any]:
-    """`find_kernels` in a process of its own."""
+    """`_find_kernels` in a process of its own."""
     program = [sys.executable, "-m", "deepicd.doctor.kernels"]
     try:
         done = subprocess.run(
@@ -75,4 +75,4 @@ def run_kernels() -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(find_kernels()))
+    print(json.dumps(_find_kernels()))
