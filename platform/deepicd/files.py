@@ -22,7 +22,7 @@ import filelock
 
 from deepicd.errors import ConfigError
 
-_LOCK_MODE = 0o644
+_LOCK_MODE = 0o600
 
 
 @contextmanager

@@ -125,6 +125,9 @@ def _root(
 
 def main() -> None:
     """Entry point of the console script; a deliberate error is one line on stderr."""
+    # Files 0600, folders 0700: what is written here, or by processes that this one starts, may be
+    # notes or tokens.
+    os.umask(0o077)
     try:
         app(prog_name="deepicd")
     except DeepICDError as error:

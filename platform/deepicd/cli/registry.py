@@ -140,3 +140,27 @@ def log(registry: RegistryOption, as_json: JsonOption = False) -> None:
     else:
         rows = [[str(event.number), event.kind, event.version, event.why] for event in events]
         print_table(("", "event", "version", "why"), rows)
+
+
+@app.command()
+def gc(
+    registry: RegistryOption,
+    grace_days: Annotated[
+        float, typer.Option(help="Days that a folder stays after it was set aside.", min=0)
+    ] = 7,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would go.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Delete it.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Delete folders that no event names (versions/.orphans); registered versions always stay.
+
+    Example: deepicd registry gc --registry runs/registry --dry-run
+    """
+    from deepicd.cli.console import print_outcome
+    from deepicd.promotion.garbage import collect_garbage
+    from deepicd.promotion.remote_registry import open_existing
+
+    store = open_existing(registry)
+    gone = collect_garbage(store, grace_days=grace_days, is_shown_only=dry_run, may_delete=yes)
+    lines = [f"{each.path}: {each.num_bytes} bytes, {each.days:g} days" for each in gone]
+    print_outcome([asdict(each) for each in gone], lines or ["nothing to delete"], as_json=as_json)

@@ -4,7 +4,7 @@ In: events (a version registered, a gate's decision, an alias moved). Out: the s
 up to. Decided here: aliases are never stored beside the log; they are folded from it, so log and
 aliases cannot disagree. An event is added by writing the longer file aside and renaming it: that
 rename is the one moment at which anything changes. Every line carries the SHA-256 of the line
-before it, so a line changed or removed later is found.
+before it, so a line changed or removed before the last is found.
 """
 
 import hashlib

@@ -8,12 +8,18 @@
 In: a verified Hugging Face folder with lineage and scores, or a wish to move an alias. Out:
 `Version`s. Decided here: a version is copied into a reserved folder, hashed, renamed, and exists
 once the event log says so. A process killed at any instruction leaves the state before or after.
-What it left half-written is unseen, and the next writer removes it: the folder's lock tells whether
-its writer lives. No alias moves to a version whose hashes have not just been checked. The event log
-is one small object and a version is written once: both fit an object store.
+What it left half-written is unseen, and the next writer removes it: the reserved name and the
+folder's lock tell. A folder under a version's name stays, whatever the event log says: only
+`garbage` deletes one, and a number is never used twice. No alias moves to a version whose hashes
+have not just been checked. The event log is one small object and a version is written once: both
+fit an object store.
 """
 
+import logging
+import os
+import re
 import shutil
+import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -35,7 +41,7 @@ from deepicd.promotion.patients import (
     new_salt,
     read_patients,
 )
-from deepicd.promotion.registry_view import RegistryView
+from deepicd.promotion.registry_view import CLAIM, ORPHANS, RegistryView
 from deepicd.promotion.versions import (
     CHALLENGER,
     CHAMPION,
@@ -47,10 +53,15 @@ from deepicd.promotion.versions import (
 )
 from deepicd.records import Calibration, Decision
 
+_log = logging.getLogger(__name__)
+
 ANY = "*"
 """`expected` of a move that does not care who is champion now."""
 
 _RESERVED = ".incoming-"
+_NAME = re.compile(rf"(?:{re.escape(_RESERVED)})?v(\d{{4,}})(?:\.[0-9a-f]{{8}})?$")
+"""A version's folder, reserved or whole; set aside a second time it has a suffix. What else lies
+there (`.DS_Store`, `.nfs…`) is not ours."""
 _MOST_PERCENT = 100
 
 
@@ -98,6 +109,7 @@ class Registry(RegistryView):
                 sync(self._versions)
                 manifest = digest(self._versions / name / checkpoints.MANIFEST)
                 self._append(event_log.REGISTERED, name, {"manifest": manifest})
+                (self._versions / CLAIM).unlink()
         return self.get(name)
 
     def list_patients(self, patients: Collection[str]) -> PatientList:
@@ -271,7 +283,11 @@ class Registry(RegistryView):
         return event_log.append_event(self._event_log, kind, version=version, details=details)
 
     def _claim(self, folder: Path, name: str) -> None:
-        """Give a reserved folder its name."""
+        """Give a reserved folder its name. Until the event log names it too, `CLAIM` says so: a
+        writer that is killed in between must not make an empty log look like a lost one.
+        """
+        # As it is: one that is cut off names nothing, and then the folder has no name yet either.
+        (self._versions / CLAIM).write_text(name, encoding="utf-8")
         folder.rename(self._versions / name)
 
     @contextmanager
@@ -290,10 +306,7 @@ class Registry(RegistryView):
             with self._lock():
                 self._versions.mkdir(exist_ok=True)
                 self._tidy()
-                # Names that others have reserved count too, though no event names them yet.
-                names = {path.name.removeprefix(_RESERVED) for path in self._versions.iterdir()}
-                taken = [int(name[1:]) for name in names | {*self._state().manifests}]
-                name = f"v{max(taken, default=0) + 1:04d}"
+                name = f"v{self._highest_number() + 1:04d}"
                 folder = self._versions / f"{_RESERVED}{name}"
                 folder.mkdir()
                 # Locked before the registry's own lock is released: else another writer could take
@@ -303,14 +316,42 @@ class Registry(RegistryView):
             stack.callback(shutil.rmtree, folder, ignore_errors=True)
             yield name, folder
 
+    def _highest_number(self) -> int:
+        """The highest number that was ever given out: what is reserved, unregistered or set aside
+        counts too, though no event names it.
+        """
+        places = (self._versions, self._versions / ORPHANS)
+        names = {path.name for place in places if place.is_dir() for path in place.iterdir()}
+        found = map(_NAME.match, names | {*self._state().manifests})
+        return max((int(match[1]) for match in found if match), default=0)
+
     def _tidy(self) -> None:
-        """Remove what killed writers left: folders that the event log does not know and that nobody
-        holds.
+        """Remove what killed writers left half-written: reserved folders that nobody holds. A whole
+        folder that the event log does not name is set aside: its history may be what is lost.
         """
         registered = self._state().manifests
         for folder in self._versions.iterdir():
-            if folder.name not in registered and not is_held(folder):
+            is_version = bool(_NAME.match(folder.name)) and folder.is_dir()
+            if not is_version or folder.name in registered or is_held(folder):
+                continue
+            if folder.name.startswith(_RESERVED):
                 shutil.rmtree(folder)
+            else:
+                self._set_aside(folder)
+        (self._versions / CLAIM).unlink(missing_ok=True)
+
+    def _set_aside(self, folder: Path) -> None:
+        orphans = self._versions / ORPHANS
+        orphans.mkdir(exist_ok=True)
+        target = orphans / folder.name
+        if target.exists():
+            target = orphans / f"{folder.name}.{uuid.uuid4().hex[:8]}"
+        folder.rename(target)
+        os.utime(target)  # the grace of `registry gc` begins now
+        _log.warning(
+            f"{folder} is in no event of {self.place}; it was moved to {target}. `deepicd registry "
+            "gc` deletes such folders."
+        )
 
 
 def _decided(decision: Decision, use: int) -> dict[str, Any]:

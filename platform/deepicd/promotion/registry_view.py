@@ -9,7 +9,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from deepicd import checkpoints
-from deepicd.errors import CheckpointError, MissingError
+from deepicd.errors import CheckpointError, MissingError, PromotionError
 from deepicd.promotion import event_log
 from deepicd.promotion.event_log import Event, Judgement, State
 from deepicd.promotion.versions import (
@@ -21,6 +21,12 @@ from deepicd.promotion.versions import (
     resolve,
 )
 from deepicd.records import Decision
+
+ORPHANS = ".orphans"
+"""Folder beside the versions of those that no event names."""
+
+CLAIM = ".claimed"
+"""File that names the version which has its folder, and no event yet."""
 
 
 class RegistryView:
@@ -51,8 +57,28 @@ class RegistryView:
             )
 
     def events(self) -> tuple[Event, ...]:
-        """The audit log, oldest first."""
-        return event_log.read_events(self._event_log)
+        """The audit log, oldest first.
+
+        Raises:
+            PromotionError: it is damaged, or gone while its versions are there.
+        """
+        events = event_log.read_events(self._event_log)
+        if not events and (left := self._whole_versions()):
+            raise PromotionError(
+                f"{self._event_log} is missing or empty, and {', '.join(left)} "
+                f"{'lies' if len(left) == 1 else 'lie'} beside it: the registry is damaged. "
+                "Restore the file from a copy; the versions are unharmed, and nothing deletes them."
+            )
+        return events
+
+    def _whole_versions(self) -> list[str]:
+        """Versions that lie there, without one that a writer has claimed and not registered yet."""
+        if not self._versions.is_dir():
+            return []
+        claim = self._versions / CLAIM
+        claimed = claim.read_text(encoding="utf-8") if claim.is_file() else ""
+        found = {path.parent.name for path in self._versions.glob(f"v*/{checkpoints.MANIFEST}")}
+        return sorted(found - {claimed})
 
     def aliases(self) -> dict[str, str]:
         """`champion` and `challenger` → version name, read in one go; without an alias

@@ -122,7 +122,7 @@ def test_a_kill_at_any_step_leaves_the_old_or_the_new_state(
         was_killed = run_killed(lambda copy=copy: actions[verb](copy), len(seen) + 1)
         seen.append(snapshot(copy))
         after = copy.register(models[2], lineage={"trial": "later"})  # the next writer gets through
-        held = {path.name for path in (copy.root / "versions").iterdir()}
+        held = {path.name for path in (copy.root / "versions").iterdir()} - {".orphans"}
         assert held == {version.name for version in copy.versions()} and after.name in held
     new = seen[-1]
     assert new != old and len(seen) > 3
@@ -164,3 +164,17 @@ def test_a_judge_that_was_overtaken_records_nothing(registry: Registry, models: 
     with pytest.raises(PromotionError, match="judged against v0001, but v0002 is champion"):
         registry.judge("s", lambda use: {}, champion="v0001")
     assert registry.events() == before
+
+
+def test_a_kill_at_any_step_of_the_first_registration_leaves_a_registry_to_go_on_with(
+    models: list[Path], tmp_path: Path
+) -> None:
+    step, was_killed = 0, True
+    while was_killed:
+        step += 1
+        registry = Registry(tmp_path / f"new{step}")
+        was_killed = run_killed(lambda r=registry: r.register(models[0], lineage={}), step)
+        before = [version.name for version in registry.versions()]
+        assert registry.register(models[0], lineage={}).name in {*before, "v0001", "v0002"}
+        assert not (registry.root / "versions" / ".claimed").exists()
+    assert step > 5
