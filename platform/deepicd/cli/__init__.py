@@ -39,7 +39,7 @@ COMMANDS = {
     "query": "Send one admission note to the endpoint.",
     "monitor": "Take in late labels; show windowed hierarchical F1.",
     "score": "Score a file of predictions.",
-    "reward": "Show what a reward makes of one answer.",
+    "reward": "Show what a reward makes of one answer; attack it before training.",
     "codes": "Look up ICD-10-CM codes.",
     "cluster": "Check and show descriptions of clusters.",
     "doctor": "Examine this machine: what it lacks, and the way out.",

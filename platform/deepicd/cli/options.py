@@ -111,3 +111,13 @@ class ShowByDefault(TyperGroup):
         # An option is the group's own, such as `--help`.
         is_named = args[0] in self.commands or args[0].startswith("-")
         return super().resolve_command(ctx, args if is_named else ["show", *args])
+
+
+class ShowWithoutVerb(TyperGroup):
+    """`deepicd reward --gold I10 …` is `deepicd reward show --gold I10 …`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """The command that is named, else `show` with all options."""
+        # The group's own option is its help.
+        is_own = not args or args[0] in ctx.help_option_names or not args[0].startswith("-")
+        return super().parse_args(ctx, args if is_own else ["show", *args])

@@ -53,6 +53,20 @@ def audit_lines(
         yield f"late_wording: passages that score above {judge['threshold']:.2f}, which {finds}"
 
 
+def attack_lines(report: Mapping[str, Any]) -> Iterator[str]:
+    """What an attack on a reward found: for each answer why, where, and the answer."""
+    yield (
+        f"{report['num_answers']} answers to {report['num_notes']} notes; the right answer, given "
+        f"honestly, earns {report['honest_best']:.4g}"
+    )
+    for found in report["found"]:
+        yield f"{found['name']}: {found['why']}"
+        yield f"  on {found['num_notes']} notes, weights {found['reward']}"
+        yield f"  {found['answer']!r}"
+    if not report["found"]:
+        yield "no answer earns more than an honest one"
+
+
 def _counts(check: Mapping[str, Any]) -> str:
     limit = "only warns" if check["limit"] >= 1 else f"{check['limit']:.0%}"
     if check["verdict"] == _NOT_CHECKED:

@@ -4,11 +4,10 @@ import json
 
 import adversarial as cases
 import pytest
-from typer import Typer
 from typer.testing import CliRunner
 
 from deepicd.answers import parse_answer
-from deepicd.cli.reward import command
+from deepicd.cli.reward import app
 from deepicd.rewards import build_reward
 
 
@@ -17,8 +16,6 @@ def total(preset, text, gold="I2510", note=None):
 
 
 def run(*arguments):
-    app = Typer()
-    app.command()(command)
     return CliRunner().invoke(app, list(arguments))
 
 
@@ -46,3 +43,30 @@ def test_command_prints_total_parts_and_why(tmp_path):
 def test_command_refuses_a_missing_note():
     result = run("--gold", "I10", "--answer", "x", "--note", "/nonexistent/note.txt")
     assert "no note at /nonexistent/note.txt" in str(result.exception)
+
+
+def test_the_verb_may_be_left_out_and_help_is_the_groups():
+    options = ("--gold", "I10", "--answer", "x</think><diagnosis>I10</diagnosis>")
+    assert run(*options).stdout == run("show", *options).stdout
+    assert "attack" in run("--help").stdout
+    assert "Missing option '--gold'" in run("--answer", "x").output
+
+
+def test_an_attack_ends_with_1_where_it_finds_something(root):
+    demo = ("attack", str(root / "experiments" / "demo.toml"), "--notes", "2", "--json")
+    honest = run(*demo)
+    assert honest.exit_code == 0
+    found = json.loads(honest.stdout)
+    assert found["found"] == [] and found["honest_best"] == pytest.approx(1)
+    hackable = run(*demo, "--set", 'rewards.preset="reference"', "--set", "sweep.search={}")
+    assert hackable.exit_code == 1
+    first = json.loads(hackable.stdout)["found"][0]
+    assert {"answer", "total", "parts", "why"} <= first.keys()
+    assert first["by"] == ["reference_match"] and "reference_match" in first["why"]
+
+
+def test_an_attack_prints_no_text_of_a_note_unless_it_is_asked_for(root):
+    demo = ("attack", str(root / "experiments" / "demo.toml"), "--notes", "2")
+    bad = ("--set", 'rewards.preset="reference"', "--set", "sweep.search={}")
+    assert "[reasoning]" in run(*demo, *bad).stdout
+    assert "[reasoning]" not in run(*demo, *bad, "--show-text").stdout

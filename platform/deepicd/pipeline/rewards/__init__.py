@@ -1,0 +1,1 @@
+"""What an experiment's reward pays for, before anything is trained with it."""
