@@ -72,3 +72,26 @@ def attack(
     report = found.as_dict(is_text_shown=is_text_shown)
     console.print_outcome(report, text.attack_lines(report), as_json=as_json)
     raise typer.Exit(1 if found.found else 0)
+
+
+@app.command()
+def sensitivity(
+    file: FileArgument,
+    overrides: SetOption = None,
+    num_notes: NotesOption = 40,
+    as_json: JsonOption = False,
+) -> None:
+    """Say how the ranking of answers changes with each weight over its search domain.
+
+    Of a file that searches no weight, each one is shown from 0 to twice its value.
+
+    Example: deepicd reward sensitivity experiments/demo.toml
+    """
+    from deepicd.cli import console, text
+    from deepicd.config import load_experiment
+    from deepicd.pipeline.rewards.sensitivity import find_weight_effects
+
+    experiment = load_experiment(file, overrides or [])
+    effects = find_weight_effects(experiment, num_notes=num_notes)
+    report = {"weights": [effect.as_dict() for effect in effects]}
+    console.print_outcome(report, text.sensitivity_lines(report["weights"]), as_json=as_json)

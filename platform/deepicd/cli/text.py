@@ -67,6 +67,21 @@ def attack_lines(report: Mapping[str, Any]) -> Iterator[str]:
         yield "no answer earns more than an honest one"
 
 
+def sensitivity_lines(weights: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """For each weight the answers with their totals at both ends, then who passes whom where."""
+    for weight in weights:
+        low, high = f"{weight['low']:.4g}", f"{weight['high']:.4g}"
+        yield f"{weight['address']}, {weight['own']:.4g} in the file"
+        yield f"  {'answer, best at the low end first':44}{low:>10}{high:>10}"
+        for name in weight["ranking"][0]:
+            first, last = weight["totals"][name]
+            yield f"  {name:44}{first:10.4f}{last:10.4f}"
+        for crossing in weight["crossings"]:
+            yield f"  above {crossing['at']:.4g} {crossing['rises']} passes {crossing['falls']}"
+        if not weight["crossings"]:
+            yield "  no two answers change places"
+
+
 def _counts(check: Mapping[str, Any]) -> str:
     limit = "only warns" if check["limit"] >= 1 else f"{check['limit']:.0%}"
     if check["verdict"] == _NOT_CHECKED:

@@ -70,3 +70,14 @@ def test_an_attack_prints_no_text_of_a_note_unless_it_is_asked_for(root):
     bad = ("--set", 'rewards.preset="reference"', "--set", "sweep.search={}")
     assert "[reasoning]" in run(*demo, *bad).stdout
     assert "[reasoning]" not in run(*demo, *bad, "--show-text").stdout
+
+
+def test_sensitivity_says_who_passes_whom_and_where(root):
+    demo = ("sensitivity", str(root / "experiments" / "demo.toml"), "--notes", "4")
+    table = json.loads(run(*demo, "--json").stdout)["weights"]
+    addresses = ["rewards.weights.outcome", "rewards.weights.hierarchy"]
+    assert [weight["address"] for weight in table] == addresses
+    assert table[1]["low"] == 0 and table[1]["high"] == 1 and table[1]["ranking"][1]
+    one = table[1]["crossings"][0]
+    shown = run(*demo).stdout
+    assert f"above {one['at']:.4g} {one['rises']} passes {one['falls']}" in shown
