@@ -16,7 +16,8 @@ from deepicd.config import (
     with_parents,
     with_values,
 )
-from deepicd.rewards.composite import Reward, build_reward, find_faults
+from deepicd.errors import ConfigError
+from deepicd.rewards.composite import JUDGE, PRESETS, Reward, build_reward
 
 OWN = "as the file says"
 """Name of the experiment's own reward."""
@@ -28,18 +29,29 @@ def build_rewards(experiment: Experiment) -> dict[str, Reward]:
     """Name → reward: the experiment's own first, then what its sweep would make of it.
 
     Raises:
-        ConfigError: no reward can be built from the experiment's own settings.
+        ConfigError: no reward can be built, or only the judge has a weight.
     """
     built = {OWN: _build(experiment.rewards)}
     for values in _corners(experiment):
         corner = with_values(experiment, values).rewards
-        # Weights that are all 0 somewhere in a search make no reward; `validate` speaks of them.
-        if not any(fault.place.startswith("rewards.weights") for fault in find_faults(corner)):
+        # A corner at which all weights are 0 is one value among many, and no trial is likely there.
+        if _is_paid(corner):
             built[", ".join(f"{key} = {value}" for key, value in values.items())] = _build(corner)
     return built
 
 
+def _is_paid(config: RewardConfig) -> bool:
+    """Whether a component other than the judge has a weight."""
+    weights = {**PRESETS.get(config.preset, {}), **config.weights}
+    return any(weight for name, weight in weights.items() if name != JUDGE)
+
+
 def _build(config: RewardConfig) -> Reward:
+    if config.weights.get(JUDGE) and not _is_paid(config):
+        raise ConfigError(
+            "only the judge has a weight, and it is not asked here; give another component one, for "
+            "example with --set rewards.weights.outcome=1"
+        )
     return build_reward(config.preset, config.weights, hierarchy_curve=config.hierarchy_curve)
 
 

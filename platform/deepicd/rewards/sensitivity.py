@@ -90,8 +90,10 @@ def _domains(experiment: Experiment, own: Mapping[str, float]) -> dict[str, tupl
     for address, domain in experiment.sweep.search.items():
         name = address.removeprefix(_PREFIX)
         if name not in {address, JUDGE}:
-            values = [float(value) for value in all_values(domain)]
-            found[name] = (min(values), max(values))
+            values = all_values(domain)
+            # Of whole numbers the ends are enough: there may be billions.
+            ends = (values[0], values[-1]) if isinstance(values, range) else values
+            found[name] = (float(min(ends)), float(max(ends)))
     fixed = {name: (0.0, 2 * weight) for name, weight in own.items() if weight and name != JUDGE}
     return found or fixed
 

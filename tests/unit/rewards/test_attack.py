@@ -189,6 +189,9 @@ def test_a_finding_has_the_points_that_its_parts_add_up_to():
         assert points == pytest.approx(one.score.total) and one.excess > 0
 
 
+JUDGE_ALONE = {"format": 0, "outcome": 0, "judge": 1}
+
+
 def experiment(search, **rewards):
     values = {f"rewards.{name}": value for name, value in rewards.items()}
     uniform = {key: {"type": "uniform", "low": a, "high": b} for key, (a, b) in search.items()}
@@ -209,6 +212,10 @@ def test_a_corner_without_any_weight_is_passed_over():
     assert len(built) == 3
     alone = experiment({"rewards.weights.outcome": (0, 1)}, weights={"format": 0}, preset="strict")
     assert list(build_rewards(alone)) == [OWN, "rewards.weights.outcome = 1.0"]
+    with pytest.raises(ConfigError, match="only the judge has a weight"):
+        build_rewards(experiment({}, preset="strict", weights=JUDGE_ALONE))
+    with pytest.raises(ConfigError, match="unknown reward 'formt'"):
+        build_rewards(experiment({"rewards.weights.formt": (0, 1)}))
     with pytest.raises(ConfigError, match="unknown reward preset 'defalt'"):
         build_rewards(experiment({}, preset="defalt"))
 

@@ -62,6 +62,13 @@ def test_the_judge_is_left_out_and_other_components_may_be_added():
         effects({}, preset="defalt")
 
 
+def test_whole_numbers_may_be_as_many_as_they_like():
+    domain = {"type": "int", "low": 0, "high": 10**9}
+    experiment = with_values(Experiment(), {"sweep.search": {OUTCOME: domain}})
+    (found,) = find_effects(experiment, [CASE])
+    assert (found.low, found.high) == (0.0, 1e9)
+
+
 lines = st.dictionaries(
     st.sampled_from("abcdef"), st.tuples(st.floats(-2, 2), st.floats(-2, 2)), min_size=2
 )
