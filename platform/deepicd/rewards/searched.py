@@ -49,8 +49,8 @@ def _is_paid(config: RewardConfig) -> bool:
 def _build(config: RewardConfig) -> Reward:
     if config.weights.get(JUDGE) and not _is_paid(config):
         raise ConfigError(
-            "only the judge has a weight, and it is not asked here; give another component one, for "
-            "example with --set rewards.weights.outcome=1"
+            "only the judge has a weight, and it is not asked here; give another component one, "
+            "for example with --set rewards.weights.outcome=1"
         )
     return build_reward(config.preset, config.weights, hierarchy_curve=config.hierarchy_curve)
 
