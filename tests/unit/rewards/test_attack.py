@@ -220,7 +220,7 @@ def test_a_corner_without_any_weight_is_passed_over():
         build_rewards(experiment({}, preset="defalt"))
 
 
-@settings(max_examples=10)
+@settings(max_examples=5)
 @given(st.floats(0, 1), st.floats(0, 1))
 def test_what_is_found_between_the_corners_is_found_at_one_of_them(first, second):
     search = {"rewards.weights.reference_match": (0, 3), "rewards.weights.outcome": (0, 4)}
