@@ -14,16 +14,16 @@ estimate is rough for other experiments: only the sweep's size is taken into acc
 from collections.abc import Iterable, Mapping
 
 RECORDED_S: Mapping[str, float] = {
-    "notes": 8,
-    "traces": 1,
-    "model": 5,
-    "sft": 196,
-    "baselines": 75,
-    "sweep": 875,
-    "evaluation": 72,
-    "promotion": 1,
-    "deployment": 46,
-    "report": 1,
+    "notes": 38,
+    "traces": 3,
+    "model": 14,
+    "sft": 253,
+    "baselines": 89,
+    "sweep": 967,
+    "evaluation": 105,
+    "promotion": 2,
+    "deployment": 62,
+    "report": 3,
 }
 """Stage → seconds, as in the table of docs/timings.md."""
 
