@@ -6,11 +6,28 @@ EXPERIMENT ?= experiments/demo.toml
 ARGS ?=
 KEEP ?=
 
-BIN := .venv/bin
+# Two profiles, an environment each: PROFILE=gpu works in .venv-gpu, where every target can run. gpu-check takes it by
+# itself where there is a driver.
+ifneq ($(filter gpu-check,$(MAKECMDGOALS)),)
+PROFILE ?= $(if $(wildcard /proc/driver/nvidia/version .venv-gpu),gpu,cpu)
+endif
+PROFILE ?= cpu
+VENV := $(or $(VENV),$(if $(filter gpu,$(PROFILE)),.venv-gpu,.venv))
+BIN := $(VENV)/bin
 UV := $(BIN)/uv
-STAMP := .venv/.stamp
+STAMP := $(VENV)/.stamp$(if $(filter gpu,$(PROFILE)),-gpu)
 export UV_SYSTEM_CERTS ?= 1
+ifeq ($(PROFILE),cpu)
+PYTHONS := 3.11
+ALIAS := ./requirements/vllm-alias
 LOCKED := pyproject.toml requirements/cpu.lock requirements/vllm-alias/pyproject.toml
+else ifeq ($(PROFILE),gpu)
+PYTHONS := 3.11 3.12
+ALIAS :=
+LOCKED := pyproject.toml requirements/gpu.lock
+else
+$(error PROFILE=$(PROFILE) is no profile; it is cpu or gpu)
+endif
 
 # The CPU build of torch is not on PyPI. A folder or page of wheels named by the environment (uv's variable, pip's, or
 # pip's configuration) wins; without one uv takes it from PyTorch's own CPU index. pip separates entries by blanks,
@@ -22,22 +39,23 @@ if [ -n "$$links" ]; then export UV_FIND_LINKS="$$links"; else unset UV_FIND_LIN
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint format test test-unit test-unit-rest coverage test-ray test-e2e test-chaos browser prometheus chaos demo demo-small bench figures docs lock clean distclean
+.PHONY: help setup lint format test test-unit test-unit-rest coverage test-ray test-e2e test-chaos browser prometheus chaos gpu-check demo demo-small bench figures docs lock clean distclean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: $(STAMP) ## build .venv from the CPU lock (again only after the lock or pyproject.toml changed)
+setup: $(STAMP) ## build .venv from the CPU lock, or with PROFILE=gpu .venv-gpu from the GPU lock (9 GB); again only after a change
 
 $(STAMP): $(LOCKED) | $(BIN)/python
-	@[ "$$(uname -sm)" = "Linux x86_64" ] || { echo "the CPU lock holds wheels for Linux x86_64 only; this is $$(uname -sm)" >&2; exit 1; }
+	@[ "$$(uname -sm)" = "Linux x86_64" ] || { echo "the locks hold wheels for Linux x86_64 only; this is $$(uname -sm)" >&2; exit 1; }
+	@scripts/claim_environment.sh "$(VENV)" "$(PROFILE)"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
-	@$(find_torch); set -x; \
-	  $(UV) pip install --python $(BIN)/python --no-deps --require-hashes $$backend -r requirements/cpu.lock
-	$(UV) pip install --python $(BIN)/python --no-deps ./requirements/vllm-alias -e .
+	@$(if $(filter cpu,$(PROFILE)),$(find_torch),unset UV_FIND_LINKS PIP_FIND_LINKS; backend=); set -x; \
+	  $(UV) pip install --python $(BIN)/python --no-deps --require-hashes $$backend -r requirements/$(PROFILE).lock
+	$(UV) pip install --python $(BIN)/python --no-deps $(ALIAS) -e .
 	@# Byte code cuts an import of verl to a third; some environments forbid writing it later. A few files of the
 	@# packages are templates that do not compile: that is no failure.
-	$(BIN)/python -m compileall -q -j 0 $(BIN)/../lib/python3.11/site-packages > .venv/compileall.log 2>&1 || true
+	$(BIN)/python -m compileall -q -j 0 $(BIN)/../lib/python3.*/site-packages > $(VENV)/compileall.log 2>&1 || true
 	@touch $@
 
 lint: setup ## ruff, mypy --strict, import contracts, declared dependencies, and the locks
@@ -86,10 +104,13 @@ browser: ## Debian's chromium, in which a test opens the sweep report; only as r
 	  && apt-get install -y -qq $(APT) --no-install-recommends chromium chromium-driver; } > /dev/null 2>&1 \
 	  || echo "no chromium was installed; the test that opens the sweep report will be skipped"
 
-prometheus: setup ## Debian's prometheus and promtool in .venv/bin, unpacked and not installed; never fails
+prometheus: setup ## Debian's prometheus and promtool in the environment, unpacked and not installed; never fails
 	@test -x $(BIN)/promtool || { place=$$(mktemp -d) && ( cd $$place && apt-get download -qq $(APT) prometheus \
 	  && dpkg -x prometheus_*.deb . ) && cp $$place/usr/bin/prometheus $$place/usr/bin/promtool $(BIN)/ && rm -rf $$place; } \
 	  > /dev/null 2>&1 || echo "no prometheus was fetched; the tests of its rules will be skipped"
+
+gpu-check: setup ## the first ten minutes on a GPU, with a table to paste into an issue; without CUDA all of it is skipped
+	$(BIN)/python -m pytest tests/gpu
 
 demo: setup ## the whole loop on this machine, 15 to 30 minutes on 2 cores (KEEP=1 leaves the endpoint up)
 	$(BIN)/deepicd run $(EXPERIMENT) $(if $(KEEP),--keep) $(ARGS)
@@ -110,21 +131,22 @@ lock: $(BIN)/uv ## resolve both locks anew
 	@$(find_torch); set -x; \
 	  $(UV) pip compile pyproject.toml --extra cpu --extra dev --overrides requirements/cpu-overrides.txt $$backend \
 	    $(COMPILE) -o requirements/cpu.lock
-	env -u UV_FIND_LINKS $(UV) pip compile pyproject.toml --extra gpu $(COMPILE) -o requirements/gpu.lock
+	env -u UV_FIND_LINKS $(UV) pip compile pyproject.toml --extra gpu --extra dev \
+	  --overrides requirements/gpu-overrides.txt $(COMPILE) -o requirements/gpu.lock
 
 COMPILE := --quiet --python-version 3.11 --python-platform x86_64-manylinux_2_28 --generate-hashes --no-annotate \
 	--no-emit-find-links --no-emit-index-url --custom-compile-command "make lock"
 
 # PYTHON=… names the interpreter; without it one is looked for.
 $(BIN)/python:
-	@found="$$(scripts/find_python.sh "$(PYTHON)")" && set -x && "$$found" -m venv .venv || { rm -f $@; exit 1; }
+	@found="$$(scripts/find_python.sh "$(PYTHON)" "$(PYTHONS)")" && set -x && "$$found" -m venv $(VENV) || { rm -f $@; exit 1; }
 
 $(BIN)/uv: | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 
-clean: ## remove caches and results of tools, keep .venv and runs/
+clean: ## remove caches and results of tools, keep environments and runs/
 	rm -rf build dist docs/reference .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find platform tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
-distclean: clean ## also remove .venv
-	rm -rf .venv
+distclean: clean ## also remove the profile's environment
+	rm -rf $(VENV)

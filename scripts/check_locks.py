@@ -25,7 +25,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 # Profile → the extras of pyproject.toml that its lock was made from, as in `make lock`.
-PROFILES = {"cpu": ("cpu", "dev"), "gpu": ("gpu",)}
+PROFILES = {"cpu": ("cpu", "dev"), "gpu": ("gpu", "dev")}
 # The interpreter and platform that both locks are for (`--python-platform` in the Makefile).
 TARGET = {
     **default_environment(),

@@ -4,8 +4,10 @@ In: a Hugging Face folder as a trainer left it. Out: a copy whose `manifest.json
 of every file; `write_trainer_manifest` does the same for a trial's own checkpoint, pickles
 included. Decided here: a folder without a manifest is unfinished (it is written last, so a killed
 writer leaves none); only file kinds that cannot hold code are let in (an allow-list; a pickle under
-another name fails its header check); an export counts only after transformers has loaded it, found
-every weight in it and computed finite logits. A copy is made beside the target and renamed.
+another name fails its header check); of a folder that the hub left, licences and dot files stay
+behind and links are followed, so that the copy holds files of its own; an export counts only after
+transformers has loaded it, found every weight in it and computed finite logits. A copy is made
+beside the target and renamed.
 """
 
 import hashlib
@@ -14,7 +16,7 @@ import os
 import shutil
 import struct
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,9 @@ from deepicd.files import put_in_place, sync, write_json
 MANIFEST = "manifest.json"
 _ALLOWED_SUFFIXES = (".safetensors", ".json", ".jinja", ".txt", ".model", ".md")
 """File kinds of a model folder; none of them is executed or unpickled by anything that loads it."""
+_PASSED_OVER = frozenset({"LICENSE", "LICENCE", "NOTICE", "COPYING", "USE_POLICY"})
+"""Texts without an ending that the hub keeps beside a model; nothing loads them."""
+_FETCH = "hf download ORGANISATION/NAME --local-dir FOLDER"
 _PROBE_TOKENS = 32
 """Length of the token sequence on which logits are computed and compared."""
 
@@ -140,12 +145,22 @@ def refuse_unsafe_files(folder: Path) -> None:
     """Raise CheckpointError for a file that could run code when loaded (pickles, scripts), a link
     or a fake weight.
     """
-    for name in _file_names(folder):
-        path = folder / name
+    names = _file_names(folder)
+    for path in (folder / name for name in names):
         if path.is_symlink():
             raise CheckpointError(
                 f"{path} is a link; a model folder holds its own files. Copy the target in its "
                 "place."
+            )
+    _refuse_kinds(folder, names)
+
+
+def _refuse_kinds(folder: Path, names: Iterable[str]) -> None:
+    """Of each file: one of the kinds that are let in, there, and a weight where it says so."""
+    for path in (folder / name for name in names):
+        if not path.is_file():
+            raise CheckpointError(
+                f"{path} is a link that leads to no file. Fetch the model again: {_FETCH}."
             )
         if path.suffix not in _ALLOWED_SUFFIXES:
             raise CheckpointError(
@@ -163,7 +178,8 @@ def export(source: Path, target: Path, *, facts: Mapping[str, Any] | None = None
 
     Raises:
         MissingError: `source` is not a Hugging Face folder.
-        CheckpointError: it holds a refused file, or no safetensors weights or tokeniser.
+        CheckpointError: what would be copied holds a refused file, or no safetensors weights or
+            tokeniser.
     """
     check_layout(source)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -180,13 +196,16 @@ def export(source: Path, target: Path, *, facts: Mapping[str, Any] | None = None
 
 def check_layout(folder: Path) -> None:
     """Raise unless `folder` is a Hugging Face model: configuration, tokeniser, safetensors weights,
-    nothing unsafe.
+    nothing unsafe; as the hub leaves it or as `export` does.
     """
     if not folder.is_dir():
-        raise MissingError(f"there is no folder {folder}. Give a Hugging Face model folder.")
+        raise MissingError(
+            f"there is no folder {folder}. Give a Hugging Face model folder; nothing is fetched "
+            f"from a hub here, so fetch it first: {_FETCH}."
+        )
     if not (folder / "config.json").is_file():
         raise MissingError(f"{folder} has no config.json. Give a Hugging Face model folder.")
-    refuse_unsafe_files(folder)
+    _refuse_kinds(folder, _names_to_copy(folder))
     for kind, pattern in (("weights", "*.safetensors"), ("tokeniser", "tokenizer*.json")):
         if not any(folder.glob(pattern)):
             raise CheckpointError(
@@ -195,8 +214,10 @@ def check_layout(folder: Path) -> None:
 
 
 def copy_files(source: Path, target: Path) -> None:
-    """Copy every file but the manifest into `target`, each flushed to disk."""
-    for name in _file_names(source):
+    """Copy what a model consists of into `target`, each file flushed to disk, links as what they
+    lead to.
+    """
+    for name in _names_to_copy(source):
         copy = target / name
         copy.parent.mkdir(parents=True, exist_ok=True)
         with (source / name).open("rb") as reader, copy.open("wb") as writer:
@@ -301,6 +322,15 @@ def _file_names(folder: Path) -> list[str]:
         if path.is_file() or path.is_symlink()
     )
     return sorted(name for name in names if name != MANIFEST)
+
+
+def _names_to_copy(folder: Path) -> list[str]:
+    """Of these names all but licences and whatever lies under a name with a leading dot."""
+    return [
+        name
+        for name in _file_names(folder)
+        if name not in _PASSED_OVER and not any(p.startswith(".") for p in name.split("/"))
+    ]
 
 
 def describe_files(folder: Path) -> dict[str, dict[str, Any]]:

@@ -57,6 +57,7 @@ REACHES: dict[str, str] = {
     "verl.trainer.ppo.v1.trainer_base:PPOTrainer.fit": "7d83a81c2e62",
     "verl.trainer.sft_trainer:SFTTrainer._init_engine": "0140f0899f7f",
     "verl.utils.distributed:": "1ba360150779",
+    "verl.utils.fsdp_utils:_select_fsdp2_wrap_targets": "d0407bee733b",
     "verl.workers.engine.fsdp.transformer_impl:FSDPEngine._build_fsdp_module": "35b7b5398584",
     "verl.workers.engine_workers:ActorRolloutRefWorker.__init__": "7ec3b78b884c",
     "verl.workers.engine_workers:ActorRolloutRefWorker.init_model": "d1598903d824",

@@ -25,6 +25,7 @@ from deepicd.pipeline.validation import check
 from deepicd.training import verl_settings
 from deepicd.training.grpo import config as grpo_config
 from deepicd.training.grpo.differences import differences, find_faults
+from deepicd.training.kernels import choose_kernels
 from deepicd.training.sft.config import compose_sft
 
 EXPERIMENTS = sorted((Path(__file__).parents[2] / "experiments").glob("*.toml"))
@@ -67,7 +68,7 @@ def test_the_seven_billion_run_carries_the_model_cards_table():
         1024,
     )
     assert data.filter_overlong_prompts is True and data.truncation == "error"
-    assert (actor.ppo_mini_batch_size, actor.ppo_micro_batch_size_per_gpu) == (64, 16)
+    assert (actor.ppo_mini_batch_size, actor.ppo_micro_batch_size_per_gpu) == (64, 4)
     assert (actor.optim.lr, actor.optim.lr_warmup_steps) == (1e-6, 80)
     assert (actor.entropy_coeff, actor.use_kl_loss) == (0.001, False)
     assert (config.algorithm.use_kl_in_reward, config.algorithm.kl_ctrl.kl_coef) == (True, 0.001)
@@ -84,7 +85,8 @@ def test_the_seven_billion_run_carries_the_model_cards_table():
 def test_profiles_differ_by_profile_tables_alone():
     cpu, gpu = (raw_values(compose(Experiment(profile=profile))) for profile in ("cpu", "gpu"))
     different = {key for key in {*cpu, *gpu} if cpu.get(key) != gpu.get(key)}
-    tables = {*grpo_config._CPU, *grpo_config._GPU}
+    kernels = choose_kernels("auto").settings(grpo_config._MODEL)
+    tables = {*grpo_config._CPU, *grpo_config._GPU, *kernels}
     assert different, "the profiles are the same"
     assert {key for key in different if not any(known.startswith(key) for known in tables)} == {
         key for key in different if any(key.startswith(f"{known}.") for known in tables)

@@ -109,6 +109,48 @@ def test_a_link_is_refused(model: Path) -> None:
         checkpoints.write_manifest(model)
 
 
+def as_the_hub_leaves_it(model: Path) -> Path:
+    """Files as links into a store of blobs, and what lies beside a model there."""
+    blobs = model.with_name("blobs")
+    blobs.mkdir()
+    for number, file in enumerate(sorted(model.iterdir())):
+        file.rename(blobs / str(number))
+        file.symlink_to(Path("..") / "blobs" / str(number))
+    (model / "LICENSE").write_text("Apache License")
+    (model / ".gitattributes").write_text("*.safetensors filter=lfs")
+    cache = model / ".cache" / "huggingface" / "download"
+    cache.mkdir(parents=True)
+    (cache / "model.safetensors.metadata").write_text("etag")
+    return model
+
+
+def test_a_folder_as_the_hub_leaves_it_is_copied_without_what_is_no_model(model: Path) -> None:
+    checkpoints.check_layout(as_the_hub_leaves_it(model))
+    target = checkpoints.export(model, model.with_name("out"))
+    names = {file.relative_to(target).as_posix() for file in target.rglob("*") if file.is_file()}
+    assert names == {"config.json", "manifest.json", "model.safetensors", "tokenizer.json"}
+    assert not any(file.is_symlink() for file in target.rglob("*"))
+    checkpoints.verify(target)
+
+
+def test_a_link_into_nothing_and_a_pickle_beside_a_model_of_the_hub_are_refused(
+    model: Path,
+) -> None:
+    as_the_hub_leaves_it(model)
+    (model / "pytorch_model.bin").write_bytes(pickle.dumps({"a": 1}))
+    with pytest.raises(CheckpointError, match="is refused: only"):
+        checkpoints.check_layout(model)
+    (model / "pytorch_model.bin").unlink()
+    (model.with_name("blobs") / "1").unlink()
+    with pytest.raises(CheckpointError, match=r"leads to no file. Fetch the model again: hf down"):
+        checkpoints.export(model, model.with_name("out"))
+
+
+def test_a_folder_that_is_not_there_says_how_a_model_is_fetched(tmp_path: Path) -> None:
+    with pytest.raises(MissingError, match=r"nothing is fetched from a hub here.*hf download"):
+        checkpoints.check_layout(tmp_path / "none")
+
+
 def test_an_export_is_a_verified_copy_and_replaces_the_one_before(tmp_path: Path) -> None:
     first, second = build_model(tmp_path / "a", 1), build_model(tmp_path / "b", 2)
     target = tmp_path / "out" / "best"

@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -95,6 +96,63 @@ def test_the_one_that_is_named_is_taken_or_refused_and_no_other(find, machine):
     refused = find(str(old))
     assert (refused.returncode, refused.stdout) == (1, "")
     assert f"'{old}' is another one" in refused.stderr
+
+
+def test_of_several_versions_the_first_that_is_there_is_taken(find, machine):
+    twelve = write_program(machine / "bin" / "python3.12", FITS)
+    assert find().returncode == 1, "3.12 was not asked for"
+    assert_found(find("", "3.11 3.12"), twelve)
+    eleven = write_program(machine / "bin" / "python3.11", FITS)
+    assert_found(find("", "3.11 3.12"), eleven)
+    write_program(machine / "bin" / "python3.11", ANOTHER_VERSION)
+    write_program(machine / "bin" / "python3.12", ANOTHER_VERSION)
+    assert "locked for Python 3.11 3.12 and none was found" in find("", "3.11 3.12").stderr
+
+
+def test_a_real_interpreter_fits_its_own_version_alone(find):
+    own = f"{sys.version_info.major}.{sys.version_info.minor}"
+    assert find(sys.executable, own).returncode == 0
+    assert find(sys.executable, "2.7 4.2").returncode == 1
+
+
+@pytest.fixture
+def claim(root: Path, tmp_path: Path) -> Callable[[str], subprocess.CompletedProcess[str]]:
+    """A function that claims one environment for a profile."""
+    (tmp_path / "venv").mkdir()
+    command = ["/bin/sh", root / "scripts" / "claim_environment.sh", tmp_path / "venv"]
+    return lambda profile: subprocess.run(
+        [*command, profile], capture_output=True, text=True, check=False
+    )
+
+
+def test_an_environment_keeps_its_profile_and_refuses_the_other(claim):
+    assert [claim("gpu").returncode for _ in range(2)] == [0, 0]
+    refused = claim("cpu")
+    assert refused.returncode == 1
+    assert "holds the gpu profile" in refused.stderr and "VENV=.venv-cpu" in refused.stderr
+    assert claim("gpu").returncode == 0, "a refusal changed whose it is"
+
+
+def test_an_environment_from_before_the_profiles_is_the_cpus(claim, tmp_path):
+    (tmp_path / "venv" / ".stamp").touch()
+    assert claim("gpu").returncode == 1
+    assert claim("cpu").returncode == 0
+
+
+def make(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = ["make", "--dry-run", *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
+def test_each_profile_has_an_environment_and_a_lock_of_its_own(root, tmp_path):
+    for name in ("Makefile", "pyproject.toml", "scripts", "requirements"):
+        (tmp_path / name).symlink_to(root / name)
+    for profile, environment in (("cpu", ".venv"), ("gpu", ".venv-gpu")):
+        said = make(tmp_path, "setup", f"PROFILE={profile}").stdout
+        assert f'claim_environment.sh "{environment}" "{profile}"' in said
+        assert f"-r requirements/{profile}.lock" in said
+        assert ("vllm-alias" in said) == (profile == "cpu"), "verl finds vllm itself on a GPU"
+    assert "it is cpu or gpu" in make(tmp_path, "setup", "PROFILE=tpu").stderr
 
 
 def test_make_asks_it_and_stops_with_its_words(root, tmp_path):

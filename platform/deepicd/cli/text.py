@@ -232,6 +232,7 @@ def plan_lines(plan: "Plan") -> Iterator[str]:
     tables = asdict(plan)
     said = {name: tables.pop(name) for name in ("assumed", "unpriced", "missing")}
     tables["memory_gb"] = {name: _size(value) for name, value in plan.memory_gb.items()}
+    tables["disk_gb"] = {name: _size(value) for name, value in plan.disk_gb.items()}
     tables["hours"] = {name: _hours(name, value) for name, value in plan.hours.items()}
     for name, values in tables.items():
         title = name.removesuffix("_gb")

@@ -166,6 +166,13 @@ def free_resources() -> dict[str, float]:
     return {name: available.get(name, 0.0) for name in ("CPU", "GPU")}
 
 
+def all_cpus() -> int:
+    """CPUs of all nodes, free or not."""
+    import ray
+
+    return int(ray.cluster_resources().get("CPU", 0))
+
+
 def gpus_by_node() -> list[int]:
     """GPUs (logical slots on the CPU profile) of every node that has some."""
     import ray

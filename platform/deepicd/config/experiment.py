@@ -127,15 +127,21 @@ class TrainingConfig(StrictModel):
     """GPUs (logical slots on the CPU profile) per node of one trial."""
     num_nodes: int = Field(default=1, ge=1)
     """Nodes of one trial."""
-    hang_timeout_s: float = Field(default=300.0, gt=0)
+    attention: Literal["auto", "flash_attention_2", "sdpa"] = "auto"
+    """Attention of SFT and GRPO on the GPU profile; auto takes flash-attn where it imports, else
+    torch's own."""
+    hang_timeout_s: float | None = Field(default=None, gt=0)
     """A trial that is silent for this long, in seconds, and for ten of its longest steps, is taken
-    for hung and starts again from its last checkpoint; four times as long while it starts."""
+    for hung and starts again from its last checkpoint; four times as long while it starts. None
+    takes 300 on the CPU profile and 1800 on the GPU profile, where 7 billion parameters are read
+    first."""
     disk_wait_s: float = Field(default=3600.0, ge=0)
     """Seconds that a trial waits for free space on a full disk before it fails."""
     keep_rollouts: bool = False
     """Write every prompt and answer of every step into the trial's folder. They hold notes."""
-    min_probs_pearson: float = Field(default=0.99, ge=-1, le=1)
-    """A trial fails when actor and rollout probabilities correlate less (CPU float32 only)."""
+    min_probs_pearson: float | None = Field(default=None, ge=-1, le=1)
+    """A trial fails when actor and rollout probabilities correlate less. None takes 0.99 on the CPU
+    profile (float32) and 0.95 on the GPU profile (bfloat16)."""
 
     @property
     def world_size(self) -> int:
@@ -341,6 +347,18 @@ class Experiment(StrictModel):
         return Limits(
             self.data.max_prompt_tokens, self.training.max_response_tokens, self.data.overlong
         )
+
+    @property
+    def hang_timeout_s(self) -> float:
+        """`training.hang_timeout_s`, or the profile's."""
+        return self.training.hang_timeout_s or (300.0 if self.profile == "cpu" else 1800.0)
+
+    @property
+    def min_probs_pearson(self) -> float:
+        """`training.min_probs_pearson`, or the profile's."""
+        if self.training.min_probs_pearson is not None:
+            return self.training.min_probs_pearson
+        return 0.99 if self.profile == "cpu" else 0.95
 
 
 def _batch_faults(training: TrainingConfig) -> Iterator[tuple[str, str]]:

@@ -35,6 +35,14 @@ from deepicd.records import Limits, Note, Prediction
 _GROUPS = ("sex", "age_band", "race", "insurance")
 """Attributes of a patient that a split may know."""
 
+_ABOUT_MEMORY = (
+    "out of memory",
+    "outofmemoryerror",
+    "is less than desired gpu memory utilization",
+    "no available memory for the cache blocks",
+    "larger than the available kv cache memory",
+)
+"""Of torch and of vLLM 0.29 (`v1/worker/utils.py`, `v1/core/kv_cache_utils.py`)."""
 _GONE_S = 30.0
 """Longest wait for the end of the engine's process, in seconds."""
 
@@ -319,6 +327,11 @@ def _wait(references: Any, subject: Path) -> Any:
         return ray.get(references)
     except ray.exceptions.RayTaskError as error:
         cause = str(error.cause).strip().splitlines() or [""]
+        if _is_about_memory(f"{type(error.cause).__name__}: {error.cause}"):
+            raise CapacityError(
+                f"vLLM found too little memory for {subject}: {cause[0]:.300}. The model is as it "
+                "was. Stop what else runs on that GPU, or lower gpu_memory_utilization."
+            ) from None
         raise CheckpointError(
             f"vLLM failed on {subject}: {type(error.cause).__name__}: {cause[0]:.300}. "
             "Verify the model (deepicd registry verify) and its length limits."
@@ -329,6 +342,11 @@ def _wait(references: Any, subject: Path) -> Any:
             f"the vLLM process for {subject} died or could not start: {cause[-1]:.300}. Free "
             "memory or lower kv_cache_bytes and batch_size."
         ) from None
+
+
+def _is_about_memory(cause: str) -> bool:
+    """Whether an error of vLLM says that memory is short; it has no kind of its own for that."""
+    return any(words in cause.lower() for words in _ABOUT_MEMORY)
 
 
 def _await_exit(pid: int) -> None:

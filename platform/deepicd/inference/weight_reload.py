@@ -23,7 +23,7 @@ import torch
 from deepicd.errors import CheckpointError
 from deepicd.upstream import require_version
 
-_VLLM = ("0.29.0+cpu", "0.24.0")
+_VLLM = ("0.29.0+cpu", "0.29.0")
 """Of the CPU and of the GPU lock."""
 
 Bucket = Sequence[tuple[str, torch.Tensor]]

@@ -174,7 +174,7 @@ def test_a_plan_names_units_and_says_what_it_does_not_know(plan):
     lines = dict(line.split(maxsplit=1) for line in text.plan_lines(plan))
     clock, slot = plan.hours["clock"], plan.hours["slot"]
     assert lines["hours"] == f"clock {clock:.4g} hours, slot {slot:.4g} slot-hours"
-    assert "weights 10.6 MB" in lines["memory"] and "logits 0.30 GB" in lines["memory"]
+    assert "weights 10.6 MB" in lines["memory"] and "logits 1.21 GB" in lines["memory"]
     missing = ({"place": "model.path", "rule": "there is no model"},)
     unknown = replace(plan, memory_gb={}, hours={}, missing=missing)
     told = list(text.plan_lines(unknown))

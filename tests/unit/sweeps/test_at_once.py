@@ -14,7 +14,7 @@ from deepicd.errors import CapacityError
 from deepicd.sweeps.planning.at_once import machines_with_place, trials_at_once
 from deepicd.sweeps.planning.plan import plan_sweep
 from deepicd.sweeps.planning.prices import find_machines, read_prices
-from deepicd.sweeps.search.validation import fitting_trials
+from deepicd.sweeps.search.validation import check_cpus, fitting_trials
 
 
 @pytest.fixture(autouse=True)
@@ -39,6 +39,15 @@ def large(root):
 )
 def test_trials_fit_node_by_node(large, nodes, gpus, fitting):
     assert fitting_trials(large(f"training.num_nodes={nodes}"), gpus) == fitting
+
+
+def test_a_cluster_with_too_few_cpus_is_refused_before_a_trial_waits_for_ever(large):
+    # 12 for four GPUs, 1 for the queue's controller, 2 for its storage.
+    assert plan_sweep(large()).resources["cpus"] == 15
+    check_cpus(large(), 15)
+    with pytest.raises(CapacityError, match=r"needs 15 CPUs for verl's processes.*has 14; add"):
+        check_cpus(large(), 14)
+    check_cpus(parse_experiment({"profile": "cpu"}, "here"), 1)
 
 
 def test_a_machine_that_the_plan_is_for_holds_what_its_gpus_hold(large):

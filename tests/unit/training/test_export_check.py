@@ -2,15 +2,17 @@
 
 import json
 import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
-from deepicd.errors import CheckpointError
-from deepicd.training.checkpoints.export_check import compare
+from deepicd.errors import CapacityError, CheckpointError
+from deepicd.training.checkpoints.export_check import check_export, compare
 from deepicd.training.checkpoints.retention import CHECKPOINT_MODEL
 from deepicd.training.checkpoints.shards import shard_file
 
@@ -90,3 +92,15 @@ def test_an_export_whose_configuration_changed_is_refused_by_its_logits(save, st
     path.write_text(json.dumps(json.loads(path.read_text()) | {"rms_norm_eps": 1e-2}))
     with pytest.raises(CheckpointError, match=r"logits differ from the actor's by \d"):
         compare(save, start, PROMPTS)
+
+
+def test_a_comparison_that_the_kernel_killed_is_a_lack_of_memory_and_no_damage(save, start):
+    me = psutil.Process()
+    before = set(me.children())
+    with ThreadPoolExecutor(1) as pool:
+        checked = pool.submit(check_export, save, start, PROMPTS)
+        while not (begun := set(me.children()) - before):
+            assert not checked.done()
+        begun.pop().kill()  # -9, as the kernel does
+        with pytest.raises(CapacityError, match=r"memory runs out.*compare_logits = false"):
+            checked.result()

@@ -4,8 +4,7 @@ In: a started engine of vLLM. Out: vLLM's FastAPI application, which `engine/vll
 requests to. Decided here: everything that reaches into vLLM's server and into Starlette behind it
 stands in this file. vLLM offers no public way to build its server around an engine that exists, nor
 to change the name of a model that is loaded; Starlette none to add an exception handler to an
-application that has been built. `check_versions` names the versions whose source was compared:
-that of the CPU lock and that of the GPU lock.
+application that has been built. `check_versions` names the versions whose source was read.
 """
 
 from argparse import Namespace
@@ -15,7 +14,7 @@ from deepicd.prompts import CHAT_TEMPLATE
 from deepicd.serving.errors import explain_validation, openai_error
 from deepicd.upstream import require_version
 
-_VLLM = ("0.29.0+cpu", "0.24.0")
+_VLLM = ("0.29.0+cpu", "0.29.0")
 """Of requirements/cpu.lock and requirements/gpu.lock."""
 
 
@@ -32,9 +31,10 @@ async def build_openai_app(client: Any, engine_args: Any) -> Any:
         UpstreamError: see `check_versions`.
     """
     check_versions()
+    from vllm.entrypoints.launchers.cli_args import FrontendArgs
     from vllm.entrypoints.openai.api_server import build_app, init_app_state
 
-    frontend_args = _frontend_args_class()(chat_template=CHAT_TEMPLATE)
+    frontend_args = FrontendArgs(chat_template=CHAT_TEMPLATE)
     # vLLM's server has one command line for both, so it looks for all options in one namespace.
     args = Namespace(**(vars(frontend_args) | vars(engine_args)))
     tasks = await client.get_supported_tasks()
@@ -54,14 +54,6 @@ def rename_model(app: Any, former: str, present: str) -> None:
     for path in app.state.openai_serving_models.base_model_paths:
         if path.name == former:
             path.name = present
-
-
-def _frontend_args_class() -> Any:
-    try:
-        from vllm.entrypoints.launchers.cli_args import FrontendArgs  # since vLLM 0.27
-    except ImportError:
-        from vllm.entrypoints.openai.cli_args import FrontendArgs
-    return FrontendArgs
 
 
 def _hide_bodies(app: Any) -> None:

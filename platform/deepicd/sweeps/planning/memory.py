@@ -6,8 +6,11 @@ answer, or verl's dynamic budget, over the sequence-parallel size):
     weights      4 P / G           float32, sharded by FSDP
     gradients    4 P / G           none of it with LoRA, nor of the optimiser
     optimiser    8 P / G           AdamW's two moments
-    reference    4 P / G           with a KL term
-    logits       T x vocabulary x 2 (bfloat16; 4 on the CPU profile); 0 with fused kernels
+    reference    4 P / G           with a KL term; 0 on the GPU profile, where FSDP keeps it on the
+                                   host in bfloat16: 2 P in all, `host_reference`
+    logits       4 x T x vocabulary x 2 (bfloat16; 4 on the CPU profile): the loss and its gradient
+                                   hold several of them; with fused kernels, as the GPU profile has
+                                   them, 3 x 512 x vocabulary x 4: a chunk of tokens at a time
     activations  T x width x layers x 2, what gradient checkpointing keeps; 0 when offloaded
     engine       gpu_memory_utilization of the GPU: vLLM's weights (2 P / tensor parallel size)
     kv_cache     and its cache, the rest of that share; on the CPU profile a setting of its own
@@ -15,9 +18,8 @@ answer, or verl's dynamic budget, over the sequence-parallel size):
     update  = weights + gradients + optimiser + reference + logits + activations
     rollout = weights + optimiser (unless offloaded) + engine
 
-Where a sweep searches lengths or micro-batches, the greatest count. Copies of the logits,
-fragmentation, CUDA contexts and buffers come on top, so what fits here can still fail; what does
-not cannot work.
+Where a sweep searches lengths or micro-batches, the greatest count. Fragmentation,
+CUDA contexts and buffers come on top, so what fits here can still fail; what does not cannot work.
 Source of the terms: verl 0.9.1's FSDP engine (float32 parameters) and vLLM's memory profile.
 """
 
@@ -34,6 +36,10 @@ from deepicd.training.grpo.config import setting
 from deepicd.training.grpo.effects import possible
 
 _BYTES_LOGIT = {"cpu": 4, "gpu": 2}
+_LOGITS_HELD = 4
+"""Tensors of that size at a time, at least: read in verl's losses."""
+_CHUNK_BYTES = 3 * 512 * 4
+"""Of each word of the vocabulary in `FusedLinearForPPO`: 512 tokens, three tensors of float32."""
 _GB = 1e9
 _GIB = 2**30
 _ROLLOUT = "actor_rollout_ref.rollout"
@@ -66,6 +72,20 @@ def bytes_of_checkpoint(experiment: Experiment) -> int:
     """Free bytes that a trial asks for before its first checkpoint, the reserve included."""
     parameters = _model_sizes(experiment).parameters
     return RESERVE_BYTES + BYTES_PER_PARAMETER * parameters
+
+
+def estimate_disk(experiment: Experiment, at_once: int) -> dict[str, float]:
+    """Bytes (in 1e9) of checkpoints: of one, of a trial when it is over, and of the sweep at its
+    fullest, when every trial that runs writes one more; empty where the model's sizes are unknown.
+    """
+    checkpoint = BYTES_PER_PARAMETER * _model_sizes(experiment).parameters
+    if not checkpoint:
+        return {}
+    # As `checkpoints.retention` keeps them: the best and the last, and never fewer than two.
+    trial = max(2, experiment.sweep.keep_top + 1) * checkpoint
+    sweep = experiment.sweep.total_trials * trial + at_once * checkpoint
+    sizes = {"checkpoint": checkpoint, "trial": trial, "sweep": sweep}
+    return {name: round(size / _GB, 5) for name, size in sizes.items()}
 
 
 def count_parameters(model: Mapping[str, Any]) -> int:
@@ -119,6 +139,8 @@ def estimate_memory(experiment: Experiment, gpu_memory_gib: float = 0.0) -> dict
     sizes = _trained(experiment)
     # Before the engine's sizes come in: an update does not hold them.
     sizes["update"] = sum(sizes.values())
+    if experiment.profile == "gpu" and _has_reference(experiment):
+        sizes["host_reference"] = 2.0 * _model_sizes(experiment).parameters
     engine = _engine(experiment, gpu_memory_gib)
     if engine:
         cache = engine - (_engine_weights(experiment) if experiment.profile == "gpu" else 0.0)
@@ -137,13 +159,14 @@ def _trained(experiment: Experiment) -> dict[str, float]:
     tokens = _tokens(experiment)
     is_fused = _is_set(experiment, f"{_MODEL}.use_fused_kernels")
     is_offloaded = _is_set(experiment, f"{_MODEL}.enable_activation_offload")
-    bytes_logits = tokens * model.vocabulary * _BYTES_LOGIT[experiment.profile]
+    bytes_logits = _LOGITS_HELD * tokens * model.vocabulary * _BYTES_LOGIT[experiment.profile]
+    is_on_host = experiment.profile == "gpu"
     return {
         "weights": 4 * shard,
         "gradients": 4 * shard * (not is_lora),
         "optimiser": 8 * shard * (not is_lora),
-        "reference": 4 * shard * (_has_reference(experiment) and not is_lora),
-        "logits": bytes_logits * (not is_fused),
+        "reference": 4 * shard * (_has_reference(experiment) and not (is_lora or is_on_host)),
+        "logits": float(_CHUNK_BYTES * model.vocabulary if is_fused else bytes_logits),
         "activations": tokens * model.width * model.layers * 2.0 * (not is_offloaded),
     }
 

@@ -15,9 +15,10 @@ from random import Random
 from deepicd.config import Choice, Domain, Experiment, FloatRange, Scalar, draw_trial
 from deepicd.errors import ConfigError
 from deepicd.sweeps.planning.at_once import AtOnce, machines_with_place, trials_at_once
-from deepicd.sweeps.planning.memory import estimate_memory
+from deepicd.sweeps.planning.memory import estimate_disk, estimate_memory
 from deepicd.sweeps.planning.prices import Machine, PriceTable
 from deepicd.sweeps.planning.steps import count_steps
+from deepicd.sweeps.search.validation import cpus_of_trial
 
 Row = Mapping[str, Scalar]
 
@@ -36,10 +37,12 @@ class Plan:
     step: Mapping[str, int]
     """Prompts, answers, optimiser updates, and tokens at most."""
     resources: Mapping[str, int]
-    """GPUs of a trial by node and in all, and of all trials that run at once; on the CPU profile
-    `slots`: what stands in for GPUs there."""
+    """GPUs of a trial by node and in all, of all trials that run at once, and a trial's CPUs; on
+    the CPU profile `slots`: what stands in for GPUs there."""
     memory_gb: Mapping[str, float]
     """Estimates per GPU from below, see `planning.memory`."""
+    disk_gb: Mapping[str, float]
+    """What checkpoints take, see `planning.memory.estimate_disk`."""
     hours: Mapping[str, float]
     """GPU-hours (`slot` on the CPU profile) and hours by the clock at most; empty without a
     measured `step_s`."""
@@ -97,6 +100,7 @@ def plan_sweep(
         memory_gb=estimate_memory(
             experiment, max((machine.gpu_memory_gib for machine in machines), default=0.0)
         ),
+        disk_gb=estimate_disk(experiment, at_once.number),
         hours={name: round(value, 2) for name, value in hours.items()},
         cap=_cap_of(experiment),
         cost=tuple(_cost_of(machine, gpu_hours) for machine in machines),
@@ -139,6 +143,7 @@ def _resources(experiment: Experiment, at_once: int) -> dict[str, int]:
         "nodes": training.num_nodes,
         kind: training.world_size,
         f"{kind}_at_once": training.world_size * at_once,
+        **({"cpus": cpus_of_trial(experiment)} if experiment.profile == "gpu" else {}),
     }
 
 

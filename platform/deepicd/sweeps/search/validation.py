@@ -9,7 +9,7 @@ from functools import partial
 from itertools import islice
 
 from deepicd import rewards
-from deepicd.clusters.state import gpus_by_node
+from deepicd.clusters.state import all_cpus, gpus_by_node
 from deepicd.config import (
     Choice,
     DataConfig,
@@ -29,6 +29,7 @@ from deepicd.notes.build_report import REPORT
 from deepicd.rewards import resolve_weights
 from deepicd.sweeps.search.space import grid_faults
 from deepicd.training.grpo import effects
+from deepicd.training.grpo.config import setting
 
 _BATCHES = (
     "training.train_batch_size",
@@ -186,6 +187,7 @@ def check_capacity(experiment: Experiment) -> None:
     training, at_once = experiment.training, max(1, experiment.sweep.max_concurrent)
     fitting = fitting_trials(experiment, gpus_by_node())
     if fitting >= at_once:
+        check_cpus(experiment, all_cpus())
         return
     raise CapacityError(
         f"{at_once} trial(s) at once need {at_once * training.num_nodes} x {training.num_gpus} "
@@ -193,6 +195,30 @@ def check_capacity(experiment: Experiment) -> None:
         f"Ray cluster's nodes have {gpus_by_node() or 'none'}; lower one of them, or start Ray "
         "with more (on the CPU profile: ray.init(num_gpus=N) logical slots)"
     )
+
+
+def cpus_of_trial(experiment: Experiment) -> int:
+    """CPUs that verl's actors hold for as long as a trial runs; one that finds fewer waits for
+    ever.
+
+    Read in verl 0.9.1: three a GPU (actor, rollout server and what it computes in), one for the
+    controller of its TransferQueue, one for each of its storage units.
+    """
+    units = setting(experiment, "transfer_queue.backend.SimpleStorage.num_data_storage_units", 8)
+    return 3 * experiment.training.world_size + 1 + int(units)
+
+
+def check_cpus(experiment: Experiment, cpus: int) -> None:
+    """Raise CapacityError when a cluster with so many CPUs cannot start one trial; on the CPU
+    profile a run counts its own slots.
+    """
+    needed = cpus_of_trial(experiment)
+    if experiment.profile == "gpu" and cpus < needed:
+        raise CapacityError(
+            f"a trial of {experiment.training.world_size} GPUs needs {needed} CPUs for verl's "
+            f"processes, the Ray cluster has {cpus}; add nodes, start Ray with more (--num-cpus), "
+            "or lower training.num_gpus"
+        )
 
 
 def count_at_once(experiment: Experiment) -> int:

@@ -12,6 +12,7 @@ weights, is free afterwards.
 """
 
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from deepicd.checkpoints import verify_by_loading
-from deepicd.errors import CheckpointError
+from deepicd.errors import CapacityError, CheckpointError
 from deepicd.training.checkpoints.retention import CHECKPOINT_MODEL
 
 TOLERANCE = {"float32": 1e-5, "bfloat16": 2e-2, "float16": 2e-3}
@@ -39,6 +40,7 @@ def check_export(checkpoint: Path, start_model: Path, prompts: Prompts) -> dict[
 
     Raises:
         CheckpointError: the export is not the actor.
+        CapacityError: the kernel ended the process, which it does where memory runs out.
     """
     command = [
         sys.executable,
@@ -50,6 +52,12 @@ def check_export(checkpoint: Path, start_model: Path, prompts: Prompts) -> dict[
     done = subprocess.run(
         command, input=json.dumps(list(prompts)), capture_output=True, text=True, check=False
     )
+    if done.returncode == -signal.SIGKILL:
+        raise CapacityError(
+            f"the comparison of {checkpoint} with its export was killed, as the kernel does when "
+            "memory runs out: it holds two float32 copies of the model. The checkpoint is as it "
+            "was. Free memory, or set promotion.compare_logits = false"
+        )
     if done.returncode != 0:
         lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
         # The last line of a traceback is the error, as `compare` raised it.

@@ -26,7 +26,7 @@ from deepicd.training.checkpoints.shards import (
 )
 from deepicd.upstream import require_version
 
-_TORCH = ("2.13.0+cpu", "2.11.0")
+_TORCH = ("2.13.0+cpu", "2.13.0")
 """Of the CPU and of the GPU lock."""
 RESHARDED = "resharded"
 """Name of the folder beside a trial's checkpoints."""

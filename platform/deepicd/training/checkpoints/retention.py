@@ -46,7 +46,7 @@ _TRAINS_THE_SAME: dict[str, bool | set[str]] = {
     "serving": True,
     "training": {
         *("total_steps", "total_epochs", "validate_every"),
-        *("disk_wait_s", "hang_timeout_s", "min_probs_pearson"),
+        *("disk_wait_s", "hang_timeout_s", "min_probs_pearson", "attention"),
         *("num_gpus", "num_nodes", "ppo_micro_batch_size_per_gpu"),
     },
 }

@@ -15,6 +15,7 @@ project asks which it is.
 import contextlib
 import sys
 from collections.abc import Mapping
+from dataclasses import asdict
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from deepicd.config import Experiment, RewardConfig, Scalar
 from deepicd.errors import ConfigError, DataError, Fault
 from deepicd.paths import rollouts_folder
 from deepicd.rewards import JUDGE
+from deepicd.training.kernels import choose_kernels
 from deepicd.training.overrides import faults_of_overrides, pass_through, set_values
 from deepicd.training.verl_settings import BF16, EXTERNAL, FP32, Settings, compose, platform_of
 
@@ -146,20 +148,25 @@ _CPU: Settings = {
 }
 
 _GPU: Settings = {
-    f"{_MODEL}.use_remove_padding": True,
     f"{_MODEL}.enable_gradient_checkpointing": True,
-    f"{_ACTOR}.strategy": "fsdp",
+    # Its checkpoints can be cut for another number of ranks (`checkpoints.reshard`).
+    f"{_ACTOR}.strategy": "fsdp2",
     f"{_ACTOR}.use_torch_compile": True,
     f"{_ACTOR}.fsdp_config.use_torch_compile": True,
     f"{_ACTOR}.fsdp_config.param_offload": False,
     f"{_ACTOR}.fsdp_config.optimizer_offload": False,
     f"{_ACTOR}.fsdp_config.mixed_precision": BF16,
+    f"{_REF}.strategy": "fsdp2",
     f"{_REF}.fsdp_config.param_offload": False,
     f"{_REF}.fsdp_config.mixed_precision": BF16,
+    # It is only read, and lies in the host's memory: half of what float32 takes there.
+    f"{_REF}.fsdp_config.model_dtype": "bf16",
     f"{_ROLLOUT}.dtype": "bfloat16",
     f"{_ROLLOUT}.enforce_eager": False,
     f"{_ROLLOUT}.free_cache_engine": True,
     f"{_ROLLOUT}.gpu_memory_utilization": 0.4,
+    # verl's default is 8, each an actor that holds a CPU.
+    "transfer_queue.backend.SimpleStorage.num_data_storage_units": 2,
     "trainer.device": "cuda",
 }
 
@@ -215,14 +222,27 @@ def _own_config(experiment: Experiment, wiring: Settings) -> DictConfig:
     """verl's configuration before the experiment's `[verl]` table is applied."""
     config = compose("ppo_trainer")
     # Later ones win: the profile over what both share, the experiment over its profile.
-    set_values(config, _BOTH | _PROFILES[experiment.profile] | _mapped(experiment) | wiring)
+    set_values(config, _own_settings(experiment) | wiring)
     return config
 
 
 def setting(experiment: Experiment, key: str, default: Any = None) -> Any:
     """A verl key's value as the experiment or its profile sets it; `default` where verl's stays."""
-    settings = _BOTH | _PROFILES[experiment.profile] | _mapped(experiment) | experiment.verl
-    return settings.get(key, default)
+    return (_own_settings(experiment) | experiment.verl).get(key, default)
+
+
+def describe_kernels(experiment: Experiment) -> dict[str, str]:
+    """What a trial computes attention and log-probabilities with, and why, for its record."""
+    if experiment.profile == "cpu":
+        return {"attention": "sdpa", "log_probs": "plain", "why": "the CPU profile has no other"}
+    return asdict(choose_kernels(experiment.training.attention))
+
+
+def _own_settings(experiment: Experiment) -> Settings:
+    profile = _PROFILES[experiment.profile]
+    if experiment.profile == "gpu":
+        profile = profile | choose_kernels(experiment.training.attention).settings(_MODEL)
+    return _BOTH | profile | _mapped(experiment)
 
 
 def _reward_function(rewards: RewardConfig) -> Settings:

@@ -219,13 +219,13 @@ def _lost_nodes(error: BaseException) -> list[str]:
 
 def compose(job: Job) -> DictConfig:
     """verl's configuration of this run, kept beside the trial's log and named in its record."""
-    from deepicd.training.grpo.config import compose_grpo
+    from deepicd.training.grpo.config import compose_grpo, describe_kernels
 
     config = compose_grpo(job.experiment, **vars(job.inputs), out=job.out, resume=job.resume)
     text = OmegaConf.to_yaml(config)
     job.verl_config.write_text(text, encoding="utf-8")
     verl = {"path": str(job.verl_config), "sha256": sha256(text.encode())}
-    add_to_record(job.out, verl=verl)
+    add_to_record(job.out, verl=verl, kernels=describe_kernels(job.experiment))
     return config
 
 
@@ -267,9 +267,7 @@ def train(engines: "Engines", job: Job, pipe: _Pipe, inbox: _Inbox) -> bool:
     engines.trainer.on_stage = lambda stage: pipe.send(Stage(stage))
     engines.trainer.on_event = on_event
     engines.trainer.disk_wait_s = training.disk_wait_s
-    # Other precisions than the CPU profile's float32 do not agree as closely.
-    is_guarded = job.experiment.profile == "cpu"
-    engines.trainer.min_probs_pearson = training.min_probs_pearson if is_guarded else None
+    engines.trainer.min_probs_pearson = job.experiment.min_probs_pearson
     try:
         engines.trainer.fit(engines.rollouts)
     except _StoppedError:

@@ -174,6 +174,7 @@ RULES: Mapping[str, Rule] = {
     "training.num_gpus": _RESOURCES,
     "training.num_nodes": _RESOURCES,
     "training.disk_wait_s": _GUARD,
+    "training.attention": "it decides what the numbers are computed with, as an engine is built",
     "training.hang_timeout_s": _GUARD,
     "training.keep_rollouts": "it decides what is written, not what is trained",
     "training.min_probs_pearson": _GUARD,

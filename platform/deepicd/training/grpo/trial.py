@@ -157,7 +157,7 @@ def _find_start(checkpoints: TrialCheckpoints, reporter: "_Reporter", job: Job) 
 
 def _run_trial(job: Job, *, reporter: "_Reporter") -> str | None:
     """Run a trial to its end; returns what interrupted it, None when nothing did."""
-    watchdog = Watchdog(job.out, hang_timeout_s=job.experiment.training.hang_timeout_s)
+    watchdog = Watchdog(job.out, hang_timeout_s=job.experiment.hang_timeout_s)
     runner = start_in_runner(job)
     reporter.expect_start()
     return forward(runner, job, reporter=reporter, watchdog=watchdog)

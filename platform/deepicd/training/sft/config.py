@@ -7,6 +7,7 @@ from omegaconf import DictConfig
 
 from deepicd.config import Experiment
 from deepicd.errors import ConfigError
+from deepicd.training.kernels import choose_kernels
 from deepicd.training.overrides import set_values
 from deepicd.training.verl_settings import BF16, EXTERNAL, FP32, Settings, compose, platform_of
 
@@ -21,9 +22,8 @@ _PROFILES: Mapping[str, Settings] = {
         "trainer.device": "cpu",
     },
     "gpu": {
-        "model.use_remove_padding": True,
         "model.enable_gradient_checkpointing": True,
-        "engine.strategy": "fsdp",
+        "engine.strategy": "fsdp2",
         "engine.mixed_precision": BF16,
         "trainer.device": "cuda",
     },
@@ -44,7 +44,7 @@ def compose_sft(
     """
     sft = experiment.sft
     num_gpus = experiment.training.world_size
-    settings: Settings = _PROFILES[experiment.profile] | {
+    settings: Settings = _profile(experiment) | {
         "model.path": str(model),
         "model.external_lib": EXTERNAL,
         "data.train_files": str(traces),
@@ -86,6 +86,13 @@ def compose_sft(
         config = compose("sft_trainer_engine")
         set_values(config, settings)
     return config
+
+
+def _profile(experiment: Experiment) -> Settings:
+    settings = _PROFILES[experiment.profile]
+    if experiment.profile == "cpu":
+        return settings
+    return settings | choose_kernels(experiment.training.attention).settings("model")
 
 
 def _micro_batch(batch_size: int, num_gpus: int, experiment: Experiment) -> int:
