@@ -118,6 +118,16 @@ class MonitoringError(DeepICDError, RuntimeError):
     exit_code = 9
 
 
+def describe_failure(error: Exception) -> str:
+    """What a loop that goes on says of an error. The text of one that is not ours may hold a note:
+    of those the kind alone, and what the operating system calls it.
+    """
+    if isinstance(error, DeepICDError):
+        return str(error)
+    reason = error.strerror if isinstance(error, OSError) else None
+    return f"{type(error).__name__}{f' ({reason})' if reason else ''}"
+
+
 @dataclass(frozen=True)
 class Fault:
     """One thing that is refused before anything starts."""

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from deepicd.errors import ConfigError, MonitoringError
+from deepicd.errors import ConfigError, MonitoringError, describe_failure
 from deepicd.files import require_yes
 from deepicd.monitoring.prediction_log import PredictionLog
 
@@ -136,8 +136,8 @@ def keep_exported(log: PredictionLog, address: Path | str, *, stopped: threading
             if log.file.is_file() and (arrived := log.arrivals()) != seen:
                 export(log, address)
                 seen, complaint = arrived, ""
-        except (ConfigError, MonitoringError) as error:
-            if str(error) != complaint:
-                _log.warning(f"predictions are not being written as Parquet: {error}")
-            complaint = str(error)
+        except Exception as error:
+            if (line := describe_failure(error)) != complaint:
+                _log.warning(f"predictions are not being written as Parquet: {line}")
+            complaint = line
         pause_s = max(PERIOD_S, _REST * (time.monotonic() - begun))

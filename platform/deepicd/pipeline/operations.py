@@ -17,7 +17,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from deepicd.config import Experiment, load_experiment, read_experiment, with_values
-from deepicd.errors import DeepICDError
+from deepicd.errors import describe_failure
 from deepicd.monitoring.alerts import Alert, find_alerts
 from deepicd.monitoring.parquet_export import FOLDER, keep_exported, refuse_others
 from deepicd.monitoring.prediction_log import FILE, PredictionLog
@@ -129,7 +129,10 @@ def serve(
         if has_auto_rollback:
             read_alerts = alert_reader(settings.log, settings.config.window)
             _start(watch_alerts, registry.store, read_alerts, stopped=stopped)
-        reconcile(running, registry, stopped=stopped)
+        try:
+            reconcile(running, registry, stopped=stopped)
+        finally:
+            stopped.set()  # else the threads would keep a process alive that serves nothing
 
 
 def wait_for_interrupt(endpoint: Endpoint) -> None:
@@ -216,8 +219,8 @@ def watch_alerts(
         begun = time.monotonic()
         try:
             line = handle_alerts(registry, read_alerts())
-        except DeepICDError as error:
-            line = f"alerts are not being acted upon: {error}"
+        except Exception as error:
+            line = f"alerts are not being acted upon: {describe_failure(error)}"
         if line and line != last:
             _log.warning(line)
         # Kept over looks with nothing to tell: the same failure is told once.

@@ -12,7 +12,7 @@ import threading
 from dataclasses import dataclass
 from typing import Protocol
 
-from deepicd.errors import DeepICDError
+from deepicd.errors import describe_failure
 from deepicd.records import Challenge
 from deepicd.serving.endpoint import Endpoint
 from deepicd.serving.settings import ServedModel
@@ -55,12 +55,17 @@ class Registry(Protocol):
 def reconcile(endpoint: Endpoint, registry: Registry, *, stopped: threading.Event) -> None:
     """Apply every new desired state until `stopped` is set; logs one line per change."""
     seen: tuple[str, Challenge | None] = (endpoint.version, None)
+    complaint = ""
     while not stopped.wait(PERIOD_S):
         try:
             desired = registry.desired_state()
-        except DeepICDError as error:
-            _log.warning(f"{endpoint.version} goes on answering: {error}")
+        # Everything: a full disk or an odd byte must not end the loop while the process lives on.
+        except Exception as error:
+            if (line := describe_failure(error)) != complaint:
+                _log.warning(f"{endpoint.version} goes on answering: {line}")
+            complaint = line
             continue
+        complaint = ""
         key = (desired.champion.version, desired.challenge)
         if key == seen:
             continue
@@ -80,12 +85,20 @@ def apply(endpoint: Endpoint, registry: Registry, desired: DesiredState) -> None
             percent=challenge.percent,
             is_shadow=challenge.is_shadow,
         )
-    except DeepICDError as error:
-        _log.warning(f"{endpoint.version} goes on answering: {error}")
+    except Exception as error:
+        line = describe_failure(error)
+        _log.warning(f"{endpoint.version} goes on answering: {line}")
         # A failure with a new champion says nothing about the challenger; it is tried at the next
         # change.
         if desired.challenger is not None and not is_new:
-            registry.withdraw(f"could not be served: {error}")
+            _withdraw(registry, f"could not be served: {line}")
     else:
         how = " (its weights were swapped in place)" if endpoint.how == "in place" else ""
         _log.info(f"{desired.describe()} answers at {endpoint.url}{how}")
+
+
+def _withdraw(registry: Registry, reason: str) -> None:
+    try:
+        registry.withdraw(reason)
+    except Exception as error:
+        _log.warning(f"the challenge was not withdrawn: {describe_failure(error)}")

@@ -6,10 +6,14 @@ a Ray without its dashboard keeps no such list; a reader never sees half of it.
 """
 
 import json
+import logging
 import threading
 from pathlib import Path
 
+from deepicd.errors import describe_failure
 from deepicd.files import write_atomically
+
+_log = logging.getLogger(__name__)
 
 PERIOD_S = 10.0
 """Seconds between two writes."""
@@ -17,8 +21,15 @@ PERIOD_S = 10.0
 
 def keep_service_discovery(file: Path, *, stopped: threading.Event) -> None:
     """Write the file now and every few seconds, until `stopped` is set; then remove it."""
+    complaint = ""
     while True:
-        _write_service_discovery(file)
+        try:
+            _write_service_discovery(file)
+            complaint = ""
+        except Exception as error:
+            if (line := describe_failure(error)) != complaint:
+                _log.warning(f"{file} is not being written: {line}")
+            complaint = line
         if stopped.wait(PERIOD_S):
             file.unlink(missing_ok=True)
             return

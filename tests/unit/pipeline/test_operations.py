@@ -157,6 +157,24 @@ def test_alerts_are_acted_upon_and_logged_until_the_end(monkeypatch, log_lines) 
     ]
 
 
+def test_a_failing_disk_does_not_end_the_watch_of_alerts(monkeypatch, log_lines) -> None:
+    monkeypatch.setattr(operations, "_WATCH_S", 0.001)
+    stopped, looks = threading.Event(), []
+
+    def read_alerts() -> list[Alert]:
+        looks.append(1)
+        if len(looks) == 3:
+            stopped.set()
+        raise OSError(28, "No space left on device")
+
+    store = Store(Aliases("v2", "v1", None))
+    operations.watch_alerts(store, read_alerts, stopped=stopped)  # type: ignore[arg-type]
+    assert len(looks) == 3
+    assert log_lines == [
+        "alerts are not being acted upon: OSError (No space left on device)",
+    ]
+
+
 def test_a_log_without_a_prediction_has_no_alerts(tmp_path: Path) -> None:
     read = operations.alert_reader(tmp_path / "monitor", 50)
     assert read() == ()

@@ -191,6 +191,29 @@ def test_a_new_champion_is_deployed_and_a_broken_one_is_tried_once(monkeypatch, 
     assert "v2 goes on answering: cannot be loaded" in log_lines
 
 
+def test_whatever_the_registry_raises_is_said_once_and_the_next_look_comes(
+    monkeypatch, log_lines
+) -> None:
+    class Failing(NamingRegistry):
+        def desired_state(self) -> DesiredState:
+            if self.left and isinstance(self.left[0], Exception):
+                raise self.left.pop(0)
+            return super().desired_state()
+
+    monkeypatch.setattr("deepicd.serving.reconciler.PERIOD_S", 0.0)
+    endpoint, stopped = Endpoint("bad"), threading.Event()
+    odd = UnicodeDecodeError("utf-8", b"planted", 0, 1, "odd")
+    failures = [OSError(5, "Input/output error"), OSError(5, "Input/output error"), odd]
+    registry = Failing(stopped, *failures, ("v2", None, 0.0))  # type: ignore[arg-type]
+    reconcile(endpoint, registry, stopped=stopped)  # type: ignore[arg-type]
+    assert endpoint.version == "v2"
+    assert log_lines[:2] == [
+        "v1 goes on answering: OSError (Input/output error)",
+        "v1 goes on answering: UnicodeDecodeError",
+    ]
+    assert "planted" not in str(log_lines)
+
+
 def test_a_challenger_is_tried_changed_and_withdrawn_when_it_cannot_be_served(
     monkeypatch, log_lines
 ) -> None:
