@@ -1,6 +1,6 @@
 """Grafana's dashboard of the endpoint, built from a list of panels.
 
-In: the panels below. Out: cluster/monitoring/grafana.json, to be imported in Grafana (11 or newer)
+In: the panels below. Out: platform/deepicd/data/monitor/grafana.json, for Grafana (11 or newer)
 with a Prometheus data source.
 
     python scripts/build_dashboard.py
@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-TARGET = Path(__file__).parents[1] / "cluster" / "monitoring" / "grafana.json"
+TARGET = Path(__file__).parents[1] / "platform" / "deepicd" / "data" / "monitor" / "grafana.json"
 WIDTH, HEIGHT, COLUMNS = 12, 8, 24
 SOURCE = {"type": "prometheus", "uid": "${source}"}
 WHO = 'version=~"$version"'

@@ -21,6 +21,8 @@ from deepicd.text_lines import read_text
 
 PYTHON = "3.11"
 """The Python that this package and its locks are for."""
+_RESERVED = "cluster"
+"""Name of what is rendered for a cluster without a job."""
 _NAME = r"^[a-z]([a-z0-9-]{0,38}[a-z0-9])?$"
 _ABSOLUTE = r"^/[^\s'\"\\$`]*$"
 _PLAIN = r"^[A-Za-z0-9._:/@-]*$"
@@ -37,6 +39,8 @@ class Machine(StrictModel):
     """The cloud's name of it; empty for machines of one's own and for pods."""
     cpus: int = Field(ge=1, le=1024)
     """Cores; on the CPU profile logical slots."""
+    cores: float = Field(default=0.0, ge=0, le=1024)
+    """Cores that a pod asks for where `cpus` are logical slots; 0: as many as `cpus`."""
     memory_gib: float = Field(gt=0)
     """Memory in GiB; of a pod its limit, which holds /dev/shm too."""
     gpus: int = Field(default=0, ge=0, le=16)
@@ -190,6 +194,9 @@ class ClusterDescription(StrictModel):
         yield from _place_faults(self)
         yield from _machines_of_place_faults(self)
         for name, job in self.jobs.items():
+            if name == _RESERVED:
+                why = f"jobs.{name}: {name} is the overlay without a job; name it otherwise"
+                yield ("jobs", name), why
             if job.schedule and not isinstance(self.place, Kubernetes):
                 why = "schedule is for Kubernetes (RayCronJob); remove it, or use cron"
                 yield ("jobs", name, "schedule"), f"jobs.{name}.{why}"

@@ -35,7 +35,7 @@ def changed(table, address, value):
 
 @pytest.mark.parametrize("path", DESCRIPTIONS, ids=lambda path: path.stem)
 def test_every_description_in_the_repository_is_read_and_holds_no_secret(path):
-    assert read_cluster(path).name.startswith("deepicd-")
+    assert read_cluster(path).name.startswith("deepicd")
     assert not re.search(r"[0-9a-f]{32}", path.read_text())
 
 

@@ -65,7 +65,12 @@ def test_every_rule_and_alert_has_its_page_and_no_page_is_left_over(root: Path) 
 
 def test_the_dashboard_is_what_the_script_builds_and_its_panels_do_not_overlap(root: Path) -> None:
     built = runpy.run_path(str(root / "scripts" / "build_dashboard.py"))["build"]()
-    assert json.loads((root / "cluster" / "monitoring" / "grafana.json").read_text()) == built
+    assert (
+        json.loads(
+            (root / "platform" / "deepicd" / "data" / "monitor" / "grafana.json").read_text()
+        )
+        == built
+    )
     assert len({panel["id"] for panel in built["panels"]}) == len(built["panels"])
     for one, other in combinations((panel["gridPos"] for panel in built["panels"]), 2):
         assert (

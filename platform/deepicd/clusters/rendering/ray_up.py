@@ -12,10 +12,9 @@ from typing import Any
 from deepicd.clusters.description import ClusterDescription, Machine, WorkerGroup
 from deepicd.clusters.places import CLOUDS, Aws, Azure, Gcp, Local, OnPremises
 from deepicd.clusters.rendering.environment import COPY, exports, node_environment
+from deepicd.clusters.rendering.job_command import IMAGE_REPOSITORY
 from deepicd.clusters.rendering.yaml_text import yaml_text
 
-_IMAGE_REPOSITORY = "/deepicd"
-"""The repository in our image."""
 _PORT = 6379
 _CONTAINER = "deepicd"
 _EXCLUDED = (".git", ".venv", "runs", ".hypothesis", "*_cache", "__pycache__")
@@ -197,7 +196,7 @@ def _stop(cluster: ClusterDescription) -> str:
 def _in_repository(cluster: ClusterDescription) -> str:
     """What a shell on a node does before a command of ours."""
     if cluster.image:
-        return f"cd {_IMAGE_REPOSITORY} && {exports(node_environment(cluster))}"
+        return f"cd {IMAGE_REPOSITORY} && {exports(node_environment(cluster))}"
     path = f'cd {COPY}/repository && PATH="$PWD/.venv/bin:$PATH"'
     return f"{path} {exports(node_environment(cluster))}"
 
