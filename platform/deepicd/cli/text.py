@@ -11,9 +11,15 @@ from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+<<<<<<< HEAD
     from deepicd.doctor.facts import Check
+=======
+    from pathlib import Path
+
+>>>>>>> df85f9c (Slurm, SkyPilot; does an experiment fit a cluster; commands that launch, submit and end)
     from deepicd.monitoring.alerts import Rule
     from deepicd.pipeline.cache import Entry
+    from deepicd.pipeline.cluster.check import ClusterVerdict
     from deepicd.pipeline.validation import Verdict
     from deepicd.promotion.versions import Version
     from deepicd.records import Decision
@@ -225,6 +231,18 @@ def _score(name: str, scores: Mapping[str, Any]) -> str:
     if f"{name}_low" in scores:
         interval = f" [{scores[f'{name}_low']:.4f}, {scores[f'{name}_high']:.4f}]"
     return f"{scores[name]:.4f}{interval}"
+
+
+def fit_lines(path: "Path", verdict: "ClusterVerdict") -> Iterator[str]:
+    """What was checked of a cluster description, and how an experiment fits it."""
+    cluster = verdict.cluster
+    described = f"{cluster.name} ({cluster.place.kind}, {cluster.profile})"
+    yield f"{path}: {described} can be launched"
+    for row in verdict.rows:
+        mark = "ok" if row.is_ok else "NO"
+        yield f"{mark:4}{row.name:16}{row.value}; wanted: {row.wanted}"
+        if not row.is_ok:
+            yield f"    {row.advice}"
 
 
 def plan_lines(plan: "Plan") -> Iterator[str]:

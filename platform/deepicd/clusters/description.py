@@ -25,6 +25,7 @@ _RESERVED = "cluster"
 """Name of what is rendered for a cluster without a job."""
 _NAME = r"^[a-z]([a-z0-9-]{0,38}[a-z0-9])?$"
 _ABSOLUTE = r"^/[^\s'\"\\$`]*$"
+_EQUAL = ("cpus", "gpus", "memory_gib")
 _PLAIN = r"^[A-Za-z0-9._:/@-]*$"
 """What goes into commands unquoted: no blank, no quote, nothing that a shell reads."""
 
@@ -244,6 +245,10 @@ def _place_faults(cluster: ClusterDescription) -> Iterator[Contradiction]:
         yield ("workers",), "workers: a local cluster is one machine; use kind: onprem for more"
     if isinstance(place, Slurm) and len(cluster.workers) > 1:
         yield ("workers",), "workers: an sbatch script asks for equal nodes; name one group"
+    for group in cluster.workers if isinstance(place, Slurm) else ():
+        if any(getattr(group, name) != getattr(cluster.head, name) for name in _EQUAL):
+            why = f"head: on Slurm it is one of equal nodes; give it {', '.join(_EQUAL)} of workers"
+            yield ("head",), why
 
 
 def _machines_of_place_faults(cluster: ClusterDescription) -> Iterator[Contradiction]:

@@ -193,7 +193,7 @@ def _stop(cluster: ClusterDescription) -> str:
     return "ray stop" if cluster.image else "~/.local/bin/ray stop"
 
 
-def _in_repository(cluster: ClusterDescription) -> str:
+def in_repository(cluster: ClusterDescription) -> str:
     """What a shell on a node does before a command of ours."""
     if cluster.image:
         return f"cd {IMAGE_REPOSITORY} && {exports(node_environment(cluster))}"
@@ -206,7 +206,7 @@ def _start_head(cluster: ClusterDescription) -> str:
     autoscaler = "" if is_cloud else "RAY_enable_autoscaler_v2=0 "
     address = "" if is_cloud else f"--node-ip-address={_provider(cluster)['head_ip']} "
     return (
-        f"{_in_repository(cluster)} {autoscaler}ray start --head {address}--port={_PORT} "
+        f"{in_repository(cluster)} {autoscaler}ray start --head {address}--port={_PORT} "
         f"{_slots(cluster, cluster.head, is_head=True)}"
         # The dashboard and job server answer on the head alone; `ray exec` reaches them by ssh.
         "--dashboard-host=127.0.0.1 --dashboard-port=8265 "
@@ -217,7 +217,7 @@ def _start_head(cluster: ClusterDescription) -> str:
 def _start_worker(cluster: ClusterDescription) -> str:
     machine = cluster.workers[0] if cluster.workers else cluster.head
     slots = _slots(cluster, machine, is_head=False)
-    return f"{_in_repository(cluster)} ray start --address=$RAY_HEAD_IP:{_PORT} {slots}".rstrip()
+    return f"{in_repository(cluster)} ray start --address=$RAY_HEAD_IP:{_PORT} {slots}".rstrip()
 
 
 def _slots(cluster: ClusterDescription, machine: Machine, *, is_head: bool) -> str:

@@ -26,10 +26,10 @@ def yaml_text(*documents: Any, name: str) -> str:
 
     Dumper.add_representer(str, represent)
     body = yaml.dump_all(documents, Dumper=Dumper, sort_keys=False, width=_WIDTH)
-    return f"{_first_line(name)}{body}"
+    return f"{first_line(name)}{body}"
 
 
-def _first_line(name: str) -> str:
+def first_line(name: str) -> str:
     """The comment that says what a file was made from."""
     return (
         f"# Made from the description of {name} by `deepicd cluster render`: change that one, "

@@ -7,41 +7,59 @@ refused, since nobody could say what a sweep there costs, or whether it fits.
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from deepicd import __version__
 from deepicd.clusters.description import ClusterDescription, Machine, read_cluster
 from deepicd.clusters.places import CLOUDS
 from deepicd.clusters.ray_up_check import ray_up_faults
 from deepicd.clusters.rendering import RAY_UP
-from deepicd.errors import ConfigError, Fault
+from deepicd.config import load_experiment
+from deepicd.errors import CapacityError, ConfigError, Fault
+from deepicd.pipeline.cluster.figures import gpu_figures
+from deepicd.pipeline.cluster.fit import FitRow, fit
 from deepicd.pipeline.cluster.rendering import rendered_files
-from deepicd.sweeps.planning.prices import Machine as PricedMachine
-from deepicd.sweeps.planning.prices import PriceTable, find_machines, read_prices
+from deepicd.sweeps.planning.prices import PriceTable, read_prices
 
 
 @dataclass(frozen=True)
-class _GpuFigures:
-    """What a GPU of a machine holds and costs."""
+class ClusterVerdict:
+    """A description in which nothing is wrong, and how an experiment fits it."""
 
-    memory_gib: float
-    usd_per_hour: float
+    cluster: ClusterDescription
+    rows: tuple[FitRow, ...] = ()
+
+    @property
+    def exit_code(self) -> int:
+        """0, or that of a `CapacityError`."""
+        return 0 if all(row.is_ok for row in self.rows) else CapacityError.exit_code
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values."""
+        cluster = self.cluster
+        named = {"cluster": cluster.name, "place": cluster.place.kind, "profile": cluster.profile}
+        return {**named, "fits": not self.exit_code, "checks": [asdict(row) for row in self.rows]}
 
 
-def check_cluster(path: Path, prices: Path | None = None) -> ClusterDescription:
-    """A description in which nothing is wrong.
+def check_cluster(
+    path: Path, prices: Path | None = None, *, experiment: Path | None = None
+) -> ClusterVerdict:
+    """A description in which nothing is wrong, with the questions of an experiment if one is given.
 
     Raises:
         MissingError: no such file.
-        ConfigError: every fault of it.
+        ConfigError: every fault of the description, or of the experiment.
     """
-    cluster = read_cluster(path)
-    faults = list(_cluster_faults(cluster, read_prices(prices)))
+    cluster, table = read_cluster(path), read_prices(prices)
+    faults = list(_cluster_faults(cluster, table))
     if faults:
         lines = (f"{fault.place}: {fault}" for fault in faults)
         raise ConfigError("\n  ".join([f"{path} cannot be launched:", *lines]))
-    return cluster
+    if experiment is None:
+        return ClusterVerdict(cluster)
+    return ClusterVerdict(cluster, tuple(fit(cluster, load_experiment(experiment), table)))
 
 
 def _cluster_faults(cluster: ClusterDescription, prices: PriceTable) -> Iterator[Fault]:
@@ -50,28 +68,6 @@ def _cluster_faults(cluster: ClusterDescription, prices: PriceTable) -> Iterator
     for address, machine, _ in cluster.machines():
         yield from _machine_faults(cluster, address, machine=machine, prices=prices)
     yield from _tool_faults(cluster)
-
-
-def _gpu_figures(machine: Machine, prices: PriceTable) -> _GpuFigures | None:
-    """Memory and price of a machine's GPU, its own before the table's; None where one is unknown.
-
-    A machine of one's own takes the cheapest GPU-hour of that GPU for its price.
-    """
-    priced = _priced(machine, prices)
-    memory = machine.gpu_memory_gib or (priced.gpu_memory_gib if priced else 0.0)
-    usd = machine.usd_per_gpu_hour
-    if usd is None and priced is not None:
-        usd = priced.usd_per_gpu_hour
-    return _GpuFigures(memory, usd) if memory and usd is not None else None
-
-
-def _priced(machine: Machine, prices: PriceTable) -> PricedMachine | None:
-    for name in (machine.instance, machine.gpu):
-        try:
-            return find_machines(prices, name)[0]
-        except ConfigError:
-            continue
-    return None
 
 
 def _image_faults(cluster: ClusterDescription) -> Iterator[Fault]:
@@ -88,7 +84,7 @@ def _image_faults(cluster: ClusterDescription) -> Iterator[Fault]:
 def _machine_faults(
     cluster: ClusterDescription, address: str, *, machine: Machine, prices: PriceTable
 ) -> Iterator[Fault]:
-    if cluster.profile == "gpu" and machine.gpus and _gpu_figures(machine, prices) is None:
+    if cluster.profile == "gpu" and machine.gpus and gpu_figures(machine, prices) is None:
         yield Fault(
             f"{address}.gpu",
             f"gpu {machine.gpu!r} has no price or no memory figure in the price table of "
