@@ -11,12 +11,9 @@ from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-<<<<<<< HEAD
-    from deepicd.doctor.facts import Check
-=======
     from pathlib import Path
 
->>>>>>> df85f9c (Slurm, SkyPilot; does an experiment fit a cluster; commands that launch, submit and end)
+    from deepicd.doctor.facts import Check
     from deepicd.monitoring.alerts import Rule
     from deepicd.pipeline.cache import Entry
     from deepicd.pipeline.cluster.check import ClusterVerdict

@@ -41,7 +41,7 @@ def dashboard(cluster: ClusterDescription) -> dict[str, Any]:
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": {"name": f"{cluster.name}-dashboard", "labels": {"grafana_dashboard": "1"}},
-        "data": {"deepicd.json": f"{text}\n"},
+        "data": {"endpoint.json": f"{text}\n"},
     }
 
 

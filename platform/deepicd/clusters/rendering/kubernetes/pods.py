@@ -13,7 +13,7 @@ from deepicd.clusters.places import Kubernetes
 from deepicd.clusters.rendering.environment import node_environment
 from deepicd.clusters.rendering.job_command import IMAGE_REPOSITORY
 
-RAY_VERSION = "2.60.0"
+_RAY_VERSION = "2.60.0"
 """Ray of both locks; KubeRay asks for it."""
 _USER = 1000
 _OBJECT_STORE_BYTES = 10**9
@@ -24,7 +24,7 @@ _SHM, _SPILL, _SHARED = "shm", "ray", "deepicd"
 def ray_cluster_spec(cluster: ClusterDescription) -> dict[str, Any]:
     """`spec` of a RayCluster."""
     return {
-        "rayVersion": RAY_VERSION,
+        "rayVersion": _RAY_VERSION,
         "authOptions": {"mode": "token", "secretName": cluster.token.secret},
         **_autoscaling(cluster),
         "headGroupSpec": {
