@@ -13,7 +13,7 @@ from deepicd.sections.line_inside import find_later, read_inside
 from deepicd.sections.line_start import read_start
 from deepicd.sections.lines import clean_text, shape_of, split_lines
 from deepicd.sections.names import SECTION_OF, SECTIONS
-from deepicd.sections.plain_lines import is_plain
+from deepicd.sections.plain_lines import find_headed, is_plain
 from deepicd.sections.segments import Segment, split_sections
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "Segment",
     "Start",
     "clean_text",
+    "find_headed",
     "find_late_lines",
     "find_later",
     "is_plain",

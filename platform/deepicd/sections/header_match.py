@@ -6,10 +6,8 @@ their first or last word, because nearly all text is no header. Pure.
 """
 
 import re
-from bisect import bisect_right
 from collections.abc import Sequence
 from functools import cache, lru_cache
-from itertools import accumulate
 from typing import NamedTuple
 
 from deepicd.sections.headers import Header, Phrase, read_phrase
@@ -106,7 +104,7 @@ class Start(NamedTuple):
 
 
 _LATE_PARTS = (
-    *("disch", "/c", "dc", ".c.", "death", "depart", "expir", "leaving", "ronounce"),
+    *("disch", "d/c", "dc", "d.c.", "death", "depart", "expir", "leaving", "pronounce"),
     "passed away",
 )
 """Each match of `LATE_WORD` has one of these, in small letters."""
@@ -127,14 +125,13 @@ def has_late(line: str) -> bool:
 def find_late_lines(lines: Sequence[str]) -> set[int]:
     """Numbers of the lines that may hold a word of a later time: one look at all of them."""
     text = "\n".join(lines).lower()
-    ends = list(accumulate(map(len, text.splitlines(keepends=True))))
     found = set()
     for part in _LATE_PARTS:
-        place = text.find(part)
-        while place >= 0:
-            number = bisect_right(ends, place)
+        number = end = 0
+        while (place := text.find(part, end)) >= 0:
+            number += text.count("\n", end, place)
             found.add(number)
-            place = text.find(part, ends[number])
+            end = place + len(part)
     return found
 
 

@@ -5,6 +5,7 @@ words settle it, because a header has none that only sentences have. Pure.
 """
 
 import re
+from collections.abc import Sequence, Set
 from functools import lru_cache
 
 from deepicd.sections.header_match import LATE_WORD, MAX_HEADER, TWO_CAPITALS, WORD
@@ -16,6 +17,28 @@ _LONGER_THAN_MARK = 7
 """Characters of a word that is longer than the mark of a list ("viii.")."""
 _NOT_PROSE = re.compile(r"[:\t(\[]")
 _MARKS = ",.;()[]\"'*_#"
+
+
+def find_headed(shapes: Sequence[str], late: Set[int]) -> list[int]:
+    """Numbers of the lines that may hold a header: neither blank nor plain.
+
+    `late`: what `find_late_lines` found. Nearly all lines of prose are settled by the looks that
+    stand here, without a call.
+    """
+    return [
+        number
+        for number, line in enumerate(shapes)
+        if not (
+            ":" not in line
+            and _begins_text(line.partition(" ")[0])
+            and number not in late
+            and line[1:].islower()
+            and line[-1] != "?"
+        )
+        and line
+        and not line.isspace()
+        and not is_plain(line, number in late)
+    ]
 
 
 def is_plain(line: str, may_be_late: bool) -> bool:

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deepicd.sections import (
+    find_headed,
     find_late_lines,
     is_plain,
     load_lexicon,
@@ -41,6 +42,13 @@ def test_a_plain_line_has_no_header(line: str) -> None:
     if is_plain(line, may_be_late=has_late(line)):
         assert (read_start(line).match, read_start(line).phrase) == (None, None)
         assert not read_inside(line, 0)
+
+
+@given(st.lists(LINES | st.text(" abcDE:?.(/-1\t", max_size=80), max_size=8))
+def test_the_look_for_lines_with_headers_leaves_out_blank_and_plain_ones(lines: list[str]) -> None:
+    late = find_late_lines(lines)
+    others = [n for n, line in enumerate(lines) if line.strip() and not is_plain(line, n in late)]
+    assert find_headed(lines, late) == others
 
 
 @given(st.lists(LINES | st.text(" dcDC/.ischargeİ", max_size=20), max_size=8))

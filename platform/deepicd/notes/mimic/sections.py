@@ -21,16 +21,16 @@ A note needs one of the first three sections. Pure.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from deepicd.sections import (
     SECTIONS,
     HeaderMatch,
     Start,
+    find_headed,
     find_late_lines,
     find_later,
-    is_plain,
     read_inside,
     read_start,
     split_lines,
@@ -109,15 +109,12 @@ def cut_summary(text: str) -> Cut:
     # distrusted.
     reader = _Reader(State(is_packed=is_packed(lines, text)))
     late = find_late_lines(shapes)
-    for number, (line, shape) in enumerate(zip(lines, shapes, strict=True)):
-        if not shape or shape.isspace():
-            reader.state.is_after_blank = True
-            continue
-        may_be_late = number in late
-        if is_plain(shape, may_be_late):
-            reader.add_plain(line, shape)
-        else:
-            reader.read_line(line, shape, may_be_late=may_be_late)
+    begin = 0
+    for number in find_headed(shapes, late):
+        reader.add_plain(lines[begin:number], shapes[begin:number])
+        reader.read_line(lines[number], shapes[number], may_be_late=number in late)
+        begin = number + 1
+    reader.add_plain(lines[begin:], shapes[begin:])
     return reader.done()
 
 
@@ -147,6 +144,19 @@ def find_late(section: str, text: str) -> int | None:
     return find_later(shape) if section == EXAM else None
 
 
+def _collapse(lines: Sequence[str]) -> str:
+    """Lines as one, each run of blanks as one blank."""
+    text = " ".join(filter(_is_text, lines))
+    # Of all blanks only the space is printable, so that most texts need not be taken apart.
+    if "  " not in text and text.isprintable():
+        return text.strip(" ")
+    return " ".join(text.split())
+
+
+def _is_text(shape: str) -> bool:
+    return bool(shape) and not shape.isspace()
+
+
 class _Reader:
     """Reads a summary line by line."""
 
@@ -159,17 +169,29 @@ class _Reader:
         self.is_workup = False
         """Results stood in the middle of an illness, which may go on behind them."""
 
-    def add_plain(self, line: str, shape: str) -> None:
-        """Read one line that is text alone."""
-        state = self.state
+    def add_plain(self, lines: Sequence[str], shapes: Sequence[str]) -> None:
+        """Read lines that follow each other and are blank or text alone."""
         if self.is_workup:
-            self._resume(shape)
+            for line, shape in zip(lines, shapes, strict=True):
+                self._resume(shape)
+                self._add_run([line], [shape])
+        elif lines:
+            self._add_run(lines, shapes)
+
+    def _add_run(self, lines: Sequence[str], shapes: Sequence[str]) -> None:
+        """Lines of one section; blank ones change nothing of a text."""
+        state = self.state
+        last = next(filter(_is_text, reversed(shapes)), "")
+        state.is_after_blank = not _is_text(shapes[-1])
+        if not last:
+            return
         texts = self.texts.get(state.current or "")
         if texts is None:
-            self._add(line)
+            for line in lines:
+                self._add(line)
         else:
-            texts.append(line)
-        state.is_after_blank, state.previous = False, shape
+            texts.extend(lines)
+        state.previous = last
 
     def read_line(self, line: str, shape: str, *, may_be_late: bool) -> None:
         """Read one line that is neither blank nor plain: a header, text, or both."""
@@ -183,7 +205,7 @@ class _Reader:
 
     def done(self) -> Cut:
         """What was read."""
-        joined = {name: " ".join(" ".join(self.texts.get(name, ())).split()) for name in SECTIONS}
+        joined = {name: _collapse(self.texts.get(name, ())) for name in SECTIONS}
         return Cut(
             sections={name: value for name, value in joined.items() if value},
             num_unknown=self.num_unknown,
