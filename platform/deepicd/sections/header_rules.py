@@ -13,7 +13,7 @@ from functools import lru_cache
 from deepicd.sections.captions import is_caption
 from deepicd.sections.header_match import SOURCE, HeaderMatch, Start
 from deepicd.sections.headers import Header
-from deepicd.sections.later_captions import begins_late, is_beneath, is_problem
+from deepicd.sections.later_captions import begins_late, is_beneath, is_problem, tells_stay
 from deepicd.sections.lexicon import load_lexicon
 from deepicd.sections.names import SECTION_OF
 from deepicd.sections.state import (
@@ -111,6 +111,8 @@ def ends_by_unknown(state: State, start: Start, shape: str) -> tuple[bool, int]:
     """Whether a header with unknown words ends the open section, and its evidence of the stay."""
     if state.current == EXAM and start.match is None and is_problem(state, shape):
         return True, LATER_EXAM
+    if tells_stay(state, shape):
+        return True, LATER_EXAM
     if state.current is not None and not state.is_history and is_beneath(state, shape):
         return True, LATER_EXAM if state.current == EXAM else NO_STAY
     phrase, text = start.phrase, shape.strip()
@@ -132,11 +134,21 @@ def ends_by_unknown(state: State, start: Start, shape: str) -> tuple[bool, int]:
         # Captions of an exam have their finding on the line, or name a part of the body.
         is_headed = state.current == EXAM and text.endswith(":")
         is_own = is_headed or (is_titled and state.is_after_blank)
-        is_apart = is_alone and is_own and not is_body
+        is_apart = (is_alone and is_own and not is_body) or _is_unnamed(state, start, shape)
         does_end = is_apart or (bool(is_late or ends) and (is_alone or is_titled))
     if not does_end or not (is_late or GIVEN & ends):
         return does_end, NO_STAY
     return True, STAY if ends and state.has_history else LATER_EXAM
+
+
+def _is_unnamed(state: State, start: Start, shape: str) -> bool:
+    """Whether a title of unknown words opens a paragraph behind an exam: "Coding Notes: sepsis"."""
+    phrase = start.phrase
+    is_title = start.style in ("upper", "title") and state.is_after_blank and not start.is_listed
+    if phrase is None or state.current != EXAM or not is_title:
+        return False
+    num_words = sum(map(str.isalpha, shape.partition(":")[0].split()))
+    return phrase.num_unknown > 0 and num_words > 1 and not (phrase.topics or phrase.time)
 
 
 def is_counted(state: State, shape: str) -> bool:

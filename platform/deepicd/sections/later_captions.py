@@ -2,7 +2,8 @@
 
 In: the state of the reader, the shape of a line. Out: whether its words in front of a colon end the
 section: a consulting service, a list of devices, "Labs notable for:", what the letter to the
-patient says. Decided here: a history has the same captions, and there they stay text. Pure.
+patient says, and unknown words in front of a treatment. Decided here: a history has the same
+captions, and there they stay text. Pure.
 """
 
 import re
@@ -17,6 +18,13 @@ _LONG_CAPTION = 48
 """Characters of the longest words in front of a colon that are looked up one by one."""
 _PROBLEM = re.compile(r"\s*#{1,2} ?[A-Z][A-Za-z]")
 """How a list of problems begins, which an exam has not."""
+_DAY_OF_STAY = re.compile(
+    r"\b(?:(?:POD|HD) ?#?(?:[2-9]|1\d)\b|(?:on|by) (?:hospital )?day (?:[2-9]|1\d)\b"
+    r"|(?:was|were) discharged)",
+    re.IGNORECASE,
+)
+"""What no finding at the door has, whatever stands in front of it: "Wound: dehisced on POD 4"."""
+_OF_EXAM = frozenset(("body", "vitals", "exam", "caption"))
 _LINKS = ("was", "were", "is", "are")
 _STAY, _APART, _ANY_SECTION = "beneath", "apart", "any"
 
@@ -35,6 +43,35 @@ def is_beneath(state: State, shape: str) -> bool:
         is_own = state.is_after_blank or not shape[colon + 1 :].strip()
         return state.current == EXAM and is_own
     return kind == _ANY_SECTION or (kind == _STAY and state.current == EXAM)
+
+
+def tells_stay(state: State, shape: str) -> bool:
+    """Whether unknown words in front of a colon, beneath an exam, head what was done in the stay.
+
+    "Overnight Happenings: was given amiodarone": an exam tells findings, and no treatment. What is
+    known as a part of the exam ends it only where a day of the stay is named.
+    """
+    colon = shape.find(":", 0, _LONG_CAPTION + 1) if state.current == EXAM else -1
+    if colon < 0 or not shape[colon + 1 :].strip():
+        return False
+    head = shape[:colon].strip()
+    phrase = read_phrase(head)
+    if not head[:1].isupper() or phrase.time in ("past", "before", "admission"):
+        return False
+    # Nearly all findings have none of these, and looking for them is quicker than for the pattern.
+    low = shape.lower()
+    may_name_day = "pod" in low or "hd" in low or "day" in low or "discharged" in low
+    if may_name_day and _DAY_OF_STAY.search(shape, colon):
+        return True
+    is_own = not _OF_EXAM.isdisjoint(phrase.topics) and not phrase.num_unknown
+    is_door = "emergency" in phrase.topics
+    return not (is_own or is_door) and bool(_told_treatment().search(shape, colon))
+
+
+@lru_cache(maxsize=1)
+def _told_treatment() -> re.Pattern[str]:
+    phrases = sorted(load_lexicon().words["treated"], key=len, reverse=True)
+    return re.compile(rf"\b(?:{'|'.join(map(re.escape, phrases))})\b", re.IGNORECASE)
 
 
 def begins_late(shape: str) -> bool:

@@ -20,7 +20,7 @@ ROLES = ("topic", "adjective", "time", "filler", "source", "prose")
 _AROUND = (
     *("secretion", "small", "after", "ahead", "linking", "whole"),
     *("changed", "told", "elsewhere", "own", "item", "beneath"),
-    *("found", "addressed", "asking", "apart"),
+    *("found", "addressed", "asking", "apart", "treated"),
 )
 """Words that name no topic: they decide whether a header is meant, and what becomes of it."""
 

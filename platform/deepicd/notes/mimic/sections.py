@@ -42,6 +42,7 @@ from deepicd.sections.header_rules import (
     is_counted,
     is_secretion,
 )
+from deepicd.sections.later_captions import tells_stay
 from deepicd.sections.segments import is_packed
 from deepicd.sections.state import (
     AT_THE_END,
@@ -296,7 +297,8 @@ class _Reader:
         is_unknown = start.phrase is not None and start.phrase.num_unknown > 0
         if not is_unknown and (self.state.current is None or self.state.is_history):
             return
-        self.num_unknown += is_unknown and is_counted(self.state, shape)
+        is_told = is_unknown and tells_stay(self.state, shape)
+        self.num_unknown += is_told or (is_unknown and is_counted(self.state, shape))
         does_end, evidence = ends_by_unknown(self.state, start, shape)
         if does_end:
             self._leave(max(NO_STAY, evidence))
