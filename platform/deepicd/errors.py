@@ -12,6 +12,7 @@
     ├── SweepError         (RuntimeError)  a sweep as a whole failed
     ├── PromotionError     (RuntimeError)  the registry cannot do what was asked for
     ├── JudgeError         (RuntimeError)  the judge of a reward gives no ratings
+    ├── TeacherError       (RuntimeError)  the teacher of traces does not answer
     ├── ExhaustedError     (RuntimeError)  memory or disk ran out; the run can go on
     ├── ServingError       (RuntimeError)  the deployment or a query to it failed
     └── MonitoringError    (RuntimeError)  the prediction or label log cannot be read or written
@@ -80,6 +81,12 @@ class JudgeError(DeepICDError, RuntimeError):
     """The judge of a reward gives no ratings, and the experiment does not go on without."""
 
     exit_code = 11
+
+
+class TeacherError(DeepICDError, RuntimeError):
+    """The teacher that writes traces does not answer; what was accepted is kept."""
+
+    exit_code = 13
 
 
 class CheckpointError(DeepICDError, RuntimeError):

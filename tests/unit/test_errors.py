@@ -48,6 +48,7 @@ def test_exit_codes_are_what_scripts_rely_on():
         "PromotionError": 10,
         "ServingError": 8,
         "SweepError": 6,
+        "TeacherError": 13,
         "TrainingError": 6,
         "UpstreamError": 6,
     }

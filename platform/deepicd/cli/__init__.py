@@ -29,6 +29,7 @@ COMMANDS = {
     "resume": "Go on with a run, whatever ended it.",
     "cache": "List and prune the stages that runs share.",
     "notes": "Build and inspect the split admission notes.",
+    "traces": "Let a teacher write reasoning traces for notes; check and show them.",
     "sweep": "Run, watch and report a hyperparameter sweep.",
     "evaluate": "Score a model on a split of notes.",
     "promote": "Compare a candidate with the champion; make it champion if it wins.",
@@ -50,6 +51,7 @@ _FOLDERS = {
         ("init", "validate", "plan", "run", "train", "resume", "sweep"), "experiments."
     ),
     "doctor": "clusters.",
+    **dict.fromkeys(("promote", "challenge", "rollback", "registry"), "promotion."),
 }
 """Folder of a command's module below this package, where it is not the package itself."""
 

@@ -8,6 +8,7 @@ the working directory, and are absolute once they are read.
 
 from deepicd.config.addresses import flatten, known_addresses, nearest
 from deepicd.config.data import DataConfig, TableColumns, options_of_source
+from deepicd.config.endpoints import LOOPBACK
 from deepicd.config.evaluation import EvaluationConfig
 from deepicd.config.experiment import (
     HEAD_WIDTHS,
@@ -31,6 +32,7 @@ from deepicd.config.loading import (
     override,
     parse_build_options,
     parse_experiment,
+    parse_traces_options,
     read_experiment,
     single_training,
 )
@@ -49,14 +51,17 @@ from deepicd.config.search_space import (
 )
 from deepicd.config.strict_model import MAX_NUMBER, MAX_SEED, MAX_WHOLE, Scalar, Seed, StrictModel
 from deepicd.config.sweep import MINIMISED, SweepConfig, WarmStartTrial
+from deepicd.config.traces import TEACHER_PATIENCE, TracesConfig
 
 __all__ = [
     "HEAD_WIDTHS",
+    "LOOPBACK",
     "MAX_NUMBER",
     "MAX_SEED",
     "MAX_WHOLE",
     "MINIMISED",
     "MLP_RATIO",
+    "TEACHER_PATIENCE",
     "Choice",
     "DataConfig",
     "Domain",
@@ -78,6 +83,7 @@ __all__ = [
     "StrictModel",
     "SweepConfig",
     "TableColumns",
+    "TracesConfig",
     "TrainingConfig",
     "WarmStartTrial",
     "all_values",
@@ -97,6 +103,7 @@ __all__ = [
     "override",
     "parse_build_options",
     "parse_experiment",
+    "parse_traces_options",
     "read_experiment",
     "single_training",
     "with_parents",

@@ -6,11 +6,11 @@ verl's own settings are not mirrored here: those that we sweep are mapped in
 
 from collections.abc import Iterator
 from typing import Annotated, ClassVar, Literal
-from urllib.parse import urlsplit
 
 from pydantic import Field
 
 from deepicd.config.data import DataConfig
+from deepicd.config.endpoints import LOOPBACK, endpoint_faults
 from deepicd.config.evaluation import EvaluationConfig
 from deepicd.config.strict_model import (
     MAX_SEED,
@@ -23,6 +23,7 @@ from deepicd.config.strict_model import (
     StrictModel,
 )
 from deepicd.config.sweep import SweepConfig
+from deepicd.config.traces import TracesConfig
 from deepicd.records import Limits
 
 HEAD_WIDTHS = (32, 64, 80, 96, 112, 128)
@@ -66,8 +67,9 @@ class SFTConfig(StrictModel):
     num_traces: int = Field(default=1200, ge=1)
     """Traces taken from the training split."""
     traces: LocalPath | None = None
-    """Parquet file of traces (note_id, patient_id, code, response); None writes them from the
-    embedded corpus's own profiles. Other notes need a file."""
+    """Parquet file of traces (note_id, patient_id, code, response), as `deepicd traces build`
+    writes it; None asks the teacher of `[traces]`, and without one writes them from the embedded
+    corpus's own profiles."""
     epochs: int = Field(default=4, ge=1)
     """Passes over the traces."""
     batch_size: int = Field(default=32, ge=1)
@@ -156,7 +158,7 @@ class JudgeConfig(StrictModel):
     """Base address, `/v1` included; empty for no judge."""
     model: str = ""
     """Name of the model at that endpoint."""
-    allowed_hosts: tuple[str, ...] = ("127.0.0.1", "localhost", "::1")
+    allowed_hosts: tuple[str, ...] = LOOPBACK
     """Hosts that may see a note. Another one must be named here as well as in `url`."""
     api_key_variable: str = "DEEPICD_JUDGE_KEY"
     """Environment variable of the reward workers that holds the endpoint's key, if it asks."""
@@ -183,27 +185,9 @@ class JudgeConfig(StrictModel):
 
     def contradictions(self) -> Iterator[Contradiction]:
         """An endpoint that may not see notes, or that is named in part."""
-        if not self.url:
-            return
-        url = urlsplit(self.url)
-        if url.scheme not in {"http", "https"} or not url.hostname:
-            yield (
-                ("url",),
-                f"rewards.judge.url must be like http://127.0.0.1:8001/v1; got {self.url!r}",
-            )
-        # The host alone: a port, or a user in front of it, does not say who sees the notes.
-        elif url.hostname not in self.allowed_hosts:
-            yield (
-                ("url",),
-                f"rewards.judge.url sends notes to {url.hostname}, which is not in "
-                f"rewards.judge.allowed_hosts {list(self.allowed_hosts)}; add it only if your data "
-                "use agreement lets notes go there",
-            )
-        if not self.model:
-            yield (
-                ("model",),
-                "rewards.judge.url is set, rewards.judge.model is not; name the model",
-            )
+        yield from endpoint_faults(
+            "rewards.judge", self.url, model=self.model, allowed_hosts=self.allowed_hosts
+        )
 
 
 class RewardConfig(StrictModel):
@@ -318,6 +302,7 @@ class Experiment(StrictModel):
     # One object for all experiments: settings are frozen.
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
+    traces: TracesConfig = TracesConfig()
     sft: SFTConfig = SFTConfig()
     training: TrainingConfig = TrainingConfig()
     rewards: RewardConfig = RewardConfig()

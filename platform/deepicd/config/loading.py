@@ -17,6 +17,7 @@ from deepicd.config.data import DataConfig
 from deepicd.config.experiment import Experiment
 from deepicd.config.inspection import Inspection, inspect_experiment, tell
 from deepicd.config.sweep import SweepConfig
+from deepicd.config.traces import TracesConfig
 from deepicd.errors import ConfigError, Fault, MissingError, faults_of
 from deepicd.files import write_json
 from deepicd.text_lines import read_text
@@ -105,6 +106,23 @@ def _as_option(match: re.Match[str]) -> str:
     name = "seed" if match[1] == "split_seed" else match[1]
     role = f" {match[2]}" if match[2] else ""
     return f"--{name.replace('_', '-')}{role}"
+
+
+def parse_traces_options(table: Mapping[str, Any], overrides: Sequence[str] = ()) -> TracesConfig:
+    """`[traces]`, as options of `deepicd traces build` and its `--set ADDRESS=VALUE` say it.
+
+    Raises:
+        ConfigError: with every fault, or an address that is not of `[traces]`.
+    """
+    values = {"traces": dict(table)}
+    for override in overrides:
+        set_override(values, override)
+    if others := sorted(values.keys() - {"traces"}):
+        raise ConfigError(
+            "--set takes addresses of [traces] here, such as traces.max_words=200; got "
+            f"{others[0]!r}"
+        )
+    return parse_experiment(values, "command line").traces
 
 
 def inspect_file(path: Path, overrides: Sequence[str] = ()) -> Inspection:

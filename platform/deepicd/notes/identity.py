@@ -44,11 +44,16 @@ def identify(config: DataConfig, *, hashes: Mapping[str, str]) -> dict[str, Any]
     ignored = _IGNORED if config.source in ("table", "fhir") else _IGNORED | _OF_TABLES
     return {
         "splits": dict(hashes),
-        "codes": {"release": f"FY{codes.RELEASES[-1]}", "sha256": _hash_code_table()},
+        "codes": identify_codes(),
         "settings": config.model_dump(mode="json", exclude=ignored | {_SEED}),
         "seed": config.split_seed,
         "versions": {"python": platform.python_version(), **versions},
     }
+
+
+def identify_codes() -> dict[str, str]:
+    """Latest release of the code table, and the hash of all of it."""
+    return {"release": f"FY{codes.RELEASES[-1]}", "sha256": _hash_code_table()}
 
 
 def check_identity(folder: Path, config: DataConfig) -> dict[str, Any]:

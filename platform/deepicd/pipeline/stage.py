@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from deepicd import checkpoints
-from deepicd.config import Experiment, flatten, known_addresses
+from deepicd.config import TEACHER_PATIENCE, Experiment, flatten, known_addresses
 from deepicd.pipeline.seal import Seal
 
 _READERS = ("data.curriculum", "data.max_prompt_tokens", "data.num_validation", "data.overlong")
@@ -37,11 +37,14 @@ _WAITING = (
     *("sweep.max_gpu_hours", "sweep.max_cost", "sweep.gpu_hour_price"),
 )
 """Addresses that say how long is waited, what is kept, and when a sweep has to end."""
-PATIENCE = (*_MACHINES, *_WAITING)
+_REACHING = tuple(f"traces.{name}" for name in sorted(TEACHER_PATIENCE))
+"""Addresses that say how the teacher of traces is reached and waited for."""
+PATIENCE = (*_MACHINES, *_WAITING, *_REACHING)
 """Addresses that may change when a run goes on."""
 INEFFECTIVE: Mapping[str, str] = {
     "name": "a label",
     "question": "a label",
+    **dict.fromkeys(_REACHING, "the way to the teacher, not what it is asked or held to"),
     **dict.fromkeys(_WAITING, "ends or delays trials, and may change while a sweep goes on"),
 }
 """Address that is in no stage's identity → why."""
@@ -88,9 +91,10 @@ _PIPELINE = (
     ),
     Stage(
         "traces",
-        settings=("data.source", "sft.is_enabled", "sft.num_traces", "seed"),
+        settings=("data.source", "sft.is_enabled", "sft.num_traces", "seed", "traces"),
         after=("notes",),
-        outputs=("traces.parquet", "grpo_notes/train.parquet"),
+        outputs=("traces.parquet", "traces.card.json", "grpo_notes/train.parquet"),
+        ignored=_REACHING,
         reads=("sft.traces",),
         is_shared=True,
     ),

@@ -81,12 +81,11 @@ def build_start_model(run: Run) -> None:
 def _write_traces(run: Run) -> None:
     """Traces, and the training notes of patients without one."""
     from deepicd.notes.split_files import leave_out_patients, read_split
-    from deepicd.traces import collect_traces, write_traces
+    from deepicd.traces import write_experiment_traces
 
-    experiment, paths, sft = run.experiment, run.paths, run.experiment.sft
+    paths = run.paths
     notes = read_split(paths.split("train"))
-    traces = collect_traces(notes, sft, seed=experiment.seed) if sft.is_enabled else []
-    write_traces(traces, paths.traces)
+    traces = write_experiment_traces(run.experiment, notes, paths.traces)
     patients = {trace["patient_id"] for trace in traces}
     num_left = leave_out_patients(paths.split("train"), patients, paths.grpo_notes)
     run.detail(f"{len(traces)} traces; {num_left} notes of patients without one are left for GRPO")

@@ -54,8 +54,8 @@ def judge_messages(answer: Answer, note: str, *, max_note_characters: int) -> li
     assert answer.code is not None, "is_judgeable is asked first"
     title = codes.title(answer.code)
     material = (
-        f"Admission note:\n<<<\n{_inert(note[:max_note_characters])}\n>>>\n\n"
-        f"Reasoning:\n<<<\n{_inert(answer.think.strip())}\n>>>\n\n"
+        f"Admission note:\n<<<\n{inert(note[:max_note_characters])}\n>>>\n\n"
+        f"Reasoning:\n<<<\n{inert(answer.think.strip())}\n>>>\n\n"
         f"Code: {codes.dotted(answer.code)} ({title})"
     )
     return [{"role": "system", "content": RUBRIC}, {"role": "user", "content": material}]
@@ -79,7 +79,7 @@ def read_rating(reply: str | None) -> float | None:
     return (int(rating) - _RATINGS[0]) / (_RATINGS[-1] - _RATINGS[0])
 
 
-def _inert(text: str) -> str:
-    """The text without our markers, and without what UTF-8 cannot carry."""
+def inert(text: str) -> str:
+    """The text without the markers of a prompt, and without what UTF-8 cannot carry."""
     clean = text.encode("utf-8", "replace").decode("utf-8")  # lone surrogates become "?"
     return clean.replace("<<<", "< < <").replace(">>>", "> > >")

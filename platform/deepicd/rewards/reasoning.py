@@ -39,7 +39,7 @@ from given had has have having her his history hospital into likely main most no
 points presented presents principal she shows suggest suggests than that the their them then there
 therefore these they this those was who with without would year years
 """
-_COMMON_WORDS = frozenset(_COMMON_TEXT.split())
+COMMON_WORDS = frozenset(_COMMON_TEXT.split())
 """Words of three letters and more that any note shares with any reasoning."""
 
 _WORD = re.compile(r"[^\W_]+")
@@ -82,7 +82,7 @@ def _order_check(text: str, code: str) -> float:
 
 
 def _grounding_check(words: list[str], note: str) -> float:
-    findings = {word for word in words if len(word) >= _MIN_LETTERS} - _COMMON_WORDS
+    findings = {word for word in words if len(word) >= _MIN_LETTERS} - COMMON_WORDS
     return min(1.0, len(findings & _note_words(note)) / _NUM_FINDINGS)
 
 

@@ -53,6 +53,7 @@ COMPUTED = {
 # Reads that do not act on what the stage writes.
 LABELS = {
     "promotion.registry": {"baselines"},
+    "traces.model": {"sweep"},
     # Of the start model alone, which is not scored there.
     "evaluation.num_zero_shot": {"evaluation"},
     "evaluation.num_rival_notes": {"evaluation"},

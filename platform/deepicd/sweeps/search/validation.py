@@ -151,12 +151,14 @@ def _faults_of_paths(experiment: Experiment) -> Iterator[Fault]:
                 is_missing=True,
             )
     yield from _faults_of_source(data)
-    if data.source != "embedded" and sft.is_enabled and sft.traces is None:
+    has_traces = sft.traces is not None or bool(experiment.traces.model)
+    if data.source != "embedded" and sft.is_enabled and not has_traces:
         yield Fault(
             "sft.traces",
-            f"data.source is {data.source!r} and sft.traces is not set: traces are written for the "
-            "embedded corpus only",
-            "name a Parquet file of traces (docs/notes.md), or set sft.is_enabled = false",
+            f"data.source is {data.source!r}, and neither sft.traces nor traces.url is set: "
+            "without a teacher traces are written for the embedded corpus only",
+            "name a file of traces (deepicd traces build) or a teacher, or set "
+            "sft.is_enabled = false",
         )
 
 

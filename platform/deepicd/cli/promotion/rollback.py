@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from deepicd.cli.options import RegistryOption
-from deepicd.cli.registry import JsonOption
+from deepicd.cli.promotion.registry import JsonOption
 
 
 def command(

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from deepicd.cli.options import RegistryOption
-from deepicd.cli.registry import JsonOption
+from deepicd.cli.promotion.registry import JsonOption
 
 app = typer.Typer(
     no_args_is_help=True,

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from deepicd.cli.options import RunsOption, expand_place
-from deepicd.cli.registry import JsonOption
+from deepicd.cli.promotion.registry import JsonOption
 
 _RegistryOption = Annotated[
     str,

@@ -1,0 +1,1 @@
+"""`deepicd promote`, `challenge`, `rollback`, `registry`: who is champion, and why."""
