@@ -18,7 +18,7 @@ def command(
     """Examine this machine; nothing is changed.
 
     Cards, driver, CUDA, a second of all-reduce between all ranks, interfaces, /dev/shm, disks,
-    memory, open files, versions, shared storage, clocks, token, proxy, attention kernels, ports.
+    memory, open files, versions, the folder of the runs, token, proxy, attention kernels, ports.
 
     Exit codes: 0 all is well, 5 something is not.
 
