@@ -1,16 +1,12 @@
 """`deepicd cluster`: descriptions of clusters, and what is made of them."""
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from deepicd.cli.options import JsonOption, ReplaceOption
-
-if TYPE_CHECKING:
-    from deepicd.pipeline.cluster.launch import Step
 
 app = typer.Typer(
     help="Describe, render, check and launch clusters.",
@@ -81,31 +77,31 @@ _SureOption = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 @app.command(epilog="Example: deepicd cluster up cluster/kubernetes.yaml --dry-run")
 def up(path: _FileArgument, is_dry: _DryRunOption = False, yes: _SureOption = False) -> None:
     """Bring the cluster up. On machines that Ray runs on already, `ray up` ends what runs there."""
-    from deepicd.pipeline.cluster.launch import check_ending, read_launch
+    from deepicd.pipeline.cluster.launch import check_ending, read_launch, run_steps
 
     launch = read_launch(path)
     steps = launch.up()
     check_ending(launch, is_confirmed=yes or is_dry or not launch.up_ends_jobs)
-    _run(steps, is_dry=is_dry)
+    raise typer.Exit(run_steps(steps, is_dry=is_dry))
 
 
 @app.command(epilog="Example: deepicd cluster down cluster/kubernetes.yaml --dry-run")
 def down(path: _FileArgument, is_dry: _DryRunOption = False, yes: _SureOption = False) -> None:
     """End the cluster and every job on it; runs and registry stay."""
-    from deepicd.pipeline.cluster.launch import check_ending, read_launch
+    from deepicd.pipeline.cluster.launch import check_ending, read_launch, run_steps
 
     launch = read_launch(path)
-    is_sure = yes or is_dry or (_is_asked() and typer.confirm(f"End {launch.cluster.name}?"))
+    is_sure = yes or is_dry or (sys.stdin.isatty() and typer.confirm(f"End {launch.cluster.name}?"))
     check_ending(launch, is_confirmed=is_sure)
-    _run(launch.down(), is_dry=is_dry)
+    raise typer.Exit(run_steps(launch.down(), is_dry=is_dry))
 
 
 @app.command(epilog="Example: deepicd cluster status cluster/kubernetes.yaml --dry-run")
 def status(path: _FileArgument, is_dry: _DryRunOption = False) -> None:
     """Show the cluster's nodes and jobs."""
-    from deepicd.pipeline.cluster.launch import read_launch
+    from deepicd.pipeline.cluster.launch import read_launch, run_steps
 
-    _run(read_launch(path).status(), is_dry=is_dry)
+    raise typer.Exit(run_steps(read_launch(path).status(), is_dry=is_dry))
 
 
 @app.command(epilog="Example: deepicd cluster submit cluster/slurm.yaml sweep --dry-run")
@@ -118,28 +114,16 @@ def submit(
     is_dry: _DryRunOption = False,
 ) -> None:
     """Start a job of the description and follow its log."""
-    from deepicd.pipeline.cluster.launch import read_launch
+    from deepicd.pipeline.cluster.launch import read_launch, run_steps
 
-    _run(read_launch(path).submit(job, is_detached=is_detached), is_dry=is_dry)
+    raise typer.Exit(
+        run_steps(read_launch(path).submit(job, is_detached=is_detached), is_dry=is_dry)
+    )
 
 
 @app.command(epilog="Example: deepicd cluster logs cluster/slurm.yaml sweep --dry-run")
 def logs(path: _FileArgument, job: _JobArgument, is_dry: _DryRunOption = False) -> None:
     """Follow the log of a job; on a cluster of `ray up` JOB is the id that `submit` printed."""
-    from deepicd.pipeline.cluster.launch import read_launch
+    from deepicd.pipeline.cluster.launch import read_launch, run_steps
 
-    _run(read_launch(path).logs(job), is_dry=is_dry)
-
-
-def _run(steps: "Sequence[Step]", *, is_dry: bool) -> None:
-    """Print and run commands of public tools; the exit code is the tool's own."""
-    from deepicd.pipeline.cluster.launch import run_steps
-
-    if is_dry:
-        typer.echo("\n".join(map(str, steps)))
-    elif code := run_steps(steps):
-        raise typer.Exit(code)
-
-
-def _is_asked() -> bool:
-    return sys.stdin.isatty()
+    raise typer.Exit(run_steps(read_launch(path).logs(job), is_dry=is_dry))

@@ -109,7 +109,7 @@ _PIPELINE = (
     Stage(
         "sft",
         # Trials at once: so many threads a rank has, and threads divide sums.
-        settings=(*_MODEL, *_MACHINES, "sweep.max_concurrent"),
+        settings=(*_MODEL, *_MACHINES, "sweep.max_concurrent", "training.attention"),
         after=("notes", "traces", "model"),
         outputs=("sft",),
         reads=("model.path",),

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from deepicd.errors import ConfigError, DataError
+from deepicd.files import json_text
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ class PartFile:
         self.path.unlink()
 
     def _write(self, row: Mapping[str, Any]) -> None:
-        self._file.write(json.dumps(row).encode() + b"\n")
+        self._file.write(json_text(row, indent=None).encode() + b"\n")
         # A process that is killed loses what Python holds back, not what the kernel has.
         self._file.flush()
 

