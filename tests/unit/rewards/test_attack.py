@@ -205,6 +205,7 @@ def test_the_rewards_of_a_sweep_are_its_own_and_those_of_every_corner():
     totals = {name: reward(exact, GOLD).total for name, reward in built.items()}
     assert next(iter(totals)) == OWN and len(totals) == 5
     assert sorted(totals.values()) == pytest.approx([0.45, 1, 1.15, 1.45, 2.15])
+    assert list(build_rewards(experiment({}))) == [OWN]
 
 
 def test_a_corner_without_any_weight_is_passed_over():

@@ -34,6 +34,9 @@ def test_honest_answers_stand_in_their_order_where_depth_is_paid():
     found = effects({HIERARCHY: (0.0, 1.0)})[HIERARCHY]
     assert [name for name in found.ranking(1) if name in HONEST] == list(HONEST)
     assert {name for name in found.totals if name in HONEST} == set(HONEST)
+    values = found.as_dict()
+    assert values["ranking"] == [found.ranking(0), found.ranking(1)]
+    assert values["totals"][EXACT] == list(found.totals[EXACT])
 
 
 def test_a_form_that_is_paid_too_well_passes_the_right_code_in_bad_form():
