@@ -2,10 +2,13 @@
 
 In: any error on its way out of a stage. Out: `ExhaustedError` where the machine had no memory or no
 disk left, else the error as it is. Decided here: libraries report a full disk in several ways (an
-errno, or only its text), so the chain of causes is searched for both.
+errno, or only its text), so the chain of causes is searched for both. A thread of a library that
+ends for lack of memory takes the stage with it: what waits for it would wait for ever.
 """
 
 import errno
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,17 +35,45 @@ _WAYS_OUT = {
 
 @contextmanager
 def explain_exhaustion(root: Path) -> Iterator[None]:
-    """Turn errors of a full disk or memory, raised in the block, into `ExhaustedError`."""
+    """Turn errors of a full disk or memory, raised in the block or in a thread meanwhile, into
+    `ExhaustedError`.
+    """
+    ended: list[BaseException] = []
     try:
-        yield
-    except Exception as error:
-        what = find_exhausted(error)
+        with _watched_threads(ended):
+            yield
+    except (Exception, SystemExit) as error:
+        cause = ended[0] if ended else error
+        what = find_exhausted(cause)
         if what is None:
             raise
         raise ExhaustedError(
-            f"{what} ran out ({type(error).__name__}); {_WAYS_OUT[what]}, then `deepicd resume "
+            f"{what} ran out ({type(cause).__name__}); {_WAYS_OUT[what]}, then `deepicd resume "
             f"{root.name}` goes on from what is whole in {root}"
-        ) from error
+        ) from cause
+
+
+@contextmanager
+def _watched_threads(ended: list[BaseException]) -> Iterator[None]:
+    """Collect errors of exhaustion that end a thread; each ends the block too, as SIGTERM does."""
+    before, main = threading.excepthook, threading.main_thread().ident
+    assert main is not None
+
+    def note(arguments: threading.ExceptHookArgs) -> None:
+        error = arguments.exc_value
+        if error is None or find_exhausted(error) is None:
+            before(arguments)
+            return
+        ended.append(error)
+        # Only where SIGTERM has been made an exception (`folder.lock`).
+        if callable(signal.getsignal(signal.SIGTERM)):
+            signal.pthread_kill(main, signal.SIGTERM)
+
+    threading.excepthook = note
+    try:
+        yield
+    finally:
+        threading.excepthook = before
 
 
 def find_exhausted(error: BaseException) -> str | None:

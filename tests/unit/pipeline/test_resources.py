@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -250,3 +251,37 @@ def test_what_ends_a_stage_is_told_and_a_resume_goes_on_from_what_is_whole(
         assert check_what_is_left(root, stage) == whole
     check_resume(root, stage, unbroken)
     assert {name: times(root)[name] for name in whole} == whole
+
+
+def test_a_thread_that_ends_for_lack_of_memory_ends_the_stage_that_waits_for_it():
+    def starve() -> None:
+        raise MemoryError
+
+    def wait() -> None:
+        threading.Thread(target=starve).start()
+        threading.Event().wait(60)
+
+    before = threading.excepthook
+    with (
+        pytest.raises(
+            ExhaustedError, match=r"memory ran out \(MemoryError\); .* `deepicd resume a`"
+        ),
+        explain_exhaustion(Path("runs/a")),
+        on_sigterm(),
+    ):
+        wait()
+    assert threading.excepthook is before
+
+
+def test_a_thread_that_ends_for_another_reason_ends_no_stage():
+    def fail() -> None:
+        raise ValueError("no matter of memory")
+
+    told = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(threading, "excepthook", told.append)
+        with explain_exhaustion(Path("runs/a")), on_sigterm():
+            thread = threading.Thread(target=fail)
+            thread.start()
+            thread.join()
+    assert [type(each.exc_value) for each in told] == [ValueError]
