@@ -29,7 +29,8 @@ from deepicd.sweeps.run import run_sweep
 from deepicd.training.process.protocol import TrialInput
 from deepicd.training.start_model import build_model
 
-STEPS = 3
+# So many that a quick trial has not ended before a busy machine sees its first checkpoint.
+STEPS = 8
 GPU_NODE = {"num_cpus": 4, "num_gpus": 1, "object_store_memory": 10**8}
 TABLE = {
     "name": "loss",
