@@ -5,15 +5,10 @@ endpoint that is down, slow or replies with something else makes the component *
 and logged without any text; it is never a score of 0. After some failures in a row nothing is asked
 for a while, so that training does not wait for time-outs. A key that is refused, or a model that
 does not exist, is a fault of the configuration and raises.
-
-The official `openai` client does connections, time-outs and retries with back-off. It follows no
-redirect and reads no proxy from the environment: a note goes to the host that the experiment allows
-and to no other.
 """
 
 import asyncio
 import logging
-import os
 import sqlite3
 import time
 from collections.abc import Sequence
@@ -22,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from deepicd.chat_endpoint import cost_of, open_client, refusals
 from deepicd.config import JudgeConfig
 from deepicd.errors import ConfigError, JudgeError
 from deepicd.records import Answer
@@ -80,8 +76,6 @@ class Judge:
             raise ConfigError(
                 "the reward component 'judge' needs rewards.judge.url and rewards.judge.model"
             )
-        import openai
-
         self.counts = JudgeCounts()
         self._settings = settings
         self._cache = _RatingCache(settings.cache)
@@ -89,14 +83,7 @@ class Judge:
         self._pending: dict[str, asyncio.Future[Judgement]] = {}
         self._failures = 0
         self._pause_ends = 0.0
-        self._client = openai.AsyncOpenAI(
-            base_url=settings.url,
-            # Never None: the client would take OPENAI_API_KEY, which is not meant for this host.
-            api_key=os.environ.get(settings.api_key_variable) or "none",
-            timeout=settings.timeout_s,
-            max_retries=settings.max_retries,
-            http_client=openai.DefaultAsyncHttpxClient(follow_redirects=False, trust_env=False),
-        )
+        self._client = open_client(settings)
 
     async def judge(self, answer: Answer, note: str) -> Judgement:
         """Rate one answer. One with no code or no reasoning is 0 and costs nothing.
@@ -177,11 +164,7 @@ class Judge:
                 max_tokens=_MAX_REPLY_TOKENS,
                 response_format=structured,
             )
-        except (
-            openai.AuthenticationError,
-            openai.PermissionDeniedError,
-            openai.NotFoundError,
-        ) as error:
+        except refusals() as error:
             raise ConfigError(
                 f"the judge at {self._settings.url} refuses model {self._settings.model!r} or the "
                 f"key in {self._settings.api_key_variable} ({type(error).__name__}). Set "
@@ -218,11 +201,11 @@ class Judge:
         usage = completion.usage
         if usage is None:
             return 0.0
-        prices = self._settings
-        cost = (
-            usage.prompt_tokens * prices.price_per_million_prompt_tokens
-            + usage.completion_tokens * prices.price_per_million_completion_tokens
-        ) / 1e6
+        cost = cost_of(
+            self._settings,
+            prompt_tokens=usage.prompt_tokens,
+            completion_tokens=usage.completion_tokens,
+        )
         self.counts.prompt_tokens += usage.prompt_tokens
         self.counts.completion_tokens += usage.completion_tokens
         self.counts.cost += cost

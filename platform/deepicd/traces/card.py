@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from deepicd import codes
+from deepicd.chat_endpoint import cost_of
 from deepicd.config import TracesConfig
 from deepicd.errors import DataError
 from deepicd.notes.identity import identify_codes
@@ -55,10 +56,7 @@ def make_card(
     outcomes = tally.outcomes
     prompt_tokens = sum(outcome.prompt_tokens for outcome in outcomes)
     completion_tokens = sum(outcome.completion_tokens for outcome in outcomes)
-    cost = (
-        prompt_tokens * settings.price_per_million_prompt_tokens
-        + completion_tokens * settings.price_per_million_completion_tokens
-    ) / 1e6
+    cost = cost_of(settings, prompt_tokens=prompt_tokens, completion_tokens=completion_tokens)
     return {
         "format": _FORMAT,
         "accepted": sum(not outcome.reason for outcome in outcomes),

@@ -4,18 +4,13 @@ In: chat messages. Out: a `Reply`. Decided here: an endpoint that is down, slow,
 something that is no chat completion gives a reply without text and with the kind of the failure,
 never its words, which may repeat the note; that is never a bad trace. A key that is refused, or a
 model that does not exist, raises: no other request would do better.
-
-The official `openai` client does connections, time-outs and retries with back-off. It follows no
-redirect and reads no proxy from the environment: a note goes to the host that the settings allow
-and to no other.
 """
 
-import logging
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from deepicd.chat_endpoint import open_client, refusals
 from deepicd.config import TracesConfig
 from deepicd.errors import ConfigError
 
@@ -49,19 +44,8 @@ class EndpointTeacher:
 
     def __init__(self, settings: TracesConfig) -> None:
         """Open the client; nothing is sent."""
-        import openai
-
-        # With OPENAI_LOG=debug the client would log whole requests, and they hold notes.
-        logging.getLogger("openai").setLevel(logging.WARNING)
         self._settings = settings
-        self._client = openai.AsyncOpenAI(
-            base_url=settings.url,
-            # Never None: the client would take OPENAI_API_KEY, which is not meant for this host.
-            api_key=os.environ.get(settings.api_key_variable) or "none",
-            timeout=settings.timeout_s,
-            max_retries=settings.max_retries,
-            http_client=openai.DefaultAsyncHttpxClient(follow_redirects=False, trust_env=False),
-        )
+        self._client = open_client(settings)
 
     async def ask(self, messages: Sequence[dict[str, str]], *, seed: int) -> Reply:
         """One reply.
@@ -81,11 +65,7 @@ class EndpointTeacher:
                 seed=seed,
             )
             return _read(completion)
-        except (
-            openai.AuthenticationError,
-            openai.PermissionDeniedError,
-            openai.NotFoundError,
-        ) as error:
+        except refusals() as error:
             raise ConfigError(
                 f"the teacher refuses model {self._settings.model!r} or the key in "
                 f"{self._settings.api_key_variable} ({type(error).__name__}); name a model that it "

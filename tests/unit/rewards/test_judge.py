@@ -240,6 +240,12 @@ def test_a_wrong_key_or_model_is_configuration(endpoint, status):
         judge_all(settings_for(endpoint), *texts(1))
 
 
+def test_the_client_logs_no_request_whatever_the_environment_asks(endpoint):
+    logging.getLogger("openai").setLevel(logging.DEBUG)
+    Judge(settings_for(endpoint))
+    assert not logging.getLogger("openai").isEnabledFor(logging.INFO)
+
+
 def test_a_redirect_takes_no_note_to_another_host(endpoint):
     other = Endpoint()
     threading.Thread(target=other.serve_forever, args=(0.01,), daemon=True).start()
