@@ -43,6 +43,9 @@ def explain_exhaustion(root: Path) -> Iterator[None]:
         with _watched_threads(ended):
             yield
     except (Exception, SystemExit) as error:
+        # A SIGTERM of somebody else's.
+        if isinstance(error, SystemExit) and not ended:
+            raise
         cause = ended[0] if ended else error
         what = find_exhausted(cause)
         if what is None:
@@ -61,13 +64,13 @@ def _watched_threads(ended: list[BaseException]) -> Iterator[None]:
 
     def note(arguments: threading.ExceptHookArgs) -> None:
         error = arguments.exc_value
-        if error is None or find_exhausted(error) is None:
+        # Where nobody has made SIGTERM an exception (`folder.lock`) it would end the process.
+        is_heard = callable(signal.getsignal(signal.SIGTERM))
+        if error is None or find_exhausted(error) is None or not is_heard:
             before(arguments)
             return
         ended.append(error)
-        # Only where SIGTERM has been made an exception (`folder.lock`).
-        if callable(signal.getsignal(signal.SIGTERM)):
-            signal.pthread_kill(main, signal.SIGTERM)
+        signal.pthread_kill(main, signal.SIGTERM)
 
     threading.excepthook = note
     try:

@@ -285,3 +285,29 @@ def test_a_thread_that_ends_for_another_reason_ends_no_stage():
             thread.start()
             thread.join()
     assert [type(each.exc_value) for each in told] == [ValueError]
+
+
+def test_sigterm_while_another_error_is_handled_stays_sigterm():
+    def end() -> None:
+        try:
+            raise MemoryError
+        except MemoryError:
+            os.kill(os.getpid(), signal.SIGTERM)
+            threading.Event().wait(60)
+
+    with pytest.raises(SystemExit, match="143"), explain_exhaustion(Path("runs/a")), on_sigterm():
+        end()
+
+
+def test_a_thread_without_memory_is_told_where_nobody_hears_sigterm():
+    def starve() -> None:
+        raise MemoryError
+
+    told = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(threading, "excepthook", told.append)
+        with explain_exhaustion(Path("runs/a")):
+            thread = threading.Thread(target=starve)
+            thread.start()
+            thread.join()
+    assert [type(each.exc_value) for each in told] == [MemoryError]
