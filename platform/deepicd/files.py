@@ -127,6 +127,12 @@ def refuse_existing(files: Iterable[Path], *, may_replace: bool, option: str) ->
         require_yes(at_stake, is_given=may_replace, instead=f"choose another place ({option})")
 
 
+def nearest_folder(path: Path) -> Path:
+    """A folder, or the nearest above it that is there already."""
+    path = path.absolute()
+    return next(each for each in (path, *path.parents) if each.is_dir())
+
+
 def json_text(value: Any, *, indent: int | None = 2, sort_keys: bool = True) -> str:
     """Plain values as JSON. A number that is none (not finite) is null: JSON has no word for it,
     and what Python writes instead no other reader takes.

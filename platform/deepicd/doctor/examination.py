@@ -22,6 +22,7 @@ from deepicd.doctor.machine import fault_of_writing, read_machine
 from deepicd.doctor.network_checks import check_network
 from deepicd.doctor.node_checks import check_node
 from deepicd.errors import CapacityError
+from deepicd.files import nearest_folder
 
 _log = logging.getLogger(__name__)
 
@@ -52,7 +53,7 @@ def examine(runs: Path, *, is_quick: bool = False) -> Examination:
         runs: folder of the runs; where it does not exist, what would hold it.
         is_quick: leave out what takes longer than seconds.
     """
-    facts = _read_alone(_existing(runs), is_thorough=not is_quick)
+    facts = _read_alone(nearest_folder(runs), is_thorough=not is_quick)
     return Examination(tuple(judge(facts)))
 
 
@@ -142,9 +143,3 @@ def _sum_here(facts: NodeFacts) -> AllReduce:
 def _ray_folder(environment: Mapping[str, str]) -> Path:
     """Where a Ray that starts here keeps its session."""
     return Path(environment.get("RAY_TMPDIR") or "/tmp") / "ray"
-
-
-def _existing(runs: Path) -> Path:
-    """The folder, or the nearest one above it that is there: nothing is made by looking."""
-    runs = runs.absolute()
-    return next(each for each in (runs, *runs.parents) if each.is_dir())

@@ -20,6 +20,7 @@ import psutil
 
 from deepicd import provenance
 from deepicd.doctor.facts import Network, NodeFacts, RayShare, Space, Token
+from deepicd.files import nearest_folder
 
 VARIABLES = (
     *("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME", "RAY_NETWORK_INTERFACE"),
@@ -70,8 +71,7 @@ def read_machine(
 
 def space_of(path: Path) -> Space:
     """The file system that a folder lies on, or would lie on."""
-    place = next(each for each in (path, *path.absolute().parents) if each.exists())
-    usage = shutil.disk_usage(place)
+    usage = shutil.disk_usage(nearest_folder(path))
     return Space(str(path), usage.total, usage.free)
 
 

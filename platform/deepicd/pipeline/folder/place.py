@@ -11,7 +11,7 @@ from pathlib import Path
 
 from deepicd.config import Experiment
 from deepicd.errors import CapacityError, ConfigError
-from deepicd.files import require_yes
+from deepicd.files import nearest_folder, require_yes
 from deepicd.paths import RunPaths
 
 _log = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ def refuse_link(root: Path) -> None:
 
 def check_space(root: Path, needed: int) -> None:
     """Raise CapacityError where the disk of a run that is to start has less than `needed` bytes."""
-    place = next(folder for folder in (root, *root.parents) if folder.exists())
+    place = nearest_folder(root)
     free = shutil.disk_usage(place).free
     if free < needed:
         raise CapacityError(
